@@ -1,0 +1,56 @@
+.DEFAULT_GOAL := help
+.PHONY: help install run test check format lock system-deps test-system clean
+
+PYTHON ?= python3
+PORT ?= 8000
+BIN := .venv/bin
+export PORT
+
+help: ## list these targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+run: .venv/.service ## talk to Lex on http://localhost:8000 (PORT= changes it), with a stand-in when there is no key
+	@$(BIN)/python -m infrastructure.run --port $(PORT)
+
+install: .venv/.development ## everything that developing needs, locked and hashed
+
+test: .venv/.development ## all tests that need nothing but pip
+	$(BIN)/python -m pytest --ignore=tests/system
+
+check: .venv/.development ## lint, formatting, types, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: .venv/.development ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: .venv/.development ## resolve the dependencies of pyproject.toml anew
+	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) pyproject.toml -o requirements.txt
+	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
+
+LOCKED := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+
+system-deps: ## Debian packages for the system tests (needs root)
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx-light
+
+test-system: .venv/.development ## tests with the real parts that Debian brings
+	$(BIN)/python -m pytest tests/system
+
+clean: ## forget the virtual environment and what tests left
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Lex needs Python 3.11 or later; PYTHON= names one.")'
+	$(PYTHON) -m venv .venv
+
+.venv/.service: requirements.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.txt
+	@touch $@
+
+.venv/.development: requirements-dev.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.txt
+	@touch $@ .venv/.service
