@@ -1,0 +1,63 @@
+"""The port to a chat model: what it is asked and what it streams back."""
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from backend.conversation import Message, ToolCall, Usage
+
+FinishReason = Literal["stop", "length", "tool_calls"]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A tool as the model sees it; `parameters` is a JSON schema."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompletionRequest:
+    prompt: str
+    messages: Sequence[Message]
+    tools: Sequence[ToolSpec] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Everything visible that one read of the upstream brought; never empty."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish:
+    """The last delta of a whole completion; `model` is the name the upstream answered with."""
+
+    reason: FinishReason
+    model: str
+    usage: Usage = field(default_factory=Usage)
+    completion_id: str | None = None
+
+
+Delta = Text | ToolCall | Finish
+
+
+class ChatModel(Protocol):
+    """A model that can be asked.
+
+    A wrapper around a `ChatModel` (retry, fallback) is a `ChatModel` too.
+    """
+
+    def complete(self, request: CompletionRequest) -> AsyncGenerator[Delta, None]:
+        """Stream one completion.
+
+        Tool calls are whole. A completion that is whole ends with exactly one `Finish`;
+        one that is not raises. Closing the generator closes the upstream's connection.
+
+        Raises:
+            UpstreamError: whatever went wrong, before the first delta or after it.
+        """
+        ...

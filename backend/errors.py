@@ -1,0 +1,176 @@
+"""Everything that can go wrong, as one tree.
+
+ServiceError          has a code; its message is safe to show to a client
+├── Refusal           before the stream, with a status
+│   ├── NotAuthenticated 401, SessionNotFound 404, TurnNotFound 404, SessionBusy 409
+│   └── BodyTooLarge 413, InvalidField 422, Overloaded 503, Draining 503
+├── UpstreamError     in the stream
+│   ├── UpstreamUnavailable, UpstreamBusy, UpstreamTimeout
+│   ├── UpstreamRefused, ModelRetired
+│   └── UpstreamGarbled
+├── TurnError         in the stream
+│   └── TooManyRounds, TurnTimedOut
+└── StorageError      a 503 before the stream, an event in it
+
+ToolError             worded for the model, so that it can try another way
+├── UnknownTool
+├── InvalidArguments
+├── ToolRefused       the tool understood, and said no
+├── ToolTimedOut
+└── ToolFailed
+"""
+
+from typing import Any, ClassVar
+
+
+class ServiceError(Exception):
+    """A failure that a client may be told about.
+
+    `code` is part of the API and stays. `retry_after` is in seconds.
+    """
+
+    code: ClassVar[str] = "internal_error"
+    message: ClassVar[str] = "Something went wrong on our side."
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str | None = None, *, retry_after: float | None = None) -> None:
+        super().__init__(message or self.message)
+        self.retry_after = retry_after
+
+
+class Refusal(ServiceError):
+    """Said before the stream, as an HTTP status."""
+
+    status: ClassVar[int] = 400
+
+
+class NotAuthenticated(Refusal):
+    status, code = 401, "not_authenticated"
+    message = "This needs a valid credential."
+
+
+class SessionNotFound(Refusal):
+    status, code = 404, "session_not_found"
+    message = "There is no such session."
+
+
+class TurnNotFound(Refusal):
+    status, code = 404, "turn_not_found"
+    message = "There is no such turn."
+
+
+class SessionBusy(Refusal):
+    status, code, retryable = 409, "session_busy", True
+    message = "Another turn of this session has not ended yet."
+
+
+class BodyTooLarge(Refusal):
+    status, code = 413, "body_too_large"
+    message = "The request body is too large."
+
+
+class InvalidField(Refusal):
+    """`field` is the name by which the client sent it."""
+
+    status, code = 422, "invalid_field"
+    message = "The request has a field that cannot be used."
+
+    def __init__(self, message: str, *, field: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class Overloaded(Refusal):
+    status, code, retryable = 503, "overloaded", True
+    message = "Every place is taken at the moment."
+
+
+class Draining(Refusal):
+    status, code, retryable = 503, "draining", True
+    message = "This server is about to stop."
+
+
+class UpstreamError(ServiceError):
+    """The model could not be asked, or its answer cannot be used."""
+
+    code = "upstream_unavailable"
+    message = "The assistant cannot be reached at the moment."
+
+
+class UpstreamUnavailable(UpstreamError):
+    retryable = True
+
+
+class UpstreamBusy(UpstreamError):
+    code, retryable = "upstream_busy", True
+    message = "The assistant has too much to do at the moment."
+
+
+class UpstreamTimeout(UpstreamError):
+    code, retryable = "upstream_timeout", True
+    message = "The assistant did not answer in time."
+
+
+class UpstreamRefused(UpstreamError):
+    code = "upstream_refused"
+    message = "The assistant could not take this request."
+
+
+class ModelRetired(UpstreamRefused):
+    """The upstream does not serve this model, or does so no longer."""
+
+
+class UpstreamGarbled(UpstreamError):
+    code, retryable = "upstream_garbled", True
+    message = "The assistant's answer broke off."
+
+
+class TurnError(ServiceError):
+    """The turn itself reached a bound."""
+
+
+class TooManyRounds(TurnError):
+    code = "too_many_rounds"
+    message = "The assistant kept looking things up without coming to an answer."
+
+
+class TurnTimedOut(TurnError):
+    code, retryable = "turn_timed_out", True
+    message = "The answer took too long."
+
+
+class StorageError(ServiceError):
+    code, retryable = "storage_unavailable", True
+    message = "Conversations cannot be stored at the moment."
+
+
+class ToolError(Exception):
+    """Told to the model. `details` are further fields of the output's `error`."""
+
+    code: ClassVar[str] = "failed"
+
+    def __init__(self, message: str, *, code: str | None = None, **details: Any) -> None:
+        super().__init__(message)
+        self.details = {"code": code or self.code, "message": message, **details}
+
+
+class UnknownTool(ToolError):
+    code = "unknown_tool"
+
+
+class InvalidArguments(ToolError):
+    code = "invalid_arguments"
+
+
+class ToolRefused(ToolError):
+    """Raised by a tool, with a code of its own."""
+
+    code = "refused"
+
+
+class ToolTimedOut(ToolError):
+    code = "timed_out"
+
+
+class ToolFailed(ToolError):
+    """The tool broke; what it said is in our log and not for the model."""

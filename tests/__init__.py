@@ -1,0 +1,1 @@
+"""unit/ mirrors backend/; contract/ runs each port over every backend; api/ and live/ talk HTTP."""
