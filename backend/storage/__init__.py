@@ -1,0 +1,195 @@
+"""The ports to kept state. `memory` and `sql` stand behind them; `opening` picks one.
+
+Every method may raise `StorageError`. Times are aware and in UTC, except those of
+appointments: a date and a time on the wall of the dealership.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, time
+from typing import Protocol
+
+from backend.conversation import Message, Outcome, Session, TurnRecord, Usage
+from backend.showroom import Showroom
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewTurn:
+    """A query that asks for its session."""
+
+    id: str
+    owner: str
+    session_id: str
+    worker: str
+    query: str
+    creates_session: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A session, held for one turn by one worker.
+
+    `history` is what was said before, oldest first and in whole turns.
+    `characters_per_token` is what the upstream's reported usage says of this session.
+    """
+
+    history: tuple[Message, ...]
+    characters_per_token: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """Everything that the end of a turn stores at once."""
+
+    turn_id: str
+    outcome: Outcome
+    messages: Sequence[Message]
+    log: bytes
+    error_code: str | None = None
+    model: str | None = None
+    rounds: int = 0
+    usage: Usage = field(default_factory=Usage)
+    first_chunk_seconds: float | None = None
+    characters_per_token: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """A message at its place; positions count from 1 within a session, without gaps."""
+
+    position: int
+    turn_id: str
+    message: Message
+
+
+class SessionStore(Protocol):
+    """Sessions, their turns and messages. A session is found by `(owner, session_id)` only."""
+
+    async def create(self, owner: str, session_id: str) -> Session: ...
+
+    async def get(self, owner: str, session_id: str) -> Session:
+        """Raises: SessionNotFound."""
+        ...
+
+    async def delete(self, owner: str, session_id: str) -> None:
+        """Forget the session and everything in it. Raises: SessionNotFound."""
+        ...
+
+    async def messages(
+        self, owner: str, session_id: str, *, after: int = 0, limit: int | None = None
+    ) -> Sequence[StoredMessage]:
+        """In order, those behind position `after`. Raises: SessionNotFound."""
+        ...
+
+    async def turns(self, owner: str, session_id: str) -> Sequence[TurnRecord]:
+        """Oldest first. Raises: SessionNotFound."""
+        ...
+
+    async def turn(self, owner: str, turn_id: str) -> TurnRecord:
+        """Raises: TurnNotFound."""
+        ...
+
+    async def turn_log(self, owner: str, turn_id: str) -> bytes | None:
+        """The log that `finish` was given; None while the turn runs. Raises: TurnNotFound."""
+        ...
+
+    async def claim(self, turn: NewTurn, *, history_tokens: int) -> Claim:
+        """Store the turn and the user's message, and hold the session.
+
+        A claim whose worker has not renewed its lease is taken over, and its turn is
+        closed as failed. The history is the newest whole turns that fit `history_tokens`.
+
+        Raises:
+            SessionBusy: a living worker holds the session.
+            SessionNotFound: there is none and `creates_session` is False.
+        """
+        ...
+
+    async def finish(self, ending: Ending) -> bool:
+        """Store how the turn ended and let go of its session.
+
+        False, and nothing stored, if the turn is no longer held: it was taken over,
+        or its session was deleted.
+        """
+        ...
+
+    async def renew(self, worker: str) -> None:
+        """Say that the worker lives. Its claims hold for `lease_seconds` from now."""
+        ...
+
+    async def retire(self, worker: str) -> None:
+        """Say that the worker is gone: whatever it still held is free at once."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Appointment:
+    """A booked slot, by the dealership's wall clock."""
+
+    user_id: str
+    dealership_id: str
+    date: date
+    time: time
+    car_model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Booking:
+    confirmation_id: str
+    appointment: Appointment
+
+
+class SlotTaken(Exception):
+    """Somebody else has this slot."""
+
+
+class AppointmentStore(Protocol):
+    async def taken(self, dealership_id: str, day: date) -> frozenset[time]:
+        """The slots that are booked on a day."""
+        ...
+
+    async def book(self, appointment: Appointment) -> Booking:
+        """Book the slot, or return the booking if this very appointment is booked already.
+
+        Atomic across all workers: of many callers, one gets the slot.
+
+        Raises:
+            SlotTaken: the slot belongs to another appointment.
+        """
+        ...
+
+    async def of_user(self, user_id: str) -> Sequence[Booking]:
+        """Past and coming, in order of date and time."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    user_id: str
+    name: str
+    preferred_dealership_id: str | None = None
+
+
+class ProfileStore(Protocol):
+    async def profile(self, user_id: str) -> Profile | None: ...
+
+
+class ShowroomStore(Protocol):
+    async def showroom(self) -> Showroom:
+        """The dealerships and the car line; read once, at start."""
+        ...
+
+
+class Stores(Protocol):
+    """One opened backend: all ports, and its closing."""
+
+    sessions: SessionStore
+    appointments: AppointmentStore
+    profiles: ProfileStore
+    showrooms: ShowroomStore
+
+    async def ping(self) -> None:
+        """Raises: StorageError."""
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,207 @@
+"""The two transactions of a turn.
+
+Both lock the row of the session first and read everything else after that, in statements
+of their own: a statement that waited for the lock would still see the other tables as they
+were before it.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Float, and_, bindparam, func, select, update
+
+from backend.conversation import Message, Outcome, now
+from backend.errors import SessionBusy, SessionNotFound
+from backend.history import CHARACTERS_PER_TOKEN
+from backend.storage import Claim, Ending, NewTurn, StoredMessage
+from backend.storage.history import newest_whole_turns
+from backend.storage.sql import leases
+from backend.storage.sql.dialects import insert
+from backend.storage.sql.rows import AnyRow, message_of, message_row
+from backend.storage.sql.tables import messages, sessions, turns
+
+PAGE = 64
+
+_STATE = (
+    sessions.c.current_turn_id,
+    sessions.c.turns,
+    sessions.c.messages,
+    sessions.c.characters_per_token,
+)
+_LOCK = (
+    select(*_STATE)
+    .where(sessions.c.owner == bindparam("owner"), sessions.c.id == bindparam("session_id"))
+    .with_for_update()
+)
+_NEW_SESSION = insert(sessions)
+# Of two that make the same session, the later one waits here and gets the row of the first.
+# DO NOTHING would neither return nor lock it.
+_MAKE_AND_LOCK = _NEW_SESSION.on_conflict_do_update(
+    index_elements=[sessions.c.owner, sessions.c.id], set_={"id": _NEW_SESSION.excluded.id}
+).returning(*_STATE)
+_LOCK_OF_TURN = (
+    select(sessions.c.owner, sessions.c.id, sessions.c.messages)
+    .join(turns, and_(turns.c.owner == sessions.c.owner, turns.c.session_id == sessions.c.id))
+    .where(turns.c.id == bindparam("turn_id"), sessions.c.current_turn_id == turns.c.id)
+    .with_for_update(of=sessions)
+)
+_PAGE_BACKWARDS = (
+    select(messages)
+    .where(
+        messages.c.owner == bindparam("owner"),
+        messages.c.session_id == bindparam("session_id"),
+        messages.c.position < bindparam("before"),
+    )
+    .order_by(messages.c.position.desc())
+    .limit(PAGE)
+)
+_NEW_TURN = turns.insert()
+_NEW_MESSAGES = messages.insert()
+_CLOSE_TURN = update(turns).where(turns.c.id == bindparam("turn_id"))
+_THIS_SESSION = (
+    sessions.c.owner == bindparam("this_owner"),
+    sessions.c.id == bindparam("this_session"),
+)
+_OPENED = (
+    update(sessions)
+    .where(*_THIS_SESSION)
+    .values(turns=sessions.c.turns + 1, messages=sessions.c.messages + 1)
+)
+_CLOSED = (
+    update(sessions)
+    .where(*_THIS_SESSION)
+    .values(
+        current_turn_id=None,
+        messages=sessions.c.messages + bindparam("new_messages"),
+        input_tokens=sessions.c.input_tokens + bindparam("new_input_tokens"),
+        output_tokens=sessions.c.output_tokens + bindparam("new_output_tokens"),
+        characters_per_token=func.coalesce(
+            bindparam("new_ratio", type_=Float), sessions.c.characters_per_token
+        ),
+    )
+)
+
+
+def claim(
+    connection: Connection, turn: NewTurn, *, history_tokens: int, lease_seconds: float
+) -> Claim:
+    at = now()
+    session = _lock(connection, turn, at)
+    if session.current_turn_id is not None:
+        _take_over(connection, session.current_turn_id, at, lease_seconds)
+    leases.vouch_for(connection, turn.worker, lease_seconds)
+    history = newest_whole_turns(
+        _newest_first(connection, turn, before=session.messages + 1),
+        characters=history_tokens * session.characters_per_token,
+    )
+    _open(connection, turn, session, at)
+    return Claim(history, session.characters_per_token)
+
+
+def finish(connection: Connection, ending: Ending) -> bool:
+    session = connection.execute(_LOCK_OF_TURN, {"turn_id": ending.turn_id}).one_or_none()
+    if session is None:
+        return False
+    at = now()
+    connection.execute(_CLOSE_TURN, _ending_row(ending, at))
+    place = {"owner": session.owner, "session_id": session.id, "turn_id": ending.turn_id}
+    _store(connection, ending.messages, behind=session.messages, place=place)
+    connection.execute(
+        _CLOSED,
+        {
+            "this_owner": session.owner,
+            "this_session": session.id,
+            "last_turn_at": at,
+            "new_messages": len(ending.messages),
+            "new_input_tokens": ending.usage.input_tokens,
+            "new_output_tokens": ending.usage.output_tokens,
+            "new_ratio": ending.characters_per_token,
+        },
+    )
+    return True
+
+
+def _lock(connection: Connection, turn: NewTurn, at: datetime) -> AnyRow:
+    key = {"owner": turn.owner, "session_id": turn.session_id}
+    session = connection.execute(_LOCK, key).one_or_none()
+    if session is not None:
+        return session
+    if not turn.creates_session:
+        raise SessionNotFound
+    return connection.execute(_MAKE_AND_LOCK, new_session(turn.owner, turn.session_id, at)).one()
+
+
+def new_session(owner: str, session_id: str, at: datetime) -> dict[str, Any]:
+    return {
+        "owner": owner,
+        "id": session_id,
+        "created_at": at,
+        "characters_per_token": CHARACTERS_PER_TOKEN,
+    }
+
+
+def _take_over(connection: Connection, turn_id: str, at: datetime, lease_seconds: float) -> None:
+    if leases.is_held(connection, turn_id, lease_seconds):
+        raise SessionBusy
+    lost = {"outcome": Outcome.FAILED.value, "error_code": "worker_lost", "finished_at": at}
+    connection.execute(_CLOSE_TURN, {"turn_id": turn_id, **lost})
+
+
+def _newest_first(connection: Connection, turn: NewTurn, *, before: int) -> Iterator[StoredMessage]:
+    while before > 1:
+        page = {"owner": turn.owner, "session_id": turn.session_id, "before": before}
+        rows = connection.execute(_PAGE_BACKWARDS, page).all()
+        yield from map(message_of, rows)
+        before = rows[-1].position
+
+
+def _open(connection: Connection, turn: NewTurn, session: AnyRow, at: datetime) -> None:
+    place = {"owner": turn.owner, "session_id": turn.session_id}
+    connection.execute(
+        _NEW_TURN,
+        {
+            **place,
+            "id": turn.id,
+            "number": session.turns + 1,
+            "worker": turn.worker,
+            "started_at": at,
+        },
+    )
+    said = [Message.user(turn.query)]
+    _store(connection, said, behind=session.messages, place={**place, "turn_id": turn.id})
+    connection.execute(
+        _OPENED,
+        {
+            "this_owner": turn.owner,
+            "this_session": turn.session_id,
+            "current_turn_id": turn.id,
+            "last_turn_at": at,
+        },
+    )
+
+
+def _store(
+    connection: Connection, said: Sequence[Message], *, behind: int, place: dict[str, str]
+) -> None:
+    rows = [
+        {**place, "position": position, **message_row(message)}
+        for position, message in enumerate(said, start=behind + 1)
+    ]
+    if rows:
+        connection.execute(_NEW_MESSAGES, rows)
+
+
+def _ending_row(ending: Ending, at: datetime) -> dict[str, Any]:
+    return {
+        "turn_id": ending.turn_id,
+        "finished_at": at,
+        "outcome": ending.outcome.value,
+        "error_code": ending.error_code,
+        "model": ending.model,
+        "rounds": ending.rounds,
+        "input_tokens": ending.usage.input_tokens,
+        "output_tokens": ending.usage.output_tokens,
+        "first_chunk_seconds": ending.first_chunk_seconds,
+        "log": ending.log,
+    }

@@ -1,0 +1,64 @@
+"""Rows and the plain data they stand for."""
+
+from typing import Any
+
+from sqlalchemy import Row
+
+from backend.conversation import Message, Outcome, Role, Session, ToolCall, TurnRecord, Usage
+from backend.storage import StoredMessage
+
+AnyRow = Row[*tuple[Any, ...]]
+
+
+def session_of(row: AnyRow) -> Session:
+    return Session(
+        id=row.id,
+        created_at=row.created_at,
+        last_turn_at=row.last_turn_at,
+        turns=row.turns,
+        usage=Usage(row.input_tokens, row.output_tokens),
+        summary=row.summary,
+    )
+
+
+def turn_of(row: AnyRow) -> TurnRecord:
+    return TurnRecord(
+        id=row.id,
+        session_id=row.session_id,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        outcome=row.outcome and Outcome(row.outcome),
+        error_code=row.error_code,
+        model=row.model,
+        rounds=row.rounds,
+        usage=Usage(row.input_tokens, row.output_tokens),
+        first_chunk_seconds=row.first_chunk_seconds,
+    )
+
+
+def message_of(row: AnyRow) -> StoredMessage:
+    message = Message(
+        role=Role(row.role),
+        content=row.content,
+        tool_calls=tuple(ToolCall(**call) for call in row.tool_calls or ()),
+        tool_call_id=row.tool_call_id,
+        tool_name=row.tool_name,
+        created_at=row.created_at,
+    )
+    return StoredMessage(row.position, row.turn_id, message)
+
+
+def message_row(message: Message) -> dict[str, Any]:
+    """All but its place."""
+    return {
+        "role": message.role.value,
+        "content": message.content,
+        "tool_calls": [_call_row(call) for call in message.tool_calls] or None,
+        "tool_call_id": message.tool_call_id,
+        "tool_name": message.tool_name,
+        "created_at": message.created_at,
+    }
+
+
+def _call_row(call: ToolCall) -> dict[str, str]:
+    return {"id": call.id, "name": call.name, "arguments": call.arguments}

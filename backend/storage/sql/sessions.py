@@ -1,0 +1,130 @@
+"""Sessions, turns and messages in SQL. What holds a session is in `claims` and `leases`."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import BindParameter, Connection, bindparam, delete, select
+
+from backend.conversation import Session, TurnRecord, now
+from backend.errors import SessionNotFound, TurnNotFound
+from backend.storage import Claim, Ending, NewTurn, StoredMessage
+from backend.storage.sql import claims, leases
+from backend.storage.sql.database import Database
+from backend.storage.sql.dialects import insert
+from backend.storage.sql.rows import message_of, session_of, turn_of
+from backend.storage.sql.tables import messages, sessions, turns
+
+_OWNER: BindParameter[str] = bindparam("owner")
+_SESSION_ID: BindParameter[str] = bindparam("session_id")
+_CREATE = insert(sessions).on_conflict_do_nothing(index_elements=[sessions.c.owner, sessions.c.id])
+_GET = select(sessions).where(sessions.c.owner == _OWNER, sessions.c.id == _SESSION_ID)
+_DELETE = delete(sessions).where(sessions.c.owner == _OWNER, sessions.c.id == _SESSION_ID)
+_MESSAGES = (
+    select(messages)
+    .where(
+        messages.c.owner == _OWNER,
+        messages.c.session_id == _SESSION_ID,
+        messages.c.position > bindparam("after"),
+    )
+    .order_by(messages.c.position)
+)
+_TURN_COLUMNS = select(*(column for column in turns.c if column is not turns.c.log))
+_TURNS = _TURN_COLUMNS.where(turns.c.owner == _OWNER, turns.c.session_id == _SESSION_ID).order_by(
+    turns.c.number
+)
+_THIS_TURN = (turns.c.owner == _OWNER, turns.c.id == bindparam("turn_id"))
+_TURN = _TURN_COLUMNS.where(*_THIS_TURN)
+_TURN_LOG = select(turns.c.log).where(*_THIS_TURN)
+
+
+class SqlSessions:
+    def __init__(self, database: Database, *, lease_seconds: float) -> None:
+        self._database = database
+        self._lease_seconds = lease_seconds
+
+    async def create(self, owner: str, session_id: str) -> Session:
+        return await self._database.run(_create, owner, session_id)
+
+    async def get(self, owner: str, session_id: str) -> Session:
+        return await self._database.run(_get, owner, session_id)
+
+    async def delete(self, owner: str, session_id: str) -> None:
+        await self._database.run(_delete, owner, session_id)
+
+    async def messages(
+        self, owner: str, session_id: str, *, after: int = 0, limit: int | None = None
+    ) -> Sequence[StoredMessage]:
+        return await self._database.run(_messages, owner, session_id, after, limit)
+
+    async def turns(self, owner: str, session_id: str) -> Sequence[TurnRecord]:
+        return await self._database.run(_turns, owner, session_id)
+
+    async def turn(self, owner: str, turn_id: str) -> TurnRecord:
+        return await self._database.run(_turn, owner, turn_id)
+
+    async def turn_log(self, owner: str, turn_id: str) -> bytes | None:
+        return await self._database.run(_turn_log, owner, turn_id)
+
+    async def claim(self, turn: NewTurn, *, history_tokens: int) -> Claim:
+        return await self._database.run(
+            claims.claim, turn, history_tokens=history_tokens, lease_seconds=self._lease_seconds
+        )
+
+    async def finish(self, ending: Ending) -> bool:
+        return await self._database.run(claims.finish, ending)
+
+    async def renew(self, worker: str) -> None:
+        await self._database.run(leases.renew, worker)
+
+    async def retire(self, worker: str) -> None:
+        await self._database.run(leases.retire, worker)
+
+
+def _create(connection: Connection, owner: str, session_id: str) -> Session:
+    connection.execute(_CREATE, claims.new_session(owner, session_id, now()))
+    return _get(connection, owner, session_id)
+
+
+def _get(connection: Connection, owner: str, session_id: str) -> Session:
+    key = {"owner": owner, "session_id": session_id}
+    row = connection.execute(_GET, key).one_or_none()
+    if row is None:
+        raise SessionNotFound
+    return session_of(row)
+
+
+def _delete(connection: Connection, owner: str, session_id: str) -> None:
+    deleted = connection.execute(_DELETE, {"owner": owner, "session_id": session_id})
+    if not deleted.rowcount:
+        raise SessionNotFound
+
+
+def _messages(
+    connection: Connection, owner: str, session_id: str, after: int, limit: int | None
+) -> list[StoredMessage]:
+    behind = {"owner": owner, "session_id": session_id, "after": after}
+    rows = connection.execute(_MESSAGES.limit(limit), behind).all()
+    if not rows:
+        _get(connection, owner, session_id)
+    return [message_of(row) for row in rows]
+
+
+def _turns(connection: Connection, owner: str, session_id: str) -> list[TurnRecord]:
+    rows = connection.execute(_TURNS, {"owner": owner, "session_id": session_id}).all()
+    if not rows:
+        _get(connection, owner, session_id)
+    return [turn_of(row) for row in rows]
+
+
+def _turn(connection: Connection, owner: str, turn_id: str) -> TurnRecord:
+    row = connection.execute(_TURN, {"owner": owner, "turn_id": turn_id}).one_or_none()
+    if row is None:
+        raise TurnNotFound
+    return turn_of(row)
+
+
+def _turn_log(connection: Connection, owner: str, turn_id: str) -> bytes | None:
+    row = connection.execute(_TURN_LOG, {"owner": owner, "turn_id": turn_id}).one_or_none()
+    if row is None:
+        raise TurnNotFound
+    log: bytes | None = row.log
+    return log

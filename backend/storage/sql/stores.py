@@ -1,0 +1,48 @@
+"""All ports over one database."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select
+
+from backend.storage import AppointmentStore, ProfileStore, SessionStore, ShowroomStore
+from backend.storage.sql.appointments import SqlAppointments
+from backend.storage.sql.database import Database
+from backend.storage.sql.migrate import require_current, upgrade
+from backend.storage.sql.profiles import SqlProfiles
+from backend.storage.sql.sessions import SqlSessions
+from backend.storage.sql.showrooms import SqlShowrooms
+
+
+@dataclass(slots=True)
+class SqlStores:
+    sessions: SessionStore
+    appointments: AppointmentStore
+    profiles: ProfileStore
+    showrooms: ShowroomStore
+    database: Database
+
+    async def ping(self) -> None:
+        await self.database.run(_ping)
+
+    async def close(self) -> None:
+        await self.database.close()
+
+
+async def open_sql(database_url: str, *, lease_seconds: float, migrate: bool) -> SqlStores:
+    database = Database(database_url)
+    try:
+        await database.run(upgrade if migrate else require_current)
+    except BaseException:
+        await database.close()
+        raise
+    return SqlStores(
+        SqlSessions(database, lease_seconds=lease_seconds),
+        SqlAppointments(database),
+        SqlProfiles(database),
+        SqlShowrooms(database),
+        database,
+    )
+
+
+def _ping(connection: Connection) -> None:
+    connection.execute(select(1))

@@ -1,0 +1,135 @@
+"""The tables. A change here needs a revision in migrations/versions; a test compares the two."""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Date,
+    Float,
+    ForeignKeyConstraint,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    Time,
+    UniqueConstraint,
+)
+
+from backend.storage.sql.dialects import UtcDateTime
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_key",
+        "uq": "%(table_name)s_%(column_0_N_name)s_unique",
+        "fk": "%(table_name)s_%(referred_table_name)s",
+        "ix": "%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("last_turn_at", UtcDateTime),
+    Column("current_turn_id", Text),  # the turn that holds the session
+    Column("turns", Integer, nullable=False, default=0),
+    Column("messages", Integer, nullable=False, default=0),  # also the last position
+    Column("input_tokens", BigInteger, nullable=False, default=0),
+    Column("output_tokens", BigInteger, nullable=False, default=0),
+    Column("characters_per_token", Float, nullable=False),
+    Column("summary", Text),
+)
+
+turns = Table(
+    "turns",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("session_id", Text, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("worker", Text, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("finished_at", UtcDateTime),
+    Column("outcome", Text),
+    Column("error_code", Text),
+    Column("model", Text),
+    Column("rounds", Integer, nullable=False, default=0),
+    Column("input_tokens", Integer, nullable=False, default=0),
+    Column("output_tokens", Integer, nullable=False, default=0),
+    Column("first_chunk_seconds", Float),
+    Column("log", LargeBinary),  # last, so that SQLite reads the others without its pages
+    ForeignKeyConstraint(
+        ["owner", "session_id"], ["sessions.owner", "sessions.id"], ondelete="CASCADE"
+    ),
+    UniqueConstraint("owner", "session_id", "number"),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("session_id", Text, primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("turn_id", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("tool_calls", JSON(none_as_null=True)),
+    Column("tool_call_id", Text),
+    Column("tool_name", Text),
+    Column("created_at", UtcDateTime, nullable=False),
+    ForeignKeyConstraint(
+        ["owner", "session_id"], ["sessions.owner", "sessions.id"], ondelete="CASCADE"
+    ),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("seen_at", Float, nullable=False),  # DatabaseTime
+)
+
+dealerships = Table(
+    "dealerships",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("place", Integer, nullable=False),  # in the list that customers see
+    Column("name", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("phone", Text, nullable=False),
+    Column("time_zone", Text, nullable=False),
+    Column("hours", JSON, nullable=False),
+)
+
+car_models = Table(
+    "car_models",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("place", Integer, nullable=False),
+    Column("description", Text, nullable=False),
+)
+
+profiles = Table(
+    "profiles",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("preferred_dealership_id", Text),
+)
+
+# A booking outlives the dealership's entry and the session it was made in: no foreign keys.
+appointments = Table(
+    "appointments",
+    metadata,
+    Column("confirmation_id", Text, primary_key=True),
+    Column("user_id", Text, nullable=False, index=True),
+    Column("dealership_id", Text, nullable=False),
+    Column("date", Date, nullable=False),
+    Column("time", Time, nullable=False),
+    Column("car_model", Text, nullable=False),
+    Column("booked_at", UtcDateTime, nullable=False),
+    UniqueConstraint("dealership_id", "date", "time"),
+)

@@ -1,0 +1,51 @@
+"""The stores under test: every suite here runs over each of them."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from backend.storage import Stores
+from backend.storage.opening import open_stores
+from tests.postgres import PostgresServer
+
+LONG_LEASE = 60.0
+SHORT_LEASE = 0.5
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    yield from _database_url(request, tmp_path)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def sql_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    yield from _database_url(request, tmp_path)
+
+
+def _database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Of an empty database; Postgres starts when the first test asks for it."""
+    match request.param:
+        case "memory":
+            yield "memory://"
+        case "sqlite":
+            yield f"sqlite:///{tmp_path}/lex.db"
+        case "postgres":
+            server: PostgresServer = request.getfixturevalue("postgres")
+            with server.database() as url:
+                yield url
+
+
+@pytest.fixture
+async def stores(database_url: str) -> AsyncIterator[Stores]:
+    opened = await open_stores(database_url, lease_seconds=LONG_LEASE, migrate=True)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def short_leases(database_url: str) -> AsyncIterator[Stores]:
+    """Stores whose leases end after SHORT_LEASE seconds of real time."""
+    opened = await open_stores(database_url, lease_seconds=SHORT_LEASE, migrate=True)
+    yield opened
+    await opened.close()

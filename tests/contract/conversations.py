@@ -1,0 +1,50 @@
+"""Turns and endings as the tests of sessions write them."""
+
+from itertools import count
+
+from backend.conversation import Message, Outcome, ToolCall
+from backend.storage import Claim, Ending, NewTurn, SessionStore
+
+OWNER = "anonymous"
+EVERYTHING = 1_000_000
+
+_numbers = count(1)
+
+
+def new_turn(
+    query: str = "Hello",
+    *,
+    id: str | None = None,  # noqa: A002
+    owner: str = OWNER,
+    session_id: str = "s1",
+    worker: str = "w1",
+    creates_session: bool = True,
+) -> NewTurn:
+    return NewTurn(
+        id=id or f"turn-{next(_numbers)}",
+        owner=owner,
+        session_id=session_id,
+        worker=worker,
+        query=query,
+        creates_session=creates_session,
+    )
+
+
+def ending(turn: NewTurn, *messages: Message) -> Ending:
+    return Ending(turn_id=turn.id, outcome=Outcome.COMPLETED, messages=messages, log=b"log")
+
+
+async def say(sessions: SessionStore, turn: NewTurn, *answers: str) -> Claim:
+    """A whole turn, and what its claim returned."""
+    claim = await sessions.claim(turn, history_tokens=EVERYTHING)
+    assert await sessions.finish(ending(turn, *map(Message.assistant, answers)))
+    return claim
+
+
+def a_tool_round(name: str = "get_weather") -> tuple[Message, Message]:
+    call = ToolCall("call_1", name, '{"city": "Zürich"}')
+    return Message.assistant("", [call]), Message.tool(call, '{"temperature": "34°C"}')
+
+
+def said(claim: Claim) -> list[str]:
+    return [message.content for message in claim.history]

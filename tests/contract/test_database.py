@@ -1,0 +1,280 @@
+"""What the SQL stores owe to the way they use their database."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, select, text
+from sqlalchemy.sql import ClauseElement
+
+from backend.conversation import Message, now
+from backend.errors import StorageError
+from backend.storage.sql import appointments, claims, leases, sessions
+from backend.storage.sql.database import Database
+from backend.storage.sql.dialects import DatabaseTime
+from backend.storage.sql.migrate import upgrade
+from backend.storage.sql.rows import message_row
+from backend.storage.sql.sessions import SqlSessions
+from backend.storage.sql.tables import messages, turns, workers
+from backend.storage.sql.tables import sessions as sessions_table
+from tests.contract.conversations import OWNER, ending, new_turn
+from tests.postgres import PostgresServer
+
+
+@pytest.fixture
+async def database(sql_url: str) -> AsyncIterator[Database]:
+    database = Database(sql_url)
+    await database.run(upgrade)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def postgres_database(postgres: PostgresServer) -> AsyncIterator[Database]:
+    with postgres.database() as url:
+        database = Database(url)
+        await database.run(upgrade)
+        yield database
+        await database.close()
+
+
+@pytest.fixture
+async def sqlite_database(tmp_path: Path) -> AsyncIterator[Database]:
+    database = Database(f"sqlite:///{tmp_path}/lex.db")
+    await database.run(upgrade)
+    yield database
+    await database.close()
+
+
+async def test_an_error_undoes_the_whole_transaction(database: Database) -> None:
+    def half(connection: Connection) -> None:
+        connection.execute(workers.insert(), {"id": "w1", "seen_at": 0.0})
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await database.run(half)
+
+    assert await database.run(_count_workers) == 0
+
+
+async def test_a_transaction_outlives_a_caller_that_leaves(database: Database) -> None:
+    def slow(connection: Connection) -> None:
+        time.sleep(0.2)
+        connection.execute(workers.insert(), {"id": "w1", "seen_at": 0.0})
+
+    caller = asyncio.create_task(database.run(slow))
+    await asyncio.sleep(0.05)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+
+    await asyncio.sleep(0.3)
+    assert await database.run(_count_workers) == 1
+
+
+async def test_a_transaction_does_not_block_the_event_loop(database: Database) -> None:
+    blocked = asyncio.create_task(database.run(lambda _: time.sleep(0.6)))
+
+    started = time.perf_counter()
+    for _ in range(10):
+        await asyncio.sleep(0.001)
+
+    assert time.perf_counter() - started < 0.5
+    await blocked
+
+
+async def test_an_error_does_not_repeat_what_was_said(database: Database) -> None:
+    def broken(connection: Connection) -> None:
+        connection.execute(text("SELECT :said FROM nowhere"), {"said": "a secret"})
+
+    with pytest.raises(StorageError) as raised:
+        await database.run(broken)
+
+    assert raised.value.__cause__
+    assert "secret" not in str(raised.value)
+    assert "secret" not in str(raised.value.__cause__)
+
+
+async def test_text_that_has_no_encoding_is_refused_and_the_turn_can_still_end(
+    database: Database,
+) -> None:
+    await _refuses(SqlSessions(database, lease_seconds=15), "a lone surrogate: \ud800")
+
+
+async def test_postgres_refuses_a_nul_and_the_turn_can_still_end(
+    postgres_database: Database,
+) -> None:
+    await _refuses(SqlSessions(postgres_database, lease_seconds=15), "a NUL: \x00")
+
+
+async def test_a_lost_race_is_run_once_more(postgres_database: Database) -> None:
+    attempts = []
+
+    def deadlocked_once(connection: Connection) -> int:
+        attempts.append(1)
+        if len(attempts) == 1:
+            connection.execute(text("DO $$ BEGIN RAISE deadlock_detected; END $$"))
+        return len(attempts)
+
+    assert await postgres_database.run(deadlocked_once) == 2
+
+
+async def test_connections_that_the_server_closed_are_replaced(
+    postgres_database: Database,
+) -> None:
+    def pause(connection: Connection) -> None:
+        connection.execute(text("SELECT pg_sleep(0.1)"))
+
+    def close_the_others(connection: Connection) -> int:
+        closed = connection.execute(
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        )
+        return len(closed.all())
+
+    await asyncio.gather(*(postgres_database.run(pause) for _ in range(8)))
+
+    assert await postgres_database.run(close_the_others) >= 7
+
+    counts = await asyncio.gather(*(postgres_database.run(_count_workers) for _ in range(8)))
+    assert counts == [0] * 8
+
+
+async def test_the_clock_of_the_database_is_finer_than_a_second(database: Database) -> None:
+    first = await database.run(_database_time)
+    await asyncio.sleep(0.05)
+    second = await database.run(_database_time)
+
+    assert 0.03 < second - first < 1
+    assert abs(second - time.time()) < 5
+
+
+async def test_a_worker_that_was_killed_long_ago_is_forgotten(database: Database) -> None:
+    store = SqlSessions(database, lease_seconds=15)
+    await database.run(_add_worker, "killed", timedelta(days=2))
+    await database.run(_add_worker, "silent", timedelta(minutes=1))
+    await store.renew("leaving")
+
+    await store.retire("leaving")
+
+    assert await database.run(_workers) == ["silent"]
+
+
+async def test_a_claim_costs_the_same_in_a_long_session_as_in_a_short_one(
+    database: Database,
+) -> None:
+    await database.run(_fill, "short", turns_stored=10)
+    await database.run(_fill, "long", turns_stored=1000)
+    store = SqlSessions(database, lease_seconds=15)
+
+    short = await _best_claim(store, "short")
+    long = await _best_claim(store, "long")
+
+    assert long < 5 * short
+
+
+async def test_the_history_is_read_from_its_end(sqlite_database: Database) -> None:
+    plan = await sqlite_database.run(_plan_of_history)
+
+    assert "SEARCH messages USING INDEX" in plan
+    assert "SCAN" not in plan
+    assert "TEMP B-TREE" not in plan
+
+
+def test_statements_are_compiled_once() -> None:
+    statements = [
+        value
+        for module in (claims, leases, sessions, appointments)
+        for value in vars(module).values()
+        if isinstance(value, ClauseElement)
+    ]
+
+    assert len(statements) > 20
+    assert all(statement._generate_cache_key() for statement in statements)
+
+
+async def _refuses(store: SqlSessions, content: str) -> None:
+    turn = new_turn()
+    await store.claim(turn, history_tokens=100)
+
+    with pytest.raises(StorageError):
+        await store.finish(ending(turn, Message.assistant("fine"), Message.assistant(content)))
+
+    assert len(await store.messages(OWNER, "s1")) == 1
+    assert await store.finish(ending(turn, Message.assistant("cleaned")))
+
+
+def _count_workers(connection: Connection) -> int:
+    return len(_workers(connection))
+
+
+def _workers(connection: Connection) -> list[str]:
+    return list(connection.scalars(select(workers.c.id)))
+
+
+def _add_worker(connection: Connection, name: str, unseen: timedelta) -> None:
+    seen_at = (now() - unseen).timestamp()
+    connection.execute(workers.insert(), {"id": name, "seen_at": seen_at})
+
+
+def _database_time(connection: Connection) -> float:
+    return float(connection.scalar(select(DatabaseTime())) or 0)
+
+
+def _fill(connection: Connection, session_id: str, *, turns_stored: int) -> None:
+    """Turns of two messages with a thousand characters each."""
+    place = {"owner": OWNER, "session_id": session_id}
+    session = claims.new_session(OWNER, session_id, now())
+    counted = {"turns": turns_stored, "messages": 2 * turns_stored}
+    connection.execute(sessions_table.insert(), {**session, **counted})
+    numbers = range(1, turns_stored + 1)
+    connection.execute(
+        turns.insert(),
+        [
+            {
+                **place,
+                "id": f"{session_id}-{number}",
+                "number": number,
+                "worker": "w1",
+                "started_at": now(),
+                "log": b"x" * 2000,
+            }
+            for number in numbers
+        ],
+    )
+    connection.execute(
+        messages.insert(),
+        [
+            {
+                **place,
+                **message_row(Message.assistant("x" * 1000)),
+                "position": position,
+                "turn_id": f"{session_id}-{(position + 1) // 2}",
+            }
+            for position in range(1, 2 * turns_stored + 1)
+        ],
+    )
+
+
+async def _best_claim(store: SqlSessions, session_id: str) -> float:
+    seconds = []
+    for _ in range(10):
+        turn = new_turn(session_id=session_id)
+        started = time.perf_counter()
+        claim = await store.claim(turn, history_tokens=3000)
+        seconds.append(time.perf_counter() - started)
+        assert len(claim.history) >= 10
+        await store.finish(ending(turn))
+    return min(seconds)
+
+
+def _plan_of_history(connection: Connection) -> str:
+    page = claims._PAGE_BACKWARDS.params(owner="o", session_id="s", before=9)
+    query = page.compile(connection, compile_kwargs={"literal_binds": True})
+    rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}")
+    return "\n".join(row.detail for row in rows)

@@ -1,0 +1,182 @@
+"""Who may hold a session, for how long, and how it becomes free."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Iterable
+
+import pytest
+
+from backend.conversation import Message, Outcome
+from backend.errors import SessionBusy, TurnNotFound
+from backend.storage import SessionStore, Stores
+from backend.storage.memory import MemorySessions
+from tests.contract.conftest import SHORT_LEASE
+from tests.contract.conversations import EVERYTHING, OWNER, ending, new_turn, said
+
+
+async def test_a_held_session_is_busy_and_its_turn_unharmed(stores: Stores) -> None:
+    first, second = new_turn("First"), new_turn("Second", worker="w2")
+    await stores.sessions.claim(first, history_tokens=EVERYTHING)
+
+    with pytest.raises(SessionBusy):
+        await stores.sessions.claim(second, history_tokens=EVERYTHING)
+
+    assert [turn.id for turn in await stores.sessions.turns(OWNER, "s1")] == [first.id]
+    with pytest.raises(TurnNotFound):
+        await stores.sessions.turn(OWNER, second.id)
+    assert await stores.sessions.finish(ending(first, Message.assistant("Done")))
+
+
+async def test_a_worker_does_not_take_over_from_itself(stores: Stores) -> None:
+    await stores.sessions.claim(new_turn(worker="w1"), history_tokens=EVERYTHING)
+
+    with pytest.raises(SessionBusy):
+        await stores.sessions.claim(new_turn(worker="w1"), history_tokens=EVERYTHING)
+
+
+async def test_the_end_of_a_turn_lets_go_of_the_session(stores: Stores) -> None:
+    first = new_turn("First")
+    await stores.sessions.claim(first, history_tokens=EVERYTHING)
+    await stores.sessions.finish(ending(first, Message.assistant("Answer")))
+
+    claim = await stores.sessions.claim(new_turn(worker="w2"), history_tokens=EVERYTHING)
+
+    assert said(claim) == ["First", "Answer"]
+
+
+async def test_a_claim_whose_worker_went_silent_is_taken_over(short_leases: Stores) -> None:
+    sessions, lost = short_leases.sessions, new_turn("Lost", worker="killed")
+    await sessions.claim(lost, history_tokens=EVERYTHING)
+    await asyncio.sleep(SHORT_LEASE * 1.25)
+
+    claim = await sessions.claim(new_turn("Next", worker="w2"), history_tokens=EVERYTHING)
+
+    assert said(claim) == ["Lost"]
+    record = await sessions.turn(OWNER, lost.id)
+    assert (record.outcome, record.error_code) == (Outcome.FAILED, "worker_lost")
+    assert record.finished_at is not None
+    assert await sessions.turn_log(OWNER, lost.id) is None
+
+
+async def test_a_turn_that_was_taken_over_ends_in_nothing(short_leases: Stores) -> None:
+    sessions, lost, successor = short_leases.sessions, new_turn("Lost"), new_turn("Next")
+    await sessions.claim(lost, history_tokens=EVERYTHING)
+    await sessions.retire(lost.worker)
+    await sessions.claim(successor, history_tokens=EVERYTHING)
+
+    stored = await sessions.finish(ending(lost, Message.assistant("Late")))
+
+    assert not stored
+    contents = [m.message.content for m in await sessions.messages(OWNER, "s1")]
+    assert contents == ["Lost", "Next"]
+    assert (await sessions.turn(OWNER, lost.id)).error_code == "worker_lost"
+    assert await sessions.finish(ending(successor))
+
+
+async def test_a_claim_holds_while_its_worker_renews(short_leases: Stores) -> None:
+    sessions, turn = short_leases.sessions, new_turn(worker="alive")
+    await sessions.claim(turn, history_tokens=EVERYTHING)
+
+    for _ in range(6):
+        await asyncio.sleep(SHORT_LEASE / 4)
+        await sessions.renew("alive")
+
+    with pytest.raises(SessionBusy):
+        await sessions.claim(new_turn(worker="w2"), history_tokens=EVERYTHING)
+    assert await sessions.finish(ending(turn))
+
+
+async def test_a_claim_is_a_sign_of_life(short_leases: Stores) -> None:
+    sessions, turn = short_leases.sessions, new_turn(worker="slow")
+    await sessions.renew("slow")
+    await asyncio.sleep(SHORT_LEASE * 1.25)
+    await sessions.claim(turn, history_tokens=EVERYTHING)
+
+    with pytest.raises(SessionBusy):
+        await sessions.claim(new_turn(worker="w2"), history_tokens=EVERYTHING)
+
+
+async def test_what_a_retired_worker_held_is_free_at_once(stores: Stores) -> None:
+    await stores.sessions.claim(new_turn("Held", worker="leaving"), history_tokens=EVERYTHING)
+    await stores.sessions.renew("leaving")
+
+    await stores.sessions.retire("leaving")
+
+    claim = await stores.sessions.claim(new_turn(worker="w2"), history_tokens=EVERYTHING)
+    assert said(claim) == ["Held"]
+
+
+async def test_retiring_one_worker_leaves_the_others_alone(stores: Stores) -> None:
+    await stores.sessions.claim(new_turn(worker="staying"), history_tokens=EVERYTHING)
+
+    await stores.sessions.retire("leaving")
+
+    with pytest.raises(SessionBusy):
+        await stores.sessions.claim(new_turn(worker="w2"), history_tokens=EVERYTHING)
+
+
+async def test_of_many_claims_of_a_new_session_one_wins(stores: Stores) -> None:
+    turns = [new_turn(f"Q{n}", worker=f"w{n}") for n in range(20)]
+
+    results = await _all(stores.sessions.claim(turn, history_tokens=EVERYTHING) for turn in turns)
+
+    assert results == {"Claim": 1, "SessionBusy": 19}
+    assert (await stores.sessions.get(OWNER, "s1")).turns == 1
+    assert len(await stores.sessions.messages(OWNER, "s1")) == 1
+
+
+async def test_of_many_claims_of_a_lost_session_one_wins(stores: Stores) -> None:
+    lost = new_turn(worker="killed")
+    await stores.sessions.claim(lost, history_tokens=EVERYTHING)
+    await stores.sessions.retire("killed")
+    turns = [new_turn(f"Q{n}", worker=f"w{n}") for n in range(20)]
+
+    results = await _all(stores.sessions.claim(turn, history_tokens=EVERYTHING) for turn in turns)
+
+    assert results == {"Claim": 1, "SessionBusy": 19}
+
+
+async def test_claims_of_many_sessions_do_not_disturb_each_other(stores: Stores) -> None:
+    turns = [new_turn(session_id=f"s{n}") for n in range(40)]
+
+    claims = await _all(stores.sessions.claim(turn, history_tokens=EVERYTHING) for turn in turns)
+    endings = await _all(stores.sessions.finish(ending(turn)) for turn in turns)
+
+    assert claims == {"Claim": 40}
+    assert endings == {"bool": 40}
+
+
+async def test_the_end_and_the_takeover_of_a_turn_exclude_each_other(stores: Stores) -> None:
+    for number in range(10):
+        turn = new_turn(session_id=f"s{number}", worker=f"leaving-{number}")
+        await stores.sessions.claim(turn, history_tokens=EVERYTHING)
+        await stores.sessions.retire(turn.worker)
+        successor = new_turn(session_id=turn.session_id)
+
+        stored, claim = await asyncio.gather(
+            stores.sessions.finish(ending(turn, Message.assistant("Answer"))),
+            stores.sessions.claim(successor, history_tokens=EVERYTHING),
+        )
+
+        record = await stores.sessions.turn(OWNER, turn.id)
+        assert said(claim) == (["Hello", "Answer"] if stored else ["Hello"])
+        assert record.error_code == (None if stored else "worker_lost")
+
+
+async def test_a_lease_is_measured_by_the_clock_it_is_given() -> None:
+    seconds = 0.0
+    sessions: SessionStore = MemorySessions(lease_seconds=15, clock=lambda: seconds)
+    await sessions.claim(new_turn(), history_tokens=EVERYTHING)
+
+    seconds = 14.9
+    with pytest.raises(SessionBusy):
+        await sessions.claim(new_turn(worker="w2"), history_tokens=EVERYTHING)
+    seconds = 15.0
+    claim = await sessions.claim(new_turn(worker="w2"), history_tokens=EVERYTHING)
+
+    assert said(claim) == ["Hello"]
+
+
+async def _all(calls: Iterable[Awaitable[object]]) -> Counter[str]:
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    return Counter(type(result).__name__ for result in results)

@@ -1,0 +1,80 @@
+"""What holds between worker processes: one booking a slot, one migration, one new session."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from backend.storage.opening import open_stores
+from tests.contract.test_appointments import MINE
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+async def test_of_two_hundred_attempts_in_two_processes_one_gets_the_slot(sql_url: str) -> None:
+    with ExitStack() as stack:
+        workers = [
+            stack.enter_context(_python("tests.contract.rush", sql_url, name))
+            for name in ("one", "two")
+        ]
+        assert [_line(worker) for worker in workers] == ["ready", "ready"]
+        for worker in workers:
+            _say(worker, "go")
+        reports = [json.loads(_line(worker)) for worker in workers]
+
+    confirmed = [id_ for report in reports for id_ in report["confirmed"]]
+    assert len(confirmed) == 1
+    assert sum(report["taken"] for report in reports) == 199
+    stores = await open_stores(sql_url, lease_seconds=15, migrate=False)
+    assert await stores.appointments.taken(MINE.dealership_id, MINE.date) == {MINE.time}
+    await stores.close()
+
+
+async def test_workers_that_start_at_once_migrate_once(sql_url: str) -> None:
+    environment = {**os.environ, "DATABASE_URL": sql_url}
+    with ExitStack() as stack:
+        workers = [
+            stack.enter_context(_python("backend.storage.sql.migrate", environment=environment))
+            for _ in range(2)
+        ]
+        codes = [worker.wait() for worker in workers]
+
+    assert codes == [0, 0]
+    stores = await open_stores(sql_url, lease_seconds=15, migrate=False)
+    assert len((await stores.showrooms.showroom()).dealerships) == 7
+    await stores.close()
+
+
+@contextmanager
+def _python(
+    module: str, *arguments: str, environment: dict[str, str] | None = None
+) -> Iterator["subprocess.Popen[str]"]:
+    program = subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+    )
+    with program:
+        try:
+            yield program
+        finally:
+            program.kill()
+
+
+def _line(program: "subprocess.Popen[str]") -> str:
+    assert program.stdout
+    assert program.stderr
+    return program.stdout.readline().strip() or program.stderr.read()
+
+
+def _say(program: "subprocess.Popen[str]", line: str) -> None:
+    assert program.stdin
+    program.stdin.write(line + "\n")
+    program.stdin.flush()

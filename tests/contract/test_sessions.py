@@ -1,0 +1,272 @@
+"""Sessions: made, read, forgotten; their messages and turns."""
+
+from datetime import UTC, timedelta
+
+import pytest
+
+from backend.conversation import Message, Outcome, Role, ToolCall, Usage, now
+from backend.errors import SessionNotFound, TurnNotFound
+from backend.storage import Ending, Stores
+from tests.contract.conversations import (
+    EVERYTHING,
+    OWNER,
+    a_tool_round,
+    ending,
+    new_turn,
+    said,
+    say,
+)
+
+
+async def test_a_created_session_is_empty(stores: Stores) -> None:
+    created = await stores.sessions.create(OWNER, "s1")
+
+    assert created == await stores.sessions.get(OWNER, "s1")
+    assert (created.id, created.turns, created.usage) == ("s1", 0, Usage())
+    assert created.last_turn_at is None
+    assert created.summary is None
+    assert await stores.sessions.messages(OWNER, "s1") == []
+    assert await stores.sessions.turns(OWNER, "s1") == []
+
+
+async def test_creating_a_session_again_changes_nothing(stores: Stores) -> None:
+    await say(stores.sessions, new_turn(), "Hi")
+    before = await stores.sessions.get(OWNER, "s1")
+
+    again = await stores.sessions.create(OWNER, "s1")
+
+    assert again == before
+
+
+async def test_the_first_claim_makes_the_session(stores: Stores) -> None:
+    turn = new_turn("Hello")
+
+    claim = await stores.sessions.claim(turn, history_tokens=EVERYTHING)
+
+    assert claim.history == ()
+    assert claim.characters_per_token == 4
+    assert (await stores.sessions.get(OWNER, "s1")).turns == 1
+    [stored] = await stores.sessions.messages(OWNER, "s1")
+    assert (stored.position, stored.turn_id, stored.message) == (1, turn.id, Message.user("Hello"))
+
+
+async def test_a_claim_may_insist_on_an_existing_session(stores: Stores) -> None:
+    await stores.sessions.create(OWNER, "existing")
+
+    with pytest.raises(SessionNotFound):
+        await stores.sessions.claim(
+            new_turn(session_id="unknown", creates_session=False), history_tokens=EVERYTHING
+        )
+    await stores.sessions.claim(
+        new_turn(session_id="existing", creates_session=False), history_tokens=EVERYTHING
+    )
+
+    with pytest.raises(SessionNotFound):
+        await stores.sessions.get(OWNER, "unknown")
+
+
+async def test_an_unknown_session_is_not_found(stores: Stores) -> None:
+    sessions = stores.sessions
+
+    with pytest.raises(SessionNotFound):
+        await sessions.get(OWNER, "unknown")
+    with pytest.raises(SessionNotFound):
+        await sessions.messages(OWNER, "unknown")
+    with pytest.raises(SessionNotFound):
+        await sessions.turns(OWNER, "unknown")
+    with pytest.raises(SessionNotFound):
+        await sessions.delete(OWNER, "unknown")
+
+
+async def test_owners_do_not_see_each_other(stores: Stores) -> None:
+    mine, theirs = new_turn("Mine", owner="me"), new_turn("Theirs", owner="them")
+
+    await stores.sessions.claim(mine, history_tokens=EVERYTHING)
+    await stores.sessions.claim(theirs, history_tokens=EVERYTHING)
+
+    [message] = await stores.sessions.messages("me", "s1")
+    assert message.message.content == "Mine"
+    assert [turn.id for turn in await stores.sessions.turns("them", "s1")] == [theirs.id]
+    with pytest.raises(TurnNotFound):
+        await stores.sessions.turn("me", theirs.id)
+    with pytest.raises(TurnNotFound):
+        await stores.sessions.turn_log("me", theirs.id)
+    with pytest.raises(SessionNotFound):
+        await stores.sessions.get("somebody else", "s1")
+
+
+async def test_a_running_turn_has_no_outcome_and_no_log(stores: Stores) -> None:
+    turn = new_turn()
+
+    await stores.sessions.claim(turn, history_tokens=EVERYTHING)
+
+    record = await stores.sessions.turn(OWNER, turn.id)
+    assert (record.id, record.session_id) == (turn.id, "s1")
+    assert (record.outcome, record.finished_at, record.usage) == (None, None, Usage())
+    assert await stores.sessions.turn_log(OWNER, turn.id) is None
+
+
+async def test_the_end_of_a_turn_stores_everything_at_once(stores: Stores) -> None:
+    turn, before = new_turn("Weather?"), now()
+    await stores.sessions.claim(turn, history_tokens=EVERYTHING)
+    messages = [*a_tool_round(), Message.assistant("It is 34°C 🌞.")]
+
+    stored = await stores.sessions.finish(
+        Ending(
+            turn_id=turn.id,
+            outcome=Outcome.FAILED,
+            messages=messages,
+            log=b"\x00\xff the log",
+            error_code="upstream_timeout",
+            model="a-model",
+            rounds=2,
+            usage=Usage(900, 60),
+            first_chunk_seconds=0.25,
+            characters_per_token=3.5,
+        )
+    )
+
+    assert stored
+    kept = await stores.sessions.messages(OWNER, "s1")
+    assert [message.position for message in kept] == [1, 2, 3, 4]
+    assert [message.message for message in kept] == [Message.user("Weather?"), *messages]
+    assert {message.turn_id for message in kept} == {turn.id}
+    record = await stores.sessions.turn(OWNER, turn.id)
+    assert (record.outcome, record.error_code) == (Outcome.FAILED, "upstream_timeout")
+    assert (record.model, record.rounds, record.usage) == ("a-model", 2, Usage(900, 60))
+    assert record.first_chunk_seconds == 0.25
+    assert record.finished_at is not None
+    assert before <= record.started_at <= record.finished_at <= now()
+    assert await stores.sessions.turn_log(OWNER, turn.id) == b"\x00\xff the log"
+    session = await stores.sessions.get(OWNER, "s1")
+    assert (session.turns, session.usage) == (1, Usage(900, 60))
+    assert session.last_turn_at == record.finished_at
+
+
+async def test_the_usage_of_a_session_is_that_of_its_turns(stores: Stores) -> None:
+    for _ in range(3):
+        turn = new_turn()
+        await stores.sessions.claim(turn, history_tokens=EVERYTHING)
+        await stores.sessions.finish(
+            Ending(
+                turn_id=turn.id,
+                outcome=Outcome.COMPLETED,
+                messages=[],
+                log=b"",
+                usage=Usage(2_000_000_000, 5),
+            )
+        )
+
+    session = await stores.sessions.get(OWNER, "s1")
+    assert (session.turns, session.usage) == (3, Usage(6_000_000_000, 15))
+
+
+async def test_a_turn_ends_once(stores: Stores) -> None:
+    turn = new_turn()
+    await say(stores.sessions, turn, "First")
+
+    again = await stores.sessions.finish(ending(turn, Message.assistant("Second")))
+
+    assert not again
+    contents = [m.message.content for m in await stores.sessions.messages(OWNER, "s1")]
+    assert contents == ["Hello", "First"]
+    assert not await stores.sessions.finish(ending(new_turn()))
+
+
+async def test_messages_come_in_pages(stores: Stores) -> None:
+    for number in range(3):
+        await say(stores.sessions, new_turn(f"Q{number}"), f"A{number}")
+
+    first = await stores.sessions.messages(OWNER, "s1", limit=4)
+    second = await stores.sessions.messages(OWNER, "s1", after=first[-1].position, limit=4)
+    third = await stores.sessions.messages(OWNER, "s1", after=second[-1].position, limit=4)
+
+    assert [m.message.content for m in first] == ["Q0", "A0", "Q1", "A1"]
+    assert [m.message.content for m in second] == ["Q2", "A2"]
+    assert list(third) == []
+
+
+async def test_turns_come_oldest_first(stores: Stores) -> None:
+    ids = [f"t{number}" for number in (3, 1, 2)]
+    for turn_id in ids:
+        await say(stores.sessions, new_turn(id=turn_id))
+
+    turns = await stores.sessions.turns(OWNER, "s1")
+
+    assert [turn.id for turn in turns] == ids
+
+
+async def test_times_are_kept_in_utc(stores: Stores) -> None:
+    turn = new_turn()
+    await stores.sessions.claim(turn, history_tokens=EVERYTHING)
+    answer = Message(role=Role.ASSISTANT, content="Hi", created_at=now() - timedelta(minutes=5))
+    await stores.sessions.finish(ending(turn, answer))
+
+    session = await stores.sessions.get(OWNER, "s1")
+    messages = await stores.sessions.messages(OWNER, "s1")
+
+    assert session.created_at.tzinfo is UTC
+    assert messages[1].message.created_at == answer.created_at
+    assert messages[1].message.created_at.tzinfo is UTC
+
+
+async def test_any_id_that_is_allowed_can_be_used(stores: Stores) -> None:
+    longest = "A" + "z9._:-" * 21 + "x"
+    owner = "auth0|ö'\"%_\\" + "x" * 240
+
+    await say(stores.sessions, new_turn(owner=owner, session_id=longest), "Hi")
+
+    assert len(longest) == 128
+    assert (await stores.sessions.get(owner, longest)).turns == 1
+    with pytest.raises(SessionNotFound):
+        await stores.sessions.get(owner, longest.upper())
+
+
+async def test_tool_calls_come_back_as_they_were_written(stores: Stores) -> None:
+    calls = [
+        ToolCall("call_1", "get_weather", '{"city": "München 🚗", "x": "\\u0000"}'),
+        ToolCall("call_2", "get_weather", 'not "JSON" at all {'),
+    ]
+    turn = new_turn()
+    await stores.sessions.claim(turn, history_tokens=EVERYTHING)
+    messages = [Message.assistant("", calls), *(Message.tool(call, "{}") for call in calls)]
+
+    await stores.sessions.finish(ending(turn, *messages))
+
+    kept = await stores.sessions.messages(OWNER, "s1", after=1)
+    assert [message.message for message in kept] == messages
+
+
+async def test_a_deleted_session_is_forgotten(stores: Stores) -> None:
+    turn = new_turn("Old", id="old")
+    await say(stores.sessions, turn, "Old answer")
+
+    await stores.sessions.delete(OWNER, "s1")
+
+    with pytest.raises(SessionNotFound):
+        await stores.sessions.messages(OWNER, "s1")
+    with pytest.raises(TurnNotFound):
+        await stores.sessions.turn(OWNER, "old")
+    claim = await say(stores.sessions, new_turn("New"), "New answer")
+    assert said(claim) == []
+    contents = [m.message.content for m in await stores.sessions.messages(OWNER, "s1")]
+    assert contents == ["New", "New answer"]
+
+
+async def test_a_turn_of_a_deleted_session_ends_in_nothing(stores: Stores) -> None:
+    turn = new_turn("Old")
+    await stores.sessions.claim(turn, history_tokens=EVERYTHING)
+    await stores.sessions.delete(OWNER, "s1")
+    successor = new_turn("New")
+    await stores.sessions.claim(successor, history_tokens=EVERYTHING)
+
+    stored = await stores.sessions.finish(ending(turn, Message.assistant("Late")))
+
+    assert not stored
+    contents = [m.message.content for m in await stores.sessions.messages(OWNER, "s1")]
+    assert contents == ["New"]
+    assert await stores.sessions.finish(ending(successor))
+
+
+async def test_a_store_that_is_open_answers(stores: Stores) -> None:
+    await stores.ping()
