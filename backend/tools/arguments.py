@@ -1,0 +1,130 @@
+"""What a tool is called with: from the text that a model wrote to checked values.
+
+A message of ours goes on after the name of its field: "`date` must be YYYY-MM-DD".
+"""
+
+import datetime as dt
+import json
+import re
+import unicodedata
+from typing import Annotated, Any, NoReturn
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, field_validator
+from pydantic_core import ErrorDetails
+
+from backend.conversation import as_json
+from backend.errors import InvalidArguments
+
+
+class Arguments(BaseModel):
+    """What a tool is called with. Models write numbers for ids, and fields nobody asked for."""
+
+    model_config = ConfigDict(
+        coerce_numbers_to_str=True,
+        extra="ignore",
+        frozen=True,
+        str_strip_whitespace=True,
+        str_min_length=1,
+        str_max_length=200,
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_one_line(cls, value: Any) -> Any:
+        """Text goes into stores, addresses and messages, which do not all take NUL."""
+        if isinstance(value, str) and any(map(_is_control, value.strip())):
+            raise ValueError("must be one line without control characters")
+        return value
+
+
+def _written(pattern: str, message: str) -> BeforeValidator:
+    """Let only text of this form through: Pydantic would take 20261124 for seconds since 1970."""
+
+    def check(value: Any) -> Any:
+        if not isinstance(value, str) or not re.fullmatch(pattern, value.strip(), re.ASCII):
+            raise ValueError(message)
+        return value.strip()
+
+    return BeforeValidator(check)
+
+
+def _none_if_blank(value: Any) -> Any:
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+Day = Annotated[dt.date, _written(r"\d{4}-\d\d-\d\d", "must be YYYY-MM-DD, for example 2026-11-24")]
+Clock = Annotated[
+    dt.time, _written(r"\d\d:\d\d(:00)?", "must be HH:MM on the 24-hour clock, for example 14:00")
+]
+UserId = Annotated[str | None, BeforeValidator(_none_if_blank)]
+"""Goes through `Desk.acting_user`: a customer who is signed in needs not give it."""
+
+
+def parameters(arguments: type[Arguments]) -> dict[str, Any]:
+    """The JSON schema that is sent upstream.
+
+    It is looser than the model that validates: Groq refuses a call that does not fit
+    the schema before we could say in words what is wrong with it.
+    """
+    fields = arguments.model_fields
+    return {
+        "type": "object",
+        "properties": {
+            name: {"type": ["string", "number", "null"], "description": field.description or ""}
+            for name, field in fields.items()
+        },
+        "required": [name for name, field in fields.items() if field.is_required()],
+    }
+
+
+def parsed(arguments: str) -> dict[str, Any]:
+    """The arguments as the model wrote them; nothing and `null` are an empty object.
+
+    Raises:
+        InvalidArguments: the text is not a JSON object, or one that cannot be written again.
+    """
+    try:
+        value = json.loads(arguments.strip() or "null", parse_constant=_not_json)
+        # Half of a surrogate pair can be read as an escape, but neither sent nor stored.
+        as_json(value).encode()
+    except (ValueError, RecursionError) as error:
+        raise InvalidArguments(f"The arguments are not valid JSON: {error}.") from error
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise InvalidArguments("The arguments must be a JSON object.")
+    return value
+
+
+def shown(arguments: str) -> dict[str, Any] | str:
+    """For a reader: the object, or the text that should have been one."""
+    try:
+        return parsed(arguments)
+    except InvalidArguments:
+        return arguments
+
+
+def validated(model: type[Arguments], arguments: str) -> Arguments:
+    """Raises: InvalidArguments, with one clause for each field that is wrong."""
+    try:
+        return model.model_validate(parsed(arguments))
+    except ValidationError as error:
+        clauses = "; ".join(map(_clause, error.errors()))
+        raise InvalidArguments(f"{clauses}.") from error
+
+
+def _clause(error: ErrorDetails) -> str:
+    """Our own messages go on after the field's name, and so do Pydantic's, less their subject."""
+    field = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "missing":
+        return f"`{field}` is missing"
+    message = re.sub(r"^(Value error,|Input|String) ", "", error["msg"])
+    return f"`{field}` {message}"
+
+
+def _is_control(character: str) -> bool:
+    return unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"}
+
+
+def _not_json(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not a JSON value")

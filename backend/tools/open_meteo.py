@@ -1,0 +1,188 @@
+"""The weather as open-meteo.com observes it: a place by its name, then the conditions there."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import httpx
+import structlog
+from pydantic import BaseModel, FiniteFloat
+
+from backend.errors import ToolRefused
+from backend.tools.desk import Conditions
+
+log = structlog.get_logger()
+
+SOURCE = "open-meteo"
+
+# The WMO's code table 4677, as far as Open-Meteo uses it.
+CONDITIONS = {
+    0: "Clear sky",
+    1: "Mainly clear",
+    2: "Partly cloudy",
+    3: "Overcast",
+    45: "Fog",
+    48: "Freezing fog",
+    51: "Light drizzle",
+    53: "Drizzle",
+    55: "Dense drizzle",
+    56: "Light freezing drizzle",
+    57: "Freezing drizzle",
+    61: "Light rain",
+    63: "Rain",
+    65: "Heavy rain",
+    66: "Light freezing rain",
+    67: "Freezing rain",
+    71: "Light snow",
+    73: "Snow",
+    75: "Heavy snow",
+    77: "Snow grains",
+    80: "Light rain showers",
+    81: "Rain showers",
+    82: "Violent rain showers",
+    85: "Light snow showers",
+    86: "Heavy snow showers",
+    95: "Thunderstorm",
+    96: "Thunderstorm with light hail",
+    99: "Thunderstorm with heavy hail",
+}
+
+
+class _Place(BaseModel):
+    name: str
+    latitude: FiniteFloat
+    longitude: FiniteFloat
+    admin1: str | None = None
+    country: str | None = None
+    country_code: str | None = None
+
+    def is_in(self, region: str) -> bool:
+        regions = (self.admin1, self.country, self.country_code)
+        return region.casefold() in {name.casefold() for name in regions if name}
+
+    @property
+    def full_name(self) -> str:
+        return ", ".join(name for name in (self.name, self.admin1, self.country) if name)
+
+
+class _Search(BaseModel):
+    """Without a hit, the answer has no `results` at all."""
+
+    results: list[_Place] = []
+
+
+class _Current(BaseModel):
+    temperature_2m: FiniteFloat
+    weather_code: int
+
+
+class _Forecast(BaseModel):
+    current: _Current
+
+
+class OpenMeteo:
+    """A `WeatherProvider` over HTTP. Owns its client, also one that it was given: `aclose` it.
+
+    A city is asked for once in `cache_seconds`, however many ask at the same time.
+    """
+
+    def __init__(
+        self,
+        client: httpx.AsyncClient | None = None,
+        *,
+        geocoding_url: str = "https://geocoding-api.open-meteo.com",
+        forecast_url: str = "https://api.open-meteo.com",
+        timeout_seconds: float = 5.0,
+        cache_seconds: float = 300.0,
+        cache_size: int = 256,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client or httpx.AsyncClient(timeout=timeout_seconds)
+        self._search_url = f"{geocoding_url}/v1/search"
+        self._forecast_url = f"{forecast_url}/v1/forecast"
+        self._timeout_seconds = timeout_seconds
+        self._cache_seconds = cache_seconds
+        self._cache_size = cache_size
+        self._clock = clock
+        self._cache: dict[str, tuple[float, Conditions]] = {}
+        self._asking: dict[str, asyncio.Task[Conditions]] = {}
+
+    async def current(self, city: str) -> Conditions:
+        key = " ".join(city.casefold().split())
+        expires, conditions = self._cache.get(key, (0.0, None))
+        if conditions is not None and self._clock() < expires:
+            return conditions
+        # Others may wait for the same answer: one who leaves does not take it from them.
+        return await asyncio.shield(self._ask_once(key, city))
+
+    async def aclose(self) -> None:
+        asking = list(self._asking.values())
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+        await self._client.aclose()
+
+    def _ask_once(self, key: str, city: str) -> asyncio.Task[Conditions]:
+        if key not in self._asking:
+            task = asyncio.create_task(self._ask(key, city))
+            self._asking[key] = task
+            task.add_done_callback(lambda _: self._asking.pop(key))
+        return self._asking[key]
+
+    async def _ask(self, key: str, city: str) -> Conditions:
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                conditions = await self._observe(city)
+        except (httpx.HTTPError, TimeoutError, ValueError) as error:
+            log.warning("weather_unavailable", reason=type(error).__name__)
+            raise ToolRefused(
+                "The weather service does not answer at the moment.", code="weather_unavailable"
+            ) from error
+        self._keep(key, conditions)
+        return conditions
+
+    async def _observe(self, city: str) -> Conditions:
+        name, _, region = (part.strip() for part in city.partition(","))
+        place = await self._place(name, region)
+        if place is None:
+            raise ToolRefused(
+                f"The weather service knows no city {city!r}. Its English name may help.",
+                code="unknown_city",
+            )
+        current = await self._current(place)
+        return Conditions(
+            # "Paris, Texas" may have become the other one: the answer says which it is.
+            city=place.full_name if region else place.name,
+            temperature_celsius=current.temperature_2m,
+            conditions=CONDITIONS.get(current.weather_code, "Not reported"),
+            source=SOURCE,
+        )
+
+    async def _place(self, name: str, region: str) -> _Place | None:
+        """The search takes bare names only, so a region picks among several of that name."""
+        count = 10 if region else 1
+        answer = await self._get(
+            self._search_url, name=name, count=count, language="en", format="json"
+        )
+        places = _Search.model_validate_json(answer).results
+        first = places[0] if places else None
+        return next((place for place in places if place.is_in(region)), first)
+
+    async def _current(self, place: _Place) -> _Current:
+        answer = await self._get(
+            self._forecast_url,
+            latitude=place.latitude,
+            longitude=place.longitude,
+            current="temperature_2m,weather_code",
+        )
+        return _Forecast.model_validate_json(answer).current
+
+    async def _get(self, url: str, **params: str | float) -> bytes:
+        response = await self._client.get(url, params=params)
+        return response.raise_for_status().content
+
+    def _keep(self, key: str, conditions: Conditions) -> None:
+        self._cache.pop(key, None)
+        if len(self._cache) >= self._cache_size:
+            del self._cache[next(iter(self._cache))]  # the oldest: a dict keeps its order
+        self._cache[key] = (self._clock() + self._cache_seconds, conditions)

@@ -1,0 +1,165 @@
+"""What a tool is, and how a call of the model becomes an output.
+
+A tool is a typed function in a file of its own, marked with `@tool`. Its name, its
+docstring and the Pydantic model of its arguments are what the model is told.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, get_type_hints
+
+import structlog
+from pydantic import BaseModel, ConfigDict
+
+from backend.completion import ToolSpec
+from backend.conversation import ToolCall, as_json
+from backend.errors import (
+    InvalidArguments,
+    ServiceError,
+    ToolError,
+    ToolFailed,
+    ToolRefused,
+    ToolTimedOut,
+    UnknownTool,
+)
+from backend.tools.arguments import Arguments, parameters, validated
+from backend.tools.desk import Desk
+
+log = structlog.get_logger()
+
+UNCERTAIN = "It may have taken effect. The same call again is safe, and will say so."
+
+
+class Output(BaseModel):
+    """What a tool answers, shown to the client and to the model alike."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+ToolFunction = Callable[[Any, Desk], Awaitable[Output]]
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool that `is_lasting` changes the world: once begun, it is waited for to its end.
+
+    Calling it again with the same arguments must be safe, as it may be told to after a time-out.
+    """
+
+    spec: ToolSpec
+    arguments: type[Arguments]
+    function: ToolFunction
+    is_lasting: bool
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+
+def tool(*, is_lasting: bool = False) -> Callable[[ToolFunction], Tool]:
+    """Make a tool of `async def name(arguments: SomeArguments, desk: Desk) -> SomeOutput`."""
+
+    def mark(function: ToolFunction) -> Tool:
+        arguments = get_type_hints(function)["arguments"]
+        spec = ToolSpec(
+            name=function.__name__,
+            description=" ".join((function.__doc__ or "").split()),
+            parameters=parameters(arguments),
+        )
+        return Tool(spec, arguments, function, is_lasting)
+
+    return mark
+
+
+class ToolOutcome(StrEnum):
+    OK = "ok"
+    REFUSED = "refused"
+    INVALID = "invalid"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """A JSON object, and how it came about."""
+
+    output: dict[str, Any]
+    outcome: ToolOutcome
+    seconds: float = 0.0
+
+
+class Toolbox:
+    """The tools of one assistant, with their bounds."""
+
+    def __init__(
+        self,
+        tools: Iterable[Tool],
+        *,
+        timeout_seconds: float,
+        max_output_characters: int = 16_000,
+    ) -> None:
+        self._tools = {tool.name: tool for tool in tools}
+        self._timeout_seconds = timeout_seconds
+        self._max_output_characters = max_output_characters
+
+    @property
+    def specs(self) -> tuple[ToolSpec, ...]:
+        return tuple(tool.spec for tool in self._tools.values())
+
+    def is_lasting(self, name: str) -> bool:
+        return name in self._tools and self._tools[name].is_lasting
+
+    async def run(self, call: ToolCall, desk: Desk) -> ToolResult:
+        """Run one call. Whatever goes wrong is an output that the model can act on."""
+        begun = time.perf_counter()
+        try:
+            output, outcome = await self._output(call, desk), ToolOutcome.OK
+        except ToolError as error:
+            output, outcome = {"error": error.details}, _outcome_of(error)
+        return ToolResult(output, outcome, time.perf_counter() - begun)
+
+    async def _output(self, call: ToolCall, desk: Desk) -> dict[str, Any]:
+        tool = self._tools.get(call.name)
+        if tool is None:
+            raise UnknownTool(
+                f"There is no tool {call.name!r}. There are: {', '.join(self._tools)}."
+            )
+        arguments = validated(tool.arguments, call.arguments)
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                return self._bounded(await tool.function(arguments, desk))
+        except ToolError:
+            raise
+        except TimeoutError as error:
+            raise ToolTimedOut(
+                f"{call.name} did not answer within {self._timeout_seconds:g} seconds. "
+                + (UNCERTAIN if tool.is_lasting else "Say so, or try once more.")
+            ) from error
+        except ServiceError as error:
+            log.warning("tool_unavailable", tool=call.name, code=error.code)
+            raise ToolFailed(f"{call.name} is not available at the moment.") from error
+        except Exception as error:
+            log.exception("tool_failed", tool=call.name)
+            raise ToolFailed(f"{call.name} failed. Its result is not known.") from error
+
+    def _bounded(self, output: Output) -> dict[str, Any]:
+        shown = output.model_dump(mode="json", exclude_none=True)
+        size = len(as_json(shown))
+        if size > self._max_output_characters:
+            raise ToolFailed(f"The result is too large ({size} characters). Ask for less.")
+        return shown
+
+
+def _outcome_of(error: ToolError) -> ToolOutcome:
+    match error:
+        case ToolRefused():
+            return ToolOutcome.REFUSED
+        case InvalidArguments() | UnknownTool():
+            return ToolOutcome.INVALID
+        case ToolTimedOut():
+            return ToolOutcome.TIMED_OUT
+        case _:
+            return ToolOutcome.FAILED

@@ -1,0 +1,229 @@
+# ruff: noqa: ARG001 - a tool takes both arguments, whether or not it needs them
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from pydantic import Field
+from structlog.testing import capture_logs
+
+from backend.conversation import ToolCall
+from backend.errors import InvalidArguments, StorageError, ToolRefused
+from backend.tools import TOOLS
+from backend.tools.arguments import Arguments, parsed
+from backend.tools.desk import Desk
+from backend.tools.registry import Output, Tool, Toolbox, ToolOutcome, ToolResult, tool
+from tests.unit.tools.fakes import TOOLBOX, desk
+
+
+class Words(Arguments):
+    words: str = Field("nothing", description="What to say")
+
+
+class Said(Output):
+    said: str
+    heard_by: str | None = None
+
+
+@tool()
+async def say(arguments: Words, desk: Desk) -> Said:
+    """Say it,
+    loud."""
+    return Said(said=arguments.words)
+
+
+def failing(error: Exception) -> Tool:
+    @tool()
+    async def fail(arguments: Words, desk: Desk) -> Said:
+        raise error
+
+    return fail
+
+
+async def run(
+    *tools: Tool, name: str, arguments: str = "{}", timeout_seconds: float = 5, limit: int = 1000
+) -> ToolResult:
+    box = Toolbox(tools, timeout_seconds=timeout_seconds, max_output_characters=limit)
+    return await box.run(ToolCall("call_1", name, arguments), desk())
+
+
+def test_a_tool_is_described_by_its_function_and_its_arguments() -> None:
+    assert say.name == "say"
+    assert say.spec.description == "Say it, loud."
+    assert say.spec.parameters == {
+        "type": "object",
+        "properties": {
+            "words": {"type": ["string", "number", "null"], "description": "What to say"}
+        },
+        "required": [],
+    }
+
+
+def test_the_schemas_sent_upstream_name_every_argument() -> None:
+    schemas = {spec.name: spec.parameters for spec in TOOLBOX.specs}
+
+    assert {name: list(schema["properties"]) for name, schema in schemas.items()} == {
+        "get_weather": ["city"],
+        "get_dealership_address": ["dealership_id"],
+        "check_appointment_availability": ["dealership_id", "date"],
+        "schedule_appointment": ["dealership_id", "date", "user_id", "time", "car_model"],
+        "fetch_user_profile": ["user_id"],
+    }
+    assert schemas["schedule_appointment"]["required"] == [
+        "dealership_id",
+        "date",
+        "time",
+        "car_model",
+    ]
+    for spec in TOOLBOX.specs:
+        assert spec.description
+        for field in spec.parameters["properties"].values():
+            assert field["type"] == ["string", "number", "null"]
+            assert field["description"]
+
+
+def test_only_the_booking_is_lasting() -> None:
+    lasting = [tool.name for tool in TOOLS if TOOLBOX.is_lasting(tool.name)]
+
+    assert lasting == ["schedule_appointment"]
+    assert not TOOLBOX.is_lasting("no_such_tool")
+
+
+async def test_an_output_is_shown_without_what_is_not_known() -> None:
+    result = await run(say, name="say", arguments='{"words": "hello"}')
+
+    assert result.outcome is ToolOutcome.OK
+    assert result.output == {"said": "hello"}
+    assert result.seconds > 0
+
+
+async def test_an_unknown_tool_is_told_which_there_are() -> None:
+    result = await run(say, name="shout")
+
+    assert result.outcome is ToolOutcome.INVALID
+    assert result.output["error"] == {
+        "code": "unknown_tool",
+        "message": "There is no tool 'shout'. There are: say.",
+    }
+
+
+@pytest.mark.parametrize("arguments", ["", "  ", "null", "{}", '{"extra": [1]}'])
+async def test_no_arguments_are_an_empty_object(arguments: str) -> None:
+    result = await run(say, name="say", arguments=arguments)
+
+    assert result.output == {"said": "nothing"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "{",
+        '{"words": }',
+        "words",
+        '{"words": NaN}',
+        '{"words": "\\ud83d"}',
+        '{"words": ' + "9" * 5000 + "}",
+        "[" * 100_000,
+    ],
+)
+async def test_what_is_not_json_is_told_so(arguments: str) -> None:
+    result = await run(say, name="say", arguments=arguments)
+
+    assert result.outcome is ToolOutcome.INVALID
+    assert result.output["error"]["message"].startswith("The arguments are not valid JSON: ")
+
+
+@pytest.mark.parametrize("arguments", ["[]", '"hello"', "7", "true"])
+async def test_json_that_is_no_object_is_told_so(arguments: str) -> None:
+    result = await run(say, name="say", arguments=arguments)
+
+    assert result.outcome is ToolOutcome.INVALID
+    assert result.output["error"]["message"] == "The arguments must be a JSON object."
+
+
+def test_parsed_arguments_can_be_shown() -> None:
+    assert parsed('{"city": "Zürich"}') == {"city": "Zürich"}
+    with pytest.raises(InvalidArguments):
+        parsed("{")
+
+
+async def test_a_refusal_is_an_output_with_its_details() -> None:
+    refusing = failing(ToolRefused("Not now.", code="too_early", opens="09:00"))
+
+    result = await run(refusing, name="fail")
+
+    assert result.outcome is ToolOutcome.REFUSED
+    assert result.output == {
+        "error": {"code": "too_early", "message": "Not now.", "opens": "09:00"}
+    }
+
+
+async def test_a_tool_that_breaks_is_logged_and_told_without_its_secrets() -> None:
+    with capture_logs() as logs:
+        result = await run(failing(RuntimeError("password=1234")), name="fail")
+
+    assert result.outcome is ToolOutcome.FAILED
+    assert result.output == {
+        "error": {"code": "failed", "message": "fail failed. Its result is not known."}
+    }
+    assert [(entry["event"], entry["tool"]) for entry in logs] == [("tool_failed", "fail")]
+
+
+async def test_a_tool_without_its_store_is_not_available() -> None:
+    with capture_logs() as logs:
+        result = await run(failing(StorageError()), name="fail")
+
+    assert result.outcome is ToolOutcome.FAILED
+    assert result.output["error"]["message"] == "fail is not available at the moment."
+    assert logs[0]["code"] == "storage_unavailable"
+
+
+async def test_an_output_of_the_wrong_kind_is_a_failure_of_the_tool() -> None:
+    @tool()
+    async def mumble(arguments: Words, desk: Desk) -> Any:
+        return None
+
+    with capture_logs():
+        result = await run(mumble, name="mumble")
+
+    assert result.outcome is ToolOutcome.FAILED
+
+
+@pytest.mark.parametrize(("is_lasting", "advice"), [(False, "try once more"), (True, "is safe")])
+async def test_a_tool_has_a_time_limit(is_lasting: bool, advice: str) -> None:
+    @tool(is_lasting=is_lasting)
+    async def ponder(arguments: Words, desk: Desk) -> Said:
+        await asyncio.sleep(60)
+        return Said(said="at last")
+
+    result = await run(ponder, name="ponder", timeout_seconds=0.01)
+
+    assert result.outcome is ToolOutcome.TIMED_OUT
+    assert result.output["error"]["code"] == "timed_out"
+    assert advice in result.output["error"]["message"]
+
+
+async def test_a_cancelled_call_is_cancelled() -> None:
+    @tool()
+    async def ponder(arguments: Words, desk: Desk) -> Said:
+        await asyncio.sleep(60)
+        return Said(said="at last")
+
+    task = asyncio.create_task(run(ponder, name="ponder"))
+    await asyncio.sleep(0)
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_result_has_a_size_limit() -> None:
+    fits = await run(say, name="say", arguments=json.dumps({"words": "x" * 20}), limit=32)
+    exceeds = await run(say, name="say", arguments=json.dumps({"words": "x" * 21}), limit=32)
+
+    assert fits.outcome is ToolOutcome.OK
+    assert exceeds.outcome is ToolOutcome.FAILED
+    assert exceeds.output["error"]["message"] == (
+        "The result is too large (33 characters). Ask for less."
+    )
