@@ -1,0 +1,87 @@
+"""The event log of a turn, and its followers.
+
+One task appends; any number of followers read, each at its own pace, from any position.
+Everything that a stream can go through (a disconnect, a resume, a stop, a drain) is
+something that happens to a log or to a follower.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+
+from backend.events import Event
+
+
+class EventLog:
+    """Events in order; the first has position 1. What bounds the answer bounds the log.
+
+    `deserted` is called when the last follower leaves a log that is still open.
+    """
+
+    def __init__(self, deserted: Callable[[], None] = lambda: None) -> None:
+        self.events: list[Event] = []
+        self.is_closed = False
+        self._followers: set[Follower] = set()
+        self._waiting: set[asyncio.Future[None]] = set()
+        self._deserted = deserted
+
+    def append(self, event: Event) -> None:
+        self.events.append(event)
+        self._wake()
+
+    def close(self) -> None:
+        """Nothing comes after this. Followers end when they have read everything."""
+        self.is_closed = True
+        self._wake()
+
+    def follow(self, after: int = 0) -> "Follower":
+        """A reader of everything behind position `after`. Whoever asks must see it `leave`."""
+        follower = Follower(self, after)
+        self._followers.add(follower)
+        return follower
+
+    def forget(self, follower: "Follower") -> None:
+        if follower in self._followers:
+            self._followers.remove(follower)
+            if not self._followers and not self.is_closed:
+                self._deserted()
+
+    def _wake(self) -> None:
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiting.clear()
+
+    async def changed(self) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiting.discard(waiter)
+
+
+class Follower:
+    """One reader of a log. It counts from its creation until `leave`, read or not:
+    a generator that nobody started would never say that it ended.
+    """
+
+    def __init__(self, log: EventLog, after: int) -> None:
+        self._log = log
+        self._position = after
+
+    async def batches(self) -> AsyncGenerator[Sequence[Event], None]:
+        """All that has been appended since the last batch, until the log is closed."""
+        log = self._log
+        while True:
+            batch = log.events[self._position :]
+            if batch:
+                self._position += len(batch)
+                yield batch
+            elif log.is_closed:
+                return
+            else:
+                await log.changed()
+
+    def leave(self) -> None:
+        """Stop counting as a reader. May be said more than once."""
+        self._log.forget(self)

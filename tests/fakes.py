@@ -1,0 +1,157 @@
+"""Implementations of our own ports, for tests: a model that follows a script, a small world."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, time
+
+from pydantic import Field
+
+from backend.completion import CompletionRequest, Delta, Finish, Text
+from backend.conversation import ANONYMOUS, Caller, ToolCall, Usage
+from backend.errors import ToolRefused, UpstreamError
+from backend.showroom import CarModel, Dealership, OpenHours, Showroom
+from backend.storage.memory import memory_stores
+from backend.tools.arguments import Arguments
+from backend.tools.desk import Desk
+from backend.tools.registry import Output, tool
+from backend.tools.sample_weather import SampleWeather
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+"""A Monday."""
+
+Step = Delta | UpstreamError | asyncio.Event
+"""An error is raised; an event is waited for."""
+
+
+@dataclass(frozen=True)
+class Scripted:
+    """One completion."""
+
+    steps: Sequence[Step]
+
+
+def says(*texts: str, usage: Usage = Usage(10, 5)) -> Scripted:  # noqa: B008 - frozen
+    return Scripted([*map(Text, texts), Finish(reason="stop", model="scripted", usage=usage)])
+
+
+def calls(*named: tuple[str, str], says: str = "") -> Scripted:
+    """Tool calls by name and arguments; ids are call_1, call_2, …"""
+    steps: list[Step] = [Text(says)] if says else []
+    steps += [
+        ToolCall(f"call_{number}", name, arguments)
+        for number, (name, arguments) in enumerate(named, start=1)
+    ]
+    return Scripted([*steps, Finish(reason="tool_calls", model="scripted", usage=Usage(10, 5))])
+
+
+def breaks(error: UpstreamError, *before: Step) -> Scripted:
+    return Scripted([*before, error])
+
+
+@dataclass
+class ScriptedModel:
+    """Plays one completion after the other; the last one again when there are no more."""
+
+    script: Sequence[Scripted]
+    name: str = "scripted"
+    requests: list[CompletionRequest] = field(default_factory=list)
+    open_completions: int = 0
+
+    async def complete(self, request: CompletionRequest) -> AsyncGenerator[Delta, None]:
+        self.requests.append(request)
+        completion = self.script[min(len(self.requests), len(self.script)) - 1]
+        self.open_completions += 1
+        try:
+            for step in completion.steps:
+                match step:
+                    case UpstreamError():
+                        raise step
+                    case asyncio.Event():
+                        await step.wait()
+                    case _:
+                        yield step
+        finally:
+            self.open_completions -= 1
+
+
+def scripted(*script: Scripted) -> ScriptedModel:
+    return ScriptedModel(script)
+
+
+class EchoArguments(Arguments):
+    word: str = Field(description="Any word")
+
+
+class Echo(Output):
+    word: str
+
+
+@tool()
+async def echo(arguments: EchoArguments, desk: Desk) -> Echo:  # noqa: ARG001
+    """Say the word again."""
+    return Echo(word=arguments.word)
+
+
+@tool()
+async def refuse(arguments: EchoArguments, desk: Desk) -> Echo:  # noqa: ARG001
+    """Say no."""
+    raise ToolRefused(f"No {arguments.word} today.", code="no", nearest=["other"])
+
+
+class Gates:
+    """Tools that wait until a test lets them go on, and tell how they ended."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.opened = asyncio.Event()
+        self.ended: list[str] = []
+
+        async def wait(arguments: EchoArguments, desk: Desk) -> Echo:  # noqa: ARG001
+            """Wait."""
+            return await self._pass(arguments.word)
+
+        async def book(arguments: EchoArguments, desk: Desk) -> Echo:  # noqa: ARG001
+            """Change the world, slowly."""
+            return await self._pass(arguments.word)
+
+        self.tools = (tool()(wait), tool(is_lasting=True)(book))
+
+    async def _pass(self, word: str) -> Echo:
+        self.begun.set()
+        try:
+            await self.opened.wait()
+        except asyncio.CancelledError:
+            self.ended.append(f"{word} cancelled")
+            raise
+        self.ended.append(f"{word} done")
+        return Echo(word=word)
+
+
+WEEKDAYS = OpenHours(time(9), time(18))
+
+SHOWROOM = Showroom(
+    dealerships=(
+        Dealership(
+            id="manhattan",
+            name="SuperCar Manhattan",
+            address="1 Example Avenue, New York",
+            phone="+1 212-555-0100",
+            time_zone="America/New_York",
+            hours=(WEEKDAYS,) * 6 + (None,),
+        ),
+    ),
+    car_models=(CarModel("Apex GT", "A fast one."),),
+)
+
+
+def a_desk(caller: Caller = ANONYMOUS, now: datetime = NOW) -> Desk:
+    stores = memory_stores(lease_seconds=15)
+    return Desk(
+        caller=caller,
+        showroom=SHOWROOM,
+        appointments=stores.appointments,
+        profiles=stores.profiles,
+        weather=SampleWeather(),
+        now=now,
+    )

@@ -1,0 +1,85 @@
+"""The event log and its followers."""
+
+import asyncio
+
+from backend.events import Chunk, End, Event
+from backend.log import EventLog, Follower
+
+
+async def read(follower: Follower) -> list[Event]:
+    return [event async for batch in follower.batches() for event in batch]
+
+
+async def test_a_follower_reads_what_was_there_and_what_comes() -> None:
+    log = EventLog()
+    log.append(Chunk("a"))
+    reading = asyncio.create_task(read(log.follow()))
+    await asyncio.sleep(0)
+
+    log.append(Chunk("b"))
+    await asyncio.sleep(0)
+    log.append(End())
+    log.close()
+
+    assert await reading == [Chunk("a"), Chunk("b"), End()]
+
+
+async def test_followers_are_independent_and_begin_where_they_ask() -> None:
+    log = EventLog()
+    for text in "abc":
+        log.append(Chunk(text))
+    log.close()
+
+    everything, rest = await asyncio.gather(read(log.follow()), read(log.follow(after=2)))
+
+    assert everything == [Chunk("a"), Chunk("b"), Chunk("c")]
+    assert rest == [Chunk("c")]
+
+
+async def test_events_that_came_together_are_one_batch() -> None:
+    log = EventLog()
+    batches = log.follow().batches()
+    first = asyncio.ensure_future(anext(batches))
+    await asyncio.sleep(0)
+
+    log.append(Chunk("a"))
+    log.append(Chunk("b"))
+
+    assert await first == [Chunk("a"), Chunk("b")]
+    await batches.aclose()
+
+
+async def test_a_log_says_once_that_its_last_follower_left() -> None:
+    left: list[str] = []
+    log = EventLog(deserted=lambda: left.append("deserted"))
+    one, other = log.follow(), log.follow()
+
+    one.leave()
+    one.leave()
+    assert left == []
+    other.leave()
+
+    assert left == ["deserted"]
+
+
+async def test_leaving_a_closed_log_is_no_news() -> None:
+    left: list[str] = []
+    log = EventLog(deserted=lambda: left.append("deserted"))
+    follower = log.follow()
+    log.close()
+
+    follower.leave()
+
+    assert left == []
+
+
+async def test_a_follower_that_stopped_waiting_leaves_nothing_behind() -> None:
+    log = EventLog()
+    reading = asyncio.create_task(read(log.follow()))
+    await asyncio.sleep(0)
+
+    reading.cancel()
+    await asyncio.wait([reading])
+    log.append(Chunk("a"))
+
+    assert log._waiting == set()

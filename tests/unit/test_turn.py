@@ -1,0 +1,283 @@
+"""The loop of rounds."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import pytest
+
+from backend.completion import Text
+from backend.conversation import Message, Role, ToolCall, Usage
+from backend.errors import TooManyRounds, UpstreamError, UpstreamGarbled, UpstreamUnavailable
+from backend.events import Chunk, Event, ToolCalled, ToolOutput, ToolUse
+from backend.tools.registry import Tool, Toolbox
+from backend.turn import INTERRUPTED, Assistant, Turn
+from tests.fakes import (
+    Gates,
+    ScriptedModel,
+    a_desk,
+    breaks,
+    calls,
+    echo,
+    refuse,
+    says,
+    scripted,
+)
+
+
+def a_turn(
+    model: ScriptedModel,
+    query: str = "Hello",
+    *,
+    tools: tuple[Tool, ...] = (echo, refuse),
+    max_rounds: int = 8,
+    history_tokens: int = 16_000,
+    flush_seconds: float = 0.0,
+) -> Turn:
+    assistant = Assistant(
+        model=model,
+        toolbox=Toolbox(tools, timeout_seconds=5),
+        max_rounds=max_rounds,
+        history_tokens=history_tokens,
+        flush_seconds=flush_seconds,
+    )
+    return Turn(assistant, desk=a_desk(), prompt="You are Lex.", query=query)
+
+
+async def collect(events: AsyncGenerator[Event, None]) -> list[Event]:
+    async with aclosing(events):
+        return [event async for event in events]
+
+
+async def test_text_streams_as_chunks() -> None:
+    turn = a_turn(scripted(says("Good ", "morning.")))
+
+    events = await collect(turn.run())
+
+    assert events == [Chunk("Good "), Chunk("morning.")]
+    assert turn.messages == [Message.assistant("Good morning.")]
+    assert (turn.rounds, turn.model, turn.usage) == (1, "scripted", Usage(10, 5))
+
+
+async def test_a_tool_call_is_announced_run_and_fed_back() -> None:
+    model = scripted(calls(("echo", '{"word": "hi"}')), says("It said hi."))
+    turn = a_turn(model)
+
+    events = await collect(turn.run())
+
+    assert events == [
+        ToolUse("echo"),
+        ToolCalled("call_1", "echo", {"word": "hi"}),
+        ToolOutput("echo", {"word": "hi"}, "call_1"),
+        Chunk("It said hi."),
+    ]
+    call = ToolCall("call_1", "echo", '{"word": "hi"}')
+    fed_back = [
+        Message.user("Hello"),
+        Message.assistant("", [call]),
+        Message.tool(call, '{"word": "hi"}'),
+    ]
+    assert list(model.requests[1].messages) == fed_back
+    assert turn.messages == [*fed_back[1:], Message.assistant("It said hi.")]
+    assert turn.usage == Usage(20, 10)
+
+
+async def test_text_before_a_call_is_shown_and_kept_with_it() -> None:
+    turn = a_turn(scripted(calls(("echo", '{"word": "hi"}'), says="One moment."), says("Done.")))
+
+    events = await collect(turn.run())
+
+    assert [event.event for event in events] == [
+        "chunk",
+        "tool_use",
+        "tool_call",
+        "tool_output",
+        "chunk",
+    ]
+    assert turn.messages[0].content == "One moment."
+    assert turn.messages[0].tool_calls[0].name == "echo"
+
+
+async def test_parallel_calls_are_all_announced_first_and_answer_as_they_complete() -> None:
+    gates = Gates()
+    model = scripted(
+        calls(("wait", '{"word": "slow"}'), ("echo", '{"word": "quick"}')), says("Done.")
+    )
+    turn = a_turn(model, tools=(*gates.tools, echo))
+    events: list[Event] = []
+
+    async with aclosing(turn.run()) as running:
+        async for event in running:
+            events.append(event)
+            if isinstance(event, ToolOutput):
+                gates.opened.set()
+
+    assert [event.event for event in events[:4]] == ["tool_use", "tool_call"] * 2
+    outputs = [event.id for event in events if isinstance(event, ToolOutput)]
+    assert outputs == ["call_2", "call_1"]
+
+
+async def test_a_refusal_is_an_output_that_the_model_reads() -> None:
+    model = scripted(calls(("refuse", '{"word": "cake"}')), says("Sorry."))
+
+    events = await collect(a_turn(model).run())
+
+    refusal = {"error": {"code": "no", "message": "No cake today.", "nearest": ["other"]}}
+    assert events[2] == ToolOutput("refuse", refusal, "call_1")
+    assert json.loads(model.requests[1].messages[-1].content) == refusal
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "shown", "code"),
+    [
+        ("echo", "not json", "not json", "invalid_arguments"),
+        ("echo", "{}", {}, "invalid_arguments"),
+        ("echo", "null", {}, "invalid_arguments"),
+        ("dance", '{"word": "x"}', {"word": "x"}, "unknown_tool"),
+    ],
+)
+async def test_a_call_that_makes_no_sense_is_told_to_the_model(
+    name: str, arguments: str, shown: object, code: str
+) -> None:
+    turn = a_turn(scripted(calls((name, arguments)), says("My mistake.")))
+
+    events = await collect(turn.run())
+
+    assert events[1] == ToolCalled("call_1", name, shown)  # type: ignore[arg-type]
+    assert isinstance(events[2], ToolOutput)
+    assert events[2].output["error"]["code"] == code
+    assert events[3] == Chunk("My mistake.")
+
+
+async def test_a_model_that_never_stops_calling_is_stopped() -> None:
+    model = scripted(calls(("echo", '{"word": "again"}')))
+    turn = a_turn(model, max_rounds=3)
+
+    with pytest.raises(TooManyRounds):
+        await collect(turn.run())
+
+    assert len(model.requests) == turn.rounds == 3
+    assert_sound(turn)
+
+
+async def test_a_failure_in_mid_stream_keeps_what_was_said() -> None:
+    turn = a_turn(scripted(breaks(UpstreamUnavailable(), Text("The answer"), Text(" is"))))
+    events: list[Event] = []
+
+    with pytest.raises(UpstreamUnavailable):
+        async for event in turn.run():
+            events.append(event)
+
+    assert events == [Chunk("The answer"), Chunk(" is")]
+    assert turn.messages == [Message.assistant("The answer is")]
+
+
+async def test_calls_of_a_completion_that_broke_off_are_neither_run_nor_kept() -> None:
+    call = ToolCall("call_1", "echo", '{"word": "hi"}')
+    turn = a_turn(scripted(breaks(UpstreamGarbled(), call)))
+
+    with pytest.raises(UpstreamError):
+        await collect(turn.run())
+
+    assert turn.messages == []
+
+
+async def test_an_empty_answer_is_a_failure() -> None:
+    turn = a_turn(scripted(says()))
+
+    with pytest.raises(UpstreamGarbled):
+        await collect(turn.run())
+
+
+async def test_an_empty_last_word_after_some_text_is_an_ending() -> None:
+    turn = a_turn(scripted(calls(("echo", '{"word": "x"}'), says="Looking."), says()))
+
+    events = await collect(turn.run())
+
+    assert events[-1].event == "tool_output"
+    assert_sound(turn)
+
+
+async def test_leaving_in_mid_stream_closes_the_completion_and_keeps_what_was_said() -> None:
+    model = scripted(says("One", " two", " three"))
+    turn = a_turn(model)
+
+    async with aclosing(turn.run()) as events:
+        first = await anext(events)
+
+    assert first == Chunk("One")
+    assert model.open_completions == 0
+    assert turn.messages == [Message.assistant("One")]
+
+
+async def test_cancelling_while_tools_run_ends_them_but_a_booking_completes() -> None:
+    gates = Gates()
+    model = scripted(calls(("wait", '{"word": "look"}'), ("book", '{"word": "slot"}')))
+    turn = a_turn(model, tools=gates.tools)
+    task = asyncio.create_task(collect(turn.run()))
+    await gates.begun.wait()
+    await asyncio.sleep(0)
+
+    task.cancel()
+    await asyncio.sleep(0)
+    task.cancel()
+    asyncio.get_running_loop().call_later(0.01, gates.opened.set)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert gates.ended == ["look cancelled", "slot done"]
+    assert turn.unshown == [
+        ToolOutput("wait", INTERRUPTED, "call_1"),
+        ToolOutput("book", {"word": "slot"}, "call_2"),
+    ]
+    assert_sound(turn)
+
+
+async def test_leaving_between_announcements_leaves_no_call_without_an_output() -> None:
+    turn = a_turn(scripted(calls(("echo", '{"word": "a"}'), ("echo", '{"word": "b"}'))))
+
+    async with aclosing(turn.run()) as events:
+        await anext(events)
+
+    assert [event.event for event in turn.unshown] == ["tool_output", "tool_output"]
+    assert_sound(turn)
+
+
+async def test_later_text_waits_for_the_flush_interval() -> None:
+    turn = a_turn(scripted(says("a", "b", "c")), flush_seconds=0.05)
+    loop = asyncio.get_running_loop()
+
+    begun = loop.time()
+    times = [loop.time() - begun async for _ in turn.run()]
+
+    assert times[0] < 0.05
+    assert times[1] >= 0.049
+    assert times[2] >= 0.098
+
+
+async def test_history_that_does_not_fit_is_left_out_from_its_oldest_end() -> None:
+    model = scripted(says("Fine."))
+    old = [Message.user("x" * 400), Message.assistant("y" * 400)]
+    recent = [Message.user("recent"), Message.assistant("yes")]
+    turn = a_turn(model, history_tokens=100)
+
+    await collect(turn.run([*old, *recent]))
+
+    assert list(model.requests[0].messages) == [*recent, Message.user("Hello")]
+
+
+async def test_the_reported_usage_corrects_the_estimate() -> None:
+    turn = a_turn(scripted(says("Fine.", usage=Usage(6, 2))), query="x" * 24)
+
+    await collect(turn.run())
+
+    assert turn.characters_per_token == pytest.approx(36 / 6)
+
+
+def assert_sound(turn: Turn) -> None:
+    """No tool call lacks its output, and none has two."""
+    asked = [call.id for message in turn.messages for call in message.tool_calls]
+    answered = [message.tool_call_id for message in turn.messages if message.role is Role.TOOL]
+    assert Counter(asked) == Counter(answered)

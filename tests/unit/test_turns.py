@@ -1,0 +1,331 @@
+"""The life of a turn: claim, conversation, ending; and what a leaving follower does to it."""
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from backend.completion import Text
+from backend.conversation import ANONYMOUS, Caller, Message, Outcome
+from backend.errors import (
+    Draining,
+    Overloaded,
+    SessionBusy,
+    SessionNotFound,
+    StorageError,
+    UpstreamUnavailable,
+)
+from backend.events import Chunk, End, Event, Failure
+from backend.log import Follower
+from backend.storage import Claim, Ending, NewTurn, SessionStore
+from backend.storage.memory import MemorySessions, memory_stores
+from backend.tools.registry import Tool, Toolbox
+from backend.turn import Assistant, Turn
+from backend.turns import Turns
+from tests.fakes import Gates, Scripted, ScriptedModel, a_desk, breaks, calls, echo, says
+
+
+class World:
+    """Turns over a memory store and a scripted model."""
+
+    def __init__(
+        self,
+        *script: Scripted,
+        tools: tuple[Tool, ...] = (echo,),
+        sessions: SessionStore | None = None,
+        **bounds: float,
+    ) -> None:
+        self.model = ScriptedModel(script)
+        self.sessions = sessions or memory_stores(lease_seconds=15).sessions
+        assistant = Assistant(
+            model=self.model, toolbox=Toolbox(tools, timeout_seconds=5), flush_seconds=0
+        )
+
+        def open_turn(caller: Caller, query: str) -> Turn:
+            return Turn(assistant, desk=a_desk(caller), prompt="You are Lex.", query=query)
+
+        self.turns = Turns(
+            sessions=self.sessions,
+            open_turn=open_turn,
+            worker="w1",
+            history_tokens=16_000,
+            timeout_seconds=bounds.get("timeout_seconds", 60),
+            max_streams=int(bounds.get("max_streams", 10)),
+        )
+
+    async def start(self, query: str = "Hi", *, session_id: str = "s1") -> tuple[str, Follower]:
+        return await self.turns.start(
+            ANONYMOUS, session_id=session_id, query=query, creates_session=True
+        )
+
+    async def ask(self, query: str = "Hi", *, session_id: str = "s1") -> list[Event]:
+        _, follower = await self.start(query, session_id=session_id)
+        return await read(follower)
+
+    async def said(self) -> list[Message]:
+        stored = await self.sessions.messages("anonymous", "s1")
+        return [one.message for one in stored]
+
+    async def outcome(self, turn_id: str) -> Outcome | None:
+        return (await self.sessions.turn("anonymous", turn_id)).outcome
+
+
+async def read(follower: Follower) -> list[Event]:
+    events = [event async for batch in follower.batches() for event in batch]
+    follower.leave()
+    return events
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not holds():
+            await asyncio.sleep(0.001)
+
+
+async def test_a_stream_ends_with_one_end_and_the_history_says_what_it_said() -> None:
+    world = World(says("Hello", " there"))
+
+    turn_id, follower = await world.start()
+    events = await read(follower)
+
+    assert events == [Chunk("Hello"), Chunk(" there"), End()]
+    assert await world.said() == [Message.user("Hi"), Message.assistant("Hello there")]
+    assert await world.outcome(turn_id) is Outcome.COMPLETED
+
+
+async def test_who_has_read_the_end_may_ask_again_at_once() -> None:
+    world = World(says("One"), says("Two"))
+
+    await world.ask()
+    events = await world.ask("And?")
+
+    assert events == [Chunk("Two"), End()]
+    assert [message.content for message in world.model.requests[1].messages] == [
+        "Hi",
+        "One",
+        "And?",
+    ]
+
+
+async def test_the_finished_log_is_what_was_streamed() -> None:
+    world = World(calls(("echo", '{"word": "x"}')), says("Done."))
+
+    turn_id, follower = await world.start()
+    events = await read(follower)
+
+    blob = await world.sessions.turn_log("anonymous", turn_id)
+    assert blob is not None
+    assert msgspec.json.decode(blob, type=list[Event]) == events
+
+
+async def test_a_failure_is_one_error_and_one_end_and_is_kept() -> None:
+    world = World(breaks(UpstreamUnavailable(), Text("Half")))
+
+    turn_id, follower = await world.start()
+    events = await read(follower)
+
+    assert [event.event for event in events] == ["chunk", "error", "end"]
+    assert events[1] == Failure("upstream_unavailable", UpstreamUnavailable.message, retryable=True)
+    assert await world.said() == [Message.user("Hi"), Message.assistant("Half")]
+    record = await world.sessions.turn("anonymous", turn_id)
+    assert (record.outcome, record.error_code) == (Outcome.FAILED, "upstream_unavailable")
+
+
+async def test_a_turn_that_takes_too_long_is_timed_out() -> None:
+    world = World(Scripted([Text("Half"), asyncio.Event()]), timeout_seconds=0.05)
+
+    turn_id, follower = await world.start()
+    events = await read(follower)
+
+    assert [event.event for event in events] == ["chunk", "error", "end"]
+    assert isinstance(events[1], Failure)
+    assert events[1].code == "turn_timed_out"
+    assert await world.outcome(turn_id) is Outcome.TIMED_OUT
+    assert world.model.open_completions == 0
+
+
+async def test_a_defect_of_ours_still_ends_the_stream() -> None:
+    world = World(Scripted(["not a step"]))  # type: ignore[list-item]
+
+    events = await world.ask()
+
+    assert [event.event for event in events] == ["error", "end"]
+    assert await world.ask() == events
+
+
+@pytest.mark.parametrize("window", ["before_first_chunk", "mid_stream"])
+async def test_a_turn_is_cancelled_when_its_last_follower_leaves(window: str) -> None:
+    before: list[Text] = [] if window == "before_first_chunk" else [Text("Half")]
+    world = World(Scripted([*before, asyncio.Event()]))
+    turn_id, follower = await world.start()
+    await until(lambda: world.model.open_completions == 1)
+    if before:
+        await anext(follower.batches())
+
+    follower.leave()
+    await until(lambda: world.turns.free_slots == 10)
+
+    assert world.model.open_completions == 0
+    assert await world.outcome(turn_id) is Outcome.DISCONNECTED
+    said = [Message.assistant("Half")] if before else []
+    assert await world.said() == [Message.user("Hi"), *said]
+
+
+async def test_leaving_while_tools_run_lets_a_booking_complete() -> None:
+    gates = Gates()
+    world = World(calls(("book", '{"word": "slot"}'), ("wait", '{"word": "x"}')), tools=gates.tools)
+    turn_id, follower = await world.start()
+    await gates.begun.wait()
+
+    follower.leave()
+    await asyncio.sleep(0.01)
+    assert world.turns.free_slots == 9
+    gates.opened.set()
+    await until(lambda: world.turns.free_slots == 10)
+
+    assert gates.ended == ["x cancelled", "slot done"]
+    outputs = [message.content for message in (await world.said())[2:]]
+    assert outputs[0] == '{"word": "slot"}'
+    assert "interrupted" in outputs[1]
+    log = await world.sessions.turn_log("anonymous", turn_id)
+    assert log is not None
+    assert log.count(b"tool_output") == 2
+
+
+async def test_leaving_during_the_claim_never_asks_the_model() -> None:
+    slow = SlowSessions()
+    world = World(says("Hello"), sessions=slow)
+    starting = asyncio.create_task(world.start())
+    await until(lambda: world.turns.free_slots == 9)
+
+    starting.cancel()
+    await asyncio.wait([starting])
+    slow.gate.set()
+    await until(lambda: world.turns.free_slots == 10)
+
+    assert world.model.requests == []
+    (turn,) = await slow.turns("anonymous", "s1")
+    assert turn.outcome is Outcome.DISCONNECTED
+
+
+async def test_leaving_after_the_answer_is_whole_changes_nothing() -> None:
+    world = World(says("Hello"))
+    turn_id, follower = await world.start()
+    await read(follower)
+
+    follower.leave()
+
+    assert await world.outcome(turn_id) is Outcome.COMPLETED
+
+
+async def test_a_second_turn_on_a_busy_session_is_refused_and_the_first_unharmed() -> None:
+    gate = asyncio.Event()
+    world = World(Scripted([Text("Hel"), gate, *says("lo").steps]))
+    _, follower = await world.start()
+
+    with pytest.raises(SessionBusy):
+        await world.start("Me too")
+    gate.set()
+
+    assert await read(follower) == [Chunk("Hel"), Chunk("lo"), End()]
+
+
+async def test_beyond_its_slots_a_worker_refuses_and_then_takes_turns_again() -> None:
+    world = World(Scripted([asyncio.Event()]), max_streams=1)
+    _, follower = await world.start(session_id="s1")
+
+    with pytest.raises(Overloaded):
+        await world.start(session_id="s2")
+    follower.leave()
+    await until(lambda: world.turns.free_slots == 1)
+
+    await world.start(session_id="s2")
+    await world.turns.close()
+
+
+async def test_a_session_that_must_exist_and_does_not_is_refused() -> None:
+    world = World(says("Hello"))
+
+    with pytest.raises(SessionNotFound):
+        await world.turns.start(ANONYMOUS, session_id="s1", query="Hi", creates_session=False)
+
+    assert world.model.requests == []
+
+
+async def test_closing_stops_and_stores_every_turn() -> None:
+    world = World(Scripted([Text("Half"), asyncio.Event()]))
+    turn_id, follower = await world.start()
+    await anext(follower.batches())
+
+    await world.turns.close()
+
+    assert await world.outcome(turn_id) is Outcome.CANCELLED
+    assert (await read(follower))[-1] == End()
+    with pytest.raises(Draining):
+        await world.start()
+
+
+async def test_an_ending_that_the_store_would_not_take_is_stored_later() -> None:
+    sessions = FailingSessions()
+    world = World(says("Hello"), sessions=sessions)
+
+    events = await world.ask()
+    assert [event.event for event in events] == ["chunk", "error", "end"]
+    with pytest.raises(SessionBusy):
+        await world.start()
+    with pytest.raises(StorageError):
+        await world.turns.store_owed()
+    sessions.is_down = False
+    await world.turns.store_owed()
+
+    assert await world.said() == [Message.user("Hi"), Message.assistant("Hello")]
+    assert (await world.ask("Again"))[-1] == End()
+
+
+async def test_a_store_that_fails_at_the_claim_is_a_refusal_and_costs_no_slot() -> None:
+    world = World(says("Hello"), sessions=FailingSessions(fails_to_claim=True))
+
+    with pytest.raises(StorageError):
+        await world.start()
+    await asyncio.sleep(0)
+
+    assert world.turns.free_slots == 10
+
+
+async def test_deleting_a_session_stops_its_turn_first() -> None:
+    world = World(Scripted([Text("Half"), asyncio.Event()]))
+    turn_id, follower = await world.start()
+    await anext(follower.batches())
+
+    await world.turns.stop_session("anonymous", "s1")
+
+    assert await world.outcome(turn_id) is Outcome.CANCELLED
+    assert world.model.open_completions == 0
+
+
+class SlowSessions(MemorySessions):
+    def __init__(self) -> None:
+        super().__init__(lease_seconds=15)
+        self.gate = asyncio.Event()
+
+    async def claim(self, turn: NewTurn, *, history_tokens: int) -> Claim:
+        await self.gate.wait()
+        return await super().claim(turn, history_tokens=history_tokens)
+
+
+class FailingSessions(MemorySessions):
+    def __init__(self, *, fails_to_claim: bool = False) -> None:
+        super().__init__(lease_seconds=15)
+        self.is_down = True
+        self._fails_to_claim = fails_to_claim
+
+    async def claim(self, turn: NewTurn, *, history_tokens: int) -> Claim:
+        if self._fails_to_claim:
+            raise StorageError
+        return await super().claim(turn, history_tokens=history_tokens)
+
+    async def finish(self, ending: Ending) -> bool:
+        if self.is_down:
+            raise StorageError
+        return await super().finish(ending)
