@@ -1,0 +1,221 @@
+"""Groq's chat completions on the wire: the request that is sent, the frames that come back.
+
+Bytes and plain data only; the connection is `llm`'s. What the upstream really sends is
+looser than its documentation: a stream that just ends, calls split over chunks, choices
+that are empty. Everything that is not a whole completion raises.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, cast, get_args
+
+import msgspec
+
+from backend.completion import (
+    CompletionRequest,
+    Delta,
+    Finish,
+    FinishReason,
+    Text,
+    ToolSpec,
+)
+from backend.conversation import Message, Role, ToolCall, Usage
+from backend.errors import UpstreamError, UpstreamGarbled, UpstreamUnavailable
+
+MAX_LINE_BYTES = 4 * 1024 * 1024
+"""A frame is one line. Nothing that a model writes comes near this; a runaway does."""
+
+
+def messages_of(request: CompletionRequest) -> list[dict[str, Any]]:
+    return [
+        {"role": "system", "content": request.prompt},
+        *(_message(message) for message in request.messages),
+    ]
+
+
+def _message(message: Message) -> dict[str, Any]:
+    body: dict[str, Any] = {"role": message.role.value, "content": message.content}
+    if message.role is Role.TOOL:
+        body["tool_call_id"] = message.tool_call_id
+    if message.tool_calls:
+        body["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": _sendable(call.arguments)},
+            }
+            for call in message.tool_calls
+        ]
+    return body
+
+
+def _sendable(arguments: str) -> str:
+    """The upstream refuses a history whose arguments are not JSON; the output says what was."""
+    try:
+        msgspec.json.decode(arguments)
+    except msgspec.DecodeError:
+        return "{}"
+    return arguments
+
+
+def tools_of(specs: Sequence[ToolSpec]) -> list[dict[str, Any]]:
+    return [
+        {
+            "type": "function",
+            "function": {
+                "name": spec.name,
+                "description": spec.description,
+                "parameters": spec.parameters,
+            },
+        }
+        for spec in specs
+    ]
+
+
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _CallPart(msgspec.Struct):
+    index: int = 0
+    id: str | None = None
+    function: _Function | None = None
+
+
+class _Delta(msgspec.Struct):
+    content: str | None = None
+    tool_calls: list[_CallPart] | None = None
+
+
+class _Choice(msgspec.Struct):
+    delta: _Delta | None = None
+    finish_reason: str | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class _Groq(msgspec.Struct):
+    usage: _Usage | None = None
+    error: str | None = None
+
+
+class _Frame(msgspec.Struct):
+    id: str | None = None
+    model: str | None = None
+    choices: list[_Choice] | None = None
+    usage: _Usage | None = None
+    x_groq: _Groq | None = None
+    error: Any = None
+
+
+_decode = msgspec.json.Decoder(_Frame).decode
+
+
+class Decoder:
+    """The bytes of one completion, in any split, to its text and then to its ending."""
+
+    def __init__(self) -> None:
+        self.is_done = False
+        """The upstream has said `[DONE]`."""
+        self._rest = b""
+        self._parts: dict[int, _CallPart] = {}
+        self._finish_reason: str | None = None
+        self._usage = _Usage()
+        self._model = ""
+        self._id: str | None = None
+
+    def feed(self, data: bytes) -> str:
+        """Take what one read brought; returns the visible text in it.
+
+        Raises:
+            UpstreamGarbled: this is not a stream of completion frames.
+            UpstreamError: the upstream reports a failure inside the stream.
+        """
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > MAX_LINE_BYTES:
+            raise UpstreamGarbled
+        text = "".join([self._line(line) for line in lines])
+        # No client, and not every database, takes a NUL in a text.
+        return text.replace("\x00", "\N{REPLACEMENT CHARACTER}") if "\x00" in text else text
+
+    def end(self) -> Iterator[Delta]:
+        """What the end of the stream makes known: a last line that nothing terminated,
+        the tool calls, and the finish.
+
+        Raises:
+            UpstreamGarbled: the stream stopped before the completion was whole.
+        """
+        if text := self.feed(b"\n"):
+            yield Text(text)
+        if self._finish_reason not in get_args(FinishReason):
+            raise UpstreamGarbled
+        yield from self._calls()
+        yield Finish(
+            reason=cast(FinishReason, self._finish_reason),
+            model=self._model,
+            usage=Usage(self._usage.prompt_tokens, self._usage.completion_tokens),
+            completion_id=self._id,
+        )
+
+    def _line(self, line: bytes) -> str:
+        if not line.startswith(b"data:"):
+            return ""  # `event: error` needs no look: its data says the same
+        payload = line[5:].strip()
+        if payload == b"[DONE]":
+            self.is_done = True
+            return ""
+        try:
+            return self._frame(_decode(payload))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise UpstreamGarbled from error
+
+    def _frame(self, frame: _Frame) -> str:
+        if frame.error is not None:
+            raise error_of(frame.error)
+        self._id = frame.id or self._id
+        self._model = frame.model or self._model
+        if frame.x_groq is not None:
+            if frame.x_groq.error is not None:
+                raise UpstreamGarbled
+            self._usage = frame.x_groq.usage or self._usage
+        self._usage = frame.usage or self._usage
+        return "".join([self._choice(choice) for choice in frame.choices or ()])
+
+    def _choice(self, choice: _Choice) -> str:
+        self._finish_reason = choice.finish_reason or self._finish_reason
+        if choice.delta is None:
+            return ""
+        for part in choice.delta.tool_calls or ():
+            self._add(part)
+        return choice.delta.content or ""
+
+    def _add(self, part: _CallPart) -> None:
+        """Groq sends each call whole; servers that split the arguments repeat its index."""
+        known = self._parts.setdefault(part.index, _CallPart(function=_Function("", "")))
+        known.id = known.id or part.id
+        if part.function is not None and known.function is not None:
+            known.function.name = known.function.name or part.function.name
+            known.function.arguments = (known.function.arguments or "") + (
+                part.function.arguments or ""
+            )
+
+    def _calls(self) -> Iterator[ToolCall]:
+        """Ids are made unique: the outputs are matched by them."""
+        seen: set[str] = set()
+        for index, part in sorted(self._parts.items()):
+            call_id = part.id or f"call_{index}"
+            if call_id in seen:
+                call_id = f"{call_id}_{index}"
+            seen.add(call_id)
+            function = part.function or _Function()
+            yield ToolCall(call_id, function.name or "", function.arguments or "")
+
+
+def error_of(body: object) -> UpstreamError:
+    """An error that the upstream reported inside a stream, in our words."""
+    if isinstance(body, dict) and body.get("code") == "tool_use_failed":
+        return UpstreamGarbled("The assistant could not put its request for a tool into words.")
+    return UpstreamUnavailable()

@@ -1,0 +1,244 @@
+"""Groq's bytes, and everything that is not quite a completion."""
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backend.completion import CompletionRequest, Delta, Finish, Text
+from backend.conversation import Message, ToolCall, Usage
+from backend.errors import UpstreamError, UpstreamGarbled, UpstreamUnavailable
+from backend.wire import MAX_LINE_BYTES, Decoder, messages_of
+
+
+def frame(delta: dict[str, Any], finish_reason: str | None = None, **more: Any) -> bytes:
+    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+    body = {"id": "chatcmpl-1", "model": "m", "choices": [choice], **more}
+    return b"data: " + json.dumps(body, ensure_ascii=False).encode() + b"\n\n"
+
+
+FIRST = frame({"role": "assistant", "content": ""}, x_groq={"id": "req_1", "seed": 7})
+USAGE = {"prompt_tokens": 12, "completion_tokens": 3, "queue_time": 0.01}
+STOP = frame({}, "stop", x_groq={"id": "req_1", "usage": USAGE}, usage=USAGE)
+INCLUDED_USAGE = b'data: {"id":"chatcmpl-1","model":"m","choices":[],"usage":null}\n\n'
+DONE = b"data: [DONE]\n\n"
+
+
+def call_frame(*calls: tuple[int, str | None, str | None, str]) -> bytes:
+    return frame(
+        {
+            "tool_calls": [
+                {"index": index, "id": call_id, "function": {"name": name, "arguments": arguments}}
+                for index, call_id, name, arguments in calls
+            ]
+        }
+    )
+
+
+def decoded(*data: bytes) -> tuple[str, list[Delta]]:
+    decoder = Decoder()
+    text = "".join([decoder.feed(part) for part in data])
+    rest = list(decoder.end())
+    text += "".join([delta.text for delta in rest if isinstance(delta, Text)])
+    return text, [delta for delta in rest if not isinstance(delta, Text)]
+
+
+def test_a_good_stream_is_its_text_and_one_finish() -> None:
+    text, rest = decoded(
+        FIRST, frame({"content": "Hi"}), frame({"content": " there"}), STOP, INCLUDED_USAGE, DONE
+    )
+
+    assert text == "Hi there"
+    finish = Finish(reason="stop", model="m", usage=Usage(12, 3), completion_id="chatcmpl-1")
+    assert rest == [finish]
+
+
+def test_reasoning_is_never_text() -> None:
+    text, _ = decoded(
+        FIRST,
+        frame({"reasoning": "Let me see", "channel": "analysis"}),
+        frame({"content": "Hi"}),
+        STOP,
+    )
+
+    assert text == "Hi"
+
+
+def test_calls_come_at_the_end_in_order_of_their_index() -> None:
+    calls = (
+        call_frame((1, "b", "get_weather", '{"city":"Tokyo"}')),
+        call_frame((0, "a", "get_weather", '{"city":"Paris"}')),
+    )
+
+    text, rest = decoded(FIRST, *calls, frame({}, "tool_calls"), DONE)
+
+    assert text == ""
+    assert rest[:2] == [
+        ToolCall("a", "get_weather", '{"city":"Paris"}'),
+        ToolCall("b", "get_weather", '{"city":"Tokyo"}'),
+    ]
+
+
+def test_arguments_that_are_split_over_chunks_are_joined() -> None:
+    parts = (
+        call_frame((0, "a", "echo", '{"wo')),
+        call_frame((0, None, None, 'rd":"')),
+        call_frame((0, None, None, 'x"}')),
+    )
+
+    _, rest = decoded(FIRST, *parts, frame({}, "tool_calls"), DONE)
+
+    assert rest[0] == ToolCall("a", "echo", '{"word":"x"}')
+
+
+def test_ids_that_are_missing_or_repeated_are_made_unique() -> None:
+    calls = call_frame((0, "a", "echo", "{}"), (1, "a", "echo", "{}"), (2, None, "echo", "{}"))
+
+    _, rest = decoded(FIRST, calls, frame({}, "tool_calls"))
+
+    ids = [call.id for call in rest if isinstance(call, ToolCall)]
+    assert len(set(ids)) == 3
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"",
+        FIRST,
+        FIRST + frame({"content": "half"}),
+        FIRST + call_frame((0, "a", "echo", "{}")),
+        FIRST + DONE,
+        b"<html><body>502 Bad Gateway</body></html>",
+        FIRST + frame({"content": "x"}, "content_filter"),
+    ],
+    ids=["empty", "first", "text", "call", "done", "html", "strange reason"],
+)
+def test_a_stream_that_is_not_whole_is_never_a_short_success(stream: bytes) -> None:
+    with pytest.raises(UpstreamGarbled):
+        decoded(stream)
+
+
+@pytest.mark.parametrize(
+    "line", [b"data: {\n", b"data: 5\n", b'data: {"choices": "\xff"}\n', b'data: {"choices": 1}\n']
+)
+def test_a_frame_that_makes_no_sense_is_garbled(line: bytes) -> None:
+    with pytest.raises(UpstreamGarbled):
+        decoded(FIRST, line, STOP)
+
+
+def test_an_error_frame_is_raised_where_it_stands() -> None:
+    error = b'event: error\ndata: {"error":{"message":"over capacity","type":"server"}}\n\n'
+
+    with pytest.raises(UpstreamUnavailable):
+        decoded(FIRST, frame({"content": "x"}), error)
+
+
+def test_an_error_in_x_groq_is_raised() -> None:
+    with pytest.raises(UpstreamGarbled):
+        decoded(FIRST, frame({}, x_groq={"id": "req_1", "error": "stopped early"}), STOP)
+
+
+def test_a_large_frame_passes_and_an_endless_one_does_not() -> None:
+    text, _ = decoded(FIRST, frame({"content": "x" * 1_048_576}), STOP)
+    assert len(text) == 1_048_576
+
+    with pytest.raises(UpstreamGarbled):
+        decoded(b"data: " + b"x" * MAX_LINE_BYTES)
+
+
+def test_a_last_frame_without_its_blank_line_counts() -> None:
+    text, rest = decoded(FIRST, frame({"content": "x"}), STOP.rstrip(b"\n") + b"\n")
+
+    assert (text, len(rest)) == ("x", 1)
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [STOP.rstrip(), STOP + DONE.rstrip(), frame({"content": "y"}, "stop").rstrip()],
+    ids=["finish", "done", "text"],
+)
+def test_a_last_line_without_its_line_end_counts(tail: bytes) -> None:
+    text, rest = decoded(FIRST, frame({"content": "x"}), tail)
+
+    assert text in ("x", "xy")
+    assert ("y" in text) == (b'"y"' in tail)
+    assert len(rest) == 1
+
+
+def test_a_nul_never_gets_through() -> None:
+    text, _ = decoded(FIRST, frame({"content": "a\x00b"}), STOP)
+
+    assert text == "a\N{REPLACEMENT CHARACTER}b"
+
+
+GOOD = b"".join(
+    [
+        FIRST,
+        frame({"content": "Grüße, 東京 "}),
+        frame({"content": "🚗"}),
+        call_frame((0, "a", "echo", '{"word":"ü"}')),
+        frame({}, "tool_calls", usage=USAGE),
+        DONE,
+    ]
+)
+
+
+@given(st.lists(st.integers(0, len(GOOD)), max_size=12))
+def test_however_a_good_stream_is_split_it_means_the_same(cuts: list[int]) -> None:
+    edges = [0, *sorted(cuts), len(GOOD)]
+    parts = [GOOD[start:end] for start, end in pairwise(edges)]
+
+    assert decoded(*parts) == decoded(GOOD)
+
+
+@given(st.lists(st.binary(max_size=200), max_size=5))
+def test_random_bytes_are_an_error_of_ours(parts: list[bytes]) -> None:
+    with pytest.raises(UpstreamError):
+        decoded(*parts)
+
+
+@given(st.lists(st.sampled_from([FIRST, b"data: ", b"{", b'{"choices":[{"delta":null}]}', b"\n"])))
+def test_bytes_that_look_like_frames_are_an_error_of_ours(parts: list[bytes]) -> None:
+    with pytest.raises(UpstreamError):
+        decoded(*parts)
+
+
+def test_a_request_has_the_prompt_first_and_outputs_behind_their_calls() -> None:
+    call = ToolCall("a", "echo", '{"word":"x"}')
+    request = CompletionRequest(
+        prompt="You are Lex.",
+        messages=[
+            Message.user("Hi"),
+            Message.assistant("", [call]),
+            Message.tool(call, '{"word": "x"}'),
+        ],
+    )
+
+    assert messages_of(request) == [
+        {"role": "system", "content": "You are Lex."},
+        {"role": "user", "content": "Hi"},
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [
+                {
+                    "id": "a",
+                    "type": "function",
+                    "function": {"name": "echo", "arguments": '{"word":"x"}'},
+                }
+            ],
+        },
+        {"role": "tool", "content": '{"word": "x"}', "tool_call_id": "a"},
+    ]
+
+
+def test_arguments_that_are_not_json_are_not_sent_back() -> None:
+    call = ToolCall("a", "echo", "not json")
+    request = CompletionRequest(prompt="", messages=[Message.assistant("", [call])])
+
+    sent = messages_of(request)[1]["tool_calls"][0]["function"]["arguments"]
+
+    assert sent == "{}"
