@@ -1,0 +1,47 @@
+"""What routes ask for, by name. All of it was opened by the lifespan in `main`."""
+
+from typing import Annotated, TypedDict
+
+from fastapi import Depends, Request
+
+from backend.conversation import ANONYMOUS, Caller
+from backend.resilience import Fallbacks
+from backend.storage import SessionStore, Stores
+from backend.stream import StreamOptions
+from backend.turns import Turns
+
+
+class State(TypedDict):
+    """What the lifespan yields, and a request finds in its `state`."""
+
+    turns: Turns
+    stores: Stores
+    models: Fallbacks
+    stream_options: StreamOptions
+    max_query_chars: int
+    upstream: str
+
+
+async def _turns(request: Request) -> Turns:
+    turns: Turns = request.state.turns
+    return turns
+
+
+async def _stores(request: Request) -> Stores:
+    stores: Stores = request.state.stores
+    return stores
+
+
+async def _sessions(request: Request) -> SessionStore:
+    stores: Stores = request.state.stores
+    return stores.sessions
+
+
+async def _caller() -> Caller:
+    return ANONYMOUS
+
+
+TurnsDep = Annotated[Turns, Depends(_turns)]
+StoresDep = Annotated[Stores, Depends(_stores)]
+SessionsDep = Annotated[SessionStore, Depends(_sessions)]
+CallerDep = Annotated[Caller, Depends(_caller)]

@@ -1,0 +1,47 @@
+"""Whether this process lives, and whether it should be sent anything."""
+
+import asyncio
+
+from fastapi import APIRouter, Request
+
+from backend import __version__
+from backend.api.dependencies import StoresDep, TurnsDep
+from backend.errors import StorageError
+from backend.models import Health, Readiness
+from backend.storage import Stores
+
+router = APIRouter(tags=["health"])
+
+PING_SECONDS = 1.0
+
+
+@router.get("/health")
+@router.get("/livez")
+async def live() -> Health:
+    return Health()
+
+
+@router.get("/readyz")
+async def ready(request: Request, stores: StoresDep, turns: TurnsDep) -> Readiness:
+    """Ready from the end of the start-up on.
+
+    The store, the models in use and the free slots are told and do not count: what all
+    pods share must not turn all of them away at once.
+    """
+    return Readiness(
+        status="ready",
+        version=__version__,
+        upstream=request.state.upstream,
+        models=request.state.models.names,
+        store="up" if await _answers(stores) else "down",
+        free_slots=turns.free_slots,
+    )
+
+
+async def _answers(stores: Stores) -> bool:
+    try:
+        async with asyncio.timeout(PING_SECONDS):
+            await stores.ping()
+    except (StorageError, TimeoutError):
+        return False
+    return True

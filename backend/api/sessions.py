@@ -1,0 +1,159 @@
+"""Sessions and what was said in them."""
+
+import json
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+from fastapi.params import Path
+
+from backend.api.dependencies import CallerDep, SessionsDep, TurnsDep
+from backend.api.errors import responses
+from backend.api.query import STREAM_REFUSALS, AskingDep
+from backend.conversation import Outcome, Role, TurnRecord
+from backend.errors import InvalidField, SessionNotFound
+from backend.models import (
+    SESSION_ID_PATTERN,
+    MessageBody,
+    MessagesPage,
+    MessageView,
+    SessionCreated,
+    SessionEvent,
+    SessionEvents,
+    SessionEventType,
+    SessionView,
+    ToolCallView,
+)
+from backend.storage import StoredMessage
+from backend.stream import EventStream
+
+router = APIRouter(prefix="/sessions", tags=["sessions"])
+
+SessionIdPath = Annotated[str, Path(pattern=SESSION_ID_PATTERN)]
+
+
+@router.post("", status_code=201)
+async def create(caller: CallerDep, sessions: SessionsDep, response: Response) -> SessionCreated:
+    session = await sessions.create(caller.owner, uuid.uuid4().hex)
+    response.headers["Location"] = f"/sessions/{session.id}"
+    return SessionCreated(session_id=session.id, created_at=session.created_at)
+
+
+@router.get("/{session_id}", responses=responses(SessionNotFound))
+async def show(session_id: SessionIdPath, caller: CallerDep, sessions: SessionsDep) -> SessionView:
+    return SessionView.of(await sessions.get(caller.owner, session_id))
+
+
+@router.delete("/{session_id}", status_code=204, responses=responses(SessionNotFound))
+async def forget(
+    session_id: SessionIdPath, caller: CallerDep, sessions: SessionsDep, turns: TurnsDep
+) -> None:
+    """Stop a running turn and forget the session. Bookings stay with their user."""
+    await turns.stop_session(caller.owner, session_id)
+    await sessions.delete(caller.owner, session_id)
+
+
+@router.post(
+    "/{session_id}/messages",
+    response_class=EventStream,
+    responses=responses(SessionNotFound, *STREAM_REFUSALS),
+)
+async def say(session_id: SessionIdPath, body: MessageBody, asking: AskingDep) -> Response:
+    """The same stream as `POST /query`; the session must exist."""
+    return await asking.ask(
+        field="content", query=body.content, session_id=session_id, creates=False
+    )
+
+
+@router.get(
+    "/{session_id}/messages",
+    response_model_exclude_none=True,
+    responses=responses(SessionNotFound),
+)
+async def messages(
+    session_id: SessionIdPath,
+    caller: CallerDep,
+    sessions: SessionsDep,
+    limit: Annotated[int | None, Query(ge=1, le=1000)] = None,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before")] = None,
+) -> MessagesPage:
+    """The whole history in order; in pages when `limit` is given."""
+    after = _position(cursor)
+    # One more than asked for tells whether there is a next page.
+    more = None if limit is None else limit + 1
+    found = await sessions.messages(caller.owner, session_id, after=after, limit=more)
+    page = found[:limit]
+    is_last = len(page) == len(found)
+    return MessagesPage(
+        messages=[MessageView.of(stored) for stored in page],
+        next_cursor=None if is_last else str(page[-1].position),
+    )
+
+
+def _position(cursor: str | None) -> int:
+    if cursor is None:
+        return 0
+    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) <= 9):
+        raise InvalidField("is not a cursor of this history", field="cursor")
+    return int(cursor)
+
+
+@router.get("/{session_id}/events", responses=responses(SessionNotFound))
+async def events(
+    session_id: SessionIdPath, caller: CallerDep, sessions: SessionsDep
+) -> SessionEvents:
+    """What happened, for audit: a projection of the messages and of how turns ended."""
+    stored = await sessions.messages(caller.owner, session_id)
+    turns = await sessions.turns(caller.owner, session_id)
+    return SessionEvents(events=list(_happened(stored, turns)))
+
+
+def _happened(
+    stored: Sequence[StoredMessage], turns: Sequence[TurnRecord]
+) -> Iterator[SessionEvent]:
+    for turn in turns:
+        for message in stored:
+            if message.turn_id == turn.id:
+                yield from _of_message(message)
+        yield from _of_ending(turn)
+
+
+def _of_message(stored: StoredMessage) -> Iterator[SessionEvent]:
+    message = stored.message
+
+    def event(type_: SessionEventType, data: dict[str, Any]) -> SessionEvent:
+        return SessionEvent(
+            type=type_, turn_id=stored.turn_id, created_at=message.created_at, data=data
+        )
+
+    match message.role:
+        case Role.USER:
+            yield event("user_message", {"content": message.content})
+        case Role.ASSISTANT:
+            if message.content:
+                yield event("assistant_message", {"content": message.content})
+            for call in message.tool_calls:
+                yield event("tool_call", ToolCallView.of(call).model_dump())
+        case Role.TOOL:
+            yield event(
+                "tool_result",
+                {
+                    "id": message.tool_call_id,
+                    "name": message.tool_name,
+                    "output": json.loads(message.content),
+                },
+            )
+
+
+def _of_ending(turn: TurnRecord) -> Iterator[SessionEvent]:
+    """A turn that completed needs no word; a failure is an error, all else the system's doing."""
+    if turn.outcome in (None, Outcome.COMPLETED) or turn.finished_at is None:
+        return
+    is_error = turn.outcome in (Outcome.FAILED, Outcome.TIMED_OUT)
+    yield SessionEvent(
+        type="error" if is_error else "system",
+        turn_id=turn.id,
+        created_at=turn.finished_at,
+        data={"outcome": turn.outcome, **({"code": turn.error_code} if is_error else {})},
+    )

@@ -1,0 +1,213 @@
+"""The composition root: everything is made, opened and closed here, and only here.
+
+`uvicorn backend.main:app` reads the environment and starts the service; importing this
+module does neither.
+"""
+
+import asyncio
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+
+import structlog
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+
+from backend import __version__
+from backend.api import errors, health, query, sessions, turns
+from backend.api.body_limit import BodyLimit
+from backend.api.dependencies import State
+from backend.api.request_ids import RequestIds
+from backend.conversation import Caller, now
+from backend.lease import keep_lease
+from backend.llm import GroqModel, open_client
+from backend.prompt import Prompt
+from backend.resilience import Fallbacks, Retrying
+from backend.settings import Settings
+from backend.showroom import Showroom
+from backend.storage import Stores
+from backend.storage.opening import open_stores
+from backend.stream import StreamOptions
+from backend.telemetry.logging import configure_logging
+from backend.tools import TOOLS
+from backend.tools.desk import Desk, WeatherProvider
+from backend.tools.open_meteo import OpenMeteo
+from backend.tools.registry import Tool, Toolbox
+from backend.tools.sample_weather import SampleWeather
+from backend.turn import Assistant, Turn
+from backend.turns import OpenTurn, Turns
+
+logger = structlog.get_logger()
+
+EXPOSED_HEADERS = ("X-Session-Id", "X-Turn-Id", "X-Request-Id", "Location", "Retry-After")
+
+
+def create_app(settings: Settings, *, tools: Sequence[Tool] = TOOLS) -> FastAPI:
+    app = FastAPI(
+        title="Lex",
+        summary="The sales assistant of the SuperCar dealerships.",
+        version=__version__,
+        debug=settings.debug,
+        lifespan=_lifespan(settings, tools),
+        openapi_url="/openapi.json" if settings.api_docs else None,
+        # Their pages load scripts from a foreign host.
+        docs_url=None,
+        redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    errors.install(app)
+    for routes in (query, sessions, turns, health):
+        app.include_router(routes.router)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=settings.cors_origins,
+        allow_methods=["GET", "POST", "DELETE"],
+        allow_headers=["Content-Type", "X-Request-Id"],
+        expose_headers=EXPOSED_HEADERS,
+    )
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(RequestIds)
+    return app
+
+
+def _lifespan(
+    settings: Settings, tools: Sequence[Tool]
+) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
+        async with AsyncExitStack() as stack:
+            yield await _open(settings, tools, stack)
+
+    return lifespan
+
+
+async def _open(settings: Settings, tools: Sequence[Tool], stack: AsyncExitStack) -> State:
+    """Open everything. `stack` closes it in reverse: turns first, the store last."""
+    stores = await open_stores(
+        settings.database_url,
+        lease_seconds=settings.lease_seconds,
+        migrate=settings.migrate_on_start,
+    )
+    stack.push_async_callback(stores.close)
+    models = _models(settings, stack)
+    assistant = Assistant(
+        model=models,
+        toolbox=Toolbox(tools, timeout_seconds=settings.tool_timeout_seconds),
+        max_rounds=settings.max_rounds,
+        history_tokens=settings.history_tokens,
+        flush_seconds=settings.chunk_flush_ms / 1000,
+    )
+    showroom = await stores.showrooms.showroom()
+    worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    running = Turns(
+        sessions=stores.sessions,
+        open_turn=_opener(assistant, stores, showroom, _weather(settings, stack)),
+        worker=worker,
+        history_tokens=settings.history_tokens,
+        timeout_seconds=settings.turn_timeout_seconds,
+        max_streams=settings.max_streams,
+    )
+    await _take_lease(settings, stores, running, worker, stack)
+    stack.push_async_callback(running.close)
+    logger.info(
+        "lex_started",
+        version=__version__,
+        upstream=settings.groq_base_url,
+        models=models.names,
+        store=settings.database_url.get_secret_value().partition(":")[0],
+        # Nobody is asked for a name, so tools act for whomever the model names.
+        auth="none",
+    )
+    return State(
+        turns=running,
+        stores=stores,
+        models=models,
+        stream_options=StreamOptions(
+            heartbeat_seconds=settings.heartbeat_seconds,
+            send_timeout_seconds=settings.send_timeout_seconds,
+        ),
+        max_query_chars=settings.max_query_chars,
+        upstream=settings.groq_base_url,
+    )
+
+
+def _models(settings: Settings, stack: AsyncExitStack) -> Fallbacks:
+    client = open_client(
+        api_key=settings.groq_api_key,
+        base_url=settings.groq_base_url,
+        connect_seconds=settings.upstream_connect_seconds,
+        max_connections=settings.max_streams,
+    )
+    stack.push_async_callback(client.close)
+    return Fallbacks(
+        [
+            Retrying(
+                GroqModel(
+                    client,
+                    name,
+                    max_completion_tokens=settings.max_completion_tokens,
+                    first_byte_seconds=settings.upstream_first_byte_seconds,
+                    gap_seconds=settings.upstream_gap_seconds,
+                )
+            )
+            for name in settings.models
+        ]
+    )
+
+
+def _weather(settings: Settings, stack: AsyncExitStack) -> WeatherProvider:
+    if settings.weather_provider == "sample":
+        return SampleWeather()
+    provider = OpenMeteo()
+    stack.push_async_callback(provider.aclose)
+    return provider
+
+
+def _opener(
+    assistant: Assistant, stores: Stores, showroom: Showroom, weather: WeatherProvider
+) -> OpenTurn:
+    prompt = Prompt.load()
+
+    def open_turn(caller: Caller, asked: str) -> Turn:
+        desk = Desk(
+            caller=caller,
+            showroom=showroom,
+            appointments=stores.appointments,
+            profiles=stores.profiles,
+            weather=weather,
+            now=now(),
+        )
+        filled = prompt.fill(showroom, desk.now, caller)
+        return Turn(assistant, desk=desk, prompt=filled, query=asked)
+
+    return open_turn
+
+
+async def _take_lease(
+    settings: Settings, stores: Stores, running: Turns, worker: str, stack: AsyncExitStack
+) -> None:
+    async def renew() -> None:
+        await stores.sessions.renew(worker)
+        await running.store_owed()
+
+    await renew()
+    stack.push_async_callback(stores.sessions.retire, worker)
+    keeping = asyncio.create_task(keep_lease(renew, lease_seconds=settings.lease_seconds))
+
+    async def let_go() -> None:
+        keeping.cancel()
+        await asyncio.wait([keeping])
+
+    stack.push_async_callback(let_go)
+
+
+def __getattr__(name: str) -> FastAPI:
+    """`app` is made when a server asks for it, so that an import has no effects."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    settings = Settings.read()
+    configure_logging(level=settings.log_level, style=settings.log_format)
+    app = globals()["app"] = create_app(settings)
+    return app

@@ -1,0 +1,220 @@
+"""The bodies of the HTTP API."""
+
+import json
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from backend.conversation import Message, Outcome, Role, Session, ToolCall, TurnRecord, Usage
+from backend.storage import StoredMessage
+from backend.tools.arguments import shown
+
+SESSION_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
+
+TURN_ID_PATTERN = r"^[0-9a-f]{16}$"
+
+SessionId = Annotated[str, StringConstraints(pattern=SESSION_ID_PATTERN)]
+
+
+def _speakable(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be empty")
+    if "\x00" in text:
+        raise ValueError("must not contain the character NUL")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("must not contain half of a surrogate pair")
+    return text
+
+
+Query = Annotated[str, AfterValidator(_speakable)]
+
+
+class QueryBody(BaseModel):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"query": "What is the weather in New York?", "session_id": "test-session"}
+            ]
+        }
+    )
+
+    query: Query = Field(description="What the customer says.")
+    session_id: SessionId | None = Field(
+        default=None,
+        description="Made on first use; without one the answer's `X-Session-Id` names a new one.",
+    )
+
+
+class MessageBody(BaseModel):
+    content: Query = Field(description="What the customer says.")
+
+
+class UsageView(BaseModel):
+    input_tokens: int
+    output_tokens: int
+
+    @classmethod
+    def of(cls, usage: Usage) -> Self:
+        return cls(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
+
+
+class SessionCreated(BaseModel):
+    session_id: str
+    created_at: datetime
+
+
+class SessionView(SessionCreated):
+    last_turn_at: datetime | None
+    turns: int
+    usage: UsageView
+    summary: str | None
+
+    @classmethod
+    def of(cls, session: Session) -> Self:
+        return cls(
+            session_id=session.id,
+            created_at=session.created_at,
+            last_turn_at=session.last_turn_at,
+            turns=session.turns,
+            usage=UsageView.of(session.usage),
+            summary=session.summary,
+        )
+
+
+class ToolCallView(BaseModel):
+    """Arguments that are not a JSON object are the text that the model wrote."""
+
+    id: str
+    name: str
+    arguments: dict[str, Any] | str
+
+    @classmethod
+    def of(cls, call: ToolCall) -> Self:
+        return cls(id=call.id, name=call.name, arguments=shown(call.arguments))
+
+
+class MessageView(BaseModel):
+    """`content` is what was said; a tool's message has `name`, `tool_call_id`, `output`."""
+
+    position: int
+    turn_id: str
+    role: Role
+    created_at: datetime
+    content: str | None = None
+    tool_calls: list[ToolCallView] | None = None
+    tool_call_id: str | None = None
+    name: str | None = None
+    output: dict[str, Any] | None = None
+
+    @classmethod
+    def of(cls, stored: StoredMessage) -> Self:
+        message = stored.message
+        return cls(
+            position=stored.position,
+            turn_id=stored.turn_id,
+            role=message.role,
+            created_at=message.created_at,
+            **_said(message),
+        )
+
+
+def _said(message: Message) -> dict[str, Any]:
+    if message.role is Role.TOOL:
+        return {
+            "name": message.tool_name,
+            "tool_call_id": message.tool_call_id,
+            "output": json.loads(message.content),
+        }
+    calls = [ToolCallView.of(call) for call in message.tool_calls]
+    return {"content": message.content, "tool_calls": calls or None}
+
+
+class MessagesPage(BaseModel):
+    """At the end of the history there is no `next_cursor`."""
+
+    messages: list[MessageView]
+    next_cursor: str | None = None
+
+
+SessionEventType = Literal[
+    "user_message", "assistant_message", "tool_call", "tool_result", "error", "system"
+]
+
+
+class SessionEvent(BaseModel):
+    """Something that happened in a session; `data` depends on `type`."""
+
+    type: SessionEventType
+    turn_id: str
+    created_at: datetime
+    data: dict[str, Any]
+
+
+class SessionEvents(BaseModel):
+    events: list[SessionEvent]
+
+
+class TurnView(BaseModel):
+    """While the turn runs, `outcome` is null."""
+
+    turn_id: str
+    session_id: str
+    outcome: Outcome | None
+    error_code: str | None
+    model: str | None
+    rounds: int
+    usage: UsageView
+    started_at: datetime
+    finished_at: datetime | None
+    seconds: float | None
+    first_chunk_seconds: float | None
+
+    @classmethod
+    def of(cls, turn: TurnRecord) -> Self:
+        seconds = None
+        if turn.finished_at is not None:
+            seconds = (turn.finished_at - turn.started_at).total_seconds()
+        return cls(
+            turn_id=turn.id,
+            session_id=turn.session_id,
+            outcome=turn.outcome,
+            error_code=turn.error_code,
+            model=turn.model,
+            rounds=turn.rounds,
+            usage=UsageView.of(turn.usage),
+            started_at=turn.started_at,
+            finished_at=turn.finished_at,
+            seconds=seconds,
+            first_chunk_seconds=turn.first_chunk_seconds,
+        )
+
+
+class InvalidFieldView(BaseModel):
+    field: str
+    message: str
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details, with a stable `code`."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    code: str
+    retry_after: int | None = None
+    errors: list[InvalidFieldView] | None = None
+
+
+class Health(BaseModel):
+    status: Literal["healthy"] = "healthy"
+
+
+class Readiness(BaseModel):
+    status: Literal["ready", "draining"]
+    version: str
+    upstream: str
+    models: list[str]
+    store: Literal["up", "down"]
+    free_slots: int

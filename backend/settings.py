@@ -1,0 +1,99 @@
+"""The environment, read once.
+
+A field has one name in three spellings: `model_name` here, `MODEL_NAME` in the
+environment, `modelName` in a chart.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+CommaSeparated = Annotated[tuple[str, ...], NoDecode]
+Seconds = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_file=("backend/.env", ".env"), env_ignore_empty=True, extra="ignore", frozen=True
+    )
+
+    groq_api_key: SecretStr
+    groq_base_url: str = "https://api.groq.com"
+    model_name: str = "llama-3.3-70b-versatile"
+    model_fallbacks: CommaSeparated = ("openai/gpt-oss-120b",)
+    max_completion_tokens: Count = 2048
+    max_rounds: Count = 8
+    history_tokens: Count = 16_000
+
+    database_url: SecretStr = SecretStr("sqlite:///lex.db")
+    migrate_on_start: bool = True
+    lease_seconds: Seconds = 15
+
+    max_streams: Count = 2000
+    max_query_chars: Count = 4000
+    max_body_bytes: Count = 65_536
+    cors_origins: CommaSeparated = ("http://localhost:3000",)
+
+    heartbeat_seconds: Seconds = 15
+    chunk_flush_ms: Annotated[float, Field(ge=0)] = 25
+    send_timeout_seconds: Seconds = 30
+    turn_timeout_seconds: Seconds = 120
+    tool_timeout_seconds: Seconds = 10
+    upstream_connect_seconds: Seconds = 5
+    upstream_first_byte_seconds: Seconds = 30
+    upstream_gap_seconds: Seconds = 20
+
+    weather_provider: Literal["sample", "open-meteo"] = "sample"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["auto", "json", "text"] = "auto"
+    api_docs: bool = True
+    debug: bool = False
+
+    @field_validator("model_fallbacks", "cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        """An empty variable counts as not set, so the word `none` says that there are none."""
+        if not isinstance(value, str):
+            return value
+        if value.strip().lower() == "none":
+            return ()
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_known_store(cls, value: SecretStr) -> SecretStr:
+        scheme = value.get_secret_value().partition("://")[0]
+        if scheme not in {"sqlite", "postgresql+psycopg", "postgresql", "postgres", "memory"}:
+            raise ValueError("it must begin with sqlite:/// or postgresql+psycopg://")
+        return value
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """In the order in which they are tried, without repetition."""
+        return tuple(dict.fromkeys((self.model_name, *self.model_fallbacks)))
+
+    @classmethod
+    def read(cls) -> Self:
+        """Read the environment.
+
+        Raises:
+            SystemExit: with one line that names the variable that is missing or wrong.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            raise SystemExit(_one_line(error)) from None
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors()[0]
+    name = str(first["loc"][0]).upper()
+    if name == "GROQ_API_KEY" and first["type"] == "missing":
+        return (
+            "lex: GROQ_API_KEY is not set. Put a key into the environment or into .env, "
+            "or use `make run`, which starts a stand-in when there is no key."
+        )
+    reason = first["msg"].removeprefix("Value error, ")
+    return f"lex: {name} cannot be used: {reason}."

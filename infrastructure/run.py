@@ -1,0 +1,82 @@
+"""Lex on this machine, from one command: `make run`.
+
+With a key in the environment or in `.env` it talks to Groq. Without one it starts the
+stand-in beside itself, says so, and stops it again at the end.
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from dotenv import dotenv_values
+
+STANDIN_NAME = "groq-standin"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=8000, help="where Lex listens")
+    port = parser.parse_args().port
+    if _has_key():
+        return _serve(port, os.environ.copy())
+    with _standin() as url:
+        print(
+            f"No GROQ_API_KEY: answers come from {STANDIN_NAME} at {url}. It knows a few phrases "
+            "and is not a model.",
+            flush=True,
+        )
+        environment = {
+            **os.environ,
+            "GROQ_API_KEY": STANDIN_NAME,
+            "GROQ_BASE_URL": url,
+            "MODEL_NAME": STANDIN_NAME,
+            "MODEL_FALLBACKS": "none",
+        }
+        return _serve(port, environment)
+
+
+def _has_key() -> bool:
+    files = [dotenv_values(name) for name in ("backend/.env", ".env")]
+    return any([os.environ.get("GROQ_API_KEY"), *(file.get("GROQ_API_KEY") for file in files)])
+
+
+def _serve(port: int, environment: dict[str, str]) -> int:
+    command = [sys.executable, "-m", "uvicorn", "backend.main:app", "--port", str(port)]
+    print(f"Lex comes up on http://localhost:{port}; Ctrl-C stops it.", flush=True)
+    with subprocess.Popen(command, env=environment) as server:
+        _pass_on_signals(server)
+        return server.wait()
+
+
+def _pass_on_signals(server: subprocess.Popen[bytes]) -> None:
+    """A terminal sends Ctrl-C to the server as well; a supervisor's SIGTERM reaches only us."""
+    signal.signal(signal.SIGINT, lambda *_: None)
+    signal.signal(signal.SIGTERM, lambda *_: server.terminate())
+
+
+@contextmanager
+def _standin() -> Iterator[str]:
+    """A stand-in on a free port, in a session of its own: Ctrl-C is not for it."""
+    command = [sys.executable, "-m", "infrastructure.groq_standin", "--port", "0"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as standin:
+        try:
+            yield _url_in(standin.stdout.readline() if standin.stdout else "")
+        finally:
+            standin.terminate()
+
+
+def _url_in(greeting: str) -> str:
+    for word in greeting.split():
+        if word.startswith("http://"):
+            return word
+    raise SystemExit("The stand-in for Groq did not start.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

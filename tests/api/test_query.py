@@ -1,0 +1,253 @@
+"""`POST /query`: the stream, and everything that refuses before it."""
+
+import asyncio
+import json
+
+import pytest
+
+from tests.serving import Lex, parse, text_of
+
+WEATHER = "What is the weather in New York?"
+
+
+async def test_a_plain_call_gets_exactly_the_promised_bytes(service: Lex) -> None:
+    service.standin.script(
+        {"calls": [{"name": "get_weather", "arguments": {"city": "New York"}, "id": "call_1"}]},
+        {"text": "Sunny."},
+    )
+
+    answer = await service.client.post("/query", json={"query": WEATHER, "session_id": "s1"})
+
+    assert answer.content.decode() == (
+        "event: tool_use\n"
+        "data: get_weather\n"
+        "\n"
+        "event: tool_call\n"
+        'data: {"id": "call_1", "name": "get_weather", "arguments": {"city": "New York"}}\n'
+        "\n"
+        "event: tool_output\n"
+        'data: {"name": "get_weather", "output": {"temperature": "34°C", "conditions": "Sunny", '
+        '"city": "New York", "source": "sample"}, "id": "call_1"}\n'
+        "\n"
+        "event: chunk\n"
+        "data: Sunny.\n"
+        "\n"
+        "event: end\n"
+        "data: \n"
+        "\n"
+    )
+
+
+async def test_a_stream_says_whose_it_is_and_is_not_kept_by_anybody(service: Lex) -> None:
+    answer = await service.client.post(
+        "/query",
+        json={"query": "Hello", "session_id": "s1"},
+        headers={"Origin": "http://localhost:3000", "X-Request-Id": "mine-1"},
+    )
+
+    headers = answer.headers
+    assert headers["content-type"].startswith("text/event-stream")
+    assert headers["cache-control"] == "no-store"
+    assert headers["x-accel-buffering"] == "no"
+    assert headers["x-session-id"] == "s1"
+    assert len(headers["x-turn-id"]) == 16
+    assert headers["x-request-id"] == "mine-1"
+    exposed = headers["access-control-expose-headers"]
+    assert {"X-Session-Id", "X-Turn-Id", "X-Request-Id"} <= set(exposed.split(", "))
+
+
+async def test_without_a_session_id_one_is_made_and_named(service: Lex) -> None:
+    answer = await service.client.post("/query", json={"query": "Hello"})
+
+    session_id = answer.headers["x-session-id"]
+    assert (await service.client.get(f"/sessions/{session_id}")).json()["turns"] == 1
+
+
+async def test_text_with_line_breaks_arrives_as_it_was_said(service: Lex) -> None:
+    text = "One:\n\n- two\n- three\n\ndata: not a frame\n\nevent: end\n"
+    service.standin.script({"text": text})
+
+    events = await service.ask("List")
+
+    assert text_of(events) == text
+    assert [event for event, _ in events].count("end") == 1
+
+
+async def test_two_tools_at_once(service: Lex) -> None:
+    events = await service.ask("What is the weather in Paris and in Tokyo?")
+
+    names = [event for event, _ in events]
+    assert names[:6] == ["tool_use", "tool_call"] * 2 + ["tool_output"] * 2
+    cities = {
+        json.loads(data)["output"]["city"] for event, data in events if event == "tool_output"
+    }
+    assert cities == {"Paris", "Tokyo"}
+    assert "Paris" in text_of(events)
+    assert "Tokyo" in text_of(events)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "query"),
+        ({"query": ""}, "query"),
+        ({"query": "  \n"}, "query"),
+        ({"query": "a\x00b"}, "query"),
+        ({"query": "\ud800"}, "query"),
+        ({"query": 7}, "query"),
+        ({"query": None}, "query"),
+        ({"query": ["Hi"]}, "query"),
+        ({"query": "x" * 101}, "query"),
+        ({"query": "Hi", "session_id": ""}, "session_id"),
+        ({"query": "Hi", "session_id": ".."}, "session_id"),
+        ({"query": "Hi", "session_id": "-s"}, "session_id"),
+        ({"query": "Hi", "session_id": "a b"}, "session_id"),
+        ({"query": "Hi", "session_id": "a\n"}, "session_id"),
+        ({"query": "Hi", "session_id": "x" * 129}, "session_id"),
+        ({"query": "Hi", "session_id": 5}, "session_id"),
+        (["query"], "body"),
+        ("query", "body"),
+    ],
+)
+async def test_a_body_that_cannot_be_used_is_refused_by_field(
+    service: Lex, body: object, field: str
+) -> None:
+    answer = await service.client.post(
+        "/query", content=json.dumps(body), headers={"content-type": "application/json"}
+    )
+
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["code"] == "invalid_field"
+    assert [error["field"] for error in problem["errors"]] == [field]
+    assert service.standin.stats.requests == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'{"query": "Hi"'])
+async def test_what_is_not_json_is_refused(service: Lex, content: bytes) -> None:
+    answer = await service.client.post(
+        "/query", content=content, headers={"content-type": "application/json"}
+    )
+
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert service.standin.stats.requests == 0
+
+
+@pytest.mark.parametrize("session_id", ["a", "A.b:c_d-9", "x" * 128])
+async def test_the_widest_session_ids_are_taken(service: Lex, session_id: str) -> None:
+    events = await service.ask("Hello", session_id=session_id)
+
+    assert events[-1] == ("end", "")
+
+
+async def test_a_body_that_is_too_large_is_refused(service: Lex) -> None:
+    answer = await service.client.post("/query", json={"query": "x" * 5000})
+
+    assert answer.status_code == 413
+    assert answer.json()["code"] == "body_too_large"
+
+
+async def test_a_body_that_turns_out_too_large_is_refused_while_it_is_read(service: Lex) -> None:
+    async def endless() -> None:
+        reader, writer = await asyncio.open_connection(*service.url[7:].split(":"))
+        writer.write(
+            b"POST /query HTTP/1.1\r\nhost: lex\r\ncontent-type: application/json\r\n"
+            b"transfer-encoding: chunked\r\n\r\n"
+        )
+        writer.write((b"400\r\n" + b"x" * 1024 + b"\r\n") * 5)
+        await writer.drain()
+        status = await reader.readline()
+        writer.close()
+        assert b"413" in status
+
+    async with asyncio.timeout(10):
+        await endless()
+    assert service.standin.stats.requests == 0
+
+
+async def test_a_second_turn_on_a_busy_session_is_refused_and_the_first_unharmed(
+    service: Lex,
+) -> None:
+    service.standin.script({"text": "One two three", "tokens_per_second": 10})
+    body = {"query": "Count", "session_id": "s1"}
+
+    async with service.client.stream("POST", "/query", json=body) as first:
+        refused = await service.client.post("/query", json=body)
+        events = parse((await first.aread()).decode())
+
+    assert refused.status_code == 409
+    assert refused.json()["code"] == "session_busy"
+    assert text_of(events) == "One two three"
+    assert events[-1] == ("end", "")
+
+
+async def test_beyond_its_slots_the_service_says_when_to_come_back() -> None:
+    from tests.serving import lex
+
+    async with lex(max_streams=1) as service:
+        service.standin.script({"text": "One two", "tokens_per_second": 5})
+        async with service.client.stream("POST", "/query", json={"query": "Count"}):
+            refused = await service.client.post("/query", json={"query": "Me too"})
+
+    assert refused.status_code == 503
+    assert refused.json()["code"] == "overloaded"
+    assert int(refused.headers["retry-after"]) > 0
+
+
+async def test_an_upstream_that_fails_is_an_error_event_and_an_end(service: Lex) -> None:
+    service.standin.script({"fault": {"kind": "status", "status": 500}}, times=None)
+
+    events = await service.ask("Hello")
+
+    assert [event for event, _ in events] == ["error", "end"]
+    error = json.loads(events[0][1])
+    assert error["code"] == "upstream_unavailable"
+    assert error["retryable"] is True
+    assert service.standin.stats.requests == 2
+
+
+async def test_a_tool_call_that_makes_no_sense_is_told_to_the_model(service: Lex) -> None:
+    service.standin.script(
+        {
+            "calls": [
+                {"name": "get_weather", "arguments": "{broken"},
+                {"name": "dance", "arguments": {}},
+                {"name": "get_weather", "arguments": {"town": "Paris"}},
+            ]
+        },
+        {"text": "My mistake."},
+    )
+
+    events = await service.ask("Hello")
+
+    outputs = [json.loads(data)["output"] for event, data in events if event == "tool_output"]
+    assert {output["error"]["code"] for output in outputs} == {"invalid_arguments", "unknown_tool"}
+    assert text_of(events) == "My mistake."
+
+
+async def test_a_retired_model_is_replaced_by_the_next_and_remembered(service: Lex) -> None:
+    service.standin.script(
+        {"fault": {"kind": "model_not_found"}}, model="llama-3.3-70b-versatile", times=None
+    )
+
+    events = [await service.ask("Hello"), await service.ask("Hello again")]
+
+    assert all(stream[-2][0] == "chunk" for stream in events)
+    models = service.standin.stats.models
+    assert models == {"llama-3.3-70b-versatile": 1, "openai/gpt-oss-120b": 2}
+    assert (await service.client.get("/readyz")).json()["models"] == ["openai/gpt-oss-120b"]
+
+
+async def test_the_upstream_is_sent_the_prompt_the_history_and_the_tools(service: Lex) -> None:
+    await service.ask(WEATHER)
+    await service.ask("Thank you")
+
+    sent = service.standin.stats.last_requests[-1].body
+    roles = [message["role"] for message in sent["messages"]]
+    assert roles == ["system", "user", "assistant", "tool", "assistant", "user"]
+    assert "manhattan" in sent["messages"][0]["content"]
+    assert len(sent["tools"]) == 5
+    assert sent["stream"] is True
+    assert sent["max_completion_tokens"] == 2048

@@ -1,0 +1,160 @@
+"""Sessions and what was said in them."""
+
+import pytest
+
+from tests.serving import Lex, parse, text_of
+
+
+async def test_a_session_is_made_used_shown_and_forgotten(service: Lex) -> None:
+    created = await service.client.post("/sessions")
+    location = created.headers["location"]
+    session_id = created.json()["session_id"]
+
+    stream = await service.client.post(f"{location}/messages", json={"content": "Hello"})
+    shown = (await service.client.get(location)).json()
+    forgotten = await service.client.delete(location)
+    gone = await service.client.get(location)
+
+    assert created.status_code == 201
+    assert parse(stream.text)[-1] == ("end", "")
+    assert shown["session_id"] == session_id
+    assert shown["created_at"] == created.json()["created_at"]
+    assert shown["turns"] == 1
+    assert shown["usage"]["input_tokens"] > 0
+    assert forgotten.status_code == 204
+    assert gone.status_code == 404
+
+
+async def test_the_history_has_calls_and_outputs_in_order(service: Lex) -> None:
+    await service.ask("What is the weather in New York?")
+
+    page = (await service.client.get("/sessions/s1/messages")).json()
+
+    user, assistant, tool, answer = page["messages"]
+    assert user["content"] == "What is the weather in New York?"
+    assert assistant["tool_calls"][0]["arguments"] == {"city": "New York"}
+    assert tool["tool_call_id"] == assistant["tool_calls"][0]["id"]
+    assert tool["output"]["temperature"] == "34°C"
+    assert "34°C" in answer["content"]
+    assert [message["position"] for message in page["messages"]] == [1, 2, 3, 4]
+    assert "next_cursor" not in page
+
+
+async def test_the_history_comes_in_pages_when_asked_for(service: Lex) -> None:
+    for number in range(5):
+        await service.ask(f"Hello {number}")
+    url, cursor, pages = "/sessions/s1/messages", None, []
+
+    while True:
+        params = {"limit": 4} | ({"cursor": cursor} if cursor else {})
+        page = (await service.client.get(url, params=params)).json()
+        pages.append([message["position"] for message in page["messages"]])
+        if (cursor := page.get("next_cursor")) is None:
+            break
+
+    assert pages == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10]]
+
+
+async def test_the_events_tell_what_happened(service: Lex) -> None:
+    await service.ask("What is the weather in New York?")
+    service.standin.script({"fault": {"kind": "status", "status": 400, "code": "bad"}}, times=None)
+    await service.ask("And now?")
+
+    events = (await service.client.get("/sessions/s1/events")).json()["events"]
+
+    assert [event["type"] for event in events] == [
+        "user_message",
+        "tool_call",
+        "tool_result",
+        "assistant_message",
+        "user_message",
+        "error",
+    ]
+    assert events[-1]["data"] == {"outcome": "failed", "code": "upstream_refused"}
+
+
+async def test_a_turn_can_be_looked_up(service: Lex) -> None:
+    answer = await service.client.post("/query", json={"query": "Hello", "session_id": "s1"})
+
+    turn = (await service.client.get(f"/turns/{answer.headers['x-turn-id']}")).json()
+
+    assert turn["outcome"] == "completed"
+    assert turn["session_id"] == "s1"
+    assert turn["rounds"] == 1
+    assert turn["model"] == "groq-standin/llama-3.3-70b-versatile"
+    assert 0 < turn["first_chunk_seconds"] <= turn["seconds"] + 0.05
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/sessions/nope"),
+        ("DELETE", "/sessions/nope"),
+        ("GET", "/sessions/nope/messages"),
+        ("GET", "/sessions/nope/events"),
+        ("POST", "/sessions/nope/messages"),
+        ("GET", "/turns/0123456789abcdef"),
+    ],
+)
+async def test_what_does_not_exist_is_not_found(service: Lex, method: str, path: str) -> None:
+    body = {"content": "Hello"} if method == "POST" else None
+
+    answer = await service.client.request(method, path, json=body)
+
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["code"] in ("session_not_found", "turn_not_found")
+    assert service.standin.stats.requests == 0
+
+
+@pytest.mark.parametrize(
+    ("params", "field"),
+    [
+        ({"cursor": "x"}, "cursor"),
+        ({"cursor": "-1"}, "cursor"),
+        ({"cursor": "²"}, "cursor"),
+        ({"limit": "0"}, "limit"),
+        ({"limit": "many"}, "limit"),
+    ],
+)
+async def test_a_page_that_makes_no_sense_is_refused(
+    service: Lex, params: dict[str, str], field: str
+) -> None:
+    await service.ask("Hello")
+
+    answer = await service.client.get("/sessions/s1/messages", params=params)
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == field
+
+
+async def test_a_message_that_cannot_be_used_names_its_field(service: Lex) -> None:
+    location = (await service.client.post("/sessions")).headers["location"]
+
+    answers = [
+        await service.client.post(f"{location}/messages", json={"content": content})
+        for content in ("", "x" * 101)
+    ]
+
+    for answer in answers:
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["field"] == "content"
+
+
+async def test_deleting_a_session_stops_its_turn(service: Lex) -> None:
+    service.standin.script({"text": "a b c d e f g h i j", "tokens_per_second": 4})
+
+    async with service.client.stream(
+        "POST", "/query", json={"query": "Count", "session_id": "s1"}
+    ) as stream:
+        chunks = stream.aiter_text()
+        received = await anext(chunks)
+        deleted = await service.client.delete("/sessions/s1")
+        async for more in chunks:
+            received += more
+
+    assert deleted.status_code == 204
+    assert parse(received)[-1] == ("end", "")
+    assert len(text_of(parse(received))) < len("a b c d e f g h i j")
+    await service.standin.stats.until(lambda stats: stats.closed_early == 1)
+    assert (await service.client.get("/sessions/s1")).status_code == 404

@@ -1,0 +1,171 @@
+"""A client that leaves: its turn ends, its upstream connection closes, its history stays sound."""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from tests.fakes import Gates, echo
+from tests.serving import Lex, lex
+
+LEAVING_SECONDS = 0.25
+"""Within this the upstream must see its connection closed."""
+
+
+@asynccontextmanager
+async def asking(service: Lex, query: str, session_id: str) -> AsyncIterator[asyncio.StreamReader]:
+    """A client on a bare socket. It leaves at the end of the block, whatever it has read."""
+    reader, writer = await asyncio.open_connection(*service.url[7:].split(":"))
+    body = json.dumps({"query": query, "session_id": session_id}).encode()
+    writer.write(
+        b"POST /query HTTP/1.1\r\nhost: lex\r\ncontent-type: application/json\r\n"
+        b"content-length: %d\r\n\r\n%b" % (len(body), body)
+    )
+    try:
+        yield reader
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+def script(*rounds: dict[str, Any], word: str = "go") -> str:
+    return f"{word} [[script {json.dumps({'rounds': rounds})}]]"
+
+
+async def outcome_of(service: Lex, session_id: str) -> str:
+    """How the only turn of a session ended, once it has."""
+    async with asyncio.timeout(10):
+        while True:
+            answer = await service.client.get(f"/sessions/{session_id}/events")
+            if answer.status_code == 200 and answer.json()["events"][-1]["type"] == "system":
+                return str(answer.json()["events"][-1]["data"]["outcome"])
+            await asyncio.sleep(0.01)
+
+
+async def test_leaving_before_the_first_chunk_closes_the_upstream_call() -> None:
+    async with lex() as service:
+        silence = script({"text": "late", "first_token_after": 60})
+        async with asking(service, silence, "s1"):
+            await service.standin.stats.until(lambda stats: stats.open_streams == 1)
+
+        await service.standin.stats.until(
+            lambda stats: stats.closed_before_first_byte == 1, seconds=LEAVING_SECONDS
+        )
+
+        assert service.standin.stats.open_streams == 0
+        assert await outcome_of(service, "s1") == "disconnected"
+
+
+async def test_leaving_in_mid_stream_closes_the_upstream_call() -> None:
+    async with lex() as service:
+        slow = script({"text": "one two three four five six", "tokens_per_second": 4})
+        async with asking(service, slow, "s1") as reader:
+            await reader.readuntil(b"data: one")
+
+        await service.standin.stats.until(
+            lambda stats: stats.closed_in_mid_stream == 1, seconds=LEAVING_SECONDS
+        )
+
+        assert await outcome_of(service, "s1") == "disconnected"
+        messages = (await service.client.get("/sessions/s1/messages")).json()["messages"]
+        assert messages[-1]["role"] == "assistant"
+        assert messages[-1]["content"].startswith("one")
+        assert len(messages[-1]["content"]) < len("one two three four five six")
+
+
+async def test_leaving_while_a_tool_runs_ends_it_and_lets_a_booking_complete() -> None:
+    gates = Gates()
+    rounds = (
+        {
+            "calls": [
+                {"name": "wait", "arguments": {"word": "look"}},
+                {"name": "book", "arguments": {"word": "slot"}},
+            ]
+        },
+        {"text": "never asked"},
+    )
+    async with lex(tools=(*gates.tools, echo)) as service:
+        async with asking(service, script(*rounds), "s1") as reader:
+            await reader.readuntil(b"event: tool_call")
+            await gates.begun.wait()
+        async with asyncio.timeout(LEAVING_SECONDS):
+            while gates.ended != ["look cancelled"]:
+                await asyncio.sleep(0.005)
+        gates.opened.set()
+
+        assert await outcome_of(service, "s1") == "disconnected"
+        assert gates.ended == ["look cancelled", "slot done"]
+        assert service.standin.stats.requests == 1
+        assert service.standin.stats.open_streams == 0
+        messages = (await service.client.get("/sessions/s1/messages")).json()["messages"]
+        outputs = {
+            message["name"]: message["output"] for message in messages if "output" in message
+        }
+        assert outputs["book"] == {"word": "slot"}
+        assert outputs["wait"]["error"]["code"] == "interrupted"
+
+
+@pytest.mark.parametrize("store", ["memory", "sqlite"])
+async def test_a_hundred_clients_that_leave_at_random_moments(store: str, tmp_path: Any) -> None:
+    chance = random.Random(7)  # noqa: S311 - any order of leaving will do
+    url = "memory://" if store == "memory" else f"sqlite:///{tmp_path}/lex.db"
+    rounds = (
+        {
+            "calls": [{"name": "get_weather", "arguments": {"city": "Paris"}}],
+            "first_token_after": 0.2,
+        },
+        {"text": "It is mild in Paris at this time of the year.", "tokens_per_second": 10},
+    )
+    async with lex(database_url=url) as service:
+        loop = asyncio.get_running_loop()
+        left_at: list[float] = []
+        most_left_open: list[tuple[float, int]] = []
+
+        async def client(number: int) -> None:
+            await asyncio.sleep(chance.random() * 0.5)
+            async with asking(service, script(*rounds), f"s{number}"):
+                await asyncio.sleep(chance.random() * 1.5)
+            left_at.append(loop.time())
+
+        async def watch() -> None:
+            while True:
+                most_left_open.append((loop.time(), service.standin.stats.open_streams))
+                await asyncio.sleep(0.01)
+
+        watching = asyncio.create_task(watch())
+        await asyncio.gather(*(client(number) for number in range(100)))
+        await service.standin.stats.until(
+            lambda stats: stats.open_streams == 0, seconds=LEAVING_SECONDS
+        )
+        watching.cancel()
+
+        for time, open_streams in most_left_open:
+            still_here = sum(left > time - LEAVING_SECONDS for left in left_at)
+            assert open_streams <= still_here
+        await assert_all_sound_and_free(service)
+
+
+async def assert_all_sound_and_free(service: Lex) -> None:
+    async with asyncio.timeout(10):
+        while (await service.client.get("/readyz")).json()["free_slots"] != 2000:
+            await asyncio.sleep(0.01)
+    sessions = 0
+    for number in range(100):
+        history = await service.client.get(f"/sessions/s{number}/messages")
+        if history.status_code == 404:
+            continue  # it left before its query was read
+        sessions += 1
+        assert_no_orphans(history.json()["messages"])
+        events = await service.ask("Hello", session_id=f"s{number}")
+        assert events[-1] == ("end", "")
+    assert sessions > 50
+
+
+def assert_no_orphans(messages: list[dict[str, Any]]) -> None:
+    asked = [call["id"] for message in messages for call in message.get("tool_calls", [])]
+    answered = [message["tool_call_id"] for message in messages if message["role"] == "tool"]
+    assert sorted(asked) == sorted(answered)

@@ -1,0 +1,170 @@
+"""The service in processes of its own: restarts, several workers, start-ups that must fail."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from infrastructure.groq_standin import Standin
+from tests.postgres import PostgresServer
+from tests.processes import ROOT, environment, free_port, lex_process, process, ready
+from tests.serving import parse, text_of
+
+
+@pytest.fixture
+async def standin() -> AsyncIterator[Standin]:
+    async with Standin.serve() as running:
+        yield running
+
+
+async def ask(client: httpx.AsyncClient, query: str, session_id: str) -> list[tuple[str, str]]:
+    answer = await client.post("/query", json={"query": query, "session_id": session_id})
+    assert answer.status_code == 200, answer.text
+    return parse(answer.text)
+
+
+def outputs(events: list[tuple[str, str]]) -> list[dict[str, Any]]:
+    return [json.loads(data)["output"] for event, data in events if event == "tool_output"]
+
+
+async def test_a_booking_over_three_turns_survives_a_restart(
+    standin: Standin, tmp_path: Path
+) -> None:
+    variables = {"GROQ_BASE_URL": standin.url, "DATABASE_URL": f"sqlite:///{tmp_path}/lex.db"}
+    day = weekday()
+
+    async with lex_process(**variables) as client:
+        (slots,) = outputs(await ask(client, f"Which slots are free in Manhattan on {day}?", "s1"))
+    async with lex_process(**variables) as client:
+        events = await ask(client, "Book the Apex GT at 10 for user 123", "s1")
+        (booking,) = outputs(events)
+    async with lex_process(**variables) as client:
+        (address,) = outputs(await ask(client, "What is the address?", "s1"))
+        history = (await client.get("/sessions/s1/messages")).json()["messages"]
+        (again,) = outputs(await ask(client, f"Which slots are free in Manhattan on {day}?", "s2"))
+        (profile,) = outputs(await ask(client, "Show me the profile of user 123", "s3"))
+
+    assert "10:00" in slots["slots"]
+    assert booking["date"] == day
+    assert booking["car_model"] == "Apex GT"
+    assert str(booking["confirmation_id"]) in text_of(events)
+    assert address["dealership_id"] == "manhattan"
+    assert [message["role"] for message in history] == [
+        "user",
+        "assistant",
+        "tool",
+        "assistant",
+    ] * 3
+    assert "10:00" not in again["slots"]
+    assert booking["confirmation_id"] in json.dumps(profile)
+
+
+def weekday() -> str:
+    """A Wednesday that is still to come, and at which every dealership is open."""
+    day = datetime.now(UTC).date() + timedelta(days=7)
+    while day.weekday() != 2:
+        day += timedelta(days=1)
+    return day.isoformat()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/lex.db"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    with server.database() as url:
+        yield url
+
+
+async def test_of_two_hundred_who_want_one_slot_through_two_workers_one_gets_it(
+    standin: Standin, database_url: str
+) -> None:
+    variables = {"GROQ_BASE_URL": standin.url, "DATABASE_URL": database_url}
+    day = weekday()
+
+    async with lex_process(**variables) as one, lex_process(**variables) as other:
+        streams = await asyncio.gather(
+            *(
+                ask((one, other)[user % 2], booking_script(f"user-{user}", day), f"s{user}")
+                for user in range(200)
+            )
+        )
+
+    booked = [output for events in streams for output in outputs(events)]
+    confirmed = [output for output in booked if "confirmation_id" in output]
+    refused = [output["error"] for output in booked if "error" in output]
+    assert len(confirmed) == 1
+    assert len(refused) == 199
+    assert {error["code"] for error in refused} == {"slot_taken"}
+    assert all(events[-1] == ("end", "") for events in streams)
+
+
+def booking_script(user_id: str, day: str) -> str:
+    arguments = {
+        "user_id": user_id,
+        "dealership_id": "manhattan",
+        "date": day,
+        "time": "10:00",
+        "car_model": "Apex GT",
+    }
+    rounds = [
+        {"calls": [{"name": "schedule_appointment", "arguments": arguments}]},
+        {"text": "Well."},
+    ]
+    return f"Book [[script {json.dumps({'rounds': rounds})}]]"
+
+
+async def test_one_command_starts_lex_and_a_stand_in_and_stops_both(tmp_path: Path) -> None:
+    port = free_port()
+    variables = {"GROQ_API_KEY": "", "DATABASE_URL": f"sqlite:///{tmp_path}/lex.db"}
+
+    async with (
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
+        process("-m", "infrastructure.run", "--port", str(port), variables=variables) as running,
+    ):
+        await ready(client, running)
+        readiness = (await client.get("/readyz")).json()
+        events = await ask(client, "What is the weather in New York?", "test-session")
+        running.terminate()
+        await asyncio.wait_for(running.wait(), 20)
+        with pytest.raises(httpx.ConnectError):
+            await client.get(readiness["upstream"])
+
+    assert readiness["models"] == ["groq-standin"]
+    assert [event for event, _ in events[:3]] == ["tool_use", "tool_call", "tool_output"]
+    assert "34°C" in text_of(events)
+
+
+@pytest.mark.parametrize(
+    ("variables", "line"),
+    [
+        ({"GROQ_API_KEY": ""}, "lex: GROQ_API_KEY is not set."),
+        ({"MAX_ROUNDS": "many"}, "lex: MAX_ROUNDS cannot be used: "),
+        ({"DATABASE_URL": "mysql://host/db"}, "lex: DATABASE_URL cannot be used: it must begin"),
+        ({"WEATHER_PROVIDER": "crystal-ball"}, "lex: WEATHER_PROVIDER cannot be used: "),
+    ],
+)
+def test_a_wrong_environment_stops_the_start_with_one_line(
+    variables: dict[str, str], line: str, tmp_path: Path
+) -> None:
+    finished = subprocess.run(
+        [sys.executable, "-m", "uvicorn", "backend.main:app", "--port", str(free_port())],
+        cwd=ROOT,
+        env=environment(**{"DATABASE_URL": f"sqlite:///{tmp_path}/lex.db", **variables}),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert finished.returncode == 1
+    assert finished.stderr.startswith(line)
+    assert finished.stderr.count("\n") == 1

@@ -1,0 +1,65 @@
+"""Real parts from Debian, started by the tests on free ports."""
+
+import asyncio
+import shutil
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.processes import free_port
+
+Proxying = Callable[[str], AbstractAsyncContextManager[str]]
+
+
+@pytest.fixture
+def nginx(tmp_path: Path) -> Proxying:
+    """`async with nginx(upstream_url) as url`: a proxy with no setting that knows of streams."""
+
+    @asynccontextmanager
+    async def proxying(upstream: str) -> AsyncIterator[str]:
+        port = free_port()
+        program = shutil.which("nginx", path="/usr/sbin:/usr/bin:/sbin:/bin")
+        assert program, "nginx is missing: make system-deps"
+        configuration = tmp_path / "nginx.conf"
+        configuration.write_text(_configuration(upstream, port, tmp_path))
+        running = await asyncio.create_subprocess_exec(
+            program, "-e", str(tmp_path / "error.log"), "-c", str(configuration)
+        )
+        try:
+            await _listening(port)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            running.terminate()
+            await running.wait()
+
+    return proxying
+
+
+def _configuration(upstream: str, port: int, folder: Path) -> str:
+    scratch = " ".join(
+        f"{kind}_temp_path {folder}/{kind};"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    return f"""
+daemon off; user root; worker_processes 1; pid {folder}/nginx.pid;
+events {{ worker_connections 512; }}
+http {{
+  access_log off; gzip on; gzip_types text/event-stream; {scratch}
+  server {{
+    listen 127.0.0.1:{port};
+    location / {{ proxy_pass {upstream}; proxy_http_version 1.1; }}
+  }}
+}}
+"""
+
+
+async def _listening(port: int) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    return
+            await asyncio.sleep(0.02)
