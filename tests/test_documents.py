@@ -1,0 +1,172 @@
+"""What README and ARCHITECTURE promise is what the code does."""
+
+import re
+import types
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from pydantic import SecretStr
+
+import backend
+from backend import errors
+from backend.conversation import ToolCall
+from backend.errors import Refusal, ServiceError
+from backend.events import Event
+from backend.settings import Settings
+from backend.tools import TOOLS
+from backend.tools.registry import Tool, Toolbox
+from tests.fakes import a_desk
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text()
+
+
+def section(text: str, title: str) -> str:
+    found = re.search(rf"^##+ {re.escape(title)}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert found, title
+    return found[1]
+
+
+def rows(text: str) -> list[list[str]]:
+    lines = [line for line in text.splitlines() if line.startswith("| `")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def defaults() -> dict[str, str]:
+    return {
+        name.upper(): "required" if field.is_required() else spelled(field.default)
+        for name, field in Settings.model_fields.items()
+    }
+
+
+def spelled(value: Any) -> str:
+    match value:
+        case SecretStr():
+            return value.get_secret_value()
+        case bool():
+            return str(value).lower()
+        case tuple():
+            return ",".join(value)
+        case _:
+            return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def test_the_readme_lists_every_setting_with_its_default() -> None:
+    listed = {row[0].strip("`"): row[1].strip("`") for row in rows(section(README, "Settings"))}
+
+    assert listed == defaults()
+
+
+def test_the_sample_environment_has_every_setting_with_its_default() -> None:
+    sample = (ROOT / "backend" / ".env.sample").read_text()
+    listed = dict(re.findall(r"^#?([A-Z_]+)=(.*)$", sample, re.MULTILINE))
+
+    assert listed == {**defaults(), "GROQ_API_KEY": ""}
+
+
+def test_every_setting_is_used() -> None:
+    source = (ROOT / "backend" / "main.py").read_text()
+    read = set(re.findall(r"settings\.([a-z_]+)", source))
+
+    assert set(Settings.model_fields) - {"model_name", "model_fallbacks"} <= read
+    assert "models" in read
+
+
+def test_the_readme_lists_every_event() -> None:
+    listed = [row[0].strip("`") for row in rows(section(README, "The API")) if row[0] in EVENTS]
+
+    assert [f"`{name}`" for name in listed] == EVENTS
+
+
+EVENTS = [f"`{event.__struct_config__.tag}`" for event in get_args(Event)]
+
+
+def leaves(error: type[ServiceError]) -> list[type[ServiceError]]:
+    below = [leaf for child in error.__subclasses__() for leaf in leaves(child)]
+    return [error, *below]
+
+
+def test_the_readme_lists_every_code_with_its_status() -> None:
+    families = {errors.Refusal, errors.TurnError}
+    expected = {
+        (error.code, str(error.status) if issubclass(error, Refusal) else None)
+        for error in leaves(ServiceError)
+        if error not in families
+    }
+    table = [row for row in rows(section(README, "The API")) if len(row) == 3]
+    listed = {
+        (code, row[1] if row[1].isdigit() else None)
+        for row in table
+        for code in re.findall(r"`([a-z_]+)`", row[0])
+    }
+
+    assert listed == expected
+
+
+def test_the_readme_lists_every_tool_with_its_arguments() -> None:
+    listed = {
+        row[0].strip("`"): re.findall(r"`([a-z_]+)`", row[1])
+        for row in rows(section(README, "The tools"))
+    }
+
+    assert {name: sorted(arguments) for name, arguments in listed.items()} == {
+        tool.name: sorted(tool.spec.parameters["properties"]) for tool in TOOLS
+    }
+
+
+async def test_the_tool_that_the_readme_adds_works() -> None:
+    source = re.search(r"```python\n(.*?)```", section(README, "Adding one"), re.DOTALL)
+    assert source
+    horn = types.ModuleType("horn")
+    exec(compile(source[1], "horn.py", "exec"), horn.__dict__)  # noqa: S102 - it is our own page
+    (tool,) = [value for value in vars(horn).values() if isinstance(value, Tool)]
+    toolbox = Toolbox([tool], timeout_seconds=1)
+
+    call = ToolCall("1", "sound_horn", '{"car_model": "apex gt"}')
+    result = await toolbox.run(call, a_desk())
+
+    assert result.output == {"sound": "The Apex GT says honk."}
+
+
+def test_the_architecture_names_the_owner_of_every_module() -> None:
+    listed = {row[0].strip("`") for row in rows(section(ARCHITECTURE, "Who owns what"))}
+    package = ROOT / "backend"
+    modules = {path.stem for path in package.glob("*.py")} - {"__init__"}
+    folders = {path.parent.name for path in package.glob("*/__init__.py")}
+
+    assert listed == modules | folders
+
+
+def test_the_layers_that_are_checked_are_all_modules() -> None:
+    pyproject = (ROOT / "pyproject.toml").read_text()
+    layers = re.search(r"^layers = \[(.*?)\]", pyproject, re.MULTILINE | re.DOTALL)
+    assert layers
+    named = set(re.findall(r"[a-z_]+", layers[1]))
+    listed = {row[0].strip("`") for row in rows(section(ARCHITECTURE, "Who owns what"))}
+
+    assert named == listed
+
+
+@pytest.mark.parametrize("text", [README, ARCHITECTURE], ids=["README", "ARCHITECTURE"])
+def test_every_file_that_is_named_exists(text: str) -> None:
+    named = set(
+        re.findall(r"`((?:backend|infrastructure|tests|storage|tools|api)/[\w./-]*)`", text)
+    )
+    named |= {f"backend/{name}" for name in re.findall(r"`([a-z_]+\.py)`", text)}
+    named -= {"backend/horn.py", "backend/.env"}  # the reader's own
+
+    missing = {
+        name
+        for name in named
+        if not (ROOT / name).exists() and not (ROOT / "backend" / name).exists()
+    }
+    assert missing == set()
+
+
+def test_the_version_is_one() -> None:
+    pyproject = (ROOT / "pyproject.toml").read_text()
+
+    assert f'version = "{backend.__version__}"' in pyproject
+    assert f"## {backend.__version__} " in (ROOT / "CHANGELOG.md").read_text()
