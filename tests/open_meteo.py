@@ -42,13 +42,16 @@ NEW_YORK = {
 
 @dataclass
 class OpenMeteoServer:
-    """`fault` replaces every answer: (status, body). While `is_open` is cleared, none goes out."""
+    """`fault` replaces answers: (status, body), all of them or the first `fault_times`.
+    While `is_open` is cleared, none goes out.
+    """
 
     url: str = ""
     places: list[dict[str, Any]] = field(default_factory=lambda: [PARIS, PARIS_IN_TEXAS, NEW_YORK])
     temperature: float = 18.4
     weather_code: int = 2
     fault: tuple[int, str] | None = None
+    fault_times: int | None = None
     is_open: asyncio.Event = field(default_factory=asyncio.Event)
     was_asked: asyncio.Event = field(default_factory=asyncio.Event)
     searches: list[dict[str, str]] = field(default_factory=list)
@@ -79,7 +82,14 @@ class OpenMeteoServer:
                 answer = self._forecast(query)
             case _:
                 return 404, json.dumps({"error": True, "reason": "Not Found"})
-        return self.fault or (200, json.dumps(answer, ensure_ascii=False))
+        return self._fault() or (200, json.dumps(answer, ensure_ascii=False))
+
+    def _fault(self) -> tuple[int, str] | None:
+        if self.fault_times is not None:
+            self.fault_times -= 1
+            if self.fault_times < 0:
+                return None
+        return self.fault
 
     def _search(self, query: dict[str, str]) -> dict[str, Any]:
         wanted = query["name"].casefold()

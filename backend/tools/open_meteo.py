@@ -97,7 +97,8 @@ class OpenMeteo:
         cache_size: int = 256,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._client = client or httpx.AsyncClient(timeout=timeout_seconds)
+        # Half of the time for one request, so that a silent one leaves time for a second.
+        self._client = client or httpx.AsyncClient(timeout=timeout_seconds / 2)
         self._search_url = f"{geocoding_url}/v1/search"
         self._forecast_url = f"{forecast_url}/v1/forecast"
         self._timeout_seconds = timeout_seconds
@@ -178,6 +179,13 @@ class OpenMeteo:
         return _Forecast.model_validate_json(answer).current
 
     async def _get(self, url: str, **params: str | float) -> bytes:
+        """Asked once more if the first failure may pass, all within one look-up's time."""
+        try:
+            response = await self._client.get(url, params=params)
+            if response.status_code < 500:
+                return response.raise_for_status().content
+        except httpx.TransportError:
+            pass
         response = await self._client.get(url, params=params)
         return response.raise_for_status().content
 

@@ -21,7 +21,7 @@ class Clock:
 
 def against(url: str, *, clock: Clock, timeout_seconds: float = 10) -> OpenMeteo:
     return OpenMeteo(
-        httpx.AsyncClient(trust_env=False),
+        httpx.AsyncClient(trust_env=False, timeout=timeout_seconds / 2),
         geocoding_url=url,
         forecast_url=url,
         timeout_seconds=timeout_seconds,
@@ -129,6 +129,57 @@ async def test_an_answer_that_cannot_be_used_is_refused_and_not_kept(
 
     assert code == "weather_unavailable"
     assert conditions.city == "Paris"
+
+
+@pytest.mark.parametrize("fault", [(500, ""), (503, "Busy")])
+async def test_a_failure_that_passes_is_not_noticed(
+    server: OpenMeteoServer, weather: OpenMeteo, fault: tuple[int, str]
+) -> None:
+    server.fault, server.fault_times = fault, 1
+
+    conditions = await weather.current("Paris")
+
+    assert conditions.city == "Paris"
+    assert (len(server.searches), len(server.forecasts)) == (2, 1)
+
+
+async def test_a_failure_that_stays_is_asked_about_twice(
+    server: OpenMeteoServer, weather: OpenMeteo
+) -> None:
+    server.fault = (500, "")
+
+    await refusal(weather, "Paris")
+
+    assert len(server.searches) == 2
+
+
+async def test_a_request_that_is_wrong_is_not_asked_again(
+    server: OpenMeteoServer, weather: OpenMeteo
+) -> None:
+    server.fault = (429, "")
+
+    await refusal(weather, "Paris")
+
+    assert len(server.searches) == 1
+
+
+async def test_a_first_silence_is_not_noticed(server: OpenMeteoServer, clock: Clock) -> None:
+    server.is_open.clear()
+    weather = against(server.url, clock=clock, timeout_seconds=1)
+    asking = asyncio.create_task(weather.current("Paris"))
+    await until_asked(server, times=2)
+
+    server.is_open.set()
+    conditions = await asking
+    await weather.aclose()
+
+    assert conditions.city == "Paris"
+
+
+async def until_asked(server: OpenMeteoServer, *, times: int) -> None:
+    async with asyncio.timeout(5):
+        while len(server.searches) < times:
+            await asyncio.sleep(0.01)
 
 
 async def test_a_forecast_without_current_conditions_is_refused(
