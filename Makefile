@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install run test check format lock system-deps test-system clean
+.PHONY: help install run test soak check format lock system-deps test-system clean
 
 PYTHON ?= python3
 PORT ?= 8000
@@ -15,7 +15,10 @@ run: .venv/.service ## talk to Lex on http://localhost:8000 (PORT= changes it), 
 install: .venv/.development ## everything that developing needs, locked and hashed
 
 test: .venv/.development ## all tests that need nothing but pip
-	$(BIN)/python -m pytest --ignore=tests/system
+	$(BIN)/python -m pytest --ignore=tests/system --ignore=tests/soak
+
+soak: .venv/.development ## the same in long: thousands of cancelled calls, a thousand turns
+	$(BIN)/python -m pytest tests/soak
 
 check: .venv/.development ## lint, formatting, types, import rules
 	$(BIN)/ruff check .

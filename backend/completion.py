@@ -1,7 +1,8 @@
 """The port to a chat model: what it is asked and what it streams back."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, Literal, Protocol
 
 from backend.conversation import Message, ToolCall, Usage
@@ -23,6 +24,8 @@ class CompletionRequest:
     prompt: str
     messages: Sequence[Message]
     tools: Sequence[ToolSpec] = ()
+    attempts: Iterator[int] = field(default_factory=lambda: count(1), compare=False)
+    """Numbers the calls that one completion costs, over all models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,18 @@ class Finish:
 
 
 Delta = Text | ToolCall | Finish
+
+
+AllowanceKind = Literal["requests", "tokens"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """What is left of a rate that the upstream allows our organisation, and when it is whole."""
+
+    kind: AllowanceKind
+    remaining: int
+    reset_seconds: float
 
 
 class ChatModel(Protocol):

@@ -5,9 +5,10 @@ ServiceError          has a code; its message is safe to show to a client
 │   ├── NotAuthenticated 401, SessionNotFound 404, TurnNotFound 404, SessionBusy 409
 │   └── BodyTooLarge 413, InvalidField 422, Overloaded 503, Draining 503
 ├── UpstreamError     in the stream
-│   ├── UpstreamUnavailable, UpstreamBusy, UpstreamTimeout
-│   ├── UpstreamRefused, ModelRetired
-│   └── UpstreamGarbled
+│   ├── UpstreamUnavailable, UpstreamBusy
+│   ├── UpstreamTimeout   ConnectTimeout, FirstByteTimeout, GapTimeout
+│   ├── UpstreamRefused   ModelRetired, RequestTooLarge
+│   └── UpstreamGarbled   ToolUseFailed
 ├── TurnError         in the stream
 │   └── TooManyRounds, TurnTimedOut
 └── StorageError      a 503 before the stream, an event in it
@@ -91,10 +92,27 @@ class Draining(Refusal):
 
 
 class UpstreamError(ServiceError):
-    """The model could not be asked, or its answer cannot be used."""
+    """The model could not be asked, or its answer cannot be used.
+
+    `is_passing`: the same model may do better when it is asked again.
+    `concerns_model`: another model may do better.
+    `is_late`: it came after the first delta with text or a tool call, so nobody is asked again.
+    """
 
     code = "upstream_unavailable"
     message = "The assistant cannot be reached at the moment."
+    concerns_model: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        retry_after: float | None = None,
+        is_passing: bool | None = None,
+    ) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.is_passing = self.retryable if is_passing is None else is_passing
+        self.is_late = False
 
 
 class UpstreamUnavailable(UpstreamError):
@@ -111,18 +129,55 @@ class UpstreamTimeout(UpstreamError):
     message = "The assistant did not answer in time."
 
 
+class ConnectTimeout(UpstreamTimeout):
+    code = "upstream_connect_timeout"
+
+
+class FirstByteTimeout(UpstreamTimeout):
+    code = "upstream_first_byte_timeout"
+
+
+class GapTimeout(UpstreamTimeout):
+    code = "upstream_gap_timeout"
+    message = "The assistant fell silent in the middle of its answer."
+
+
 class UpstreamRefused(UpstreamError):
     code = "upstream_refused"
     message = "The assistant could not take this request."
+    concerns_model = False
 
 
 class ModelRetired(UpstreamRefused):
     """The upstream does not serve this model, or does so no longer."""
 
+    concerns_model = True
+
+
+class RequestTooLarge(UpstreamRefused):
+    """More than this model may take at once, by its limits for our organisation."""
+
+    code = "upstream_request_too_large"
+    message = "The conversation is too long for the assistant."
+    concerns_model = True
+
 
 class UpstreamGarbled(UpstreamError):
     code, retryable = "upstream_garbled", True
     message = "The assistant's answer broke off."
+
+
+class ToolUseFailed(UpstreamGarbled):
+    """The upstream could not read the call that the model wrote, and gave its text instead."""
+
+    code = "upstream_tool_use_failed"
+    message = "The assistant could not put its request for a tool into words."
+    concerns_model = False
+
+    def __init__(self, failed_generation: str = "", *, reason: str = "") -> None:
+        super().__init__(is_passing=False)
+        self.failed_generation = failed_generation
+        self.reason = reason
 
 
 class TurnError(ServiceError):

@@ -5,15 +5,15 @@ The SDK authenticates, connects and raises; the bytes of the stream go past its 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing, contextmanager, suppress
-from typing import cast
+from typing import TypeVar, cast
 
 import aiohttp
 import groq
 import httpx
 import structlog
-from groq import AsyncStream
+from groq import AsyncGroq, AsyncStream
 from groq._response import AsyncAPIResponse, AsyncResponseContextManager
 from groq.types.chat import (
     ChatCompletionChunk,
@@ -22,19 +22,22 @@ from groq.types.chat import (
 )
 from pydantic import SecretStr
 
-from backend.completion import CompletionRequest, Delta, Text
+from backend.completion import Allowance, CompletionRequest, Delta, Text
 from backend.errors import (
-    ModelRetired,
+    ConnectTimeout,
+    FirstByteTimeout,
+    GapTimeout,
+    RequestTooLarge,
     UpstreamBusy,
     UpstreamError,
-    UpstreamGarbled,
-    UpstreamRefused,
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from backend.wire import Decoder, messages_of, tools_of
+from backend.wire import Decoder, allowances, error_of, messages_of, parameters_of, tools_of
 
 logger = structlog.get_logger()
+
+T = TypeVar("T")
 
 KEEPALIVE_SECONDS = 60.0
 """An idle connection is worth a TLS handshake; the SDK's 5 seconds lose most of them."""
@@ -45,13 +48,13 @@ CLOSING_SECONDS = 0.25
 
 def open_client(
     *, api_key: SecretStr, base_url: str, connect_seconds: float, max_connections: int
-) -> groq.AsyncGroq:
+) -> AsyncGroq:
     """The client that all models share; `await client.close()` closes its connections.
 
     Its pool has a place for every stream: the SDK's own 100 made the 101st wait, and an
     unlimited pool is taken for 100 by aiohttp.
     """
-    return groq.AsyncGroq(
+    return AsyncGroq(
         api_key=api_key.get_secret_value(),
         base_url=base_url,
         max_retries=0,
@@ -69,29 +72,33 @@ def open_client(
 
 
 class GroqModel:
-    """One model of Groq."""
+    """One model of Groq. `on_allowance` hears what each answer says of our rates."""
 
     def __init__(
         self,
-        client: groq.AsyncGroq,
+        client: AsyncGroq,
         name: str,
         *,
         max_completion_tokens: int,
         first_byte_seconds: float,
         gap_seconds: float,
+        on_allowance: Callable[[Allowance], None] = lambda _: None,
     ) -> None:
         self.name = name
         self._client = client
         self._max_completion_tokens = max_completion_tokens
         self._first_byte_seconds = first_byte_seconds
         self._gap_seconds = gap_seconds
+        self._on_allowance = on_allowance
 
     async def complete(self, request: CompletionRequest) -> AsyncGenerator[Delta, None]:
-        with _translated(self.name):
+        decoder = Decoder()
+        with self._translated(decoder):
             async with AsyncExitStack() as stack:
-                async with asyncio.timeout(self._first_byte_seconds):
-                    response = await stack.enter_async_context(self._asked(request))
-                async with aclosing(self._deltas(response.iter_bytes())) as deltas:
+                opening = stack.enter_async_context(self._asked(request))
+                response = await _in_time(opening, self._first_byte_seconds, FirstByteTimeout)
+                self._note(response.headers)
+                async with aclosing(self._deltas(decoder, response.iter_bytes())) as deltas:
                     async for delta in deltas:
                         yield delta
 
@@ -105,40 +112,70 @@ class GroqModel:
             tools=cast(list[ChatCompletionToolParam], tools_of(request.tools)) or groq.omit,
             max_completion_tokens=self._max_completion_tokens,
             stream=True,
+            **parameters_of(self.name),
         )
 
-    async def _deltas(self, reads: AsyncIterator[bytes]) -> AsyncGenerator[Delta, None]:
-        decoder = Decoder()
+    async def _deltas(
+        self, decoder: Decoder, reads: AsyncIterator[bytes]
+    ) -> AsyncGenerator[Delta, None]:
         seconds = self._first_byte_seconds
-        while not decoder.is_done and (data := await _read(reads, seconds)):
-            seconds = self._gap_seconds
+        late: type[UpstreamTimeout] = FirstByteTimeout
+        while not decoder.is_done and (data := await _in_time(anext(reads, b""), seconds, late)):
+            seconds, late = self._gap_seconds, GapTimeout
             if text := decoder.feed(data):
                 yield Text(text)
+            if decoder.failure is not None:
+                raise decoder.failure
         # The answer is whole; this only lets the connection see its end and be used again.
         with suppress(TimeoutError, httpx.HTTPError, aiohttp.ClientError, OSError):
-            await _read(reads, CLOSING_SECONDS)
+            async with asyncio.timeout(CLOSING_SECONDS):
+                await anext(reads, b"")
         for delta in decoder.end():
             yield delta
 
+    def _note(self, headers: Mapping[str, str]) -> None:
+        for allowance in allowances(headers):
+            self._on_allowance(allowance)
 
-async def _read(reads: AsyncIterator[bytes], seconds: float) -> bytes:
-    """All bytes that have arrived, or the next that do; none at the end."""
-    async with asyncio.timeout(seconds):
-        return await anext(reads, b"")
+    @contextmanager
+    def _translated(self, decoder: Decoder) -> Iterator[None]:
+        """Around the call and the iteration: what SDK and transports raise, in our words."""
+        try:
+            yield
+        except UpstreamError as error:
+            error.is_late = decoder.has_begun
+            raise
+        except groq.APIStatusError as error:
+            self._note(error.response.headers)
+            raise self._refusal(error) from error
+        except (groq.APIError, httpx.HTTPError, aiohttp.ClientError, OSError) as error:
+            failure = ConnectTimeout() if _is_timeout(error) else UpstreamUnavailable()
+            failure.is_late = decoder.has_begun
+            raise failure from error
 
-
-@contextmanager
-def _translated(model: str) -> Iterator[None]:
-    """Around the call and the iteration: what the SDK and its transports raise, in our words."""
-    try:
-        yield
-    except groq.APIStatusError as error:
-        logger.warning(
-            "upstream_refused", model=model, status=error.status_code, code=_code(error.body)
+    def _refusal(self, error: groq.APIStatusError) -> UpstreamError:
+        body = error.body.get("error") if isinstance(error.body, dict) else None
+        refusal = error_of(body, error.status_code)
+        logger.info(
+            "upstream_refused", model=self.name, status=error.status_code, error=refusal.code
         )
-        raise _refusal(error) from error
-    except (groq.APIError, httpx.HTTPError, aiohttp.ClientError, OSError) as error:
-        raise (UpstreamTimeout if _is_timeout(error) else UpstreamUnavailable) from error
+        if refusal.retryable and refusal.retry_after is None:
+            refusal.retry_after = _seconds(error.response.headers.get("retry-after"))
+        match error.response.headers.get("x-should-retry"):
+            case "true":
+                refusal.is_passing = True
+            case "false":
+                return RequestTooLarge() if isinstance(refusal, UpstreamBusy) else refusal
+        return refusal
+
+
+async def _in_time(work: Awaitable[T], seconds: float, late: type[UpstreamTimeout]) -> T:
+    """Raises `late` if it takes longer."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await work
+    except TimeoutError as error:
+        raise late from error
 
 
 def _is_timeout(error: BaseException | None) -> bool:
@@ -150,33 +187,8 @@ def _is_timeout(error: BaseException | None) -> bool:
     return False
 
 
-def _refusal(error: groq.APIStatusError) -> UpstreamError:
-    match error.status_code, _code(error.body):
-        case _, "model_not_found" | "model_decommissioned":
-            return ModelRetired()
-        case 404, _:
-            return ModelRetired()
-        case 429, _:
-            return UpstreamBusy(retry_after=_retry_after(error.response))
-        case status, _ if status >= 500:
-            return UpstreamUnavailable(retry_after=_retry_after(error.response))
-        case _, "tool_use_failed":
-            return UpstreamGarbled("The assistant could not put its request for a tool into words.")
-        case _:
-            return UpstreamRefused()
-
-
-def _code(body: object) -> str | None:
-    """The upstream's own code, if its answer has the shape of an error at all."""
-    match body:
-        case {"error": {"code": str(code)}}:
-            return code
-        case _:
-            return None
-
-
-def _retry_after(response: httpx.Response) -> float | None:
+def _seconds(value: str | None) -> float | None:
     try:
-        return float(response.headers["retry-after"])
-    except (KeyError, ValueError):
+        return float(value or "")
+    except ValueError:
         return None

@@ -10,6 +10,8 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import asdict
+from functools import partial
 
 import structlog
 from fastapi import FastAPI
@@ -20,16 +22,23 @@ from backend.api import errors, health, query, sessions, turns
 from backend.api.body_limit import BodyLimit
 from backend.api.dependencies import State
 from backend.api.request_ids import RequestIds
+from backend.completion import Allowance
 from backend.conversation import Caller, now
 from backend.lease import keep_lease
 from backend.llm import GroqModel, open_client
 from backend.prompt import Prompt
-from backend.resilience import Fallbacks, Retrying
+from backend.resilience.breaker import Breaker
+from backend.resilience.budget import Budget
+from backend.resilience.fallbacks import Candidate, Fallbacks
+from backend.resilience.guard import Attempt, Guarded
+from backend.resilience.rescue import Rescuing
+from backend.resilience.retries import Retrying, Schedule
 from backend.settings import Settings
 from backend.showroom import Showroom
 from backend.storage import Stores
 from backend.storage.opening import open_stores
 from backend.stream import StreamOptions
+from backend.telemetry import metrics
 from backend.telemetry.logging import configure_logging
 from backend.tools import TOOLS
 from backend.tools.desk import Desk, WeatherProvider
@@ -102,6 +111,7 @@ async def _open(settings: Settings, tools: Sequence[Tool], stack: AsyncExitStack
     showroom = await stores.showrooms.showroom()
     worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     running = Turns(
+        check=models.check,
         sessions=stores.sessions,
         open_turn=_opener(assistant, stores, showroom, _weather(settings, stack)),
         worker=worker,
@@ -115,7 +125,7 @@ async def _open(settings: Settings, tools: Sequence[Tool], stack: AsyncExitStack
         "lex_started",
         version=__version__,
         upstream=settings.groq_base_url,
-        models=models.names,
+        models=[candidate.name for candidate in models.in_use],
         store=settings.database_url.get_secret_value().partition(":")[0],
         # Nobody is asked for a name, so tools act for whomever the model names.
         auth="none",
@@ -141,20 +151,39 @@ def _models(settings: Settings, stack: AsyncExitStack) -> Fallbacks:
         max_connections=settings.max_streams,
     )
     stack.push_async_callback(client.close)
-    return Fallbacks(
-        [
-            Retrying(
-                GroqModel(
-                    client,
-                    name,
-                    max_completion_tokens=settings.max_completion_tokens,
-                    first_byte_seconds=settings.upstream_first_byte_seconds,
-                    gap_seconds=settings.upstream_gap_seconds,
-                )
-            )
-            for name in settings.models
-        ]
+    ask = partial(
+        GroqModel,
+        client,
+        max_completion_tokens=settings.max_completion_tokens,
+        first_byte_seconds=settings.upstream_first_byte_seconds,
+        gap_seconds=settings.upstream_gap_seconds,
     )
+    schedule = Schedule(budget_seconds=settings.turn_timeout_seconds / 2)
+    return Fallbacks(
+        [_candidate(name, ask, schedule) for name in settings.models],
+        patience_seconds=settings.turn_timeout_seconds / 2,
+        on_retired=metrics.model_retired,
+    )
+
+
+def _candidate(name: str, ask: Callable[..., GroqModel], schedule: Schedule) -> Candidate:
+    """A model with all that stands around it, from the inside out."""
+    metrics.prepare_model(name)
+    budget = Budget()
+
+    def note(allowance: Allowance) -> None:
+        budget.note(allowance)
+        metrics.budget_noted(name, allowance.kind, allowance.remaining)
+
+    breaker = Breaker(on_change=lambda state: metrics.breaker_changed(name, state))
+    asked = ask(name, on_allowance=note)
+    guarded = Guarded(asked, breaker=breaker, budget=budget, on_attempt=_attempted)
+    return Candidate(Retrying(Rescuing(guarded, metrics.call_rescued), schedule), breaker)
+
+
+def _attempted(attempt: Attempt) -> None:
+    metrics.upstream_attempted(attempt.model, attempt.outcome)
+    logger.info("upstream_attempt", **asdict(attempt))
 
 
 def _weather(settings: Settings, stack: AsyncExitStack) -> WeatherProvider:

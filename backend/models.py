@@ -211,10 +211,15 @@ class Health(BaseModel):
     status: Literal["healthy"] = "healthy"
 
 
+class ModelView(BaseModel):
+    name: str
+    breaker: Literal["closed", "half_open", "open"]
+
+
 class Readiness(BaseModel):
     status: Literal["ready", "draining"]
     version: str
     upstream: str
-    models: list[str]
+    models: list[ModelView]
     store: Literal["up", "down"]
     free_slots: int

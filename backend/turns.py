@@ -175,6 +175,7 @@ class Turns:
         history_tokens: int,
         timeout_seconds: float,
         max_streams: int,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self._sessions = sessions
         self._open_turn = open_turn
@@ -182,6 +183,7 @@ class Turns:
         self._history_tokens = history_tokens
         self._timeout_seconds = timeout_seconds
         self._max_streams = max_streams
+        self._check = check
         self._running: dict[RunningTurn, asyncio.Task[None]] = {}
         self._unstored: list[Ending] = []
         self._is_closing = False
@@ -201,11 +203,13 @@ class Turns:
             SessionBusy: another turn of this session has not ended yet.
             SessionNotFound: there is none, and it was not to be made.
             StorageError: the store cannot be reached.
+            ServiceError: what `check` raises, before anything is begun.
         """
         if self._is_closing:
             raise Draining
         if self.free_slots <= 0:
             raise Overloaded
+        self._check()
         new = NewTurn(
             id=secrets.token_hex(8),
             owner=caller.owner,

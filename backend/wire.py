@@ -5,12 +5,15 @@ looser than its documentation: a stream that just ends, calls split over chunks,
 that are empty. Everything that is not a whole completion raises.
 """
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast, get_args
 
 import msgspec
 
 from backend.completion import (
+    Allowance,
+    AllowanceKind,
     CompletionRequest,
     Delta,
     Finish,
@@ -19,10 +22,34 @@ from backend.completion import (
     ToolSpec,
 )
 from backend.conversation import Message, Role, ToolCall, Usage
-from backend.errors import UpstreamError, UpstreamGarbled, UpstreamUnavailable
+from backend.errors import (
+    ModelRetired,
+    RequestTooLarge,
+    ToolUseFailed,
+    UpstreamBusy,
+    UpstreamError,
+    UpstreamGarbled,
+    UpstreamRefused,
+    UpstreamUnavailable,
+)
 
 MAX_LINE_BYTES = 4 * 1024 * 1024
 """A frame is one line. Nothing that a model writes comes near this; a runaway does."""
+
+
+_PARAMETERS: tuple[tuple[str, dict[str, Any]], ...] = (
+    # Reasoning is never shown, and somebody waits for the first word.
+    ("openai/gpt-oss-", {"reasoning_effort": "low"}),
+    ("qwen/", {"reasoning_format": "hidden"}),
+)
+
+
+def parameters_of(model: str) -> dict[str, Any]:
+    """What this model takes beside the common parameters; others would refuse it."""
+    for family, parameters in _PARAMETERS:
+        if model.startswith(family):
+            return parameters
+    return {}
 
 
 def messages_of(request: CompletionRequest) -> list[dict[str, Any]]:
@@ -120,6 +147,10 @@ class Decoder:
     def __init__(self) -> None:
         self.is_done = False
         """The upstream has said `[DONE]`."""
+        self.has_begun = False
+        """There was text, or a tool call."""
+        self.failure: UpstreamError | None = None
+        """Why there is nothing more to read; what came before it still counts."""
         self._rest = b""
         self._parts: dict[int, _CallPart] = {}
         self._finish_reason: str | None = None
@@ -130,14 +161,19 @@ class Decoder:
     def feed(self, data: bytes) -> str:
         """Take what one read brought; returns the visible text in it.
 
-        Raises:
-            UpstreamGarbled: this is not a stream of completion frames.
-            UpstreamError: the upstream reports a failure inside the stream.
+        Sets `failure` if this is not a stream of completion frames, or one in which the
+        upstream reports a failure.
         """
         *lines, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) > MAX_LINE_BYTES:
-            raise UpstreamGarbled
-        text = "".join([self._line(line) for line in lines])
+            self.failure = UpstreamGarbled()
+        text = ""
+        try:
+            for line in lines:
+                text += self._line(line)
+        except UpstreamError as error:
+            self.failure = error
+        self.has_begun = self.has_begun or bool(text or self._parts)
         # No client, and not every database, takes a NUL in a text.
         return text.replace("\x00", "\N{REPLACEMENT CHARACTER}") if "\x00" in text else text
 
@@ -147,9 +183,12 @@ class Decoder:
 
         Raises:
             UpstreamGarbled: the stream stopped before the completion was whole.
+            UpstreamError: what `failure` says.
         """
         if text := self.feed(b"\n"):
             yield Text(text)
+        if self.failure is not None:
+            raise self.failure
         if self._finish_reason not in get_args(FinishReason):
             raise UpstreamGarbled
         yield from self._calls()
@@ -193,8 +232,13 @@ class Decoder:
         return choice.delta.content or ""
 
     def _add(self, part: _CallPart) -> None:
-        """Groq sends each call whole; servers that split the arguments repeat its index."""
-        known = self._parts.setdefault(part.index, _CallPart(function=_Function("", "")))
+        """Groq sends each call whole; servers that split the arguments repeat its index.
+        An index that comes again under another id is another call.
+        """
+        index = part.index
+        while (known := self._parts.get(index)) and part.id and known.id and known.id != part.id:
+            index += 1000
+        known = self._parts.setdefault(index, _CallPart(function=_Function("", "")))
         known.id = known.id or part.id
         if part.function is not None and known.function is not None:
             known.function.name = known.function.name or part.function.name
@@ -214,8 +258,53 @@ class Decoder:
             yield ToolCall(call_id, function.name or "", function.arguments or "")
 
 
-def error_of(body: object) -> UpstreamError:
-    """An error that the upstream reported inside a stream, in our words."""
-    if isinstance(body, dict) and body.get("code") == "tool_use_failed":
-        return UpstreamGarbled("The assistant could not put its request for a tool into words.")
-    return UpstreamUnavailable()
+def error_of(body: object, status: int | None = None) -> UpstreamError:
+    """What the upstream says went wrong, in our words.
+
+    `body` is the inside of its `{"error": …}`: an object, or only a sentence. Without a
+    status it came in the middle of a stream.
+    """
+    told = body if isinstance(body, dict) else {"message": body}
+    message = str(told.get("message") or "")
+    match status or told.get("status_code"), told.get("code"):
+        case _, "tool_use_failed":
+            return ToolUseFailed(str(told.get("failed_generation") or ""), reason=message)
+        case (_, "model_not_found" | "model_decommissioned") | (404, _):
+            return ModelRetired()
+        case 413, _:
+            return RequestTooLarge()
+        case (429, _) | (_, "rate_limit_exceeded"):
+            # What was used up for a day is not back when the next request happens to fit.
+            return UpstreamBusy(retry_after=_wait_in(message), is_passing="per day" not in message)
+        case (int(refused), _) if 400 <= refused < 500 and refused not in (408, 409):
+            return UpstreamRefused()
+        case _:
+            return UpstreamUnavailable()
+
+
+def allowances(headers: Mapping[str, str]) -> Iterator[Allowance]:
+    """What is left of our rates. Requests are counted per day, tokens per minute."""
+    for kind in get_args(AllowanceKind):
+        try:
+            remaining = int(headers[f"x-ratelimit-remaining-{kind}"])
+            reset = seconds_in(headers[f"x-ratelimit-reset-{kind}"])
+        except (KeyError, ValueError):
+            continue
+        yield Allowance(kind=kind, remaining=remaining, reset_seconds=reset)
+
+
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "µs": 1e-6, "us": 1e-6, "ns": 1e-9}
+_PART = r"(\d+(?:\.\d+)?)(h|ms|m|s|µs|us|ns)"
+_DURATION = re.compile(rf"(?:{_PART})+")
+
+
+def seconds_in(duration: str) -> float:
+    """`1m26.4s`, `172.799999ms`: durations as Go prints them. Raises: ValueError."""
+    if not _DURATION.fullmatch(duration):
+        raise ValueError(f"not a duration: {duration!r}")
+    return sum(float(number) * _UNITS[unit] for number, unit in re.findall(_PART, duration))
+
+
+def _wait_in(message: str) -> float | None:
+    found = re.search(rf"try again in ((?:{_PART})+)", message)
+    return seconds_in(found[1]) if found else None

@@ -62,17 +62,33 @@ class ScriptedModel:
         self.requests.append(request)
         completion = self.script[min(len(self.requests), len(self.script)) - 1]
         self.open_completions += 1
+        is_begun = False
         try:
             for step in completion.steps:
                 match step:
                     case UpstreamError():
+                        step.is_late = is_begun
                         raise step
                     case asyncio.Event():
                         await step.wait()
                     case _:
+                        is_begun = True
                         yield step
         finally:
             self.open_completions -= 1
+
+
+class Clock:
+    """Time that passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
 
 
 def scripted(*script: Scripted) -> ScriptedModel:

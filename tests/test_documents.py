@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
 import backend
@@ -14,6 +15,7 @@ from backend.conversation import ToolCall
 from backend.errors import Refusal, ServiceError
 from backend.events import Event
 from backend.settings import Settings
+from backend.telemetry import metrics  # noqa: F401 - registers them
 from backend.tools import TOOLS
 from backend.tools.registry import Tool, Toolbox
 from tests.fakes import a_desk
@@ -89,20 +91,31 @@ def leaves(error: type[ServiceError]) -> list[type[ServiceError]]:
 
 
 def test_the_readme_lists_every_code_with_its_status() -> None:
-    families = {errors.Refusal, errors.TurnError}
-    expected = {
-        (error.code, str(error.status) if issubclass(error, Refusal) else None)
-        for error in leaves(ServiceError)
-        if error not in families
-    }
+    families = {errors.Refusal, errors.TurnError, errors.UpstreamTimeout}
+    leaves_ = {error for error in leaves(ServiceError) if error not in families}
     table = [row for row in rows(section(README, "The API")) if len(row) == 3]
-    listed = {
-        (code, row[1] if row[1].isdigit() else None)
-        for row in table
-        for code in re.findall(r"`([a-z_]+)`", row[0])
+    listed = {code: row[1] for row in table for code in re.findall(r"`([a-z_]+)`", row[0])}
+
+    assert set(listed) == {error.code for error in leaves_}
+    for error in leaves_:
+        if issubclass(error, Refusal):
+            assert listed[error.code].startswith(str(error.status))
+
+
+def test_the_readme_lists_every_metric_with_its_labels() -> None:
+    ours = [family for family in REGISTRY.collect() if family.name.startswith("lex_")]
+    expected = {
+        family.name + ("_total" if family.type == "counter" else ""): family.type for family in ours
     }
+    table = rows(section(README, "Metrics"))
+    listed = {row[0].strip("`"): row[1] for row in table}
+    labels = {row[0].strip("`"): set(row[2].split(", ")) for row in table}
 
     assert listed == expected
+    for family in ours:
+        for sample in family.samples:
+            if sample.name in labels:
+                assert set(sample.labels) == labels[sample.name]
 
 
 def test_the_readme_lists_every_tool_with_its_arguments() -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, TypedDict
 from fastapi import Depends, Request
 
 from backend.conversation import ANONYMOUS, Caller
-from backend.resilience import Fallbacks
+from backend.resilience.fallbacks import Fallbacks
 from backend.storage import SessionStore, Stores
 from backend.stream import StreamOptions
 from backend.turns import Turns

@@ -1,14 +1,15 @@
-"""Whether this process lives, and whether it should be sent anything."""
+"""Whether this process lives, whether it should be sent anything, and what it has counted."""
 
 import asyncio
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
 from backend import __version__
 from backend.api.dependencies import StoresDep, TurnsDep
 from backend.errors import StorageError
-from backend.models import Health, Readiness
+from backend.models import Health, ModelView, Readiness
 from backend.storage import Stores
+from backend.telemetry import metrics
 
 router = APIRouter(tags=["health"])
 
@@ -32,10 +33,18 @@ async def ready(request: Request, stores: StoresDep, turns: TurnsDep) -> Readine
         status="ready",
         version=__version__,
         upstream=request.state.upstream,
-        models=request.state.models.names,
+        models=[
+            ModelView(name=candidate.name, breaker=candidate.breaker.state.name.lower())
+            for candidate in request.state.models.in_use
+        ],
         store="up" if await _answers(stores) else "down",
         free_slots=turns.free_slots,
     )
+
+
+@router.get("/metrics", include_in_schema=False)
+async def show_metrics() -> Response:
+    return Response(metrics.exposition(), media_type=metrics.CONTENT_TYPE)
 
 
 async def _answers(stores: Stores) -> bool:

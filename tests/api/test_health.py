@@ -14,7 +14,10 @@ async def test_readiness_names_the_upstream_and_its_models(service: Lex) -> None
 
     assert ready["status"] == "ready"
     assert ready["upstream"] == service.standin.url
-    assert ready["models"] == ["llama-3.3-70b-versatile", "openai/gpt-oss-120b"]
+    assert ready["models"] == [
+        {"name": "llama-3.3-70b-versatile", "breaker": "closed"},
+        {"name": "openai/gpt-oss-120b", "breaker": "closed"},
+    ]
     assert ready["store"] == "up"
     assert ready["free_slots"] == 2000
 

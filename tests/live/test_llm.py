@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import socket
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
@@ -9,19 +10,23 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from backend.completion import ChatModel, CompletionRequest, Delta, Finish, Text
+from backend.completion import Allowance, ChatModel, CompletionRequest, Delta, Finish, Text
 from backend.conversation import Message, ToolCall
 from backend.errors import (
+    ConnectTimeout,
+    FirstByteTimeout,
+    GapTimeout,
     ModelRetired,
+    RequestTooLarge,
+    ToolUseFailed,
     UpstreamBusy,
     UpstreamError,
     UpstreamGarbled,
     UpstreamRefused,
-    UpstreamTimeout,
     UpstreamUnavailable,
 )
 from backend.llm import GroqModel, open_client
-from backend.resilience import Retrying
+from backend.resilience.retries import Retrying, Schedule
 from infrastructure.groq_standin import Standin
 
 REQUEST = CompletionRequest(prompt="You are Lex.", messages=[Message.user("Hi")])
@@ -38,10 +43,11 @@ async def asked(standin: Standin, **bounds: Any) -> AsyncIterator[GroqModel]:
     try:
         yield GroqModel(
             client,
-            "llama-3.3-70b-versatile",
+            bounds.get("name", "llama-3.3-70b-versatile"),
             max_completion_tokens=100,
             first_byte_seconds=bounds.get("first_byte_seconds", 5),
             gap_seconds=bounds.get("gap_seconds", 5),
+            on_allowance=bounds.get("on_allowance", lambda _: None),
         )
     finally:
         await client.close()
@@ -105,17 +111,19 @@ FAULTS: list[tuple[dict[str, Any], type[UpstreamError]]] = [
     ({"kind": "status", "status": 503}, UpstreamUnavailable),
     ({"kind": "status", "status": 502, "body": "<html>Bad gateway</html>"}, UpstreamUnavailable),
     ({"kind": "rate_limit", "retry_after": 35}, UpstreamBusy),
-    ({"kind": "too_large_413"}, UpstreamRefused),
+    ({"kind": "rate_limit", "x_should_retry": False}, RequestTooLarge),
+    ({"kind": "too_large_413"}, RequestTooLarge),
     ({"kind": "model_not_found"}, ModelRetired),
     ({"kind": "model_decommissioned"}, ModelRetired),
     ({"kind": "invalid_api_key"}, UpstreamRefused),
     ({"kind": "context_overflow"}, UpstreamRefused),
     ({"kind": "json_validate_failed"}, UpstreamRefused),
-    ({"kind": "tool_use_failed"}, UpstreamGarbled),
-    ({"kind": "tool_use_failed", "after_tokens": 1}, UpstreamGarbled),
+    ({"kind": "tool_use_failed"}, ToolUseFailed),
+    ({"kind": "tool_use_failed", "after_tokens": 1}, ToolUseFailed),
+    ({"kind": "tool_use_failed", "after_tokens": 1, "error_is_string": True}, UpstreamError),
     ({"kind": "html_200"}, UpstreamGarbled),
-    ({"kind": "silence"}, UpstreamTimeout),
-    ({"kind": "stall", "after_tokens": 1}, UpstreamTimeout),
+    ({"kind": "silence"}, FirstByteTimeout),
+    ({"kind": "stall", "after_tokens": 1}, GapTimeout),
     ({"kind": "reset"}, UpstreamUnavailable),
     ({"kind": "reset", "after_tokens": 1}, UpstreamUnavailable),
     ({"kind": "close"}, UpstreamUnavailable),
@@ -144,7 +152,7 @@ async def test_every_fault_is_an_error_of_ours_and_leaves_no_connection(
         await standin.stats.until(lambda stats: stats.open_streams == 0)
         # The next call works, also over a pool of one. It is tried twice, as a connection
         # may be taken from the pool while the upstream closes it.
-        assert await deltas_of(Retrying(model, backoff_seconds=0))
+        assert await deltas_of(Retrying(model, Schedule(base_seconds=0)))
         assert standin.stats.connections - standin.stats.open_connections <= 1
 
 
@@ -175,6 +183,87 @@ async def test_an_upstream_that_is_not_there_is_unavailable() -> None:
             await deltas_of(model)
 
 
+async def test_an_upstream_that_takes_no_connection_is_a_connect_timeout() -> None:
+    with socket.socket() as full:
+        # A queue of one that is taken: the kernel leaves further connections unanswered.
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        port = full.getsockname()[1]
+        fillers = [await asyncio.to_thread(_connect, port) for _ in range(2)]
+        client = open_client(
+            api_key=SecretStr("test"),
+            base_url=f"http://127.0.0.1:{port}",
+            connect_seconds=0.2,
+            max_connections=2,
+        )
+        model = GroqModel(client, "m", max_completion_tokens=9, first_byte_seconds=5, gap_seconds=5)
+
+        with pytest.raises(ConnectTimeout):
+            await deltas_of(model)
+
+        await client.close()
+        for filler in fillers:
+            filler.close()
+
+
+def _connect(port: int) -> socket.socket:
+    filler = socket.socket()
+    filler.setblocking(False)
+    filler.connect_ex(("127.0.0.1", port))
+    return filler
+
+
+async def test_a_failed_generation_is_handed_on() -> None:
+    generation = '<function=get_weather>{"city": "Paris"}</function>'
+    for after_tokens in (None, 1):
+        fault: dict[str, Any] = {"kind": "tool_use_failed", "failed_generation": generation}
+        if after_tokens:
+            fault |= {"after_tokens": after_tokens}
+        async with Standin.serve() as standin, asked(standin) as model:
+            standin.script({"text": "one two", "fault": fault}, times=1)
+
+            with pytest.raises(ToolUseFailed) as raised:
+                await deltas_of(model)
+
+        assert raised.value.failed_generation == generation
+
+
+async def test_what_is_left_of_our_rates_is_told() -> None:
+    told: list[Allowance] = []
+    async with Standin.serve() as standin, asked(standin, on_allowance=told.append) as model:
+        standin.script({"text": "Hello"})
+        await deltas_of(model)
+        limit = {"kind": "rate_limit", "wait": "7.5s"}
+        standin.script({"fault": limit}, times=1)
+        with pytest.raises(UpstreamBusy):
+            await deltas_of(model)
+
+    assert {allowance.kind for allowance in told[:2]} == {"requests", "tokens"}
+    assert all(allowance.remaining > 0 for allowance in told[:2])
+    (used_up,) = [allowance for allowance in told[2:] if allowance.remaining == 0]
+    assert (used_up.kind, used_up.reset_seconds) == ("tokens", 7.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "has", "has_not"),
+    [
+        ("llama-3.3-70b-versatile", set[str](), {"reasoning_effort", "reasoning_format"}),
+        ("openai/gpt-oss-120b", {"reasoning_effort"}, {"reasoning_format"}),
+        ("qwen/qwen3-32b", {"reasoning_format"}, {"reasoning_effort"}),
+    ],
+)
+async def test_a_model_is_sent_only_the_parameters_that_it_takes(
+    name: str, has: set[str], has_not: set[str]
+) -> None:
+    async with Standin.serve() as standin, asked(standin, name=name) as model:
+        standin.script({"text": "Hello"})
+        await deltas_of(model)
+
+    sent = set(standin.stats.last_requests[-1].body)
+    assert has <= sent
+    assert not has_not & sent
+
+
 async def test_a_rate_limit_says_when_to_come_back() -> None:
     async with Standin.serve() as standin, asked(standin) as model:
         standin.script({"fault": {"kind": "rate_limit", "retry_after": 35}}, times=1)
@@ -182,7 +271,7 @@ async def test_a_rate_limit_says_when_to_come_back() -> None:
         with pytest.raises(UpstreamBusy) as raised:
             await deltas_of(model)
 
-    assert raised.value.retry_after == 35
+    assert raised.value.retry_after == 34.1475
 
 
 async def test_a_hundred_and_fifty_streams_start_at_once() -> None:
@@ -196,23 +285,29 @@ async def test_a_hundred_and_fifty_streams_start_at_once() -> None:
 
 
 async def test_cancelled_calls_leave_no_connection_and_no_slot_behind() -> None:
-    chance = random.Random(7)  # noqa: S311 - any moments will do
     async with Standin.serve() as standin, asked(standin, max_connections=20) as model:
-        standin.script({"tokens": 20, "tokens_per_second": 2000}, times=None)
+        await assert_nothing_left_behind(standin, model, rounds=25)
 
-        async def cancelled() -> None:
-            task = asyncio.create_task(deltas_of(model))
-            await asyncio.sleep(chance.random() * 0.02)
-            task.cancel()
-            await asyncio.wait([task])
 
-        for _ in range(25):
-            await asyncio.gather(*(cancelled() for _ in range(20)))
+async def assert_nothing_left_behind(standin: Standin, model: GroqModel, *, rounds: int) -> None:
+    """20 calls a round, each cancelled at a random moment; then a full pool must work."""
+    chance = random.Random(7)  # noqa: S311 - any moments will do
+    standin.script({"tokens": 20, "tokens_per_second": 2000}, times=None)
 
-        await standin.stats.until(lambda stats: stats.open_streams == 0)
-        standin.forget_scripts()
-        standin.script({"text": "Hello", "first_token_after": 0.5}, times=None)
-        streams = await asyncio.gather(*(deltas_of(model) for _ in range(20)))
+    async def cancelled() -> None:
+        task = asyncio.create_task(deltas_of(model))
+        await asyncio.sleep(chance.random() * 0.02)
+        task.cancel()
+        await asyncio.wait([task])
 
-    assert len(streams) == 20
-    assert standin.stats.peak_streams >= 20
+    for _ in range(rounds):
+        await asyncio.gather(*(cancelled() for _ in range(20)))
+
+    await standin.stats.until(lambda stats: stats.open_streams == 0)
+    assert standin.stats.closed_early > rounds
+    standin.forget_scripts()
+    standin.stats.forget()
+    standin.script({"text": "Hello", "first_token_after": 0.5}, times=None)
+    streams = await asyncio.gather(*(deltas_of(model) for _ in range(20)))
+    assert all(isinstance(deltas[-1], Finish) for deltas in streams)
+    assert standin.stats.peak_streams == 20

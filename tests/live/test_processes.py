@@ -138,7 +138,7 @@ async def test_one_command_starts_lex_and_a_stand_in_and_stops_both(tmp_path: Pa
         with pytest.raises(httpx.ConnectError):
             await client.get(readiness["upstream"])
 
-    assert readiness["models"] == ["groq-standin"]
+    assert [model["name"] for model in readiness["models"]] == ["groq-standin"]
     assert [event for event, _ in events[:3]] == ["tool_use", "tool_call", "tool_output"]
     assert "34°C" in text_of(events)
 

@@ -1,0 +1,89 @@
+"""One attempt: admitted by the breaker and the budget of its model, judged, and told of."""
+
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Protocol
+
+from backend.completion import ChatModel, CompletionRequest, Delta
+from backend.errors import (
+    ToolUseFailed,
+    UpstreamBusy,
+    UpstreamError,
+    UpstreamRefused,
+    UpstreamUnavailable,
+)
+from backend.resilience.breaker import Breaker
+from backend.resilience.budget import Budget
+
+
+class NamedModel(ChatModel, Protocol):
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One call of one model. `outcome` is `ok`, `cancelled`, or the code of an error."""
+
+    model: str
+    number: int
+    outcome: str
+    seconds: float
+
+
+OnAttempt = Callable[[Attempt], None]
+
+
+class Guarded:
+    """A model with its breaker and its budget. Refuses without a call what would be in vain."""
+
+    def __init__(
+        self, model: NamedModel, *, breaker: Breaker, budget: Budget, on_attempt: OnAttempt
+    ) -> None:
+        self.name = model.name
+        self.breaker = breaker
+        self.budget = budget
+        self._model = model
+        self._on_attempt = on_attempt
+
+    @property
+    def wait_seconds(self) -> float:
+        """Until it makes sense to ask; 0 if it does now."""
+        return max(self.breaker.wait_seconds, self.budget.wait_seconds)
+
+    async def complete(self, request: CompletionRequest) -> AsyncGenerator[Delta, None]:
+        self._admit()
+        number = next(request.attempts)
+        call = self.breaker.begin()
+        begun = time.perf_counter()
+        outcome = "cancelled"
+        try:
+            async with aclosing(self._model.complete(request)) as deltas:
+                async for delta in deltas:
+                    call.answered()
+                    yield delta
+            call.succeeded()
+            outcome = "ok"
+        except UpstreamError as error:
+            outcome = error.code
+            if is_outage(error):
+                call.failed()
+            raise
+        finally:
+            call.end()
+            seconds = time.perf_counter() - begun
+            self._on_attempt(
+                Attempt(model=self.name, number=number, outcome=outcome, seconds=seconds)
+            )
+
+    def _admit(self) -> None:
+        if wait := self.breaker.wait_seconds:
+            raise UpstreamUnavailable(retry_after=wait)
+        if wait := self.budget.wait_seconds:
+            raise UpstreamBusy(retry_after=wait)
+
+
+def is_outage(error: UpstreamError) -> bool:
+    """Whether it speaks against the model: not if we asked too much, too often or wrongly."""
+    return not isinstance(error, UpstreamBusy | UpstreamRefused | ToolUseFailed)

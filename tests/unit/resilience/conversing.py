@@ -1,0 +1,29 @@
+"""Asking a model and listening to it."""
+
+from contextlib import aclosing
+
+from backend.completion import ChatModel, CompletionRequest, Delta, Text
+
+
+def a_request() -> CompletionRequest:
+    return CompletionRequest(prompt="You are Lex.", messages=[])
+
+
+async def deltas_of(model: ChatModel, request: CompletionRequest | None = None) -> list[Delta]:
+    async with aclosing(model.complete(request or a_request())) as deltas:
+        return [delta async for delta in deltas]
+
+
+async def said(model: ChatModel) -> str:
+    return "".join([delta.text for delta in await deltas_of(model) if isinstance(delta, Text)])
+
+
+async def heard_before_failing(model: ChatModel, error: type[Exception]) -> list[Delta]:
+    """What came before the failure, which must be of this kind."""
+    heard: list[Delta] = []
+    try:
+        async for delta in model.complete(a_request()):
+            heard.append(delta)
+    except error:
+        return heard
+    raise AssertionError(f"{error.__name__} was not raised")
