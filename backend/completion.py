@@ -42,7 +42,6 @@ class Finish:
     reason: FinishReason
     model: str
     usage: Usage = field(default_factory=Usage)
-    completion_id: str | None = None
 
 
 Delta = Text | ToolCall | Finish

@@ -66,8 +66,12 @@ def now() -> datetime:
 
 
 def as_json(value: Any) -> str:
-    """JSON as it is stored, sent upstream and shown alike: with spaces, nothing escaped."""
-    return json.dumps(value, ensure_ascii=False)
+    """JSON as it is stored, sent upstream and shown alike: with spaces, nothing escaped.
+
+    Raises:
+        ValueError: there is an infinity or a NaN in it, which JSON does not know.
+    """
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,6 +42,8 @@ T = TypeVar("T")
 KEEPALIVE_SECONDS = 60.0
 """An idle connection is worth a TLS handshake; the SDK's 5 seconds lose most of them."""
 
+MAX_RETRY_AFTER_SECONDS = 86_400.0
+
 CLOSING_SECONDS = 0.25
 """How long the end of a finished body may take before its connection is not worth keeping."""
 
@@ -151,6 +153,8 @@ class GroqModel:
         except (groq.APIError, httpx.HTTPError, aiohttp.ClientError, OSError) as error:
             failure = ConnectTimeout() if _is_timeout(error) else UpstreamUnavailable()
             failure.is_late = decoder.has_begun
+            cause = type(error.__cause__ or error).__name__
+            logger.info("upstream_unreachable", model=self.name, error=failure.code, cause=cause)
             raise failure from error
 
     def _refusal(self, error: groq.APIStatusError) -> UpstreamError:
@@ -188,7 +192,9 @@ def _is_timeout(error: BaseException | None) -> bool:
 
 
 def _seconds(value: str | None) -> float | None:
+    """A `retry-after` in seconds; what is no sensible number of them is none."""
     try:
-        return float(value or "")
+        seconds = float(value or "")
     except ValueError:
         return None
+    return seconds if 0 <= seconds <= MAX_RETRY_AFTER_SECONDS else None

@@ -33,6 +33,9 @@ from backend.errors import (
     UpstreamUnavailable,
 )
 
+MAX_NAME = 256
+"""Characters of a name or an id. Real ones have some 40."""
+
 MAX_LINE_BYTES = 4 * 1024 * 1024
 """A frame is one line. Nothing that a model writes comes near this; a runaway does."""
 
@@ -79,7 +82,7 @@ def _sendable(arguments: str) -> str:
     """The upstream refuses a history whose arguments are not JSON; the output says what was."""
     try:
         msgspec.json.decode(arguments)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return "{}"
     return arguments
 
@@ -130,7 +133,6 @@ class _Groq(msgspec.Struct):
 
 
 class _Frame(msgspec.Struct):
-    id: str | None = None
     model: str | None = None
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
@@ -156,7 +158,6 @@ class Decoder:
         self._finish_reason: str | None = None
         self._usage = _Usage()
         self._model = ""
-        self._id: str | None = None
 
     def feed(self, data: bytes) -> str:
         """Take what one read brought; returns the visible text in it.
@@ -174,8 +175,7 @@ class Decoder:
         except UpstreamError as error:
             self.failure = error
         self.has_begun = self.has_begun or bool(text or self._parts)
-        # No client, and not every database, takes a NUL in a text.
-        return text.replace("\x00", "\N{REPLACEMENT CHARACTER}") if "\x00" in text else text
+        return _clean(text)
 
     def end(self) -> Iterator[Delta]:
         """What the end of the stream makes known: a last line that nothing terminated,
@@ -195,8 +195,7 @@ class Decoder:
         yield Finish(
             reason=cast(FinishReason, self._finish_reason),
             model=self._model,
-            usage=Usage(self._usage.prompt_tokens, self._usage.completion_tokens),
-            completion_id=self._id,
+            usage=Usage(_count(self._usage.prompt_tokens), _count(self._usage.completion_tokens)),
         )
 
     def _line(self, line: bytes) -> str:
@@ -214,8 +213,7 @@ class Decoder:
     def _frame(self, frame: _Frame) -> str:
         if frame.error is not None:
             raise error_of(frame.error)
-        self._id = frame.id or self._id
-        self._model = frame.model or self._model
+        self._model = _clean(frame.model or self._model)[:MAX_NAME]
         if frame.x_groq is not None:
             if frame.x_groq.error is not None:
                 raise UpstreamGarbled
@@ -250,12 +248,23 @@ class Decoder:
         """Ids are made unique: the outputs are matched by them."""
         seen: set[str] = set()
         for index, part in sorted(self._parts.items()):
-            call_id = part.id or f"call_{index}"
-            if call_id in seen:
-                call_id = f"{call_id}_{index}"
+            call_id = _clean(part.id or f"call_{index}")[:MAX_NAME]
+            while call_id in seen:
+                call_id += "_"
             seen.add(call_id)
             function = part.function or _Function()
-            yield ToolCall(call_id, function.name or "", function.arguments or "")
+            name, arguments = function.name or "", function.arguments or ""
+            yield ToolCall(call_id, _clean(name)[:MAX_NAME], _clean(arguments))
+
+
+def _clean(text: str) -> str:
+    """No client, and not every database, takes a NUL in a text."""
+    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}") if "\x00" in text else text
+
+
+def _count(reported: int) -> int:
+    """A number of tokens that a database takes, whatever was reported."""
+    return min(max(reported, 0), 2**31 - 1)
 
 
 def error_of(body: object, status: int | None = None) -> UpstreamError:
@@ -269,7 +278,7 @@ def error_of(body: object, status: int | None = None) -> UpstreamError:
     match status or told.get("status_code"), told.get("code"):
         case _, "tool_use_failed":
             return ToolUseFailed(str(told.get("failed_generation") or ""), reason=message)
-        case (_, "model_not_found" | "model_decommissioned") | (404, _):
+        case _, "model_not_found" | "model_decommissioned":
             return ModelRetired()
         case 413, _:
             return RequestTooLarge()

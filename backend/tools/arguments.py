@@ -7,13 +7,16 @@ import datetime as dt
 import json
 import re
 import unicodedata
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
 from backend.conversation import as_json
 from backend.errors import InvalidArguments
+
+MAX_DEPTH = 32
+"""Deeper than any tool asks for, and far from where encoders and recursion give up."""
 
 
 class Arguments(BaseModel):
@@ -84,9 +87,10 @@ def parsed(arguments: str) -> dict[str, Any]:
         InvalidArguments: the text is not a JSON object, or one that cannot be written again.
     """
     try:
-        value = json.loads(arguments.strip() or "null", parse_constant=_not_json)
-        # Half of a surrogate pair can be read as an escape, but neither sent nor stored.
+        value = json.loads(arguments.strip() or "null")
+        # Half of a surrogate pair and an infinite number can be read, but neither sent nor stored.
         as_json(value).encode()
+        _check_depth(value)
     except (ValueError, RecursionError) as error:
         raise InvalidArguments(f"The arguments are not valid JSON: {error}.") from error
     if value is None:
@@ -126,5 +130,10 @@ def _is_control(character: str) -> bool:
     return unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"}
 
 
-def _not_json(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not a JSON value")
+def _check_depth(value: Any, left: int = MAX_DEPTH) -> None:
+    if not isinstance(value, dict | list):
+        return
+    if not left:
+        raise ValueError("it is nested too deeply")
+    for inner in value.values() if isinstance(value, dict) else value:
+        _check_depth(inner, left - 1)

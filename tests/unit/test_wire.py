@@ -68,7 +68,7 @@ def test_a_good_stream_is_its_text_and_one_finish() -> None:
     )
 
     assert text == "Hi there"
-    finish = Finish(reason="stop", model="m", usage=Usage(12, 3), completion_id="chatcmpl-1")
+    finish = Finish(reason="stop", model="m", usage=Usage(12, 3))
     assert rest == [finish]
 
 
@@ -110,13 +110,47 @@ def test_arguments_that_are_split_over_chunks_are_joined() -> None:
     assert rest[0] == ToolCall("a", "echo", '{"word":"x"}')
 
 
-def test_ids_that_are_missing_or_repeated_are_made_unique() -> None:
-    calls = call_frame((0, "a", "echo", "{}"), (1, "a", "echo", "{}"), (2, None, "echo", "{}"))
+@pytest.mark.parametrize("ids", [("a", "a", None), ("a_", "a", "a"), ("", None, "call_0")])
+def test_ids_that_are_missing_or_repeated_are_made_unique(ids: tuple[str | None, ...]) -> None:
+    calls = call_frame(*((index, id_, "echo", "{}") for index, id_ in enumerate(ids)))
 
     _, rest = decoded(FIRST, calls, frame({}, "tool_calls"))
 
-    ids = [call.id for call in rest if isinstance(call, ToolCall)]
-    assert len(set(ids)) == 3
+    found = [call.id for call in rest if isinstance(call, ToolCall)]
+    assert len(set(found)) == 3
+    assert all(found)
+
+
+def test_an_index_that_comes_again_under_another_id_is_another_call() -> None:
+    calls = call_frame((0, "a", "echo", '{"word":"x"}'), (0, "b", "echo", '{"word":"y"}'))
+
+    _, rest = decoded(FIRST, calls, frame({}, "tool_calls"))
+
+    assert rest[:2] == [
+        ToolCall("a", "echo", '{"word":"x"}'),
+        ToolCall("b", "echo", '{"word":"y"}'),
+    ]
+
+
+def test_names_and_ids_are_bounded_and_without_nul() -> None:
+    calls = call_frame((0, "i\x00d" * 300, "e\x00cho" * 300, '{"word":"\x00"}'))
+
+    _, rest = decoded(FIRST, calls, frame({}, "tool_calls"))
+
+    (call,) = [call for call in rest if isinstance(call, ToolCall)]
+    assert len(call.id) <= 256
+    assert len(call.name) <= 256
+    assert "\x00" not in call.id + call.name + call.arguments
+
+
+@pytest.mark.parametrize(("reported", "counted"), [(-5, 0), (2**70, 2**31 - 1)])
+def test_a_strange_usage_is_bounded(reported: int, counted: int) -> None:
+    usage = {"prompt_tokens": reported, "completion_tokens": reported}
+
+    _, rest = decoded(FIRST, frame({"content": "x"}), frame({}, "stop", usage=usage))
+
+    assert isinstance(rest[-1], Finish)
+    assert rest[-1].usage == Usage(counted, counted)
 
 
 @pytest.mark.parametrize(
@@ -310,7 +344,8 @@ DAY = "Rate limit reached for model `m` on tokens per day (TPD): Please try agai
         ({"code": "rate_limit_exceeded"}, 413, RequestTooLarge, None, False),
         ({"code": "model_decommissioned"}, 400, ModelRetired, None, False),
         ({"code": "model_not_found"}, 404, ModelRetired, None, False),
-        (None, 404, ModelRetired, None, False),
+        ({"code": "unknown_url"}, 404, UpstreamRefused, None, False),
+        (None, 404, UpstreamRefused, None, False),
         ({"code": "tool_use_failed", "failed_generation": None}, 400, ToolUseFailed, None, False),
         ({"param": "messages", "message": "Please reduce"}, 400, UpstreamRefused, None, False),
         ({"code": "invalid_api_key"}, 401, UpstreamRefused, None, False),
@@ -334,3 +369,10 @@ def test_what_the_upstream_says_is_an_error_of_ours(
     assert type(raised) is error
     assert raised.retry_after == retry_after
     assert raised.is_passing == is_passing
+
+
+def test_a_history_with_nested_arguments_can_be_sent_back() -> None:
+    call = ToolCall("a", "echo", "[" * 100_000)
+    request = CompletionRequest(prompt="", messages=[Message.assistant("", [call])])
+
+    assert messages_of(request)[1]["tool_calls"][0]["function"]["arguments"] == "{}"
