@@ -2,7 +2,7 @@
 
 ServiceError          has a code; its message is safe to show to a client
 ├── Refusal           before the stream, with a status
-│   ├── NotAuthenticated 401, SessionNotFound 404, TurnNotFound 404, SessionBusy 409
+│   ├── SessionNotFound 404, TurnNotFound 404, SessionBusy 409
 │   └── BodyTooLarge 413, InvalidField 422, Overloaded 503, Draining 503
 ├── UpstreamError     in the stream
 │   ├── UpstreamUnavailable, UpstreamBusy
@@ -21,6 +21,7 @@ ToolError             worded for the model, so that it can try another way
 └── ToolFailed
 """
 
+import math
 from typing import Any, ClassVar
 
 
@@ -38,16 +39,16 @@ class ServiceError(Exception):
         super().__init__(message or self.message)
         self.retry_after = retry_after
 
+    @property
+    def retry_after_seconds(self) -> int | None:
+        """Whole seconds, and never too few."""
+        return None if self.retry_after is None else max(1, math.ceil(self.retry_after))
+
 
 class Refusal(ServiceError):
     """Said before the stream, as an HTTP status."""
 
     status: ClassVar[int] = 400
-
-
-class NotAuthenticated(Refusal):
-    status, code = 401, "not_authenticated"
-    message = "This needs a valid credential."
 
 
 class SessionNotFound(Refusal):

@@ -13,11 +13,21 @@ class _Event(msgspec.Struct, frozen=True, tag_field="event"):
         """The name on the wire; also the tag in the stored log."""
         return str(self.__struct_config__.tag)
 
+    @property
+    def data(self) -> str | dict[str, Any]:
+        """What the wire carries: a text, or an object with the fields in this order."""
+        fields = {name: getattr(self, name) for name in self.__struct_fields__}
+        return {name: value for name, value in fields.items() if value is not None}
+
 
 class ToolUse(_Event, frozen=True, tag="tool_use"):
     """A tool is about to run: the bare name, as the first clients know it."""
 
     name: str
+
+    @property
+    def data(self) -> str:
+        return self.name
 
 
 class ToolCalled(_Event, frozen=True, tag="tool_call"):
@@ -39,6 +49,10 @@ class ToolOutput(_Event, frozen=True, tag="tool_output"):
 class Chunk(_Event, frozen=True, tag="chunk"):
     text: str
 
+    @property
+    def data(self) -> str:
+        return self.text
+
 
 class Failure(_Event, frozen=True, tag="error"):
     code: str
@@ -51,15 +65,18 @@ class Failure(_Event, frozen=True, tag="error"):
 class End(_Event, frozen=True, tag="end"):
     """The last event of every stream."""
 
+    @property
+    def data(self) -> str:
+        return ""
+
 
 Event = ToolUse | ToolCalled | ToolOutput | Chunk | Failure | End
 
 
 def failure(error: ServiceError) -> Failure:
-    retry_after = None if error.retry_after is None else max(1, round(error.retry_after))
     return Failure(
         code=error.code,
         message=str(error),
         retryable=error.retryable,
-        retry_after=retry_after,
+        retry_after=error.retry_after_seconds,
     )

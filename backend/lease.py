@@ -18,3 +18,6 @@ async def keep_lease(renew: Callable[[], Awaitable[None]], *, lease_seconds: flo
             await renew()
         except StorageError as error:
             logger.warning("lease_not_renewed", error=str(error))
+        except Exception:
+            # Whatever it is, the next renewal must come: every turn of this worker rests on it.
+            logger.exception("lease_not_renewed")

@@ -17,7 +17,8 @@ class EventLog:
     `deserted` is called when the last follower leaves a log that is still open.
     """
 
-    def __init__(self, deserted: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, turn_id: str, deserted: Callable[[], None] = lambda: None) -> None:
+        self.turn_id = turn_id
         self.events: list[Event] = []
         self.is_closed = False
         self._followers: set[Follower] = set()
@@ -68,6 +69,10 @@ class Follower:
     def __init__(self, log: EventLog, after: int) -> None:
         self._log = log
         self._position = after
+
+    @property
+    def turn_id(self) -> str:
+        return self._log.turn_id
 
     async def batches(self) -> AsyncGenerator[Sequence[Event], None]:
         """All that has been appended since the last batch, until the log is closed."""

@@ -2,45 +2,25 @@
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, assert_never
 
 from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette.sse import AppStatus
 from starlette.types import Receive, Scope, Send
 
 from backend.conversation import as_json
-from backend.events import Chunk, End, Event, Failure, ToolCalled, ToolOutput, ToolUse
+from backend.events import Event
 from backend.log import Follower
+
+# By itself the library cuts every stream half a second after SIGTERM.
+AppStatus.enable_automatic_graceful_drain = False
 
 
 def frame(event: Event) -> bytes:
     """One event as bytes: LF line ends, `event:` before `data:`, one space after the colon."""
-    data = data_of(event)
+    data = event.data if isinstance(event.data, str) else as_json(event.data)
     if "\n" in data or "\r" in data:
         data = "\ndata: ".join(data.replace("\r\n", "\n").replace("\r", "\n").split("\n"))
     return f"event: {event.event}\ndata: {data}\n\n".encode()
-
-
-def data_of(event: Event) -> str:
-    match event:
-        case Chunk(text):
-            return text
-        case ToolUse(name):
-            return name
-        case ToolCalled(id=id_, name=name, arguments=arguments):
-            return as_json({"id": id_, "name": name, "arguments": arguments})
-        case ToolOutput(name=name, output=output, id=id_):
-            return as_json({"name": name, "output": output, "id": id_})
-        case Failure():
-            return as_json(_failure_data(event))
-        case End():
-            return ""
-        case _:
-            assert_never(event)
-
-
-def _failure_data(event: Failure) -> dict[str, Any]:
-    data = {"code": event.code, "message": event.message, "retryable": event.retryable}
-    return data if event.retry_after is None else {**data, "retry_after": event.retry_after}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +35,8 @@ class EventStream(EventSourceResponse):
     However it ends, the follower leaves, also when the client was gone before the first
     frame was asked for.
     """
+
+    media_type = "text/event-stream"
 
     def __init__(
         self,

@@ -49,6 +49,7 @@ class Turn:
         prompt: str,
         query: str,
     ) -> None:
+        self.history_tokens = assistant.history_tokens
         self._assistant = assistant
         self._desk = desk
         self._prompt = prompt
@@ -59,6 +60,7 @@ class Turn:
         """What the turn adds to the history, after the user's message."""
         self.unshown: list[Event] = []
         """Outputs that came, or will never come, after the turn was interrupted."""
+        self._announced: set[str] = set()
         self.usage = Usage()
         self.rounds = 0
         self.model: str | None = None
@@ -78,17 +80,20 @@ class Turn:
         self._history = history
         self.characters_per_token = characters_per_token
         calls: tuple[ToolCall, ...] | None = None
-        while calls is None or calls:
-            if self.rounds == self._assistant.max_rounds:
-                raise TooManyRounds
-            self.rounds += 1
-            async with aclosing(self._ask()) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-            calls = self.messages[-1].tool_calls
-            async with aclosing(self._run_tools(calls)) as events:
-                async for event in events:
-                    yield event
+        try:
+            while calls is None or calls:
+                if self.rounds == self._assistant.max_rounds:
+                    raise TooManyRounds
+                self.rounds += 1
+                async with aclosing(self._ask()) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
+                calls = self.messages[-1].tool_calls
+                async with aclosing(self._run_tools(calls)) as events:
+                    async for event in events:
+                        yield event
+        finally:
+            self._answer_the_rest()
 
     async def _ask(self) -> AsyncGenerator[Event, None]:
         """One completion: yields its text, and leaves an assistant message behind."""
@@ -123,8 +128,7 @@ class Turn:
         messages = fitted(
             self._history,
             [self._question, *self.messages],
-            budget_characters=assistant.history_tokens * self.characters_per_token
-            - len(self._prompt),
+            budget_characters=self.history_tokens * self.characters_per_token - len(self._prompt),
         )
         return CompletionRequest(
             prompt=self._prompt, messages=messages, tools=assistant.toolbox.specs
@@ -148,9 +152,9 @@ class Turn:
     async def _run_tools(self, calls: Sequence[ToolCall]) -> AsyncGenerator[Event, None]:
         """Announce the calls, run them side by side, yield each output as it comes."""
         pending: dict[asyncio.Task[ToolResult], ToolCall] = {}
-        answered: set[str] = set()
         try:
             for call in calls:
+                self._announced.add(call.id)
                 yield ToolUse(call.name)
                 yield ToolCalled(call.id, call.name, shown(call.arguments))
             toolbox, desk = self._assistant.toolbox, self._desk
@@ -158,19 +162,25 @@ class Turn:
             while pending:
                 done, _ = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
-                    call = pending.pop(task)
-                    answered.add(call.id)
-                    yield self._answer(call, task.result().output)
+                    yield self._answer(pending.pop(task), task.result().output)
         finally:
             try:
                 await self._settle(pending)
             finally:
-                results = {call.id: _output_of(task) for task, call in pending.items()}
-                self.unshown += [
-                    self._answer(call, results.get(call.id, INTERRUPTED))
-                    for call in calls
-                    if call.id not in answered
-                ]
+                for task, call in pending.items():
+                    if task.done() and not task.cancelled():
+                        self.unshown.append(self._answer(call, task.result().output))
+
+    def _answer_the_rest(self) -> None:
+        """Whatever interrupted the turn: no call in its messages stays without an output."""
+        unanswered: dict[str, ToolCall] = {}
+        for message in self.messages:
+            unanswered |= {call.id: call for call in message.tool_calls}
+            unanswered.pop(message.tool_call_id or "", None)
+        for call in unanswered.values():
+            output = self._answer(call, INTERRUPTED)
+            if call.id in self._announced:
+                self.unshown.append(output)
 
     def _answer(self, call: ToolCall, output: dict[str, Any]) -> ToolOutput:
         self.messages.append(Message.tool(call, as_json(output)))
@@ -194,7 +204,3 @@ async def _outlast(tasks: Collection[asyncio.Task[ToolResult]]) -> None:
             cancelled = error
     if cancelled is not None:
         raise cancelled
-
-
-def _output_of(task: asyncio.Task[ToolResult]) -> dict[str, Any]:
-    return INTERRUPTED if task.cancelled() else task.result().output

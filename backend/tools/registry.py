@@ -13,6 +13,7 @@ from typing import Any, get_type_hints
 
 import structlog
 from pydantic import BaseModel, ConfigDict
+from pydantic_core import to_jsonable_python
 
 from backend.completion import ToolSpec
 from backend.conversation import ToolCall, as_json
@@ -28,7 +29,7 @@ from backend.errors import (
 from backend.tools.arguments import Arguments, parameters, validated
 from backend.tools.desk import Desk
 
-log = structlog.get_logger()
+logger = structlog.get_logger()
 
 UNCERTAIN = "It may have taken effect. The same call again is safe, and will say so."
 
@@ -118,7 +119,8 @@ class Toolbox:
         try:
             output, outcome = await self._output(call, desk), ToolOutcome.OK
         except ToolError as error:
-            output, outcome = {"error": error.details}, _outcome_of(error)
+            details = to_jsonable_python(error.details, fallback=str, inf_nan_mode="null")
+            output, outcome = {"error": details}, _outcome_of(error)
         return ToolResult(output, outcome, time.perf_counter() - begun)
 
     async def _output(self, call: ToolCall, desk: Desk) -> dict[str, Any]:
@@ -139,10 +141,10 @@ class Toolbox:
                 + (UNCERTAIN if tool.is_lasting else "Say so, or try once more.")
             ) from error
         except ServiceError as error:
-            log.warning("tool_unavailable", tool=call.name, code=error.code)
+            logger.warning("tool_unavailable", tool=call.name, code=error.code)
             raise ToolFailed(f"{call.name} is not available at the moment.") from error
         except Exception as error:
-            log.exception("tool_failed", tool=call.name)
+            logger.exception("tool_failed", tool=call.name)
             raise ToolFailed(f"{call.name} failed. Its result is not known.") from error
 
     def _bounded(self, output: Output) -> dict[str, Any]:

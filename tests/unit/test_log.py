@@ -11,7 +11,7 @@ async def read(follower: Follower) -> list[Event]:
 
 
 async def test_a_follower_reads_what_was_there_and_what_comes() -> None:
-    log = EventLog()
+    log = EventLog("t1")
     log.append(Chunk("a"))
     reading = asyncio.create_task(read(log.follow()))
     await asyncio.sleep(0)
@@ -25,7 +25,7 @@ async def test_a_follower_reads_what_was_there_and_what_comes() -> None:
 
 
 async def test_followers_are_independent_and_begin_where_they_ask() -> None:
-    log = EventLog()
+    log = EventLog("t1")
     for text in "abc":
         log.append(Chunk(text))
     log.close()
@@ -37,7 +37,7 @@ async def test_followers_are_independent_and_begin_where_they_ask() -> None:
 
 
 async def test_events_that_came_together_are_one_batch() -> None:
-    log = EventLog()
+    log = EventLog("t1")
     batches = log.follow().batches()
     first = asyncio.ensure_future(anext(batches))
     await asyncio.sleep(0)
@@ -51,7 +51,7 @@ async def test_events_that_came_together_are_one_batch() -> None:
 
 async def test_a_log_says_once_that_its_last_follower_left() -> None:
     left: list[str] = []
-    log = EventLog(deserted=lambda: left.append("deserted"))
+    log = EventLog("t1", deserted=lambda: left.append("deserted"))
     one, other = log.follow(), log.follow()
 
     one.leave()
@@ -64,7 +64,7 @@ async def test_a_log_says_once_that_its_last_follower_left() -> None:
 
 async def test_leaving_a_closed_log_is_no_news() -> None:
     left: list[str] = []
-    log = EventLog(deserted=lambda: left.append("deserted"))
+    log = EventLog("t1", deserted=lambda: left.append("deserted"))
     follower = log.follow()
     log.close()
 
@@ -74,7 +74,7 @@ async def test_leaving_a_closed_log_is_no_news() -> None:
 
 
 async def test_a_follower_that_stopped_waiting_leaves_nothing_behind() -> None:
-    log = EventLog()
+    log = EventLog("t1")
     reading = asyncio.create_task(read(log.follow()))
     await asyncio.sleep(0)
 

@@ -5,16 +5,26 @@ import json
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from datetime import date
 
 import pytest
 
-from backend.completion import Text
+from backend.completion import CompletionRequest, Delta, Text
 from backend.conversation import Message, Role, ToolCall, Usage
-from backend.errors import TooManyRounds, UpstreamError, UpstreamGarbled, UpstreamUnavailable
+from backend.errors import (
+    ToolRefused,
+    TooManyRounds,
+    UpstreamError,
+    UpstreamGarbled,
+    UpstreamUnavailable,
+)
 from backend.events import Chunk, Event, ToolCalled, ToolOutput, ToolUse
-from backend.tools.registry import Tool, Toolbox
+from backend.tools.desk import Desk
+from backend.tools.registry import Tool, Toolbox, tool
 from backend.turn import INTERRUPTED, Assistant, Turn
 from tests.fakes import (
+    Echo,
+    EchoArguments,
     Gates,
     ScriptedModel,
     a_desk,
@@ -229,8 +239,8 @@ async def test_cancelling_while_tools_run_ends_them_but_a_booking_completes() ->
 
     assert gates.ended == ["look cancelled", "slot done"]
     assert turn.unshown == [
-        ToolOutput("wait", INTERRUPTED, "call_1"),
         ToolOutput("book", {"word": "slot"}, "call_2"),
+        ToolOutput("wait", INTERRUPTED, "call_1"),
     ]
     assert_sound(turn)
 
@@ -241,7 +251,64 @@ async def test_leaving_between_announcements_leaves_no_call_without_an_output() 
     async with aclosing(turn.run()) as events:
         await anext(events)
 
-    assert [event.event for event in turn.unshown] == ["tool_output", "tool_output"]
+    assert turn.unshown == [ToolOutput("echo", INTERRUPTED, "call_1")], "the other was never shown"
+    assert_sound(turn)
+
+
+async def test_ids_that_come_again_in_a_later_round_are_answered_again() -> None:
+    gates = Gates()
+    model = scripted(calls(("echo", '{"word": "a"}')), calls(("wait", '{"word": "b"}')))
+    turn = a_turn(model, tools=(*gates.tools, echo))
+    task = asyncio.create_task(collect(turn.run()))
+    await gates.begun.wait()
+
+    task.cancel()
+    await asyncio.wait([task])
+
+    assert [message.tool_call_id for message in turn.messages if message.role is Role.TOOL] == [
+        "call_1",
+        "call_1",
+    ]
+    assert_sound(turn)
+
+
+async def test_cancelling_while_the_completion_closes_leaves_no_call_without_an_output() -> None:
+    closing = asyncio.Event()
+
+    class SlowToClose(ScriptedModel):
+        async def complete(self, request: CompletionRequest) -> AsyncGenerator[Delta, None]:
+            async with aclosing(super().complete(request)) as deltas:
+                try:
+                    async for delta in deltas:
+                        yield delta
+                finally:
+                    closing.set()
+                    await asyncio.sleep(60)
+
+    turn = a_turn(SlowToClose([calls(("echo", '{"word": "a"}'))]))
+    task = asyncio.create_task(collect(turn.run()))
+    await closing.wait()
+
+    task.cancel()
+    await asyncio.wait([task])
+
+    assert [message.role for message in turn.messages] == [Role.ASSISTANT, Role.TOOL]
+    assert turn.unshown == [], "the call was never shown"
+
+
+async def test_a_refusal_with_details_that_are_not_json_is_an_output_all_the_same() -> None:
+    @tool()
+    async def refuse_oddly(arguments: EchoArguments, desk: Desk) -> Echo:  # noqa: ARG001
+        raise ToolRefused("No.", day=date(2026, 11, 21), ratio=float("inf"), odd=object)
+
+    turn = a_turn(
+        scripted(calls(("refuse_oddly", '{"word": "x"}')), says("Well.")), tools=(refuse_oddly,)
+    )
+
+    events = await collect(turn.run())
+
+    assert isinstance(events[2], ToolOutput)
+    assert events[2].output["error"]["day"] == "2026-11-21"
     assert_sound(turn)
 
 

@@ -22,7 +22,7 @@ from backend.storage import Claim, Ending, NewTurn, SessionStore
 from backend.storage.memory import MemorySessions, memory_stores
 from backend.tools.registry import Tool, Toolbox
 from backend.turn import Assistant, Turn
-from backend.turns import Turns
+from backend.turns import WHOLE_TRIES, Turns
 from tests.fakes import Gates, Scripted, ScriptedModel, a_desk, breaks, calls, echo, says
 
 
@@ -49,15 +49,15 @@ class World:
             sessions=self.sessions,
             open_turn=open_turn,
             worker="w1",
-            history_tokens=16_000,
             timeout_seconds=bounds.get("timeout_seconds", 60),
             max_streams=int(bounds.get("max_streams", 10)),
         )
 
     async def start(self, query: str = "Hi", *, session_id: str = "s1") -> tuple[str, Follower]:
-        return await self.turns.start(
+        follower = await self.turns.start(
             ANONYMOUS, session_id=session_id, query=query, creates_session=True
         )
+        return follower.turn_id, follower
 
     async def ask(self, query: str = "Hi", *, session_id: str = "s1") -> list[Event]:
         _, follower = await self.start(query, session_id=session_id)
@@ -274,13 +274,89 @@ async def test_an_ending_that_the_store_would_not_take_is_stored_later() -> None
     assert [event.event for event in events] == ["chunk", "error", "end"]
     with pytest.raises(SessionBusy):
         await world.start()
-    with pytest.raises(StorageError):
-        await world.turns.store_owed()
+    await world.turns.store_owed()
+    with pytest.raises(SessionBusy):
+        await world.start()
     sessions.is_down = False
     await world.turns.store_owed()
 
     assert await world.said() == [Message.user("Hi"), Message.assistant("Hello")]
     assert (await world.ask("Again"))[-1] == End()
+
+
+async def test_an_ending_that_can_never_be_stored_does_not_hold_up_the_others() -> None:
+    sessions = PickySessions()
+    world = World(says("poison"), says("Hello"), sessions=sessions)
+    poisoned = await world.ask(session_id="s1")
+    sessions.is_down = True
+    await world.ask(session_id="s2")
+    await until(lambda: world.turns.free_slots == 10)
+    sessions.is_down = False
+
+    for _ in range(WHOLE_TRIES + 1):
+        await world.turns.store_owed()
+
+    assert [event.event for event in poisoned] == ["chunk", "error", "end"]
+    (lost,) = await sessions.turns("anonymous", "s1")
+    assert (lost.outcome, lost.error_code) == (Outcome.COMPLETED, None)
+    (kept,) = await sessions.messages("anonymous", "s2", after=1)
+    assert kept.message.content == "Hello"
+    for session_id in ("s1", "s2"):
+        assert (await world.ask(session_id=session_id))[-1] == End()
+
+
+async def test_a_stream_whose_claim_was_taken_over_does_not_end_as_a_success() -> None:
+    gate = asyncio.Event()
+    world = World(Scripted([Text("Hel"), gate, *says("lo").steps]))
+    _, follower = await world.start()
+    await world.sessions.delete("anonymous", "s1")
+
+    gate.set()
+    events = await read(follower)
+
+    assert [event.event for event in events] == ["chunk", "chunk", "error", "end"]
+
+
+async def test_a_claim_that_was_committed_without_an_answer_is_let_go() -> None:
+    sessions = MuteSessions(lease_seconds=15)
+    world = World(says("Hello"), sessions=sessions)
+    with pytest.raises(StorageError):
+        await world.start()
+    with pytest.raises(SessionBusy):
+        await world.start()
+
+    await world.turns.store_owed()
+
+    assert (await world.ask())[-1] == End()
+    lost, answered = await sessions.turns("anonymous", "s1")
+    assert (lost.outcome, answered.outcome) == (Outcome.FAILED, Outcome.COMPLETED)
+
+
+async def test_closing_stores_what_is_still_owed() -> None:
+    sessions = FailingSessions()
+    world = World(says("Hello"), sessions=sessions)
+    await world.ask()
+    sessions.is_down = False
+
+    await world.turns.close()
+
+    assert await world.said() == [Message.user("Hi"), Message.assistant("Hello")]
+
+
+async def test_a_check_may_refuse_a_turn_before_anything_is_begun() -> None:
+    world = World(says("Hello"))
+
+    def refuse() -> None:
+        raise UpstreamUnavailable(retry_after=3)
+
+    world.turns._check = refuse
+
+    with pytest.raises(UpstreamUnavailable):
+        await world.start()
+
+    assert world.turns.free_slots == 10
+    with pytest.raises(SessionNotFound):
+        await world.sessions.get("anonymous", "s1")
 
 
 async def test_a_store_that_fails_at_the_claim_is_a_refusal_and_costs_no_slot() -> None:
@@ -329,3 +405,29 @@ class FailingSessions(MemorySessions):
         if self.is_down:
             raise StorageError
         return await super().finish(ending)
+
+
+class PickySessions(FailingSessions):
+    """Chokes on one text for ever."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_down = False
+
+    async def finish(self, ending: Ending) -> bool:
+        if any(message.content == "poison" for message in ending.messages):
+            raise OverflowError("a number that the driver cannot hold")
+        return await super().finish(ending)
+
+
+class MuteSessions(MemorySessions):
+    """Commits the first claim, and loses its answer."""
+
+    is_mute = True
+
+    async def claim(self, turn: NewTurn, *, history_tokens: int) -> Claim:
+        claim = await super().claim(turn, history_tokens=history_tokens)
+        if self.is_mute:
+            self.is_mute = False
+            raise StorageError
+        return claim

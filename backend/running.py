@@ -1,0 +1,183 @@
+"""One turn as it runs: a task from its claim to its end, and the log that it writes."""
+
+import asyncio
+import time
+from contextlib import aclosing
+
+import msgspec
+import structlog
+
+from backend.conversation import Outcome
+from backend.errors import ServiceError, StorageError, TurnTimedOut
+from backend.events import Chunk, End, Event, failure
+from backend.log import EventLog
+from backend.storage import Claim, Ending, NewTurn, SessionStore
+from backend.turn import Turn
+
+logger = structlog.get_logger()
+
+
+class RunningTurn:
+    """Claims its session, converses into its log, stores how that ended, and ends the stream.
+
+    Whatever goes wrong, the log ends with one `End`, and what could not be stored is `owed`.
+    """
+
+    def __init__(
+        self, new: NewTurn, turn: Turn, *, sessions: SessionStore, timeout_seconds: float
+    ) -> None:
+        self.new = new
+        self.log = EventLog(new.id, deserted=lambda: self.stop(Outcome.DISCONNECTED))
+        self.owed: Ending | None = None
+        """How the turn ended, if the store would not take it."""
+        self._turn = turn
+        self._sessions = sessions
+        self._timeout_seconds = timeout_seconds
+        self._begun = time.perf_counter()
+        self._first_chunk_seconds: float | None = None
+        self._stopped_as: Outcome | None = None
+        self._conversing: asyncio.Task[None] | None = None
+        self._is_claimed = asyncio.get_running_loop().create_future()
+        self.task = asyncio.create_task(self._run(), name=f"turn {new.id}")
+
+    async def claimed(self) -> None:
+        """Wait until the session is held. Raises what the store refused with."""
+        await asyncio.shield(self._is_claimed)
+
+    def stop(self, outcome: Outcome) -> None:
+        """End the conversation now, with this outcome. The first to say so wins,
+        and nobody does once the conversation is over.
+        """
+        if self._stopped_as is not None:
+            return
+        self._stopped_as = outcome
+        if self._conversing is not None:
+            self._conversing.cancel()
+
+    async def _run(self) -> None:
+        """Only a cancellation by `stop` comes out of it."""
+        try:
+            claim = await self._sessions.claim(self.new, history_tokens=self._turn.history_tokens)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to who waits
+            self._refuse(error)
+            return
+        self._is_claimed.set_result(None)
+        failed: ServiceError | None = None
+        try:
+            failed = await self._converse(claim)
+        finally:
+            await self._end(failed)
+
+    def _refuse(self, error: Exception) -> None:
+        if isinstance(error, StorageError):
+            # It may have been committed all the same; then the session must not stay held.
+            self.owed = self._bare_ending(Outcome.FAILED, error)
+        self._is_claimed.set_exception(error)
+        # Marked as seen: if the one who waits was cancelled, it is no news.
+        self._is_claimed.exception()
+
+    async def _converse(self, claim: Claim) -> ServiceError | None:
+        """Run the conversation into the log. Returns what it failed with."""
+        if self._stopped_as is not None:
+            return None
+        self._conversing = self.task
+        deadline = asyncio.timeout(self._timeout_seconds)
+        conversation = self._turn.run(
+            claim.history, characters_per_token=claim.characters_per_token
+        )
+        try:
+            async with deadline, aclosing(conversation) as events:
+                async for event in events:
+                    self._append(event)
+        except ServiceError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - the last place where the stream can end well
+            return TurnTimedOut() if deadline.expired() else _unexpected(error)
+        finally:
+            self._conversing = None
+        return None
+
+    def _append(self, event: Event) -> None:
+        if self._first_chunk_seconds is None and isinstance(event, Chunk):
+            self._first_chunk_seconds = time.perf_counter() - self._begun
+        self.log.append(event)
+
+    async def _end(self, error: ServiceError | None) -> None:
+        """Store the ending, and then end the stream: who has read `end` may ask again."""
+        outcome = self._stopped_as = self._stopped_as or _outcome_of(error)
+        ending = self._bare_ending(outcome, error)
+        try:
+            self._say_last(error)
+            ending = self._ending(outcome, error)
+            is_stored = await self._sessions.finish(ending)
+        except Exception as unstored:
+            logger.exception("turn_not_stored", turn=self.new.id, error=str(unstored))
+            is_stored, self.owed = False, ending
+        try:
+            if not is_stored and error is None:
+                self.log.append(failure(StorageError()))
+        finally:
+            self.log.append(End())
+            self.log.close()
+        self._tell(ending, is_stored=is_stored)
+
+    def _say_last(self, error: ServiceError | None) -> None:
+        for event in self._turn.unshown:
+            self.log.append(event)
+        if error is not None:
+            self.log.append(failure(error))
+
+    def _ending(self, outcome: Outcome, error: ServiceError | None) -> Ending:
+        turn = self._turn
+        return Ending(
+            turn_id=self.new.id,
+            outcome=outcome,
+            messages=turn.messages,
+            log=msgspec.json.encode([*self.log.events, End()]),
+            error_code=None if error is None else error.code,
+            model=turn.model,
+            rounds=turn.rounds,
+            usage=turn.usage,
+            first_chunk_seconds=self._first_chunk_seconds,
+            characters_per_token=turn.characters_per_token,
+        )
+
+    def _bare_ending(self, outcome: Outcome, error: ServiceError | None) -> Ending:
+        """What can always be said and stored."""
+        return bare(self.new.id, outcome, None if error is None else error.code)
+
+    def _tell(self, ending: Ending, *, is_stored: bool) -> None:
+        logger.info(
+            "turn_finished",
+            turn=ending.turn_id,
+            outcome=ending.outcome,
+            error=ending.error_code,
+            is_stored=is_stored,
+            model=ending.model,
+            rounds=ending.rounds,
+            input_tokens=ending.usage.input_tokens,
+            output_tokens=ending.usage.output_tokens,
+            first_chunk_seconds=ending.first_chunk_seconds,
+            seconds=round(time.perf_counter() - self._begun, 4),
+        )
+
+
+def bare(turn_id: str, outcome: Outcome, error_code: str | None) -> Ending:
+    """An ending with nothing in it that a store could choke on."""
+    log = msgspec.json.encode([failure(StorageError()), End()])
+    return Ending(turn_id=turn_id, outcome=outcome, messages=(), log=log, error_code=error_code)
+
+
+def _outcome_of(error: ServiceError | None) -> Outcome:
+    match error:
+        case None:
+            return Outcome.COMPLETED
+        case TurnTimedOut():
+            return Outcome.TIMED_OUT
+        case _:
+            return Outcome.FAILED
+
+
+def _unexpected(error: Exception) -> ServiceError:
+    logger.error("turn_broke", exc_info=error)
+    return ServiceError()
