@@ -16,7 +16,15 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 POSTGRES_THREADS = 8
-SQLITE_BUSY_MS = 10_000
+SQLITE_BUSY_MS = 5_000
+PATIENCE_SECONDS = 10.0
+"""For a transaction and its wait for a thread; past it the caller is told, and may leave."""
+
+# What one session's transactions can make all others wait for.
+POSTGRES_LIMITS = (
+    "SET lock_timeout = '5s'; SET statement_timeout = '8s'; "
+    "SET idle_in_transaction_session_timeout = '30s'"
+)
 POSTGRES_OPTIONS = {
     "application_name": "lex",
     "connect_timeout": "5",
@@ -54,12 +62,18 @@ class Database:
 
         Raises: StorageError, and whatever the function raises; both roll back.
         """
+        pending: asyncio.Future[T] | None = None
         transaction = partial(self.transact, function, *args, **kwargs)
         try:
             pending = asyncio.get_running_loop().run_in_executor(self._executor, transaction)
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                return await pending
+        except TimeoutError as error:
+            raise StorageError("The database does not answer.") from error
         except RuntimeError as error:
-            raise StorageError from error  # closed
-        return await pending
+            if pending is None:
+                raise StorageError from error  # closed
+            raise
 
     def transact(
         self,
@@ -70,7 +84,8 @@ class Database:
         """The same without the hop."""
         try:
             return self._attempt(function, *args, **kwargs)
-        except (SQLAlchemyError, UnicodeError) as error:  # UnicodeError: a lone surrogate
+        except (SQLAlchemyError, UnicodeError, OverflowError) as error:
+            # The last two: a lone surrogate, and a number that SQLite cannot hold.
             raise StorageError from error
 
     def _attempt(
@@ -114,13 +129,20 @@ def _parse(database_url: str) -> URL:
 
 
 def _postgres(url: URL) -> Engine:
-    return create_engine(
+    engine = create_engine(
         url.set(query={**POSTGRES_OPTIONS, **url.query}),
         pool_size=POSTGRES_THREADS,
         max_overflow=0,
         pool_pre_ping=True,
         hide_parameters=True,  # errors are logged; what people said is not
     )
+    event.listen(engine, "connect", _limit_postgres)
+    return engine
+
+
+def _limit_postgres(connection: Any, _record: object) -> None:
+    connection.execute(POSTGRES_LIMITS)
+    connection.commit()
 
 
 def _sqlite(url: URL) -> Engine:

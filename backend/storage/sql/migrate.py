@@ -20,6 +20,7 @@ from backend.errors import StorageError
 from backend.storage.sql.database import Database
 from backend.storage.sql.seeding import plant
 
+_UNLIMITED = text("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0")
 _LOCK = text("SELECT pg_advisory_xact_lock(715517)")  # any number, as long as it stays
 
 
@@ -39,6 +40,7 @@ def upgrade(connection: Connection) -> None:
     the work done. On SQLite the transaction is the lock.
     """
     if connection.dialect.name == "postgresql":
+        connection.execute(_UNLIMITED)
         connection.execute(_LOCK)
     is_new = not _revisions(connection)
     config = _config()
