@@ -16,6 +16,7 @@ from functools import partial
 import structlog
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend import __version__
 from backend.api import errors, health, query, sessions, turns
@@ -24,6 +25,7 @@ from backend.api.dependencies import State
 from backend.api.request_ids import RequestIds
 from backend.completion import Allowance
 from backend.conversation import Caller, now
+from backend.errors import StorageError
 from backend.lease import keep_lease
 from backend.llm import GroqModel, open_client
 from backend.prompt import Prompt
@@ -78,6 +80,7 @@ def create_app(settings: Settings, *, tools: Sequence[Tool] = TOOLS) -> FastAPI:
     )
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(RequestIds)
+    app.add_middleware(OneLineStart)
     return app
 
 
@@ -87,9 +90,35 @@ def _lifespan(
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
         async with AsyncExitStack() as stack:
-            yield await _open(settings, tools, stack)
+            try:
+                state = await _open(settings, tools, stack)
+            except StorageError as error:
+                raise SystemExit(_one_line(error)) from None
+            yield state
 
     return lifespan
+
+
+def _one_line(error: StorageError) -> str:
+    cause = str(error.__cause__ or "").partition("\n")[0]
+    return " ".join(f"lex: DATABASE_URL cannot be used: {error} {cause}".split())
+
+
+class OneLineStart:
+    """Plain ASGI. A start that fails says why in one line, not in a traceback."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_shortened(message: Message) -> None:
+            if message["type"] == "lifespan.startup.failed":
+                *_, last = message["message"].strip().splitlines()
+                if last.startswith("SystemExit: "):
+                    message = {**message, "message": last.removeprefix("SystemExit: ")}
+            await send(message)
+
+        await self._app(scope, receive, send_shortened if scope["type"] == "lifespan" else send)
 
 
 async def _open(settings: Settings, tools: Sequence[Tool], stack: AsyncExitStack) -> State:
@@ -115,7 +144,6 @@ async def _open(settings: Settings, tools: Sequence[Tool], stack: AsyncExitStack
         sessions=stores.sessions,
         open_turn=_opener(assistant, stores, showroom, _weather(settings, stack)),
         worker=worker,
-        history_tokens=settings.history_tokens,
         timeout_seconds=settings.turn_timeout_seconds,
         max_streams=settings.max_streams,
     )

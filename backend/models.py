@@ -1,10 +1,11 @@
 """The bodies of the HTTP API."""
 
 import json
+import re
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from backend.conversation import Message, Outcome, Role, Session, ToolCall, TurnRecord, Usage
 from backend.storage import StoredMessage
@@ -12,9 +13,18 @@ from backend.tools.arguments import shown
 
 SESSION_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
 
-TURN_ID_PATTERN = r"^[0-9a-f]{16}$"
 
-SessionId = Annotated[str, StringConstraints(pattern=SESSION_ID_PATTERN)]
+def _nameable(session_id: str) -> str:
+    if not re.fullmatch(SESSION_ID_PATTERN[1:-1], session_id):
+        raise ValueError(
+            "must be 1 to 128 letters, digits or . _ : - and begin with a letter or a digit"
+        )
+    return session_id
+
+
+SessionId = Annotated[
+    str, AfterValidator(_nameable), Field(json_schema_extra={"pattern": SESSION_ID_PATTERN})
+]
 
 
 def _speakable(text: str) -> str:
@@ -27,7 +37,7 @@ def _speakable(text: str) -> str:
     return text
 
 
-Query = Annotated[str, AfterValidator(_speakable)]
+Said = Annotated[str, AfterValidator(_speakable)]
 
 
 class QueryBody(BaseModel):
@@ -39,7 +49,7 @@ class QueryBody(BaseModel):
         }
     )
 
-    query: Query = Field(description="What the customer says.")
+    query: Said = Field(description="What the customer says.")
     session_id: SessionId | None = Field(
         default=None,
         description="Made on first use; without one the answer's `X-Session-Id` names a new one.",
@@ -47,7 +57,7 @@ class QueryBody(BaseModel):
 
 
 class MessageBody(BaseModel):
-    content: Query = Field(description="What the customer says.")
+    content: Said = Field(description="What the customer says.")
 
 
 class UsageView(BaseModel):

@@ -4,6 +4,7 @@ A field has one name in three spellings: `model_name` here, `MODEL_NAME` in the
 environment, `modelName` in a chart.
 """
 
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -61,12 +62,11 @@ class Settings(BaseSettings):
             return ()
         return tuple(part.strip() for part in value.split(",") if part.strip())
 
-    @field_validator("database_url")
+    @field_validator("groq_base_url")
     @classmethod
-    def _is_known_store(cls, value: SecretStr) -> SecretStr:
-        scheme = value.get_secret_value().partition("://")[0]
-        if scheme not in {"sqlite", "postgresql+psycopg", "postgresql", "postgres", "memory"}:
-            raise ValueError("it must begin with sqlite:/// or postgresql+psycopg://")
+    def _is_a_host(cls, value: str) -> str:
+        if not re.fullmatch(r"https?://[^/\s]+/?", value):
+            raise ValueError("it must be https://host, and the SDK adds the path")
         return value
 
     @property

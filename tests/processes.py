@@ -60,7 +60,19 @@ async def lex_process(**variables: str) -> AsyncIterator[httpx.AsyncClient]:
         ) as client,
     ):
         await ready(client, running)
-        yield client
+        _processes[client] = running
+        try:
+            yield client
+        finally:
+            del _processes[client]
+
+
+_processes: dict[httpx.AsyncClient, asyncio.subprocess.Process] = {}
+
+
+def client_process(client: httpx.AsyncClient) -> asyncio.subprocess.Process:
+    """The worker behind a client of `lex_process`, to be stopped in the middle of something."""
+    return _processes[client]
 
 
 async def ready(client: httpx.AsyncClient, running: asyncio.subprocess.Process) -> None:

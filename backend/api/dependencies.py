@@ -1,6 +1,6 @@
 """What routes ask for, by name. All of it was opened by the lifespan in `main`."""
 
-from typing import Annotated, TypedDict
+from typing import Annotated, TypedDict, cast
 
 from fastapi import Depends, Request
 
@@ -22,19 +22,23 @@ class State(TypedDict):
     upstream: str
 
 
-async def _turns(request: Request) -> Turns:
-    turns: Turns = request.state.turns
-    return turns
+async def _state(request: Request) -> State:
+    return cast(State, request.scope["state"])
 
 
-async def _stores(request: Request) -> Stores:
-    stores: Stores = request.state.stores
-    return stores
+StateDep = Annotated[State, Depends(_state)]
 
 
-async def _sessions(request: Request) -> SessionStore:
-    stores: Stores = request.state.stores
-    return stores.sessions
+async def _turns(state: StateDep) -> Turns:
+    return state["turns"]
+
+
+async def _stores(state: StateDep) -> Stores:
+    return state["stores"]
+
+
+async def _sessions(state: StateDep) -> SessionStore:
+    return state["stores"].sessions
 
 
 async def _caller() -> Caller:

@@ -8,6 +8,7 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend.errors import BodyTooLarge, InvalidField, Refusal, ServiceError
 from backend.models import InvalidFieldView, Problem
@@ -27,23 +28,22 @@ def problem(
     *,
     code: str,
     detail: str,
-    retry_after: float | None = None,
+    retry_after: int | None = None,
     errors: list[InvalidFieldView] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    seconds = None if retry_after is None else max(1, round(retry_after))
     body = Problem(
         title=HTTPStatus(status).phrase,
         status=status,
         detail=detail,
         code=code,
-        retry_after=seconds,
+        retry_after=retry_after,
         errors=errors,
     )
     return Response(
         body.model_dump_json(exclude_none=True),
         status,
-        headers={**(headers or {}), **({"Retry-After": str(seconds)} if seconds else {})},
+        headers={**(headers or {}), **({"Retry-After": str(retry_after)} if retry_after else {})},
         media_type=MEDIA_TYPE,
     )
 
@@ -65,32 +65,37 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ServiceError, _service_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_exception)
-    app.add_exception_handler(Exception, _unexpected)
+    app.add_middleware(LastResort)
 
 
 async def _service_error(_request: Request, error: Exception) -> Response:
     error = cast(ServiceError, error)
-    errors = None
     if isinstance(error, InvalidField):
-        errors = [InvalidFieldView(field=error.field, message=str(error))]
+        return _invalid([InvalidFieldView(field=error.field, message=str(error))])
     status = error.status if isinstance(error, Refusal) else 503
     return problem(
         status,
         code=error.code,
         detail=str(error),
-        retry_after=error.retry_after or (RETRY_SECONDS if status == 503 else None),
-        errors=errors,
+        retry_after=error.retry_after_seconds or (RETRY_SECONDS if status == 503 else None),
     )
 
 
 async def _invalid_request(_request: Request, error: Exception) -> Response:
     found = cast(RequestValidationError, error).errors()
-    errors = [
-        InvalidFieldView(field=_field(item["loc"]), message=_sentence(item["msg"]))
-        for item in found
-    ]
+    return _invalid([_view(item) for item in found])
+
+
+def _invalid(errors: list[InvalidFieldView]) -> Response:
     detail = "; ".join(f"{item.field}: {item.message}" for item in errors)
     return problem(422, code=InvalidField.code, detail=detail, errors=errors)
+
+
+def _view(item: Mapping[str, Any]) -> InvalidFieldView:
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "model_attributes_type":
+        message = "must be a JSON object, with the header Content-Type: application/json"
+    return InvalidFieldView(field=_field(item["loc"]), message=message)
 
 
 def _field(location: tuple[int | str, ...]) -> str:
@@ -99,16 +104,11 @@ def _field(location: tuple[int | str, ...]) -> str:
     return ".".join(names) or str(location[0])
 
 
-def _sentence(message: str) -> str:
-    return message.removeprefix("Value error, ")
-
-
 async def _http_exception(_request: Request, error: Exception) -> Response:
     error = cast(HTTPException, error)
     if error.status_code == HTTPStatus.BAD_REQUEST:
         # FastAPI's answer to a body that is not even text.
-        unreadable = InvalidFieldView(field="body", message=error.detail)
-        return problem(422, code=InvalidField.code, detail=error.detail, errors=[unreadable])
+        return _invalid([InvalidFieldView(field="body", message=error.detail)])
     return problem(
         error.status_code,
         code=_CODES.get(error.status_code, "refused"),
@@ -117,6 +117,29 @@ async def _http_exception(_request: Request, error: Exception) -> Response:
     )
 
 
-async def _unexpected(_request: Request, error: Exception) -> Response:
-    logger.error("request_broke", exc_info=error)
-    return problem(500, code=ServiceError.code, detail=ServiceError.message)
+class LastResort:
+    """Plain ASGI. A defect of ours before the response began is a problem like any other.
+
+    Starlette's own handler for these stands outside of all middleware, and its answers lack
+    the headers that these add.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        has_begun = False
+
+        async def send_noticed(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noticed)
+        except Exception as error:
+            if scope["type"] != "http" or has_begun:
+                raise
+            logger.exception("request_broke", error=type(error).__name__)
+            answer = problem(500, code=ServiceError.code, detail=ServiceError.message)
+            await answer(scope, receive, send)

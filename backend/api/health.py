@@ -2,10 +2,10 @@
 
 import asyncio
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 
 from backend import __version__
-from backend.api.dependencies import StoresDep, TurnsDep
+from backend.api.dependencies import StateDep, StoresDep, TurnsDep
 from backend.errors import StorageError
 from backend.models import Health, ModelView, Readiness
 from backend.storage import Stores
@@ -23,7 +23,7 @@ async def live() -> Health:
 
 
 @router.get("/readyz")
-async def ready(request: Request, stores: StoresDep, turns: TurnsDep) -> Readiness:
+async def ready(state: StateDep, stores: StoresDep, turns: TurnsDep) -> Readiness:
     """Ready from the end of the start-up on.
 
     The store, the models in use and the free slots are told and do not count: what all
@@ -32,10 +32,10 @@ async def ready(request: Request, stores: StoresDep, turns: TurnsDep) -> Readine
     return Readiness(
         status="ready",
         version=__version__,
-        upstream=request.state.upstream,
+        upstream=state["upstream"],
         models=[
             ModelView(name=candidate.name, breaker=candidate.breaker.state.name.lower())
-            for candidate in request.state.models.in_use
+            for candidate in state["models"].in_use
         ],
         store="up" if await _answers(stores) else "down",
         free_slots=turns.free_slots,

@@ -1,49 +1,49 @@
 """`POST /query`: ask, and stream the answer. Starting a turn may refuse; streaming it may fail."""
 
 import uuid
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
-from starlette.responses import Response
+from fastapi import APIRouter, Depends
 
-from backend.api.dependencies import CallerDep, TurnsDep
+from backend.api.dependencies import CallerDep, StateDep, TurnsDep
 from backend.api.errors import responses
-from backend.conversation import Caller
 from backend.errors import BodyTooLarge, Draining, InvalidField, Overloaded, Refusal, SessionBusy
 from backend.models import QueryBody
-from backend.stream import EventStream, StreamOptions
-from backend.turns import Turns
+from backend.stream import EventStream
 
 router = APIRouter(tags=["query"])
 
+STREAMED: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The events of the turn", "content": {EventStream.media_type: {}}}
+}
 STREAM_REFUSALS: tuple[type[Refusal], ...] = (SessionBusy, BodyTooLarge, Overloaded, Draining)
 
 
 class Asking:
     """Starts a turn and makes the stream of it; what `/query` and the sessions API share."""
 
-    def __init__(self, request: Request, turns: TurnsDep, caller: CallerDep) -> None:
-        self._options: StreamOptions = request.state.stream_options
-        self._max_query_chars: int = request.state.max_query_chars
-        self._turns: Turns = turns
-        self._caller: Caller = caller
+    def __init__(self, state: StateDep, turns: TurnsDep, caller: CallerDep) -> None:
+        self._options = state["stream_options"]
+        self._max_query_chars = state["max_query_chars"]
+        self._turns = turns
+        self._caller = caller
 
-    async def ask(self, *, field: str, query: str, session_id: str, creates: bool) -> Response:
+    async def ask(self, *, field: str, query: str, session_id: str, creates: bool) -> EventStream:
         """`field` is the name under which the body carries the query."""
         if len(query) > self._max_query_chars:
             raise InvalidField(f"must not exceed {self._max_query_chars} characters", field=field)
-        turn_id, follower = await self._turns.start(
+        follower = await self._turns.start(
             self._caller, session_id=session_id, query=query, creates_session=creates
         )
-        headers = {"X-Session-Id": session_id, "X-Turn-Id": turn_id}
+        headers = {"X-Session-Id": session_id, "X-Turn-Id": follower.turn_id}
         return EventStream(follower, headers=headers, options=self._options)
 
 
 AskingDep = Annotated[Asking, Depends()]
 
 
-@router.post("/query", response_class=EventStream, responses=responses(*STREAM_REFUSALS))
-async def query(body: QueryBody, asking: AskingDep) -> Response:
+@router.post("/query", response_model=None, responses=STREAMED | responses(*STREAM_REFUSALS))
+async def query(body: QueryBody, asking: AskingDep) -> EventStream:
     """Ask Lex. The session is made on first use; the answer is a stream of events."""
     session_id = body.session_id or uuid.uuid4().hex
     return await asking.ask(field="query", query=body.query, session_id=session_id, creates=True)

@@ -1,36 +1,29 @@
 """Sessions and what was said in them."""
 
-import json
 import uuid
-from collections.abc import Iterator, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
-from fastapi.params import Path
+from fastapi import APIRouter, Path, Query, Response
 
+from backend.api.audit import happened
 from backend.api.dependencies import CallerDep, SessionsDep, TurnsDep
 from backend.api.errors import responses
-from backend.api.query import STREAM_REFUSALS, AskingDep
-from backend.conversation import Outcome, Role, TurnRecord
+from backend.api.query import STREAM_REFUSALS, STREAMED, AskingDep
 from backend.errors import InvalidField, SessionNotFound
 from backend.models import (
-    SESSION_ID_PATTERN,
     MessageBody,
     MessagesPage,
     MessageView,
     SessionCreated,
-    SessionEvent,
     SessionEvents,
-    SessionEventType,
+    SessionId,
     SessionView,
-    ToolCallView,
 )
-from backend.storage import StoredMessage
 from backend.stream import EventStream
 
 router = APIRouter(prefix="/sessions", tags=["sessions"])
 
-SessionIdPath = Annotated[str, Path(pattern=SESSION_ID_PATTERN)]
+SessionIdPath = Annotated[SessionId, Path()]
 
 
 @router.post("", status_code=201)
@@ -56,10 +49,10 @@ async def forget(
 
 @router.post(
     "/{session_id}/messages",
-    response_class=EventStream,
-    responses=responses(SessionNotFound, *STREAM_REFUSALS),
+    response_model=None,
+    responses=STREAMED | responses(SessionNotFound, *STREAM_REFUSALS),
 )
-async def say(session_id: SessionIdPath, body: MessageBody, asking: AskingDep) -> Response:
+async def say(session_id: SessionIdPath, body: MessageBody, asking: AskingDep) -> EventStream:
     """The same stream as `POST /query`; the session must exist."""
     return await asking.ask(
         field="content", query=body.content, session_id=session_id, creates=False
@@ -104,56 +97,6 @@ async def events(
     session_id: SessionIdPath, caller: CallerDep, sessions: SessionsDep
 ) -> SessionEvents:
     """What happened, for audit: a projection of the messages and of how turns ended."""
-    stored = await sessions.messages(caller.owner, session_id)
     turns = await sessions.turns(caller.owner, session_id)
-    return SessionEvents(events=list(_happened(stored, turns)))
-
-
-def _happened(
-    stored: Sequence[StoredMessage], turns: Sequence[TurnRecord]
-) -> Iterator[SessionEvent]:
-    for turn in turns:
-        for message in stored:
-            if message.turn_id == turn.id:
-                yield from _of_message(message)
-        yield from _of_ending(turn)
-
-
-def _of_message(stored: StoredMessage) -> Iterator[SessionEvent]:
-    message = stored.message
-
-    def event(type_: SessionEventType, data: dict[str, Any]) -> SessionEvent:
-        return SessionEvent(
-            type=type_, turn_id=stored.turn_id, created_at=message.created_at, data=data
-        )
-
-    match message.role:
-        case Role.USER:
-            yield event("user_message", {"content": message.content})
-        case Role.ASSISTANT:
-            if message.content:
-                yield event("assistant_message", {"content": message.content})
-            for call in message.tool_calls:
-                yield event("tool_call", ToolCallView.of(call).model_dump())
-        case Role.TOOL:
-            yield event(
-                "tool_result",
-                {
-                    "id": message.tool_call_id,
-                    "name": message.tool_name,
-                    "output": json.loads(message.content),
-                },
-            )
-
-
-def _of_ending(turn: TurnRecord) -> Iterator[SessionEvent]:
-    """A turn that completed needs no word; a failure is an error, all else the system's doing."""
-    if turn.outcome in (None, Outcome.COMPLETED) or turn.finished_at is None:
-        return
-    is_error = turn.outcome in (Outcome.FAILED, Outcome.TIMED_OUT)
-    yield SessionEvent(
-        type="error" if is_error else "system",
-        turn_id=turn.id,
-        created_at=turn.finished_at,
-        data={"outcome": turn.outcome, **({"code": turn.error_code} if is_error else {})},
-    )
+    stored = await sessions.messages(caller.owner, session_id)
+    return SessionEvents(events=list(happened(stored, turns)))

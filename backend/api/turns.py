@@ -7,11 +7,12 @@ from fastapi import APIRouter, Path
 from backend.api.dependencies import CallerDep, SessionsDep
 from backend.api.errors import responses
 from backend.errors import TurnNotFound
-from backend.models import TURN_ID_PATTERN, TurnView
+from backend.models import TurnView
 
 router = APIRouter(prefix="/turns", tags=["turns"])
 
-TurnIdPath = Annotated[str, Path(pattern=TURN_ID_PATTERN)]
+
+TurnIdPath = Annotated[str, Path(max_length=64)]
 
 
 @router.get("/{turn_id}", responses=responses(TurnNotFound))

@@ -55,10 +55,15 @@ def _renderer(*, is_text: bool) -> list[Any]:
 
 
 def _adopt_libraries() -> None:
-    """Give uvicorn's lines to our renderer, and keep what others chat about to ourselves."""
-    for name in ("alembic", "httpx"):
+    """Give uvicorn's lines to our renderer, and let nobody tell what people said.
+
+    At the level DEBUG, the SDK logs whole requests and sse-starlette whole frames.
+    """
+    for name in ("aiohttp", "alembic", "groq", "httpcore", "httpx", "sse_starlette"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logger = logging.getLogger(name)
+        # An access log without a handler was switched off on the command line.
+        logger.propagate = logger.propagate or bool(logger.handlers)
         logger.handlers.clear()
-        logger.propagate = True
+        logger.setLevel(logging.NOTSET)

@@ -1,6 +1,12 @@
 """What probes and strangers see."""
 
-from tests.serving import Lex
+import re
+from pathlib import Path
+
+import httpx
+
+from backend.main import create_app
+from tests.serving import Lex, lex, serve, settings
 
 
 async def test_health_is_one_word(service: Lex) -> None:
@@ -36,3 +42,42 @@ async def test_a_request_id_that_could_forge_a_log_line_is_replaced(service: Lex
 
     assert answer.headers["x-request-id"] != "a b"
     assert len(answer.headers["x-request-id"]) == 32
+
+
+async def test_the_api_describes_itself_as_the_readme_does(service: Lex) -> None:
+    described = (await service.client.get("/openapi.json")).json()
+    readme = (Path(__file__).parent.parent.parent / "README.md").read_text()
+
+    routes = {
+        f"{method.upper()} {re.sub('{[a-z_]+}', '{id}', path)}"
+        for path, operations in described["paths"].items()
+        for method in operations
+    }
+
+    listed = set(re.findall(r"`((?:GET|POST|DELETE) /[^` ?]*)`", readme))
+    assert routes | {"GET /openapi.json", "GET /metrics"} == listed
+    answer = described["paths"]["/query"]["post"]["responses"]
+    assert "text/event-stream" in answer["200"]["content"]
+    assert "application/problem+json" in answer["409"]["content"]
+
+
+async def test_without_api_docs_there_is_no_description() -> None:
+    async with lex(api_docs=False) as service:
+        assert (await service.client.get("/openapi.json")).status_code == 404
+
+
+async def test_a_defect_of_ours_is_a_problem_with_all_headers() -> None:
+    app = create_app(settings(groq_base_url="http://127.0.0.1:9"))
+
+    @app.get("/defect")
+    async def defect() -> None:
+        raise ZeroDivisionError
+
+    async with serve(app) as url, httpx.AsyncClient() as client:
+        answer = await client.get(f"{url}/defect", headers={"Origin": "http://localhost:3000"})
+
+    assert answer.status_code == 500
+    assert answer.json()["code"] == "internal_error"
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["x-request-id"]
+    assert answer.headers["access-control-allow-origin"] == "http://localhost:3000"

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tests.serving import Lex, parse, text_of
+from tests.serving import Lex, lex, parse, text_of
 
 WEATHER = "What is the weather in New York?"
 
@@ -184,8 +184,6 @@ async def test_a_second_turn_on_a_busy_session_is_refused_and_the_first_unharmed
 
 
 async def test_beyond_its_slots_the_service_says_when_to_come_back() -> None:
-    from tests.serving import lex
-
     async with lex(max_streams=1) as service:
         service.standin.script({"text": "One two", "tokens_per_second": 5})
         async with service.client.stream("POST", "/query", json={"query": "Count"}):
@@ -252,3 +250,46 @@ async def test_the_upstream_is_sent_the_prompt_the_history_and_the_tools(service
     assert len(sent["tools"]) == 5
     assert sent["stream"] is True
     assert sent["max_completion_tokens"] == 2048
+
+
+async def test_heartbeats_come_while_the_upstream_is_silent() -> None:
+    async with lex(heartbeat_seconds=0.1) as service:
+        service.standin.script({"text": "late", "first_token_after": 0.6})
+
+        answer = await service.client.post("/query", json={"query": "Think"})
+
+    before, _, after = answer.text.partition("event: chunk")
+    assert before.count(": \n\n") >= 3
+    assert "late" in after
+
+
+NESTED = '{"city": ' + "[" * 300 + "]" * 300 + "}"
+
+
+@pytest.mark.parametrize("arguments", [NESTED, "[" * 50_000, '{"city": 1e999}', '{"city": NaN}'])
+async def test_arguments_that_nothing_could_encode_harm_neither_stream_nor_history(
+    service: Lex, arguments: str
+) -> None:
+    call = {"name": "get_weather", "arguments": arguments}
+    service.standin.script({"calls": [call]}, {"text": "x"})
+
+    events = await service.ask("Hello")
+    history = await service.client.get("/sessions/s1/messages")
+    audit = await service.client.get("/sessions/s1/events")
+    again = await service.ask("And now?")
+
+    called = json.loads(events[1][1], parse_constant=lambda _: pytest.fail("not JSON"))
+    assert called["arguments"] == arguments
+    assert json.loads(events[2][1])["output"]["error"]["code"] == "invalid_arguments"
+    assert (history.status_code, audit.status_code) == (200, 200)
+    assert again[-1] == ("end", "")
+
+
+async def test_a_hundred_and_fifty_streams_start_at_once() -> None:
+    async with lex() as service:
+        service.standin.script({"text": "Hello", "first_token_after": 2}, times=None)
+
+        streams = await asyncio.gather(*(service.ask("Hi", f"s{number}") for number in range(150)))
+
+        assert service.standin.stats.peak_streams == 150
+        assert {text_of(events) for events in streams} == {"Hello"}

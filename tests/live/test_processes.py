@@ -14,7 +14,15 @@ import pytest
 
 from infrastructure.groq_standin import Standin
 from tests.postgres import PostgresServer
-from tests.processes import ROOT, environment, free_port, lex_process, process, ready
+from tests.processes import (
+    ROOT,
+    client_process,
+    environment,
+    free_port,
+    lex_process,
+    process,
+    ready,
+)
 from tests.serving import parse, text_of
 
 
@@ -148,7 +156,7 @@ async def test_one_command_starts_lex_and_a_stand_in_and_stops_both(tmp_path: Pa
     [
         ({"GROQ_API_KEY": ""}, "lex: GROQ_API_KEY is not set."),
         ({"MAX_ROUNDS": "many"}, "lex: MAX_ROUNDS cannot be used: "),
-        ({"DATABASE_URL": "mysql://host/db"}, "lex: DATABASE_URL cannot be used: it must begin"),
+        ({"GROQ_BASE_URL": "https://api.groq.com/openai/v1"}, "lex: GROQ_BASE_URL cannot be used:"),
         ({"WEATHER_PROVIDER": "crystal-ball"}, "lex: WEATHER_PROVIDER cannot be used: "),
     ],
 )
@@ -168,3 +176,96 @@ def test_a_wrong_environment_stops_the_start_with_one_line(
     assert finished.returncode == 1
     assert finished.stderr.startswith(line)
     assert finished.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://lex:hidden@127.0.0.1:9/lex",
+        "sqlite:////nowhere/at/all/lex.db",
+        "mysql://lex:hidden@host/lex",
+        "sqlite://",
+    ],
+)
+def test_a_database_that_cannot_be_opened_is_told_in_one_line(url: str) -> None:
+    finished = subprocess.run(
+        [sys.executable, "-m", "uvicorn", "backend.main:app", "--port", str(free_port())],
+        cwd=ROOT,
+        env=environment(DATABASE_URL=url),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    lines = [line for line in finished.stderr.splitlines() if "DATABASE_URL" in line]
+    assert finished.returncode == 3
+    assert len(lines) == 1
+    assert "Traceback" not in finished.stderr
+    assert "hidden" not in finished.stderr
+
+
+async def test_a_server_that_is_told_to_stop_lets_its_streams_end(
+    standin: Standin, tmp_path: Path
+) -> None:
+    variables = {"GROQ_BASE_URL": standin.url, "DATABASE_URL": f"sqlite:///{tmp_path}/lex.db"}
+    standin.script({"text": "one two three four five six", "tokens_per_second": 4})
+    received = ""
+
+    async with lex_process(**variables) as client:
+        body = {"query": "Count", "session_id": "s1"}
+        async with client.stream("POST", "/query", json=body) as stream:
+            async for text in stream.aiter_text():
+                if not received:
+                    client_process(client).terminate()
+                received += text
+    async with lex_process(**variables) as client:
+        turn = (await client.get(f"/turns/{stream.headers['x-turn-id']}")).json()
+
+    assert parse(received)[-1] == ("end", "")
+    assert text_of(parse(received)) == "one two three four five six"
+    assert turn["outcome"] == "completed"
+
+
+async def test_a_session_is_held_while_its_worker_lives_and_free_when_it_was_killed(
+    standin: Standin, tmp_path: Path
+) -> None:
+    variables = {
+        "GROQ_BASE_URL": standin.url,
+        "DATABASE_URL": f"sqlite:///{tmp_path}/lex.db",
+        "LEASE_SECONDS": "1.5",
+    }
+    standin.script({"text": "never said", "first_token_after": 60})
+    body = {"query": "Hello", "session_id": "s1"}
+
+    async with lex_process(**variables) as one, lex_process(**variables) as other:
+        async with one.stream("POST", "/query", json=body) as stream:
+            turn_id = stream.headers["x-turn-id"]
+            await asyncio.sleep(3)
+            held = await other.post("/query", json=body)
+            client_process(one).kill()
+        async with asyncio.timeout(15):
+            while (answer := await other.post("/query", json=body)).status_code == 409:
+                await asyncio.sleep(0.1)
+        lost = (await other.get(f"/turns/{turn_id}")).json()
+        history = (await other.get("/sessions/s1/messages")).json()["messages"]
+
+    assert held.status_code == 409
+    assert parse(answer.text)[-1] == ("end", "")
+    assert (lost["outcome"], lost["error_code"]) == ("failed", "worker_lost")
+    assert [message["role"] for message in history] == ["user", "user", "assistant"]
+
+
+async def test_a_database_that_was_migrated_before_serves_without_migrating(
+    standin: Standin, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path}/lex.db"
+    async with process("-m", "backend.storage.sql.migrate", variables={"DATABASE_URL": url}) as it:
+        migrated = await asyncio.wait_for(it.wait(), 30)
+    variables = {"GROQ_BASE_URL": standin.url, "DATABASE_URL": url, "MIGRATE_ON_START": "false"}
+
+    async with lex_process(**variables) as client:
+        events = await ask(client, "Hello", "s1")
+
+    assert migrated == 0
+    assert events[-1] == ("end", "")

@@ -1,0 +1,63 @@
+"""What happened in a session: the messages and the endings of its turns, told as events."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from backend.conversation import Outcome, Role, TurnRecord
+from backend.models import SessionEvent, SessionEventType, ToolCallView
+from backend.storage import StoredMessage
+
+
+def happened(
+    stored: Iterable[StoredMessage], turns: Iterable[TurnRecord]
+) -> Iterator[SessionEvent]:
+    """In order: of each turn its messages, and then how it ended, if that needs a word."""
+    of_turn: dict[str, list[StoredMessage]] = defaultdict(list)
+    for message in stored:
+        of_turn[message.turn_id].append(message)
+    for turn in turns:
+        for message in of_turn[turn.id]:
+            yield from _of_message(message)
+        yield from _of_ending(turn)
+
+
+def _of_message(stored: StoredMessage) -> Iterator[SessionEvent]:
+    message = stored.message
+
+    def event(type_: SessionEventType, data: dict[str, Any]) -> SessionEvent:
+        return SessionEvent(
+            type=type_, turn_id=stored.turn_id, created_at=message.created_at, data=data
+        )
+
+    match message.role:
+        case Role.USER:
+            yield event("user_message", {"content": message.content})
+        case Role.ASSISTANT:
+            if message.content:
+                yield event("assistant_message", {"content": message.content})
+            for call in message.tool_calls:
+                yield event("tool_call", ToolCallView.of(call).model_dump())
+        case Role.TOOL:
+            yield event(
+                "tool_result",
+                {
+                    "id": message.tool_call_id,
+                    "name": message.tool_name,
+                    "output": json.loads(message.content),
+                },
+            )
+
+
+def _of_ending(turn: TurnRecord) -> Iterator[SessionEvent]:
+    """A turn that completed needs no word; a failure is an error, all else the system's doing."""
+    if turn.outcome in (None, Outcome.COMPLETED) or turn.finished_at is None:
+        return
+    is_error = turn.outcome in (Outcome.FAILED, Outcome.TIMED_OUT)
+    yield SessionEvent(
+        type="error" if is_error else "system",
+        turn_id=turn.id,
+        created_at=turn.finished_at,
+        data={"outcome": turn.outcome, **({"code": turn.error_code} if is_error else {})},
+    )

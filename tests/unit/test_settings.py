@@ -1,0 +1,61 @@
+"""The environment, and what is wrong with it."""
+
+import pytest
+
+from backend.settings import Settings
+
+NEEDED = {"groq_api_key": "secret"}
+
+
+def read(**given: object) -> Settings:
+    return Settings(_env_file=None, **{**NEEDED, **given})  # type: ignore[arg-type]
+
+
+def test_models_are_listed_in_order_and_once() -> None:
+    settings = read(model_name="a", model_fallbacks=" b, a ,,c ")
+
+    assert settings.models == ("a", "b", "c")
+
+
+def test_a_list_can_be_empty() -> None:
+    assert read(model_fallbacks="none").models == ("llama-3.3-70b-versatile",)
+    assert read(cors_origins="none").cors_origins == ()
+
+
+def test_secrets_do_not_show() -> None:
+    settings = read(database_url="postgresql+psycopg://user:hidden@host/lex")
+
+    assert "secret" not in repr(settings)
+    assert "hidden" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://api.groq.com", "http://127.0.0.1:9100", "https://proxy.example/"]
+)
+def test_a_host_is_taken(url: str) -> None:
+    assert read(groq_base_url=url).groq_base_url == url
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("GROQ_BASE_URL", "notaurl"),
+        ("GROQ_BASE_URL", "https://api.groq.com/openai/v1"),
+        ("MAX_STREAMS", "0"),
+        ("LEASE_SECONDS", "-1"),
+        ("CHUNK_FLUSH_MS", "soon"),
+        ("LOG_FORMAT", "xml"),
+    ],
+)
+def test_a_wrong_value_is_named_in_one_line(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GROQ_API_KEY", "secret")
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(SystemExit) as stopped:
+        Settings.read()
+
+    line = str(stopped.value)
+    assert line.startswith(f"lex: {name} cannot be used: ")
+    assert "\n" not in line
