@@ -70,7 +70,7 @@ class Showroom:
         """Found by id or by name, in any case."""
         wanted = dealership_id.strip().casefold()
         for dealership in self.dealerships:
-            if wanted in (dealership.id, dealership.name.casefold()):
+            if wanted in (dealership.id.casefold(), dealership.name.casefold()):
                 return dealership
         return None
 

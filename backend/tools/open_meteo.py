@@ -11,7 +11,7 @@ from pydantic import BaseModel, FiniteFloat
 from backend.errors import ToolRefused
 from backend.tools.desk import Conditions
 
-log = structlog.get_logger()
+logger = structlog.get_logger()
 
 SOURCE = "open-meteo"
 
@@ -135,7 +135,7 @@ class OpenMeteo:
             async with asyncio.timeout(self._timeout_seconds):
                 conditions = await self._observe(city)
         except (httpx.HTTPError, TimeoutError, ValueError) as error:
-            log.warning("weather_unavailable", reason=type(error).__name__)
+            logger.warning("weather_unavailable", reason=type(error).__name__)
             raise ToolRefused(
                 "The weather service does not answer at the moment.", code="weather_unavailable"
             ) from error

@@ -26,7 +26,7 @@ class DealershipName(Output):
 class Drive(Output):
     confirmation_id: str
     dealership_id: str
-    dealership: str
+    dealership: str | None
     date: dt.date
     time: str
     car_model: str
@@ -61,7 +61,9 @@ async def fetch_user_profile(arguments: UserArguments, desk: Desk) -> UserProfil
 
 def _begins(booking: Booking, desk: Desk) -> dt.datetime:
     appointment = booking.appointment
-    dealership = desk.dealership(appointment.dealership_id)
+    dealership = desk.showroom.dealership(appointment.dealership_id)
+    if dealership is None:  # it was closed down, and its bookings stay
+        return dt.datetime.combine(appointment.date, appointment.time, tzinfo=dt.UTC)
     return dealership.begins(appointment.date, appointment.time)
 
 
@@ -74,10 +76,11 @@ def _preferred(profile: Profile, desk: Desk) -> DealershipName | None:
 
 def _drive(booking: Booking, desk: Desk) -> Drive:
     appointment = booking.appointment
+    dealership = desk.showroom.dealership(appointment.dealership_id)
     return Drive(
         confirmation_id=booking.confirmation_id,
         dealership_id=appointment.dealership_id,
-        dealership=desk.dealership(appointment.dealership_id).name,
+        dealership=dealership and dealership.name,
         date=appointment.date,
         time=f"{appointment.time:%H:%M}",
         car_model=appointment.car_model,
