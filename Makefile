@@ -4,7 +4,6 @@
 PYTHON ?= python3
 PORT ?= 8000
 BIN := .venv/bin
-export PORT
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -47,7 +46,7 @@ clean: ## forget the virtual environment and what tests left
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 .venv/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Lex needs Python 3.11 or later; PYTHON= names one.")'
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14) and "Lex needs Python 3.11, 3.12 or 3.13; PYTHON= names one.")'
 	$(PYTHON) -m venv .venv
 
 .venv/.service: requirements.txt | .venv/bin/python

@@ -19,7 +19,7 @@ STANDIN_NAME = "groq-standin"
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, default=8000, help="where Lex listens")
+    parser.add_argument("--port", type=_port, default=8000, help="where Lex listens")
     port = parser.parse_args().port
     if _has_key():
         return _serve(port, os.environ.copy())
@@ -39,6 +39,13 @@ def main() -> int:
         return _serve(port, environment)
 
 
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 < port < 65_536:
+        raise argparse.ArgumentTypeError("a port is a number from 1 to 65535")
+    return port
+
+
 def _has_key() -> bool:
     files = [dotenv_values(name) for name in ("backend/.env", ".env")]
     return any([os.environ.get("GROQ_API_KEY"), *(file.get("GROQ_API_KEY") for file in files)])
@@ -46,10 +53,12 @@ def _has_key() -> bool:
 
 def _serve(port: int, environment: dict[str, str]) -> int:
     command = [sys.executable, "-m", "uvicorn", "backend.main:app", "--port", str(port)]
-    print(f"Lex comes up on http://localhost:{port}; Ctrl-C stops it.", flush=True)
+    print(f"Starting Lex on http://localhost:{port}; Ctrl-C stops it.", flush=True)
     with subprocess.Popen(command, env=environment) as server:
         _pass_on_signals(server)
-        return server.wait()
+        code = server.wait()
+    # uvicorn ends itself by the signal that it was stopped with.
+    return 0 if code in (-signal.SIGINT, -signal.SIGTERM) else code
 
 
 def _pass_on_signals(server: subprocess.Popen[bytes]) -> None:
