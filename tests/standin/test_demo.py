@@ -58,6 +58,18 @@ def says(text: str) -> Message:
     return {"role": "assistant", "content": text}
 
 
+def dialogue(*queries: str) -> Round:
+    """What is answered to the last of these; the calls before it came to nothing of note."""
+    messages: list[Message | str] = []
+    for query in queries[:-1]:
+        messages.append(query)
+        for each in think(asked(*messages)).calls:
+            assert isinstance(each.arguments, dict)
+            messages += call(each.name, each.arguments, output={}, call_id=f"c{len(messages)}")
+        messages.append(says(think(asked(*messages)).text or ""))
+    return think(asked(*messages, queries[-1]))
+
+
 def weather(*cities: str) -> list[tuple[str, Any]]:
     return [("get_weather", {"city": city}) for city in cities]
 
@@ -71,6 +83,10 @@ def address(dealership_id: str) -> list[tuple[str, Any]]:
     return [("get_dealership_address", {"dealership_id": dealership_id})]
 
 
+def profile(user_id: str) -> list[tuple[str, Any]]:
+    return [("fetch_user_profile", {"user_id": user_id})]
+
+
 BOOKING = {
     "user_id": "123",
     "dealership_id": "manhattan",
@@ -78,6 +94,11 @@ BOOKING = {
     "time": "10:00",
     "car_model": "Apex GT",
 }
+
+
+def booking(**changed: str) -> list[tuple[str, Any]]:
+    return [("schedule_appointment", {**BOOKING, **changed})]
+
 
 INTENTS: list[tuple[str, list[tuple[str, Any]]]] = [
     ("What is the weather in New York?", weather("New York")),
@@ -105,6 +126,25 @@ INTENTS: list[tuple[str, list[tuple[str, Any]]]] = [
     ),
     ("Show me the profile of user 123", [("fetch_user_profile", {"user_id": "123"})]),
     ("What do you know about customer 42?", [("fetch_user_profile", {"user_id": "42"})]),
+    ("Who am I? My user id is 123", profile("123")),
+    ("Show the profile of user alice", profile("alice")),
+    ("What test drives does user 123 have?", profile("123")),
+    ("Do I need an umbrella in London?", weather("London")),
+    ("Slots in Manhattan on 24 November?", slots("manhattan", "2026-11-24")),
+    ("Slots in Manhattan on Dec 1?", slots("manhattan", "2026-12-01")),
+    ("Slots in Manhattan on December 1st, 2027?", slots("manhattan", "2027-12-01")),
+    ("Slots in Manhattan on the 5th of January?", slots("manhattan", "2027-01-05")),
+    ("Slots in Manhattan on 20 November?", slots("manhattan", "2026-11-20")),
+    ("Slots in Manhattan on the 3rd?", slots("manhattan", "2026-12-03")),
+    ("Which slots were free in Tokyo yesterday?", slots("tokyo", "2026-11-21")),
+    ("Book the Apex in Manhattan tomorrow at ten for user 123", booking()),
+    ("I'd like to drive the Apex GT in Manhattan tomorrow at noon, my user id is 123",
+     booking(time="12:00")),
+    ("Book the 10:00 slot for the Apex GT, Manhattan, tomorrow, user 123", booking()),
+    ("Book the Apex GT, not the Volt E, in Manhattan tomorrow at 10 for user 123", booking()),
+    ("Book the Apex GT in Downtown Manhattan tomorrow at 10 for John Smith, user 123", booking()),
+    ("Do not book the Volt E, book the Apex GT in Manhattan tomorrow at 10 for user 123",
+     booking()),
     (
         "What's the weather in Paris and the address of the Munich dealership?",
         [*weather("Paris"), *address("munich")],
@@ -133,6 +173,17 @@ def test_an_intent_becomes_its_calls(query: str, calls: list[tuple[str, Any]]) -
         ("Book a test drive", "your user id"),
         ("Which slots are free?", "which dealership and which day"),
         ("Show my profile", "your user id"),
+        ("Show me the user profile of my 2 friends", "your user id"),
+        ("What can you do?", "no model at all"),
+        ("Which dealerships do you have?", "stand-in"),
+        ("Which dealerships do you have?", "Manhattan, Beverly Hills, Chicago"),
+        ("Where are your dealerships?", "Manhattan, Beverly Hills, Chicago"),
+        ("Which cars do you have?", "stand-in"),
+        ("Which cars do you have?", "Volt E and Corsa R"),
+        ("Cancel my booking SC-ABCD2345", "cannot be cancelled"),
+        ("Can I move my appointment to 11?", "call the dealership"),
+        ("Please do NOT book the Apex GT in Manhattan tomorrow at 10 for user 123", "book nothing"),
+        ("Don\N{RIGHT SINGLE QUOTATION MARK}t book anything", "book nothing"),
     ],
 )
 def test_what_is_no_call_is_a_sentence(query: str, said: str) -> None:
@@ -184,6 +235,131 @@ def test_an_answer_to_its_own_question_completes_the_booking() -> None:
     )  # fmt: skip
 
     assert made(answer) == [("schedule_appointment", BOOKING)]
+
+
+BEFORE = "Book the Apex GT in Manhattan tomorrow at 10 for user 123"
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        ("Book the Batmobile in Manhattan tomorrow at 10 for user 123", "Batmobile"),
+        ("Book a Ferrari at 10", "Ferrari"),
+        ("book ferrari in manhattan at 10", "ferrari"),
+        ("I want to test drive the Lamborghini Miura", "Lamborghini Miura"),
+        ("Book a test drive of the batmobile", "batmobile"),
+        ("I would like a test drive at 10, Batmobile please", "Batmobile"),
+        ("I liked the Apex GT, now book the Batmobile", "Batmobile"),
+        ("and the Ferrari?", "Ferrari"),
+    ],
+)
+def test_an_unknown_car_goes_to_the_tool(query: str, name: str) -> None:
+    assert made(dialogue(BEFORE, query)) == booking(car_model=name)
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        ("phone number of the Narnia dealership", "Narnia"),
+        ("phone number of the narnia dealership", "narnia"),
+        ("What is the address in Narnia?", "Narnia"),
+        ("What are the hours of Atlantis?", "Atlantis"),
+        ("Where is Gotham?", "Gotham"),
+        ("and in Narnia?", "Narnia"),
+        ("What's the weather in Paris and the address of the Narnia dealership?", "Narnia"),
+        ("Where is the nearest dealership?", "chicago"),
+    ],
+)
+def test_an_unknown_dealership_goes_to_the_tool(query: str, name: str) -> None:
+    assert made(dialogue("What is the address in Chicago?", query))[-1:] == address(name)
+
+
+def test_a_booking_at_an_unknown_dealership_goes_to_the_tool() -> None:
+    answers = [
+        dialogue(BEFORE, f"Book the Apex GT {where} tomorrow at 10 for user 123")
+        for where in ("in Narnia", "at Narnia", "at the Narnia dealership", "Narnia")
+    ]
+
+    assert [made(answer) for answer in answers] == [booking(dealership_id="Narnia")] * 4
+
+
+def test_the_dialogue_of_the_readme() -> None:
+    queries = (
+        "Which slots are free in Manhattan tomorrow?",
+        "Book the Apex GT at 10 for user 123",
+        "What is the address?",
+        "and at 11?",
+    )
+
+    answers = [dialogue(*queries[: n + 1]) for n in range(len(queries))]
+
+    assert [made(answer) for answer in answers] == [
+        slots("manhattan", "2026-11-22"), booking(), address("manhattan"), booking(time="11:00"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("query", "answer", "calls"),
+    [
+        ("Who am I?", "123", profile("123")),
+        ("What is the weather?", "Paris", weather("Paris")),
+        ("What is the address?", "Tokyo", address("tokyo")),
+        ("What is the address?", "Paris", address("Paris")),
+        ("Slots in Manhattan?", "tomorrow", slots("manhattan", "2026-11-22")),
+        ("Book the Apex GT in Manhattan tomorrow, user 123", "at 10", booking()),
+        ("Book the Apex GT in Manhattan tomorrow, user 123", "10:00", booking()),
+        ("Book the Apex GT in Manhattan tomorrow, user 123", "10", booking()),
+        ("Book in Manhattan tomorrow at 10, user 123", "the Volt E", booking(car_model="Volt E")),
+        ("Book in Manhattan tomorrow at 10, user 123", "Batmobile", booking(car_model="Batmobile")),
+        ("Book a test drive", "123, Manhattan, tomorrow, 10:00, Apex GT", booking()),
+    ],
+)
+def test_a_bare_answer_is_enough(query: str, answer: str, calls: list[tuple[str, Any]]) -> None:
+    assert made(dialogue(query, answer)) == calls
+
+
+def test_a_question_stays_open_while_slots_are_looked_up() -> None:
+    query = "Book a test drive of the Apex GT in Manhattan tomorrow for user 123"
+
+    assert made(dialogue(query, "Which slots are free?", "10:00")) == booking()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "Please do NOT book the Volt E at 11:00",
+        "Don't book it again",
+        "How fast is the Volt E?",
+        "And who are you?",
+        "Which slots are there? I would like to book another one next week",
+        "Book the Volt E next week",
+        "Cancel the test drive at 10",
+        "Which cars can I book?",
+    ],
+)
+def test_what_orders_nothing_books_nothing(query: str) -> None:
+    answer = dialogue(BEFORE, query)
+
+    assert not answer.calls
+    assert answer.text
+
+
+def test_a_question_instead_of_an_answer_books_nothing() -> None:
+    query = "Book a test drive in Manhattan tomorrow at 10 for user 123"
+
+    assert not dialogue(query, "Is the Volt E electric?").calls
+
+
+def test_after_a_no_nothing_goes_on() -> None:
+    assert not dialogue(BEFORE, "Please do not book anything", "at 11").calls
+
+
+def test_what_is_missing_is_asked_for_once_and_beside_what_is_known() -> None:
+    rain = call("get_weather", {"city": "Paris"}, output="It is raining.")
+
+    answer = think(asked("Weather in Paris, and book a test drive", *rain))
+
+    assert (answer.text or "").startswith("It is raining.\n\nGladly! Please tell me your user id")
 
 
 OUTPUTS: list[tuple[str, dict[str, Any], Any, list[str]]] = [

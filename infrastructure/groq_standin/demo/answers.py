@@ -1,37 +1,11 @@
 """Tool outputs in words."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
-from infrastructure.groq_standin.asked import Asked
-from infrastructure.groq_standin.demo import mentions
+from infrastructure.groq_standin.demo import times
+from infrastructure.groq_standin.demo.outputs import Output
 from infrastructure.groq_standin.script import Call
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """What came of a call."""
-
-    call: Call
-    value: Any
-
-
-def outputs(asked: Asked) -> list[Output]:
-    """The outputs since the last user message, in the order of their messages."""
-    turn = asked.messages[asked.last_user + 1 :]
-    calls = {
-        call.id: Call(name=call.function.name, arguments=_decoded(call.function.arguments) or {})
-        for message in turn
-        for call in message.tool_calls or ()
-    }
-    return [
-        Output(calls.get(message.tool_call_id or "", Call(name="")), _decoded(message.text))
-        for message in turn
-        if message.role == "tool"
-    ]
 
 
 def word(found: list[Output], query: str) -> str:
@@ -84,7 +58,7 @@ def _slots(value: dict[str, Any], call: Call, query: str) -> str:
     place = _place(value, call)
     if not free:
         return f"There are no free slots at {place} on {day}."
-    asked = mentions.clock(query)
+    asked = times.clock(query)
     about = f"{asked} is {'free' if asked in free else 'not free'}. " if asked else ""
     lines = "\n".join(f"- {slot}" for slot in free)
     return f"{about}These slots are free at {place} on {day}:\n\n{lines}"
@@ -156,10 +130,3 @@ def _flat(value: Any) -> str:
             return ""
         case _:
             return str(value)
-
-
-def _decoded(text: str) -> Any:
-    try:
-        return msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        return text
