@@ -33,7 +33,8 @@ from backend.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from backend.wire import Decoder, allowances, error_of, messages_of, parameters_of, tools_of
+from backend.wire import Decoder, messages_of, parameters_of, tools_of
+from backend.wire_errors import allowances, error_of
 
 logger = structlog.get_logger()
 

@@ -5,15 +5,12 @@ looser than its documentation: a stream that just ends, calls split over chunks,
 that are empty. Everything that is not a whole completion raises.
 """
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast, get_args
 
 import msgspec
 
 from backend.completion import (
-    Allowance,
-    AllowanceKind,
     CompletionRequest,
     Delta,
     Finish,
@@ -22,16 +19,8 @@ from backend.completion import (
     ToolSpec,
 )
 from backend.conversation import Message, Role, ToolCall, Usage
-from backend.errors import (
-    ModelRetired,
-    RequestTooLarge,
-    ToolUseFailed,
-    UpstreamBusy,
-    UpstreamError,
-    UpstreamGarbled,
-    UpstreamRefused,
-    UpstreamUnavailable,
-)
+from backend.errors import UpstreamError, UpstreamGarbled
+from backend.wire_errors import error_of
 
 MAX_NAME = 256
 """Characters of a name or an id. Real ones have some 40."""
@@ -265,55 +254,3 @@ def _clean(text: str) -> str:
 def _count(reported: int) -> int:
     """A number of tokens that a database takes, whatever was reported."""
     return min(max(reported, 0), 2**31 - 1)
-
-
-def error_of(body: object, status: int | None = None) -> UpstreamError:
-    """What the upstream says went wrong, in our words.
-
-    `body` is the inside of its `{"error": …}`: an object, or only a sentence. Without a
-    status it came in the middle of a stream.
-    """
-    told = body if isinstance(body, dict) else {"message": body}
-    message = str(told.get("message") or "")
-    match status or told.get("status_code"), told.get("code"):
-        case _, "tool_use_failed":
-            return ToolUseFailed(str(told.get("failed_generation") or ""), reason=message)
-        case _, "model_not_found" | "model_decommissioned":
-            return ModelRetired()
-        case 413, _:
-            return RequestTooLarge()
-        case (429, _) | (_, "rate_limit_exceeded"):
-            # What was used up for a day is not back when the next request happens to fit.
-            return UpstreamBusy(retry_after=_wait_in(message), is_passing="per day" not in message)
-        case (int(refused), _) if 400 <= refused < 500 and refused not in (408, 409):
-            return UpstreamRefused()
-        case _:
-            return UpstreamUnavailable()
-
-
-def allowances(headers: Mapping[str, str]) -> Iterator[Allowance]:
-    """What is left of our rates. Requests are counted per day, tokens per minute."""
-    for kind in get_args(AllowanceKind):
-        try:
-            remaining = int(headers[f"x-ratelimit-remaining-{kind}"])
-            reset = seconds_in(headers[f"x-ratelimit-reset-{kind}"])
-        except (KeyError, ValueError):
-            continue
-        yield Allowance(kind=kind, remaining=remaining, reset_seconds=reset)
-
-
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "µs": 1e-6, "us": 1e-6, "ns": 1e-9}
-_PART = r"(\d+(?:\.\d+)?)(h|ms|m|s|µs|us|ns)"
-_DURATION = re.compile(rf"(?:{_PART})+")
-
-
-def seconds_in(duration: str) -> float:
-    """`1m26.4s`, `172.799999ms`: durations as Go prints them. Raises: ValueError."""
-    if not _DURATION.fullmatch(duration):
-        raise ValueError(f"not a duration: {duration!r}")
-    return sum(float(number) * _UNITS[unit] for number, unit in re.findall(_PART, duration))
-
-
-def _wait_in(message: str) -> float | None:
-    found = re.search(rf"try again in ((?:{_PART})+)", message)
-    return seconds_in(found[1]) if found else None
