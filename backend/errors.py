@@ -10,7 +10,7 @@ ServiceError          has a code; its message is safe to show to a client
 │   ├── UpstreamRefused   ModelRetired, RequestTooLarge
 │   └── UpstreamGarbled   ToolUseFailed
 ├── TurnError         in the stream
-│   └── TooManyRounds, TurnTimedOut
+│   └── TooManyRounds, TurnTimedOut, ServerDraining
 └── StorageError      a 503 before the stream, an event in it
 
 ToolError             worded for the model, so that it can try another way
@@ -193,6 +193,11 @@ class TooManyRounds(TurnError):
 class TurnTimedOut(TurnError):
     code, retryable = "turn_timed_out", True
     message = "The answer took too long."
+
+
+class ServerDraining(TurnError):
+    code, retryable = "server_draining", True
+    message = "This server had to stop before the answer was complete."
 
 
 class StorageError(ServiceError):

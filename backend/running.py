@@ -36,6 +36,7 @@ class RunningTurn:
         self._begun = time.perf_counter()
         self._first_chunk_seconds: float | None = None
         self._stopped_as: Outcome | None = None
+        self._stopped_for: ServiceError | None = None
         self._conversing: asyncio.Task[None] | None = None
         self._is_claimed = asyncio.get_running_loop().create_future()
         self.task = asyncio.create_task(self._run(), name=f"turn {new.id}")
@@ -44,13 +45,14 @@ class RunningTurn:
         """Wait until the session is held. Raises what the store refused with."""
         await asyncio.shield(self._is_claimed)
 
-    def stop(self, outcome: Outcome) -> None:
-        """End the conversation now, with this outcome. The first to say so wins,
-        and nobody does once the conversation is over.
+    def stop(self, outcome: Outcome, error: ServiceError | None = None) -> None:
+        """End the conversation now, with this outcome, and with this error if the client is
+        to hear of one. The first to say so wins, and nobody does once the conversation is over.
         """
         if self._stopped_as is not None:
             return
         self._stopped_as = outcome
+        self._stopped_for = error
         if self._conversing is not None:
             self._conversing.cancel()
 
@@ -104,6 +106,7 @@ class RunningTurn:
 
     async def _end(self, error: ServiceError | None) -> None:
         """Store the ending, and then end the stream: who has read `end` may ask again."""
+        error = error or self._stopped_for
         outcome = self._stopped_as = self._stopped_as or _outcome_of(error)
         ending = self._bare_ending(outcome, error)
         try:

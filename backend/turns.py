@@ -3,12 +3,13 @@
 import asyncio
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
 
 from backend.conversation import Caller, Outcome
-from backend.errors import Draining, Overloaded, StorageError
+from backend.errors import Draining, Overloaded, ServerDraining, StorageError
 from backend.log import Follower
 from backend.running import RunningTurn, bare
 from backend.storage import Ending, NewTurn, SessionStore
@@ -54,6 +55,8 @@ class Turns:
         self._running: dict[str, RunningTurn] = {}
         self._owed: list[_Owed] = []
         self._is_closing = False
+        self._is_hurried = asyncio.Event()
+        self.is_draining = False
 
     @property
     def free_slots(self) -> int:
@@ -138,11 +141,37 @@ class Turns:
             ending = owed.ending
             await self._sessions.finish(bare(ending.turn_id, ending.outcome, ending.error_code))
 
+    async def drain(self, *, accept_seconds: float, drain_seconds: float) -> None:
+        """Let go of the turns as a server that leaves does, and return when none runs.
+
+        `is_draining` is said at once; turns are still taken for `accept_seconds`, since
+        it takes a moment until nobody sends any; those that still run after `drain_seconds`
+        end with the error `server_draining`, and are stored.
+        """
+        self.is_draining = True
+        await self._wait(accept_seconds)
+        self._is_closing = True
+        late = asyncio.create_task(self._stop_late(drain_seconds))
+        while self._running:
+            await asyncio.wait([turn.task for turn in self._running.values()])
+            await asyncio.sleep(0)
+        late.cancel()
+
+    async def _stop_late(self, seconds: float) -> None:
+        await self._wait(seconds)
+        for turn in self._running.values():
+            turn.stop(Outcome.CANCELLED, ServerDraining())
+
+    async def _wait(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._is_hurried.wait(), seconds)
+
+    def hurry(self) -> None:
+        """Shorten every wait of a drain to nothing."""
+        self._is_hurried.set()
+
     async def close(self) -> None:
         """Take no more turns, stop those that run, and wait until they are stored."""
-        self._is_closing = True
-        for turn in self._running.values():
-            turn.stop(Outcome.CANCELLED)
-        if self._running:
-            await asyncio.wait([turn.task for turn in self._running.values()])
+        self.hurry()
+        await self.drain(accept_seconds=0, drain_seconds=0)
         await self.store_owed()

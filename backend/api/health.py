@@ -23,14 +23,18 @@ async def live() -> Health:
 
 
 @router.get("/readyz")
-async def ready(state: StateDep, stores: StoresDep, turns: TurnsDep) -> Readiness:
-    """Ready from the end of the start-up on.
+async def ready(
+    state: StateDep, stores: StoresDep, turns: TurnsDep, response: Response
+) -> Readiness:
+    """Ready from the end of the start-up until the server is about to leave: then 503.
 
     The store, the models in use and the free slots are told and do not count: what all
     pods share must not turn all of them away at once.
     """
+    if turns.is_draining:
+        response.status_code = 503
     return Readiness(
-        status="ready",
+        status="draining" if turns.is_draining else "ready",
         version=__version__,
         upstream=state["upstream"],
         models=[
