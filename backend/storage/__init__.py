@@ -6,11 +6,14 @@ appointments: a date and a time on the wall of the dealership.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date, time
+from datetime import date, datetime, time
 from typing import Protocol
 
 from backend.conversation import Message, Outcome, Session, TurnRecord, Usage
 from backend.showroom import Showroom
+
+WORKER_LOST = "worker_lost"
+"""The error code of a turn that somebody else had to close. It has no log."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +26,7 @@ class NewTurn:
     worker: str
     query: str
     creates_session: bool
+    idempotency_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,14 @@ class StoredMessage:
     message: Message
 
 
+class AlreadyStarted(Exception):
+    """The session has a turn with this idempotency key."""
+
+    def __init__(self, turn_id: str) -> None:
+        super().__init__(turn_id)
+        self.turn_id = turn_id
+
+
 class SessionStore(Protocol):
     """Sessions, their turns and messages. A session is found by `(owner, session_id)` only."""
 
@@ -89,8 +101,20 @@ class SessionStore(Protocol):
         """Raises: TurnNotFound."""
         ...
 
+    async def settle(self, owner: str, turn_id: str) -> TurnRecord:
+        """The turn; closed as failed first, if its worker is gone. Raises: TurnNotFound."""
+        ...
+
     async def turn_log(self, owner: str, turn_id: str) -> bytes | None:
-        """The log that `finish` was given; None while the turn runs. Raises: TurnNotFound."""
+        """The log that `finish` was given, while it is kept. Raises: TurnNotFound."""
+        ...
+
+    async def purge_logs(self, *, before: datetime) -> None:
+        """Forget the logs of turns that ended before."""
+        ...
+
+    async def request_stop(self, owner: str, turn_id: str) -> None:
+        """Ask the worker that runs the turn, if any does, to stop it. Raises: TurnNotFound."""
         ...
 
     async def claim(self, turn: NewTurn, *, history_tokens: int) -> Claim:
@@ -100,6 +124,7 @@ class SessionStore(Protocol):
         closed as failed. The history is the newest whole turns that fit `history_tokens`.
 
         Raises:
+            AlreadyStarted: the session has a turn with this idempotency key.
             SessionBusy: a living worker holds the session.
             SessionNotFound: there is none and `creates_session` is False.
         """
@@ -113,8 +138,11 @@ class SessionStore(Protocol):
         """
         ...
 
-    async def renew(self, worker: str) -> None:
-        """Say that the worker lives. Its claims hold for `lease_seconds` from now."""
+    async def renew(self, worker: str) -> Sequence[str]:
+        """Say that the worker lives. Its claims hold for `lease_seconds` from now.
+
+        Returns the ids of its turns that somebody asked to stop.
+        """
         ...
 
     async def retire(self, worker: str) -> None:

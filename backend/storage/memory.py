@@ -4,15 +4,18 @@ Nothing here awaits, so every method is one transaction.
 """
 
 import time as system_time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time
+from itertools import chain
 
 from backend.conversation import Message, Outcome, Session, TurnRecord, now
 from backend.errors import SessionBusy, SessionNotFound, TurnNotFound
 from backend.history import CHARACTERS_PER_TOKEN
 from backend.showroom import Showroom
 from backend.storage import (
+    WORKER_LOST,
+    AlreadyStarted,
     Appointment,
     AppointmentStore,
     Booking,
@@ -36,6 +39,8 @@ class _Turn:
     record: TurnRecord
     worker: str
     log: bytes | None = None
+    idempotency_key: str | None = None
+    is_to_stop: bool = False
 
 
 @dataclass(slots=True)
@@ -56,7 +61,7 @@ class _Session:
 
     def open(self, turn: NewTurn, at: datetime) -> None:
         record = TurnRecord(id=turn.id, session_id=turn.session_id, started_at=at)
-        self.current = _Turn(record, turn.worker)
+        self.current = _Turn(record, turn.worker, idempotency_key=turn.idempotency_key)
         self.turns.append(self.current)
         self.session = replace(self.session, turns=len(self.turns), last_turn_at=at)
         self.store(turn.id, [Message.user(turn.query)])
@@ -72,7 +77,7 @@ class _Session:
 
     def close_lost(self, turn: _Turn, at: datetime) -> None:
         turn.record = replace(
-            turn.record, outcome=Outcome.FAILED, error_code="worker_lost", finished_at=at
+            turn.record, outcome=Outcome.FAILED, error_code=WORKER_LOST, finished_at=at
         )
         self.current = None
 
@@ -121,12 +126,31 @@ class MemorySessions:
     async def turn(self, owner: str, turn_id: str) -> TurnRecord:
         return self._found_turn(owner, turn_id).record
 
+    async def settle(self, owner: str, turn_id: str) -> TurnRecord:
+        turn = self._found_turn(owner, turn_id)
+        for session in self._sessions.values():
+            if session.current is turn and not self._is_alive(turn.worker):
+                session.close_lost(turn, now())
+        return turn.record
+
     async def turn_log(self, owner: str, turn_id: str) -> bytes | None:
         return self._found_turn(owner, turn_id).log
+
+    async def purge_logs(self, *, before: datetime) -> None:
+        for turn in self._all_turns():
+            if turn.record.finished_at and turn.record.finished_at < before:
+                turn.log = None
+
+    async def request_stop(self, owner: str, turn_id: str) -> None:
+        self._found_turn(owner, turn_id).is_to_stop = True
 
     async def claim(self, turn: NewTurn, *, history_tokens: int) -> Claim:
         find = self._found_or_made if turn.creates_session else self._found
         session = find(turn.owner, turn.session_id)
+        if turn.idempotency_key is not None:
+            for known in session.turns:
+                if known.idempotency_key == turn.idempotency_key:
+                    raise AlreadyStarted(known.record.id)
         if session.current:
             if self._is_alive(session.current.worker):
                 raise SessionBusy
@@ -143,8 +167,13 @@ class MemorySessions:
                 return True
         return False
 
-    async def renew(self, worker: str) -> None:
+    async def renew(self, worker: str) -> Sequence[str]:
         self._seen[worker] = self._clock()
+        return [
+            turn.record.id
+            for turn in self._all_turns()
+            if turn.worker == worker and turn.is_to_stop and turn.record.outcome is None
+        ]
 
     async def retire(self, worker: str) -> None:
         self._seen.pop(worker, None)
@@ -162,6 +191,9 @@ class MemorySessions:
     def _found_or_made(self, owner: str, session_id: str) -> _Session:
         made = _Session(Session(id=session_id, created_at=now()))
         return self._sessions.setdefault((owner, session_id), made)
+
+    def _all_turns(self) -> Iterator[_Turn]:
+        return chain.from_iterable(session.turns for session in self._sessions.values())
 
     def _found_turn(self, owner: str, turn_id: str) -> _Turn:
         for (session_owner, _), session in self._sessions.items():

@@ -19,6 +19,7 @@ def new_turn(
     session_id: str = "s1",
     worker: str = "w1",
     creates_session: bool = True,
+    idempotency_key: str | None = None,
 ) -> NewTurn:
     return NewTurn(
         id=id or f"turn-{next(_numbers)}",
@@ -27,6 +28,7 @@ def new_turn(
         worker=worker,
         query=query,
         creates_session=creates_session,
+        idempotency_key=idempotency_key,
     )
 
 

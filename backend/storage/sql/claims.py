@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Float, and_, bindparam, func, select, update
 from backend.conversation import Message, Outcome, now
 from backend.errors import SessionBusy, SessionNotFound
 from backend.history import CHARACTERS_PER_TOKEN
-from backend.storage import Claim, Ending, NewTurn, StoredMessage
+from backend.storage import WORKER_LOST, AlreadyStarted, Claim, Ending, NewTurn, StoredMessage
 from backend.storage.history import newest_whole_turns
 from backend.storage.sql import leases
 from backend.storage.sql.dialects import insert
@@ -63,6 +63,12 @@ _THIS_SESSION = (
     sessions.c.owner == bindparam("this_owner"),
     sessions.c.id == bindparam("this_session"),
 )
+_LET_GO = update(sessions).where(*_THIS_SESSION).values(current_turn_id=None)
+_WITH_KEY = select(turns.c.id).where(
+    turns.c.owner == bindparam("owner"),
+    turns.c.session_id == bindparam("session_id"),
+    turns.c.idempotency_key == bindparam("key"),
+)
 _OPENED = (
     update(sessions)
     .where(*_THIS_SESSION)
@@ -88,8 +94,11 @@ def claim(
 ) -> Claim:
     at = now()
     session = _lock(connection, turn, at)
+    _check_key(connection, turn)
     if session.current_turn_id is not None:
-        _take_over(connection, session.current_turn_id, at, lease_seconds)
+        if leases.is_held(connection, session.current_turn_id, lease_seconds):
+            raise SessionBusy
+        _close_lost(connection, session.current_turn_id, at)
     leases.vouch_for(connection, turn.worker, lease_seconds)
     history = newest_whole_turns(
         _newest_first(connection, turn, before=session.messages + 1),
@@ -141,10 +150,26 @@ def new_session(owner: str, session_id: str, at: datetime) -> dict[str, Any]:
     }
 
 
-def _take_over(connection: Connection, turn_id: str, at: datetime, lease_seconds: float) -> None:
-    if leases.is_held(connection, turn_id, lease_seconds):
-        raise SessionBusy
-    lost = {"outcome": Outcome.FAILED.value, "error_code": "worker_lost", "finished_at": at}
+def settle(connection: Connection, turn_id: str, *, lease_seconds: float) -> None:
+    """Close a turn as failed, if it runs and its worker is gone."""
+    session = connection.execute(_LOCK_OF_TURN, {"turn_id": turn_id}).one_or_none()
+    if session is None or leases.is_held(connection, turn_id, lease_seconds):
+        return
+    _close_lost(connection, turn_id, now())
+    connection.execute(_LET_GO, {"this_owner": session.owner, "this_session": session.id})
+
+
+def _check_key(connection: Connection, turn: NewTurn) -> None:
+    if turn.idempotency_key is None:
+        return
+    place = {"owner": turn.owner, "session_id": turn.session_id, "key": turn.idempotency_key}
+    known = connection.scalar(_WITH_KEY, place)
+    if known is not None:
+        raise AlreadyStarted(known)
+
+
+def _close_lost(connection: Connection, turn_id: str, at: datetime) -> None:
+    lost = {"outcome": Outcome.FAILED.value, "error_code": WORKER_LOST, "finished_at": at}
     connection.execute(_CLOSE_TURN, {"turn_id": turn_id, **lost})
 
 
@@ -166,6 +191,7 @@ def _open(connection: Connection, turn: NewTurn, session: AnyRow, at: datetime) 
             "number": session.turns + 1,
             "worker": turn.worker,
             "started_at": at,
+            "idempotency_key": turn.idempotency_key,
         },
     )
     said = [Message.user(turn.query)]

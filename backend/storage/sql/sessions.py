@@ -1,8 +1,9 @@
 """Sessions, turns and messages in SQL. What holds a session is in `claims` and `leases`."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
-from sqlalchemy import BindParameter, Connection, bindparam, delete, select
+from sqlalchemy import BindParameter, Connection, bindparam, delete, select, update
 
 from backend.conversation import Session, TurnRecord, now
 from backend.errors import SessionNotFound, TurnNotFound
@@ -33,6 +34,16 @@ _TURNS = _TURN_COLUMNS.where(turns.c.owner == _OWNER, turns.c.session_id == _SES
 )
 _THIS_TURN = (turns.c.owner == _OWNER, turns.c.id == bindparam("turn_id"))
 _TURN = _TURN_COLUMNS.where(*_THIS_TURN)
+_PURGE_LOGS = (
+    update(turns)
+    .where(turns.c.log.is_not(None), turns.c.finished_at < bindparam("before"))
+    .values(log=None)
+)
+_REQUEST_STOP = (
+    update(turns)
+    .where(turns.c.owner == bindparam("this_owner"), turns.c.id == bindparam("turn_id"))
+    .values(is_to_stop=True)
+)
 _TURN_LOG = select(turns.c.log).where(*_THIS_TURN)
 
 
@@ -61,6 +72,15 @@ class SqlSessions:
     async def turn(self, owner: str, turn_id: str) -> TurnRecord:
         return await self._database.run(_turn, owner, turn_id)
 
+    async def settle(self, owner: str, turn_id: str) -> TurnRecord:
+        return await self._database.run(_settled, owner, turn_id, self._lease_seconds)
+
+    async def purge_logs(self, *, before: datetime) -> None:
+        await self._database.run(_purge_logs, before)
+
+    async def request_stop(self, owner: str, turn_id: str) -> None:
+        await self._database.run(_request_stop, owner, turn_id)
+
     async def turn_log(self, owner: str, turn_id: str) -> bytes | None:
         return await self._database.run(_turn_log, owner, turn_id)
 
@@ -72,8 +92,8 @@ class SqlSessions:
     async def finish(self, ending: Ending) -> bool:
         return await self._database.run(claims.finish, ending)
 
-    async def renew(self, worker: str) -> None:
-        await self._database.run(leases.renew, worker)
+    async def renew(self, worker: str) -> Sequence[str]:
+        return await self._database.run(leases.renew, worker)
 
     async def retire(self, worker: str) -> None:
         await self._database.run(leases.retire, worker)
@@ -120,6 +140,24 @@ def _turn(connection: Connection, owner: str, turn_id: str) -> TurnRecord:
     if row is None:
         raise TurnNotFound
     return turn_of(row)
+
+
+def _settled(connection: Connection, owner: str, turn_id: str, lease_seconds: float) -> TurnRecord:
+    turn = _turn(connection, owner, turn_id)
+    if turn.outcome is not None:
+        return turn
+    claims.settle(connection, turn_id, lease_seconds=lease_seconds)
+    return _turn(connection, owner, turn_id)
+
+
+def _purge_logs(connection: Connection, before: datetime) -> None:
+    connection.execute(_PURGE_LOGS, {"before": before})
+
+
+def _request_stop(connection: Connection, owner: str, turn_id: str) -> None:
+    asked = connection.execute(_REQUEST_STOP, {"this_owner": owner, "turn_id": turn_id})
+    if not asked.rowcount:
+        raise TurnNotFound
 
 
 def _turn_log(connection: Connection, owner: str, turn_id: str) -> bytes | None:

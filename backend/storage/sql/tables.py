@@ -3,10 +3,12 @@
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     Date,
     Float,
     ForeignKeyConstraint,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -60,11 +62,35 @@ turns = Table(
     Column("input_tokens", Integer, nullable=False, default=0),
     Column("output_tokens", Integer, nullable=False, default=0),
     Column("first_chunk_seconds", Float),
-    Column("log", LargeBinary),  # last, so that SQLite reads the others without its pages
+    Column("idempotency_key", Text),
+    Column("is_to_stop", Boolean),  # somebody asked, on another worker
+    Column("log", LargeBinary),  # SQLite reads the columns before it without its pages
     ForeignKeyConstraint(
         ["owner", "session_id"], ["sessions.owner", "sessions.id"], ondelete="CASCADE"
     ),
     UniqueConstraint("owner", "session_id", "number"),
+)
+# Partial: what runs, what has a key and what has a log are few among all turns.
+Index(
+    "turns_running",
+    turns.c.worker,
+    sqlite_where=turns.c.outcome.is_(None),
+    postgresql_where=turns.c.outcome.is_(None),
+)
+Index(
+    "turns_idempotency",
+    turns.c.owner,
+    turns.c.session_id,
+    turns.c.idempotency_key,
+    unique=True,
+    sqlite_where=turns.c.idempotency_key.is_not(None),
+    postgresql_where=turns.c.idempotency_key.is_not(None),
+)
+Index(
+    "turns_with_log",
+    turns.c.finished_at,
+    sqlite_where=turns.c.log.is_not(None),
+    postgresql_where=turns.c.log.is_not(None),
 )
 
 messages = Table(
