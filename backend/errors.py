@@ -3,14 +3,14 @@
 ServiceError          has a code; its message is safe to show to a client
 ├── Refusal           before the stream, with a status
 │   ├── SessionNotFound 404, TurnNotFound 404, SessionBusy 409
-│   └── BodyTooLarge 413, InvalidField 422, Overloaded 503, Draining 503
+│   └── LogGone 410, BodyTooLarge 413, InvalidField 422, Overloaded 503, Draining 503
 ├── UpstreamError     in the stream
 │   ├── UpstreamUnavailable, UpstreamBusy
 │   ├── UpstreamTimeout   ConnectTimeout, FirstByteTimeout, GapTimeout
 │   ├── UpstreamRefused   ModelRetired, RequestTooLarge
 │   └── UpstreamGarbled   ToolUseFailed
 ├── TurnError         in the stream
-│   └── TooManyRounds, TurnTimedOut, ServerDraining
+│   └── TooManyRounds, TurnTimedOut, ServerDraining, WorkerLost
 └── StorageError      a 503 before the stream, an event in it
 
 ToolError             worded for the model, so that it can try another way
@@ -64,6 +64,11 @@ class TurnNotFound(Refusal):
 class SessionBusy(Refusal):
     status, code, retryable = 409, "session_busy", True
     message = "Another turn of this session has not ended yet."
+
+
+class LogGone(Refusal):
+    status, code = 410, "log_gone"
+    message = "What was said in this turn can no longer be replayed; its session has it."
 
 
 class BodyTooLarge(Refusal):
@@ -193,6 +198,11 @@ class TooManyRounds(TurnError):
 class TurnTimedOut(TurnError):
     code, retryable = "turn_timed_out", True
     message = "The answer took too long."
+
+
+class WorkerLost(TurnError):
+    code, retryable = "worker_lost", True
+    message = "The server that wrote this answer was lost."
 
 
 class ServerDraining(TurnError):

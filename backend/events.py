@@ -73,10 +73,10 @@ class End(_Event, frozen=True, tag="end"):
 Event = ToolUse | ToolCalled | ToolOutput | Chunk | Failure | End
 
 
-def failure(error: ServiceError) -> Failure:
+def failure(error: ServiceError, message: str | None = None) -> Failure:
     return Failure(
         code=error.code,
-        message=str(error),
+        message=message or str(error),
         retryable=error.retryable,
         retry_after=error.retry_after_seconds,
     )

@@ -7,18 +7,34 @@ something that happens to a log or to a follower.
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import NamedTuple
 
 from backend.events import Event
+
+
+class Batch(NamedTuple):
+    """Events that follow each other; the first stands right behind position `after`."""
+
+    after: int
+    events: Sequence[Event]
 
 
 class EventLog:
     """Events in order; the first has position 1. What bounds the answer bounds the log.
 
-    `deserted` is called when the last follower leaves a log that is still open.
+    A log that `begins_after` a position holds only what comes behind it. `deserted` is
+    called when the last follower leaves a log that is still open.
     """
 
-    def __init__(self, turn_id: str, deserted: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        turn_id: str,
+        deserted: Callable[[], None] = lambda: None,
+        *,
+        begins_after: int = 0,
+    ) -> None:
         self.turn_id = turn_id
+        self.begins_after = begins_after
         self.events: list[Event] = []
         self.is_closed = False
         self._followers: set[Follower] = set()
@@ -39,6 +55,10 @@ class EventLog:
         follower = Follower(self, after)
         self._followers.add(follower)
         return follower
+
+    @property
+    def is_deserted(self) -> bool:
+        return not self._followers
 
     def forget(self, follower: "Follower") -> None:
         if follower in self._followers:
@@ -68,19 +88,20 @@ class Follower:
 
     def __init__(self, log: EventLog, after: int) -> None:
         self._log = log
-        self._position = after
+        self._position = max(after, log.begins_after)
 
     @property
     def turn_id(self) -> str:
         return self._log.turn_id
 
-    async def batches(self) -> AsyncGenerator[Sequence[Event], None]:
+    async def batches(self) -> AsyncGenerator[Batch, None]:
         """All that has been appended since the last batch, until the log is closed."""
         log = self._log
         while True:
-            batch = log.events[self._position :]
-            if batch:
-                self._position += len(batch)
+            events = log.events[self._position - log.begins_after :]
+            if events:
+                batch = Batch(self._position, events)
+                self._position += len(events)
                 yield batch
             elif log.is_closed:
                 return

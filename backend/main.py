@@ -8,9 +8,10 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
+from datetime import timedelta
 from functools import partial
 
 import structlog
@@ -19,16 +20,16 @@ from fastapi.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend import __version__
-from backend.api import errors, health, query, sessions, turns
+from backend.api import errors, event_source, health, query, sessions, turns
 from backend.api.body_limit import BodyLimit
 from backend.api.dependencies import State
 from backend.api.request_ids import RequestIds
 from backend.completion import Allowance
 from backend.conversation import Caller, now
 from backend.errors import StorageError
-from backend.lease import keep_lease
 from backend.llm import GroqModel, open_client
 from backend.prompt import Prompt
+from backend.recurring import repeat
 from backend.resilience.breaker import Breaker
 from backend.resilience.budget import Budget
 from backend.resilience.fallbacks import Candidate, Fallbacks
@@ -52,6 +53,8 @@ from backend.turns import OpenTurn, Turns
 
 logger = structlog.get_logger()
 
+PURGE_SECONDS = 600.0
+
 EXPOSED_HEADERS = ("X-Session-Id", "X-Turn-Id", "X-Request-Id", "Location", "Retry-After")
 
 
@@ -69,13 +72,13 @@ def create_app(settings: Settings, *, tools: Sequence[Tool] = TOOLS) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     errors.install(app)
-    for routes in (query, sessions, turns, health):
+    for routes in (query, event_source, sessions, turns, health):
         app.include_router(routes.router)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,
         allow_methods=["GET", "POST", "DELETE"],
-        allow_headers=["Content-Type", "X-Request-Id"],
+        allow_headers=["Content-Type", "Idempotency-Key", "Last-Event-ID", "X-Request-Id"],
         expose_headers=EXPOSED_HEADERS,
     )
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
@@ -146,6 +149,7 @@ async def _open(settings: Settings, tools: Sequence[Tool], stack: AsyncExitStack
         worker=worker,
         timeout_seconds=settings.turn_timeout_seconds,
         max_streams=settings.max_streams,
+        grace_seconds=settings.disconnect_grace_seconds,
     )
     await _take_lease(settings, stores, running, worker, stack)
     stack.push_async_callback(running.close)
@@ -245,19 +249,26 @@ def _opener(
 async def _take_lease(
     settings: Settings, stores: Stores, running: Turns, worker: str, stack: AsyncExitStack
 ) -> None:
-    async def renew() -> None:
-        await stores.sessions.renew(worker)
-        await running.store_owed()
+    kept = timedelta(hours=settings.event_log_hours)
 
-    await renew()
+    async def purge() -> None:
+        await stores.sessions.purge_logs(before=now() - kept)
+
+    await running.renew()
     stack.push_async_callback(stores.sessions.retire, worker)
-    keeping = asyncio.create_task(keep_lease(renew, lease_seconds=settings.lease_seconds))
+    # Every third of the lease, so that two renewals may fail in a row.
+    _repeat(running.renew, settings.lease_seconds / 3, stack)
+    _repeat(purge, PURGE_SECONDS, stack)
 
-    async def let_go() -> None:
-        keeping.cancel()
-        await asyncio.wait([keeping])
 
-    stack.push_async_callback(let_go)
+def _repeat(do: Callable[[], Awaitable[None]], every_seconds: float, stack: AsyncExitStack) -> None:
+    task = asyncio.create_task(repeat(do, every_seconds=every_seconds, name=do.__name__))
+
+    async def cease() -> None:
+        task.cancel()
+        await asyncio.wait([task])
+
+    stack.push_async_callback(cease)
 
 
 def __getattr__(name: str) -> FastAPI:

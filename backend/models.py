@@ -40,6 +40,12 @@ def _speakable(text: str) -> str:
 Said = Annotated[str, AfterValidator(_speakable)]
 
 
+RESUME: bool = Field(
+    default=False,
+    description="Whether the turn may be read on after a broken connection: events carry ids.",
+)
+
+
 class QueryBody(BaseModel):
     model_config = ConfigDict(
         json_schema_extra={
@@ -54,10 +60,12 @@ class QueryBody(BaseModel):
         default=None,
         description="Made on first use; without one the answer's `X-Session-Id` names a new one.",
     )
+    resume: bool = RESUME
 
 
 class MessageBody(BaseModel):
     content: Said = Field(description="What the customer says.")
+    resume: bool = RESUME
 
 
 class UsageView(BaseModel):

@@ -10,7 +10,7 @@ import structlog
 from backend.conversation import Outcome
 from backend.errors import ServiceError, StorageError, TurnTimedOut
 from backend.events import Chunk, End, Event, failure
-from backend.log import EventLog
+from backend.log import EventLog, Follower
 from backend.storage import Claim, Ending, NewTurn, SessionStore
 from backend.turn import Turn
 
@@ -24,10 +24,18 @@ class RunningTurn:
     """
 
     def __init__(
-        self, new: NewTurn, turn: Turn, *, sessions: SessionStore, timeout_seconds: float
+        self,
+        new: NewTurn,
+        turn: Turn,
+        *,
+        sessions: SessionStore,
+        timeout_seconds: float,
+        grace_seconds: float = 0.0,
     ) -> None:
         self.new = new
-        self.log = EventLog(new.id, deserted=lambda: self.stop(Outcome.DISCONNECTED))
+        self.log = EventLog(new.id, deserted=self._deserted)
+        self._grace_seconds = grace_seconds
+        self._giving_up: asyncio.TimerHandle | None = None
         self.owed: Ending | None = None
         """How the turn ended, if the store would not take it."""
         self._turn = turn
@@ -44,6 +52,19 @@ class RunningTurn:
     async def claimed(self) -> None:
         """Wait until the session is held. Raises what the store refused with."""
         await asyncio.shield(self._is_claimed)
+
+    def follow(self, after: int = 0) -> Follower:
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+        return self.log.follow(after)
+
+    def _deserted(self) -> None:
+        """A plain turn ends with its last follower, a resumable one some time later."""
+        if not self._grace_seconds:
+            self.stop(Outcome.DISCONNECTED)
+            return
+        loop = asyncio.get_running_loop()
+        self._giving_up = loop.call_later(self._grace_seconds, self.stop, Outcome.DISCONNECTED)
 
     def stop(self, outcome: Outcome, error: ServiceError | None = None) -> None:
         """End the conversation now, with this outcome, and with this error if the client is

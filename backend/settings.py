@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
+Hours = Annotated[float, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
 
@@ -31,6 +32,7 @@ class Settings(BaseSettings):
     database_url: SecretStr = SecretStr("sqlite:///lex.db")
     migrate_on_start: bool = True
     lease_seconds: Seconds = 15
+    event_log_hours: Hours = 24
 
     max_streams: Count = 2000
     max_query_chars: Count = 4000
@@ -40,6 +42,7 @@ class Settings(BaseSettings):
     heartbeat_seconds: Seconds = 15
     chunk_flush_ms: Annotated[float, Field(ge=0)] = 25
     send_timeout_seconds: Seconds = 30
+    disconnect_grace_seconds: Seconds = 30
     turn_timeout_seconds: Seconds = 120
     tool_timeout_seconds: Seconds = 10
     upstream_connect_seconds: Seconds = 5

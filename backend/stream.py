@@ -1,6 +1,6 @@
 """Events as Server-Sent Events: the frames, the response that carries them, its heartbeats."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 
 from sse_starlette import EventSourceResponse, ServerSentEvent
@@ -21,6 +21,10 @@ def frame(event: Event) -> bytes:
     if "\n" in data or "\r" in data:
         data = "\ndata: ".join(data.replace("\r\n", "\n").replace("\r", "\n").split("\n"))
     return f"event: {event.event}\ndata: {data}\n\n".encode()
+
+
+RETRY_MS = 1000
+"""After so long a browser whose connection broke comes back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +48,10 @@ class EventStream(EventSourceResponse):
         *,
         headers: Mapping[str, str],
         options: StreamOptions,
+        is_resumable: bool = False,
     ) -> None:
         super().__init__(
-            _frames(follower),
+            _resumable_frames(follower) if is_resumable else _frames(follower),
             headers=headers,
             sep="\n",
             ping=options.heartbeat_seconds,
@@ -64,11 +69,20 @@ class EventStream(EventSourceResponse):
 
 async def _frames(follower: Follower) -> AsyncGenerator[bytes, None]:
     async for batch in follower.batches():
-        yield _joined(batch)
+        yield b"".join([frame(event) for event in batch.events])
 
 
-def _joined(batch: Sequence[Event]) -> bytes:
-    return b"".join([frame(event) for event in batch])
+async def _resumable_frames(follower: Follower) -> AsyncGenerator[bytes, None]:
+    """Each event with its id, after a frame that says how to come back before there is one."""
+    turn_id = follower.turn_id
+    yield f"id: {turn_id}-0\nretry: {RETRY_MS}\n\n".encode()
+    async for batch in follower.batches():
+        yield b"".join(
+            [
+                f"id: {turn_id}-{position}\n".encode() + frame(event)
+                for position, event in enumerate(batch.events, start=batch.after + 1)
+            ]
+        )
 
 
 def _heartbeat() -> ServerSentEvent:

@@ -11,8 +11,9 @@ import structlog
 from backend.conversation import Caller, Outcome
 from backend.errors import Draining, Overloaded, ServerDraining, StorageError
 from backend.log import Follower
+from backend.replay import Replays
 from backend.running import RunningTurn, bare
-from backend.storage import Ending, NewTurn, SessionStore
+from backend.storage import AlreadyStarted, Ending, NewTurn, SessionStore
 from backend.turn import Turn
 
 logger = structlog.get_logger()
@@ -44,6 +45,7 @@ class Turns:
         worker: str,
         timeout_seconds: float,
         max_streams: int,
+        grace_seconds: float = 30.0,
         check: Callable[[], None] = lambda: None,
     ) -> None:
         self._sessions = sessions
@@ -51,7 +53,9 @@ class Turns:
         self._worker = worker
         self._timeout_seconds = timeout_seconds
         self._max_streams = max_streams
+        self._grace_seconds = grace_seconds
         self._check = check
+        self._replays = Replays(sessions)
         self._running: dict[str, RunningTurn] = {}
         self._owed: list[_Owed] = []
         self._is_closing = False
@@ -63,9 +67,19 @@ class Turns:
         return self._max_streams - len(self._running)
 
     async def start(
-        self, caller: Caller, *, session_id: str, query: str, creates_session: bool
+        self,
+        caller: Caller,
+        *,
+        session_id: str,
+        query: str,
+        creates_session: bool,
+        is_resumable: bool = False,
+        idempotency_key: str | None = None,
     ) -> Follower:
         """Claim the session for one turn; returns its first follower, who must `leave`.
+
+        A turn of the session that nobody follows any more is ended for it. If the key has
+        started a turn before, that one is followed from its beginning instead.
 
         Raises:
             Overloaded: every slot is taken.
@@ -87,23 +101,82 @@ class Turns:
             worker=self._worker,
             query=query,
             creates_session=creates_session,
+            idempotency_key=idempotency_key,
         )
-        turn = self._launch(new, self._open_turn(caller, query))
-        follower = turn.log.follow()
+        conversation = self._open_turn(caller, query)
+        await self._supersede(new)
+        grace_seconds = self._grace_seconds if is_resumable else 0.0
+        turn = self._launch(new, conversation, grace_seconds)
+        follower = turn.follow()
         try:
             await turn.claimed()
+        except AlreadyStarted as known:
+            follower.leave()
+            return await self.follow(caller, known.turn_id)
         except BaseException:
             follower.leave()
             raise
         return follower
 
-    def _launch(self, new: NewTurn, conversation: Turn) -> RunningTurn:
+    async def _supersede(self, new: NewTurn) -> None:
+        """End what the session still runs for nobody, unless its key asks for just that."""
+        for turn in self._of_session(new.owner, new.session_id):
+            is_repeated = new.idempotency_key and new.idempotency_key == turn.new.idempotency_key
+            if turn.log.is_deserted and not is_repeated:
+                turn.stop(Outcome.DISCONNECTED)
+                await asyncio.wait([turn.task])
+
+    def _launch(self, new: NewTurn, conversation: Turn, grace_seconds: float) -> RunningTurn:
         turn = RunningTurn(
-            new, conversation, sessions=self._sessions, timeout_seconds=self._timeout_seconds
+            new,
+            conversation,
+            sessions=self._sessions,
+            timeout_seconds=self._timeout_seconds,
+            grace_seconds=grace_seconds,
         )
         self._running[new.id] = turn
         turn.task.add_done_callback(lambda _: self._ended(turn))
         return turn
+
+    async def follow(self, caller: Caller, turn_id: str, *, after: int = 0) -> Follower:
+        """Everything of a turn behind position `after`, wherever it runs or ran.
+
+        Raises:
+            TurnNotFound: there is none, or it is somebody else's.
+            LogGone: it ended too long ago.
+            StorageError: the store cannot be reached.
+        """
+        turn = self._running.get(turn_id)
+        if turn is not None and turn.new.owner == caller.owner:
+            return turn.follow(after)
+        return await self._replays.follow(caller.owner, turn_id, after=after)
+
+    async def is_read(self, caller: Caller, turn_id: str, *, after: int) -> bool:
+        """Whether the turn has ended and nothing in it stands behind position `after`."""
+        turn = self._running.get(turn_id)
+        if turn is not None and turn.new.owner == caller.owner:
+            return turn.log.is_closed and after >= len(turn.log.events)
+        return await self._replays.is_read(caller.owner, turn_id, after=after)
+
+    async def stop(self, caller: Caller, turn_id: str) -> None:
+        """Stop a turn, wherever it runs: here now, elsewhere at its worker's next renewal.
+
+        Raises:
+            TurnNotFound: there is none, or it is somebody else's.
+        """
+        turn = self._running.get(turn_id)
+        if turn is None or turn.new.owner != caller.owner:
+            await self._sessions.request_stop(caller.owner, turn_id)
+            return
+        turn.stop(Outcome.CANCELLED)
+        await asyncio.wait([turn.task])
+
+    async def renew(self) -> None:
+        """Renew this worker's lease, and do what waited for it."""
+        for turn_id in await self._sessions.renew(self._worker):
+            if turn := self._running.get(turn_id):
+                turn.stop(Outcome.CANCELLED)
+        await self.store_owed()
 
     def _ended(self, turn: RunningTurn) -> None:
         del self._running[turn.new.id]
@@ -112,10 +185,14 @@ class Turns:
 
     async def stop_session(self, owner: str, session_id: str) -> None:
         """Stop the turn that this worker runs for a session, and wait for its end."""
-        for turn in list(self._running.values()):
-            if (turn.new.owner, turn.new.session_id) == (owner, session_id):
-                turn.stop(Outcome.CANCELLED)
-                await asyncio.wait([turn.task])
+        for turn in self._of_session(owner, session_id):
+            turn.stop(Outcome.CANCELLED)
+            await asyncio.wait([turn.task])
+
+    def _of_session(self, owner: str, session_id: str) -> list[RunningTurn]:
+        wanted = (owner, session_id)
+        running = self._running.values()
+        return [turn for turn in running if (turn.new.owner, turn.new.session_id) == wanted]
 
     async def store_owed(self) -> None:
         """Store the endings that the store would not take when they came.
@@ -174,4 +251,5 @@ class Turns:
         """Take no more turns, stop those that run, and wait until they are stored."""
         self.hurry()
         await self.drain(accept_seconds=0, drain_seconds=0)
+        await self._replays.close()
         await self.store_owed()

@@ -1,6 +1,7 @@
 """Lex on a real socket, in the test's own event loop, in front of the stand-in for Groq."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -46,6 +47,17 @@ def parse(stream: str) -> list[tuple[str, str]]:
         events.append((name[7:], "\n".join(line[6:] for line in data)))
     assert stream.endswith("\n\n") or not stream, stream
     return events
+
+
+def ids_of(stream: str) -> list[str]:
+    return re.findall(r"^id: (.*)$", stream, re.MULTILINE)
+
+
+def without_ids(stream: str) -> str:
+    """A resumable stream as the plain one that it would have been."""
+    opening, _, rest = stream.partition("\n\n")
+    assert re.fullmatch(r"id: \w+-0\nretry: 1000", opening), opening
+    return re.sub(r"^id: .*\n", "", rest, flags=re.MULTILINE)
 
 
 def text_of(events: list[tuple[str, str]]) -> str:

@@ -3,7 +3,7 @@
 import uuid
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Header
 
 from backend.api.dependencies import CallerDep, StateDep, TurnsDep
 from backend.api.errors import responses
@@ -18,25 +18,56 @@ STREAMED: dict[int | str, dict[str, Any]] = {
 }
 STREAM_REFUSALS: tuple[type[Refusal], ...] = (SessionBusy, BodyTooLarge, Overloaded, Draining)
 
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        pattern=r"^[\x21-\x7e]{1,128}$",
+        description="The same key in the same session joins or replays the turn that it started.",
+    ),
+]
+
 
 class Asking:
-    """Starts a turn and makes the stream of it; what `/query` and the sessions API share."""
+    """Starts a turn and makes the stream of it; what all ways of asking share."""
 
-    def __init__(self, state: StateDep, turns: TurnsDep, caller: CallerDep) -> None:
+    def __init__(
+        self,
+        state: StateDep,
+        turns: TurnsDep,
+        caller: CallerDep,
+        idempotency_key: IdempotencyKey = None,
+    ) -> None:
         self._options = state["stream_options"]
         self._max_query_chars = state["max_query_chars"]
         self._turns = turns
         self._caller = caller
+        self._idempotency_key = idempotency_key
 
-    async def ask(self, *, field: str, query: str, session_id: str, creates: bool) -> EventStream:
-        """`field` is the name under which the body carries the query."""
+    async def ask(
+        self, *, field: str, query: str, session_id: str, creates: bool, resume: bool
+    ) -> EventStream:
+        """`field` is the name under which the query was sent."""
         if len(query) > self._max_query_chars:
             raise InvalidField(f"must not exceed {self._max_query_chars} characters", field=field)
         follower = await self._turns.start(
-            self._caller, session_id=session_id, query=query, creates_session=creates
+            self._caller,
+            session_id=session_id,
+            query=query,
+            creates_session=creates,
+            is_resumable=resume,
+            idempotency_key=self._idempotency_key,
         )
         headers = {"X-Session-Id": session_id, "X-Turn-Id": follower.turn_id}
-        return EventStream(follower, headers=headers, options=self._options)
+        return EventStream(follower, headers=headers, options=self._options, is_resumable=resume)
+
+    async def follow(self, turn_id: str, *, after: int) -> EventStream:
+        """What a reader has missed of a turn, and then what comes."""
+        follower = await self._turns.follow(self._caller, turn_id, after=after)
+        headers = {"X-Turn-Id": turn_id}
+        return EventStream(follower, headers=headers, options=self._options, is_resumable=True)
+
+    async def is_read(self, turn_id: str, *, after: int) -> bool:
+        return await self._turns.is_read(self._caller, turn_id, after=after)
 
 
 AskingDep = Annotated[Asking, Depends()]
@@ -45,5 +76,10 @@ AskingDep = Annotated[Asking, Depends()]
 @router.post("/query", response_model=None, responses=STREAMED | responses(*STREAM_REFUSALS))
 async def query(body: QueryBody, asking: AskingDep) -> EventStream:
     """Ask Lex. The session is made on first use; the answer is a stream of events."""
-    session_id = body.session_id or uuid.uuid4().hex
-    return await asking.ask(field="query", query=body.query, session_id=session_id, creates=True)
+    return await asking.ask(
+        field="query",
+        query=body.query,
+        session_id=body.session_id or uuid.uuid4().hex,
+        creates=True,
+        resume=body.resume,
+    )

@@ -55,7 +55,11 @@ async def forget(
 async def say(session_id: SessionIdPath, body: MessageBody, asking: AskingDep) -> EventStream:
     """The same stream as `POST /query`; the session must exist."""
     return await asking.ask(
-        field="content", query=body.content, session_id=session_id, creates=False
+        field="content",
+        query=body.content,
+        session_id=session_id,
+        creates=False,
+        resume=body.resume,
     )
 
 

@@ -1,16 +1,18 @@
-"""What became of a turn."""
+"""A turn by its id: what became of it, its events, its end."""
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Header, Path
 
-from backend.api.dependencies import CallerDep, SessionsDep
+from backend.api.dependencies import CallerDep, SessionsDep, TurnsDep
 from backend.api.errors import responses
-from backend.errors import TurnNotFound
+from backend.api.last_event_id import place_of
+from backend.api.query import STREAMED, AskingDep
+from backend.errors import InvalidField, LogGone, TurnNotFound
 from backend.models import TurnView
+from backend.stream import EventStream
 
 router = APIRouter(prefix="/turns", tags=["turns"])
-
 
 TurnIdPath = Annotated[str, Path(max_length=64)]
 
@@ -18,3 +20,29 @@ TurnIdPath = Annotated[str, Path(max_length=64)]
 @router.get("/{turn_id}", responses=responses(TurnNotFound))
 async def show(turn_id: TurnIdPath, caller: CallerDep, sessions: SessionsDep) -> TurnView:
     return TurnView.of(await sessions.turn(caller.owner, turn_id))
+
+
+@router.get(
+    "/{turn_id}/events",
+    response_model=None,
+    responses=STREAMED | responses(TurnNotFound, LogGone),
+)
+async def events(
+    turn_id: TurnIdPath,
+    asking: AskingDep,
+    last_event_id: Annotated[str | None, Header()] = None,
+) -> EventStream:
+    """What was missed, then live; from the beginning without `Last-Event-ID`."""
+    after = 0
+    if last_event_id is not None:
+        place = place_of(last_event_id)
+        if place.turn_id != turn_id:
+            raise InvalidField("is the id of another turn's event", field="Last-Event-ID")
+        after = place.after
+    return await asking.follow(turn_id, after=after)
+
+
+@router.delete("/{turn_id}", status_code=204, responses=responses(TurnNotFound))
+async def stop(turn_id: TurnIdPath, caller: CallerDep, turns: TurnsDep) -> None:
+    """Stop it: the upstream call is closed, what was said is kept, its streams end."""
+    await turns.stop(caller, turn_id)

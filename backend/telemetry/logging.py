@@ -61,9 +61,18 @@ def _adopt_libraries() -> None:
     """
     for name in ("aiohttp", "alembic", "groq", "httpcore", "httpx", "sse_starlette"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.access").addFilter(_without_query)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logger = logging.getLogger(name)
         # An access log without a handler was switched off on the command line.
         logger.propagate = logger.propagate or bool(logger.handlers)
         logger.handlers.clear()
         logger.setLevel(logging.NOTSET)
+
+
+def _without_query(record: logging.LogRecord) -> bool:
+    """`GET /query` has in its address what a person said."""
+    match record.args:
+        case (client, method, str(path), *rest):
+            record.args = (client, method, path.partition("?")[0], *rest)
+    return True

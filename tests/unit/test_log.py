@@ -3,11 +3,11 @@
 import asyncio
 
 from backend.events import Chunk, End, Event
-from backend.log import EventLog, Follower
+from backend.log import Batch, EventLog, Follower
 
 
 async def read(follower: Follower) -> list[Event]:
-    return [event async for batch in follower.batches() for event in batch]
+    return [event async for batch in follower.batches() for event in batch.events]
 
 
 async def test_a_follower_reads_what_was_there_and_what_comes() -> None:
@@ -45,7 +45,7 @@ async def test_events_that_came_together_are_one_batch() -> None:
     log.append(Chunk("a"))
     log.append(Chunk("b"))
 
-    assert await first == [Chunk("a"), Chunk("b")]
+    assert await first == Batch(0, [Chunk("a"), Chunk("b")])
     await batches.aclose()
 
 
@@ -83,3 +83,16 @@ async def test_a_follower_that_stopped_waiting_leaves_nothing_behind() -> None:
     log.append(Chunk("a"))
 
     assert log._waiting == set()
+
+
+async def test_a_log_that_begins_later_keeps_the_positions() -> None:
+    log = EventLog("t1", begins_after=7)
+    log.append(Chunk("h"))
+    log.append(Chunk("i"))
+    log.close()
+
+    batches = [batch async for batch in log.follow(after=8).batches()]
+    everything = [batch async for batch in log.follow().batches()]
+
+    assert batches == [Batch(8, [Chunk("i")])]
+    assert everything == [Batch(7, [Chunk("h"), Chunk("i")])]

@@ -1,15 +1,15 @@
-"""The lease is renewed on time, whatever happens to a renewal."""
+"""What is done again and again is done on time, whatever happens to it."""
 
 import asyncio
 
 import pytest
 
 from backend.errors import StorageError
-from backend.lease import keep_lease
+from backend.recurring import repeat
 
 
 @pytest.mark.parametrize("error", [StorageError(), ValueError("a defect")])
-async def test_a_renewal_that_fails_is_followed_by_the_next(error: Exception) -> None:
+async def test_a_failure_is_followed_by_the_next_time(error: Exception) -> None:
     renewed = asyncio.Event()
     failures = [error, error]
 
@@ -18,7 +18,7 @@ async def test_a_renewal_that_fails_is_followed_by_the_next(error: Exception) ->
             raise failures.pop()
         renewed.set()
 
-    keeping = asyncio.create_task(keep_lease(renew, lease_seconds=0.03))
+    keeping = asyncio.create_task(repeat(renew, every_seconds=0.01, name="renew"))
     await asyncio.wait_for(renewed.wait(), 5)
 
     assert not keeping.done()
@@ -26,14 +26,14 @@ async def test_a_renewal_that_fails_is_followed_by_the_next(error: Exception) ->
     await asyncio.wait([keeping])
 
 
-async def test_there_are_three_renewals_in_a_lease() -> None:
+async def test_it_is_done_at_its_interval() -> None:
     renewals: list[float] = []
     loop = asyncio.get_running_loop()
 
     async def renew() -> None:
         renewals.append(loop.time())
 
-    keeping = asyncio.create_task(keep_lease(renew, lease_seconds=0.6))
+    keeping = asyncio.create_task(repeat(renew, every_seconds=0.2, name="renew"))
     await asyncio.sleep(0.7)
     keeping.cancel()
     await asyncio.wait([keeping])
