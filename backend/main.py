@@ -20,7 +20,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend import __version__
-from backend.api import errors, event_source, health, query, sessions, turns
+from backend.api import errors, event_source, health, query, realtime, sessions, turns
 from backend.api.body_limit import BodyLimit
 from backend.api.dependencies import State
 from backend.api.request_ids import RequestIds
@@ -72,7 +72,7 @@ def create_app(settings: Settings, *, tools: Sequence[Tool] = TOOLS) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     errors.install(app)
-    for routes in (query, event_source, sessions, turns, health):
+    for routes in (query, event_source, realtime, sessions, turns, health):
         app.include_router(routes.router)
     app.add_middleware(
         CORSMiddleware,
@@ -171,6 +171,7 @@ async def _open(settings: Settings, tools: Sequence[Tool], stack: AsyncExitStack
             send_timeout_seconds=settings.send_timeout_seconds,
         ),
         max_query_chars=settings.max_query_chars,
+        max_body_bytes=settings.max_body_bytes,
         upstream=settings.groq_base_url,
     )
 

@@ -14,8 +14,12 @@ from backend.tools.arguments import shown
 SESSION_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
 
 
+def is_session_id(text: str) -> bool:
+    return re.fullmatch(SESSION_ID_PATTERN[1:-1], text) is not None
+
+
 def _nameable(session_id: str) -> str:
-    if not re.fullmatch(SESSION_ID_PATTERN[1:-1], session_id):
+    if not is_session_id(session_id):
         raise ValueError(
             "must be 1 to 128 letters, digits or . _ : - and begin with a letter or a digit"
         )

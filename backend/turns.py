@@ -61,6 +61,8 @@ class Turns:
         self._is_closing = False
         self._is_hurried = asyncio.Event()
         self.is_draining = False
+        self.drained = asyncio.Event()
+        """No turn runs any more, and none will."""
 
     @property
     def free_slots(self) -> int:
@@ -233,6 +235,7 @@ class Turns:
             await asyncio.wait([turn.task for turn in self._running.values()])
             await asyncio.sleep(0)
         late.cancel()
+        self.drained.set()
 
     async def _stop_late(self, seconds: float) -> None:
         await self._wait(seconds)

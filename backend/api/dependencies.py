@@ -2,7 +2,8 @@
 
 from typing import Annotated, TypedDict, cast
 
-from fastapi import Depends, Request
+from fastapi import Depends
+from starlette.requests import HTTPConnection
 
 from backend.conversation import ANONYMOUS, Caller
 from backend.resilience.fallbacks import Fallbacks
@@ -19,11 +20,13 @@ class State(TypedDict):
     models: Fallbacks
     stream_options: StreamOptions
     max_query_chars: int
+    max_body_bytes: int
     upstream: str
 
 
-async def _state(request: Request) -> State:
-    return cast(State, request.scope["state"])
+async def _state(connection: HTTPConnection) -> State:
+    """Of a request and of a WebSocket alike."""
+    return cast(State, connection.scope["state"])
 
 
 StateDep = Annotated[State, Depends(_state)]

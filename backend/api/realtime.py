@@ -1,0 +1,175 @@
+"""`WS /ws/sessions/{id}`: the same turns and the same events, over a WebSocket.
+
+One connection is one reader of one session. What a stream says in frames, it says in
+objects; a refusal is an `error` object, and the connection stays open.
+"""
+
+import asyncio
+from typing import Annotated, Any, Literal
+
+import msgspec
+import structlog
+from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+
+from backend.api.dependencies import CallerDep, State, StateDep
+from backend.api.last_event_id import place_of
+from backend.conversation import Caller
+from backend.errors import InvalidField, ServiceError
+from backend.events import Event, failure
+from backend.log import Follower
+from backend.models import Said, is_session_id
+
+router = APIRouter()
+
+logger = structlog.get_logger()
+
+GONE = (WebSocketDisconnect, TimeoutError, OSError)
+"""What sending raises when the client left, or stopped reading."""
+
+GOING_AWAY, NOT_ALLOWED, TOO_LARGE, TRY_LATER = 1001, 1008, 1009, 1013
+
+
+class Ask(BaseModel):
+    type: Literal["query"]
+    query: Said
+
+
+class Stop(BaseModel):
+    type: Literal["stop"]
+
+
+class Resume(BaseModel):
+    type: Literal["resume"]
+    last_event_id: str
+
+
+_request: TypeAdapter[Ask | Stop | Resume] = TypeAdapter(
+    Annotated[Ask | Stop | Resume, Field(discriminator="type")]
+)
+
+
+@router.websocket("/ws/sessions/{session_id}")
+async def converse(socket: WebSocket, session_id: str, state: StateDep, caller: CallerDep) -> None:
+    turns = state["turns"]
+    await socket.accept()
+    if not is_session_id(session_id):
+        await socket.close(NOT_ALLOWED, "This cannot be the id of a session.")
+    elif turns.is_draining:
+        await socket.close(GOING_AWAY)
+    elif turns.free_slots <= 0:
+        await socket.close(TRY_LATER)
+    else:
+        await Connection(socket, state, caller, session_id).serve()
+
+
+class Connection:
+    def __init__(self, socket: WebSocket, state: State, caller: Caller, session_id: str) -> None:
+        self._socket = socket
+        self._turns = state["turns"]
+        self._max_message_bytes = state["max_body_bytes"]
+        self._max_query_chars = state["max_query_chars"]
+        self._send_timeout_seconds = state["stream_options"].send_timeout_seconds
+        self._caller = caller
+        self._session_id = session_id
+        self._turn_id: str | None = None
+        """The turn that was asked for or resumed last."""
+        self._reading: set[asyncio.Task[None]] = set()
+
+    async def serve(self) -> None:
+        """Until the client leaves, or the server does."""
+        listening = asyncio.create_task(self._listen())
+        leaving = asyncio.create_task(self._turns.drained.wait())
+        try:
+            await asyncio.wait([listening, leaving], return_when=asyncio.FIRST_COMPLETED)
+            if not listening.done():
+                await asyncio.wait(self._reading or [leaving])
+                await self._socket.close(GOING_AWAY)
+        finally:
+            tasks = [listening, leaving, *self._reading]
+            for task in tasks:
+                task.cancel()
+            for result in await asyncio.gather(*tasks, return_exceptions=True):
+                if isinstance(result, Exception) and not isinstance(result, GONE):
+                    logger.error("connection_broke", exc_info=result)
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                text = await self._socket.receive_text()
+            except WebSocketDisconnect:
+                return
+            except KeyError:  # a binary frame, which nobody promised to read
+                await self._socket.close(NOT_ALLOWED, "Only text is read here.")
+                return
+            if len(text.encode(errors="replace")) > self._max_message_bytes:
+                await self._socket.close(TOO_LARGE)
+                return
+            try:
+                await self._answer(text)
+            except ServiceError as error:
+                await self._refuse(error)
+
+    async def _answer(self, text: str) -> None:
+        match _parsed(text):
+            case Ask(query=query):
+                self._read(await self._start(query))
+            case Resume(last_event_id=last_event_id):
+                turn_id, after = place_of(last_event_id)
+                self._read(await self._turns.follow(self._caller, turn_id, after=after))
+            case Stop():
+                if self._turn_id is not None:
+                    await self._turns.stop(self._caller, self._turn_id)
+
+    async def _start(self, query: str) -> Follower:
+        if len(query) > self._max_query_chars:
+            message = f"must not exceed {self._max_query_chars} characters"
+            raise InvalidField(message, field="query")
+        return await self._turns.start(
+            self._caller,
+            session_id=self._session_id,
+            query=query,
+            creates_session=True,
+            is_resumable=True,
+        )
+
+    def _read(self, follower: Follower) -> None:
+        self._turn_id = follower.turn_id
+        task = asyncio.create_task(self._pass_on(follower))
+        self._reading.add(task)
+        task.add_done_callback(self._reading.discard)
+        # A task that is cancelled before it began would never let the follower leave.
+        task.add_done_callback(lambda _: follower.leave())
+
+    async def _pass_on(self, follower: Follower) -> None:
+        turn_id = follower.turn_id
+        async for batch in follower.batches():
+            for position, event in enumerate(batch.events, start=batch.after + 1):
+                place = {"id": f"{turn_id}-{position}", "turn": turn_id}
+                await self._send(event, **place)
+
+    async def _refuse(self, error: ServiceError) -> None:
+        field = f"{error.field}: " if isinstance(error, InvalidField) else ""
+        await self._send(failure(error, field + str(error)))
+
+    async def _send(self, event: Event, **place: str) -> None:
+        body: dict[str, Any] = {"type": event.event, **place, "data": event.data}
+        async with asyncio.timeout(self._send_timeout_seconds):
+            await self._socket.send_text(msgspec.json.encode(body).decode())
+
+
+def _parsed(text: str) -> Ask | Stop | Resume:
+    """An object says what it is; any other text is a query. Raises: InvalidField."""
+    if not text.lstrip().startswith("{"):
+        given: Any = {"type": "query", "query": text}
+    else:
+        try:
+            given = msgspec.json.decode(text)
+        except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+            raise InvalidField("is not valid JSON", field="message") from error
+    try:
+        return _request.validate_python(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = str(first["loc"][-1]) if first["loc"] else "type"
+        raise InvalidField(first["msg"].removeprefix("Value error, "), field=field) from error

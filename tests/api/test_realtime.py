@@ -1,0 +1,112 @@
+"""What only a WebSocket has: bare text, stop, several turns, close codes."""
+
+import json
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from tests.serving import Lex, lex
+
+
+def address(service: Lex, session_id: str = "s1") -> str:
+    return f"{service.url.replace('http', 'ws')}/ws/sessions/{session_id}"
+
+
+async def until_end(socket: ClientConnection) -> list[dict[str, Any]]:
+    events = [json.loads(await socket.recv())]
+    while events[-1]["type"] != "end":
+        events.append(json.loads(await socket.recv()))
+    return events
+
+
+async def test_bare_text_is_a_query_and_a_connection_holds_a_conversation(service: Lex) -> None:
+    async with connect(address(service), proxy=None) as socket:
+        await socket.send("What is the weather in Paris?")
+        first = await until_end(socket)
+        await socket.send("And in Tokyo?")
+        second = await until_end(socket)
+
+    assert [event["type"] for event in first[:3]] == ["tool_use", "tool_call", "tool_output"]
+    assert first[0]["turn"] != second[0]["turn"]
+    assert [event["id"] for event in first] == [
+        f"{first[0]['turn']}-{number}" for number in range(1, len(first) + 1)
+    ]
+    assert (await service.client.get("/sessions/s1")).json()["turns"] == 2
+
+
+async def test_stop_ends_the_turn(service: Lex) -> None:
+    service.standin.script({"tokens": 1000, "tokens_per_second": 20})
+
+    async with connect(address(service), proxy=None) as socket:
+        await socket.send('{"type": "query", "query": "Count"}')
+        await socket.recv()
+        await socket.send('{"type": "stop"}')
+        events = await until_end(socket)
+
+    assert len(events) < 100
+    await service.standin.stats.until(lambda stats: stats.closed_in_mid_stream == 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        '{"type": "dance"}',
+        "{}",
+        '{"type": "query"}',
+        '{"type": "query", "query": 5}',
+        '{"type": "query", "query": "\\ud800"}',
+        '{"type": "resume", "last_event_id": "x"}',
+        '{"type": "resume", "last_event_id": "0123456789abcdef-1"}',
+        "{" + "[" * 10_000,
+        "  ",
+    ],
+)
+async def test_what_makes_no_sense_is_refused_and_the_connection_stays(
+    service: Lex, text: str
+) -> None:
+    async with connect(address(service), proxy=None) as socket:
+        await socket.send(text if len(text) < 4000 else text[:4000])
+        refusal = json.loads(await socket.recv())
+        await socket.send("Hello")
+        events = await until_end(socket)
+
+    assert refusal["type"] == "error"
+    assert refusal["data"]["code"] in ("invalid_field", "turn_not_found")
+    assert events[-1]["type"] == "end"
+
+
+async def closed_with(url: str, *messages: str | bytes) -> int:
+    async with connect(url, proxy=None) as socket:
+        try:
+            for message in messages:
+                await socket.send(message)
+            await socket.recv()
+        except ConnectionClosed as closed:
+            return closed.rcvd.code if closed.rcvd else 0
+    raise AssertionError("it stayed open")
+
+
+async def test_close_codes_say_why(service: Lex) -> None:
+    assert await closed_with(address(service, "-bad")) == 1008
+    assert await closed_with(address(service), "x" * 5000) == 1009
+    assert await closed_with(address(service), b"bytes") == 1008
+    async with lex(max_streams=1) as full:
+        full.standin.script({"tokens": 1000, "tokens_per_second": 20})
+        async with full.client.stream("POST", "/query", json={"query": "Count"}):
+            assert await closed_with(address(full)) == 1013
+
+
+async def test_a_client_that_leaves_leaves_nothing_behind() -> None:
+    async with lex(disconnect_grace_seconds=0.1) as service:
+        service.standin.script({"tokens": 1000, "tokens_per_second": 20}, times=None)
+        for number in range(20):
+            async with connect(address(service, f"s{number}"), proxy=None) as socket:
+                await socket.send("Count")
+                await socket.recv()
+
+        await service.standin.stats.until(lambda stats: stats.closed_in_mid_stream == 20, seconds=5)
+
+        assert (await service.client.get("/readyz")).json()["free_slots"] == 2000
