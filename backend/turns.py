@@ -93,9 +93,6 @@ class Turns:
         """
         if self._is_closing:
             raise Draining
-        if self.free_slots <= 0:
-            raise Overloaded
-        self._check()
         new = NewTurn(
             id=secrets.token_hex(8),
             owner=caller.owner,
@@ -107,6 +104,10 @@ class Turns:
         )
         conversation = self._open_turn(caller, query)
         await self._supersede(new)
+        # From here to the launch nothing waits, so the slot that is free now is ours.
+        if self.free_slots <= 0:
+            raise Overloaded
+        self._check()
         grace_seconds = self._grace_seconds if is_resumable else 0.0
         turn = self._launch(new, conversation, grace_seconds)
         follower = turn.follow()
