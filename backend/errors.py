@@ -10,7 +10,7 @@ ServiceError          has a code; its message is safe to show to a client
 │   ├── UpstreamRefused   ModelRetired, RequestTooLarge
 │   └── UpstreamGarbled   ToolUseFailed
 ├── TurnError         in the stream
-│   └── TooManyRounds, TurnTimedOut, ServerDraining, WorkerLost
+│   └── TooManyRounds, TurnTimedOut, TurnInterrupted, ServerDraining, WorkerLost
 └── StorageError      a 503 before the stream, an event in it
 
 ToolError             worded for the model, so that it can try another way
@@ -102,6 +102,7 @@ class UpstreamError(ServiceError):
 
     `is_passing`: the same model may do better when it is asked again.
     `concerns_model`: another model may do better.
+    `was_asked`: the upstream said so; otherwise we knew without asking.
     `is_late`: it came after the first delta with text or a tool call, so nobody is asked again.
     """
 
@@ -119,6 +120,7 @@ class UpstreamError(ServiceError):
         super().__init__(message, retry_after=retry_after)
         self.is_passing = self.retryable if is_passing is None else is_passing
         self.is_late = False
+        self.was_asked = True
 
 
 class UpstreamUnavailable(UpstreamError):
@@ -198,6 +200,11 @@ class TooManyRounds(TurnError):
 class TurnTimedOut(TurnError):
     code, retryable = "turn_timed_out", True
     message = "The answer took too long."
+
+
+class TurnInterrupted(TurnError):
+    code, retryable = "interrupted", True
+    message = "The answer was broken off, since nobody was reading it."
 
 
 class WorkerLost(TurnError):

@@ -88,16 +88,23 @@ class Follower:
 
     def __init__(self, log: EventLog, after: int) -> None:
         self._log = log
-        self._position = max(after, log.begins_after)
+        self._position = after
 
     @property
     def turn_id(self) -> str:
         return self._log.turn_id
 
+    @property
+    def position(self) -> int:
+        """Of the last event that was read."""
+        return self._position
+
     async def batches(self) -> AsyncGenerator[Batch, None]:
         """All that has been appended since the last batch, until the log is closed."""
         log = self._log
         while True:
+            # A log that is filled at once may begin further on than its reader had read.
+            self._position = max(self._position, log.begins_after)
             events = log.events[self._position - log.begins_after :]
             if events:
                 batch = Batch(self._position, events)

@@ -259,6 +259,7 @@ async def _take_lease(
     stack.push_async_callback(stores.sessions.retire, worker)
     # Every third of the lease, so that two renewals may fail in a row.
     _repeat(running.renew, settings.lease_seconds / 3, stack)
+    _repeat(running.store_owed, settings.lease_seconds / 3, stack)
     _repeat(purge, PURGE_SECONDS, stack)
 
 

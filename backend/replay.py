@@ -5,17 +5,24 @@ and then what they missed.
 """
 
 import asyncio
+from collections.abc import Sequence
 
 import msgspec
+import structlog
 
 from backend.conversation import TurnRecord
-from backend.errors import LogGone, StorageError, WorkerLost
+from backend.errors import LogGone, Refusal, StorageError, WorkerLost
 from backend.events import End, Event, failure
 from backend.log import EventLog, Follower
 from backend.storage import WORKER_LOST, SessionStore
 
+logger = structlog.get_logger()
+
 LOOK_SECONDS = 1.0
 """Between two looks whether a turn on another worker has ended."""
+
+LOST = 900_000_000
+"""Positions behind this are of no log: they say that the rest of one is lost."""
 
 _decode = msgspec.json.Decoder(list[Event]).decode
 
@@ -34,33 +41,34 @@ class Replays:
             LogGone: it ended too long ago.
         """
         turn = await self._sessions.settle(owner, turn_id)
-        if turn.outcome is not None:
-            return self._finished(turn, await self._events(owner, turn, after), after)
-        return self._awaited(owner, turn_id, after)
+        if turn.outcome is None:
+            return self._awaited(owner, turn_id, after)
+        begins_after, events = await self._rest(owner, turn, after)
+        log = EventLog(turn_id, begins_after=begins_after)
+        follower = log.follow(after)
+        _fill(log, events)
+        return follower
 
     async def is_read(self, owner: str, turn_id: str, *, after: int) -> bool:
         """Whether nothing comes behind position `after` any more."""
         turn = await self._sessions.settle(owner, turn_id)
-        return turn.outcome is not None and not await self._events(owner, turn, after)
+        return turn.outcome is not None and not (await self._rest(owner, turn, after))[1]
 
-    async def _events(self, owner: str, turn: TurnRecord, after: int) -> list[Event]:
-        """Those behind a position. What was lost ends with an error, wherever one had read to."""
+    async def _rest(self, owner: str, turn: TurnRecord, after: int) -> tuple[int, list[Event]]:
+        """What stands behind a position, and behind which one it begins.
+
+        A reader who has read further than the log goes, or of a turn that has none, is told
+        once that the rest is lost.
+        """
+        if after > LOST:
+            return after, []
         log = await self._sessions.turn_log(owner, turn.id)
-        if log is not None:
-            events = _decode(log)
-            # One that is shorter than what was read could not be stored whole.
-            return events if after > len(events) else events[after:]
-        if turn.error_code == WORKER_LOST:
-            return [failure(WorkerLost()), End()]
-        raise LogGone
-
-    def _finished(self, turn: TurnRecord, events: list[Event], after: int) -> Follower:
-        log = EventLog(turn.id, begins_after=after)
-        follower = log.follow(after)
-        for event in events:
-            log.append(event)
-        log.close()
-        return follower
+        if log is None and turn.error_code != WORKER_LOST:
+            raise LogGone
+        events = [] if log is None else _decode(log)
+        if log is not None and after <= len(events):
+            return after, events[after:]
+        return LOST, [failure(WorkerLost()), End()]
 
     def _awaited(self, owner: str, turn_id: str, after: int) -> Follower:
         log = EventLog(turn_id, begins_after=after, deserted=lambda: _cancel(waiting))
@@ -71,21 +79,23 @@ class Replays:
         return follower
 
     async def _await(self, owner: str, turn_id: str, log: EventLog, after: int) -> None:
+        events: list[Event] = []
         try:
-            events = await self._ended(owner, turn_id, after)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the stream must end
-            known = error if isinstance(error, StorageError | LogGone) else StorageError()
-            events = [failure(known), End()]
-        for event in events:
-            log.append(event)
-        log.close()
+            log.begins_after, events = await self._ended(owner, turn_id, after)
+        except Refusal as error:  # it was deleted, or forgotten
+            events = [failure(error), End()]
+        finally:
+            _fill(log, events)
 
-    async def _ended(self, owner: str, turn_id: str, after: int) -> list[Event]:
+    async def _ended(self, owner: str, turn_id: str, after: int) -> tuple[int, list[Event]]:
         while True:
             await asyncio.sleep(self._look_seconds)
-            turn = await self._sessions.settle(owner, turn_id)
-            if turn.outcome is not None:
-                return await self._events(owner, turn, after)
+            try:
+                turn = await self._sessions.settle(owner, turn_id)
+                if turn.outcome is not None:
+                    return await self._rest(owner, turn, after)
+            except StorageError as error:
+                logger.warning("turn_not_looked_up", turn=turn_id, error=str(error))
 
     async def close(self) -> None:
         """Let go of those who wait."""
@@ -97,3 +107,9 @@ class Replays:
 
 def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
+
+
+def _fill(log: EventLog, events: Sequence[Event]) -> None:
+    for event in events:
+        log.append(event)
+    log.close()

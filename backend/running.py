@@ -3,12 +3,13 @@
 import asyncio
 import time
 from contextlib import aclosing
+from dataclasses import replace
 
 import msgspec
 import structlog
 
 from backend.conversation import Outcome
-from backend.errors import ServiceError, StorageError, TurnTimedOut
+from backend.errors import ServiceError, StorageError, TurnInterrupted, TurnTimedOut
 from backend.events import Chunk, End, Event, failure
 from backend.log import EventLog, Follower
 from backend.storage import Claim, Ending, NewTurn, SessionStore
@@ -56,7 +57,7 @@ class RunningTurn:
     def follow(self, after: int = 0) -> Follower:
         if self._giving_up is not None:
             self._giving_up.cancel()
-        return self.log.follow(after)
+        return self.log.follow(min(after, len(self.log.events)))
 
     def _deserted(self) -> None:
         """A plain turn ends with its last follower, a resumable one some time later."""
@@ -95,6 +96,9 @@ class RunningTurn:
         if isinstance(error, StorageError):
             # It may have been committed all the same; then the session must not stay held.
             self.owed = self._bare_ending(Outcome.FAILED, error)
+        known = error if isinstance(error, ServiceError) else ServiceError()
+        self.log.append(failure(known))  # for those who joined by its key
+        self._close_log()
         self._is_claimed.set_exception(error)
         # Marked as seen: if the one who waits was cancelled, it is no news.
         self._is_claimed.exception()
@@ -137,17 +141,26 @@ class RunningTurn:
         except Exception as unstored:
             logger.exception("turn_not_stored", turn=self.new.id, error=str(unstored))
             is_stored, self.owed = False, ending
-        try:
-            if not is_stored and error is None:
-                self.log.append(failure(StorageError()))
-        finally:
-            self.log.append(End())
-            self.log.close()
+        if not is_stored and error is None:
+            self.log.append(failure(StorageError()))
+        self._close_log()
+        if self.owed is not None:
+            # What is stored later is the log as it was shown.
+            self.owed = replace(self.owed, log=msgspec.json.encode(self.log.events))
         self._tell(ending, is_stored=is_stored)
+
+    def _close_log(self) -> None:
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+        self.log.append(End())
+        self.log.close()
 
     def _say_last(self, error: ServiceError | None) -> None:
         for event in self._turn.unshown:
             self.log.append(event)
+        if error is None and self._stopped_as is Outcome.DISCONNECTED:
+            # Nobody reads it now; who comes back must not take it for a whole answer.
+            error = TurnInterrupted()
         if error is not None:
             self.log.append(failure(error))
 

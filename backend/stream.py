@@ -75,7 +75,8 @@ async def _frames(follower: Follower) -> AsyncGenerator[bytes, None]:
 async def _resumable_frames(follower: Follower) -> AsyncGenerator[bytes, None]:
     """Each event with its id, after a frame that says how to come back before there is one."""
     turn_id = follower.turn_id
-    yield f"id: {turn_id}-0\nretry: {RETRY_MS}\n\n".encode()
+    # Whoever is cut off right behind it comes back to where it stood.
+    yield f"id: {turn_id}-{follower.position}\nretry: {RETRY_MS}\n\n".encode()
     async for batch in follower.batches():
         yield b"".join(
             [

@@ -91,8 +91,9 @@ class Turns:
             StorageError: the store cannot be reached.
             ServiceError: what `check` raised.
         """
-        if self._is_closing:
-            raise Draining
+        if joined := self._with_key(caller.owner, session_id, idempotency_key):
+            return joined.follow()
+        self._admit()
         new = NewTurn(
             id=secrets.token_hex(8),
             owner=caller.owner,
@@ -105,9 +106,7 @@ class Turns:
         conversation = self._open_turn(caller, query)
         await self._supersede(new)
         # From here to the launch nothing waits, so the slot that is free now is ours.
-        if self.free_slots <= 0:
-            raise Overloaded
-        self._check()
+        self._admit()
         grace_seconds = self._grace_seconds if is_resumable else 0.0
         turn = self._launch(new, conversation, grace_seconds)
         follower = turn.follow()
@@ -121,11 +120,22 @@ class Turns:
             raise
         return follower
 
+    def _admit(self) -> None:
+        if self._is_closing:
+            raise Draining
+        if self.free_slots <= 0:
+            raise Overloaded
+        self._check()
+
+    def _with_key(self, owner: str, session_id: str, key: str | None) -> RunningTurn | None:
+        """The turn that this key started and that still runs: to join it takes no slot."""
+        turns = self._of_session(owner, session_id) if key is not None else []
+        return next((turn for turn in turns if turn.new.idempotency_key == key), None)
+
     async def _supersede(self, new: NewTurn) -> None:
-        """End what the session still runs for nobody, unless its key asks for just that."""
+        """End what the session still runs for nobody."""
         for turn in self._of_session(new.owner, new.session_id):
-            is_repeated = new.idempotency_key and new.idempotency_key == turn.new.idempotency_key
-            if turn.log.is_deserted and not is_repeated:
+            if turn.log.is_deserted:
                 turn.stop(Outcome.DISCONNECTED)
                 await asyncio.wait([turn.task])
 
@@ -175,11 +185,10 @@ class Turns:
         await asyncio.wait([turn.task])
 
     async def renew(self) -> None:
-        """Renew this worker's lease, and do what waited for it."""
+        """Renew this worker's lease, and stop what somebody asked to stop elsewhere."""
         for turn_id in await self._sessions.renew(self._worker):
             if turn := self._running.get(turn_id):
                 turn.stop(Outcome.CANCELLED)
-        await self.store_owed()
 
     def _ended(self, turn: RunningTurn) -> None:
         del self._running[turn.new.id]

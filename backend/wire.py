@@ -144,6 +144,7 @@ class Decoder:
         """Why there is nothing more to read; what came before it still counts."""
         self._rest = b""
         self._parts: dict[int, _CallPart] = {}
+        self._newest: dict[int, int] = {}
         self._finish_reason: str | None = None
         self._usage = _Usage()
         self._model = ""
@@ -222,9 +223,10 @@ class Decoder:
         """Groq sends each call whole; servers that split the arguments repeat its index.
         An index that comes again under another id is another call.
         """
-        index = part.index
+        index = self._newest.get(part.index, part.index)
         while (known := self._parts.get(index)) and part.id and known.id and known.id != part.id:
             index += 1000
+        self._newest[part.index] = index
         known = self._parts.setdefault(index, _CallPart(function=_Function("", "")))
         known.id = known.id or part.id
         if part.function is not None and known.function is not None:

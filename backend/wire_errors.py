@@ -44,12 +44,15 @@ def allowances(headers: Mapping[str, str]) -> Iterator[Allowance]:
     """What is left of our rates. Requests are counted per day, tokens per minute."""
     for kind in get_args(AllowanceKind):
         try:
-            remaining = int(headers[f"x-ratelimit-remaining-{kind}"])
+            remaining = min(int(headers[f"x-ratelimit-remaining-{kind}"]), 2**53)
             reset = seconds_in(headers[f"x-ratelimit-reset-{kind}"])
         except (KeyError, ValueError):
             continue
         yield Allowance(kind=kind, remaining=remaining, reset_seconds=reset)
 
+
+DAY_SECONDS = 86_400.0
+"""No rate of Groq's takes longer to come back."""
 
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "µs": 1e-6, "us": 1e-6, "ns": 1e-9}
 _PART = r"(\d+(?:\.\d+)?)(h|ms|m|s|µs|us|ns)"
@@ -60,7 +63,8 @@ def seconds_in(duration: str) -> float:
     """`1m26.4s`, `172.799999ms`: durations as Go prints them. Raises: ValueError."""
     if not _DURATION.fullmatch(duration):
         raise ValueError(f"not a duration: {duration!r}")
-    return sum(float(number) * _UNITS[unit] for number, unit in re.findall(_PART, duration))
+    parts = re.findall(_PART, duration)
+    return min(DAY_SECONDS, sum(float(number) * _UNITS[unit] for number, unit in parts))
 
 
 def _wait_in(message: str) -> float | None:

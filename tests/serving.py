@@ -56,7 +56,7 @@ def ids_of(stream: str) -> list[str]:
 def without_ids(stream: str) -> str:
     """A resumable stream as the plain one that it would have been."""
     opening, _, rest = stream.partition("\n\n")
-    assert re.fullmatch(r"id: \w+-0\nretry: 1000", opening), opening
+    assert re.fullmatch(r"id: \w+-\d+\nretry: 1000", opening), opening
     return re.sub(r"^id: .*\n", "", rest, flags=re.MULTILINE)
 
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from backend.api.dependencies import StateDep
 from backend.api.last_event_id import place_of
 from backend.api.query import STREAMED, Asking, AskingDep
-from backend.errors import InvalidField, ServiceError
+from backend.errors import InvalidField, ServiceError, StorageError
 from backend.events import End, failure
 from backend.log import EventLog
 from backend.models import QueryBody
@@ -43,19 +43,23 @@ async def query(
     """Ask Lex, or read on. Always resumable; refusals are a stream of `error` and `end`."""
     try:
         if last_event_id is not None:
-            return await _read_on(asking, last_event_id)
+            return await _read_on(asking, last_event_id, state["stream_options"])
         return await _ask(asking, _checked(request, query, session_id))
     except ServiceError as error:
         return _refusal(error, state["stream_options"])
 
 
-async def _read_on(asking: Asking, last_event_id: str) -> Response:
+async def _read_on(asking: Asking, last_event_id: str, options: StreamOptions) -> Response:
     if last_event_id.startswith(f"{REFUSED}-"):
         return Response(status_code=204)
     turn_id, after = place_of(last_event_id)
-    if await asking.is_read(turn_id, after=after):
-        return Response(status_code=204)
-    return await asking.follow(turn_id, after=after)
+    try:
+        if await asking.is_read(turn_id, after=after):
+            return Response(status_code=204)
+        return await asking.follow(turn_id, after=after)
+    except StorageError as error:
+        # Without ids, so that it comes back to the place that it has.
+        return _refusal(error, options, has_ids=False)
 
 
 async def _ask(asking: Asking, body: QueryBody) -> Response:
@@ -80,11 +84,11 @@ def _checked(request: Request, query: str, session_id: str | None) -> QueryBody:
         raise InvalidField(message, field=str(first["loc"][0])) from error
 
 
-def _refusal(error: ServiceError, options: StreamOptions) -> EventStream:
+def _refusal(error: ServiceError, options: StreamOptions, *, has_ids: bool = True) -> EventStream:
     log = EventLog(REFUSED)
     follower = log.follow()
     field = f"{error.field}: " if isinstance(error, InvalidField) else ""
     log.append(failure(error, field + str(error)))
     log.append(End())
     log.close()
-    return EventStream(follower, headers={}, options=options, is_resumable=True)
+    return EventStream(follower, headers={}, options=options, is_resumable=has_ids)

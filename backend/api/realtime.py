@@ -5,6 +5,7 @@ objects; a refusal is an `error` object, and the connection stays open.
 """
 
 import asyncio
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -15,7 +16,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from backend.api.dependencies import CallerDep, State, StateDep
 from backend.api.last_event_id import place_of
 from backend.conversation import Caller
-from backend.errors import InvalidField, ServiceError
+from backend.errors import InvalidField, Overloaded, ServiceError
 from backend.events import Event, failure
 from backend.log import Follower
 from backend.models import Said, is_session_id
@@ -26,6 +27,11 @@ logger = structlog.get_logger()
 
 GONE = (WebSocketDisconnect, TimeoutError, OSError)
 """What sending raises when the client left, or stopped reading."""
+
+MOST_READ = 8
+"""Turns that one connection may read at once; a page shows one."""
+
+CLOSING_SECONDS = 1.0
 
 GOING_AWAY, NOT_ALLOWED, TOO_LARGE, TRY_LATER = 1001, 1008, 1009, 1013
 
@@ -74,24 +80,36 @@ class Connection:
         self._session_id = session_id
         self._turn_id: str | None = None
         """The turn that was asked for or resumed last."""
-        self._reading: set[asyncio.Task[None]] = set()
+        self._reading: dict[str, asyncio.Task[None]] = {}
+        self._is_broken = asyncio.Event()
+        """An event could not be sent: the reader has stopped reading."""
 
     async def serve(self) -> None:
         """Until the client leaves, or the server does."""
         listening = asyncio.create_task(self._listen())
         leaving = asyncio.create_task(self._turns.drained.wait())
+        breaking = asyncio.create_task(self._is_broken.wait())
         try:
-            await asyncio.wait([listening, leaving], return_when=asyncio.FIRST_COMPLETED)
-            if not listening.done():
-                await asyncio.wait(self._reading or [leaving])
-                await self._socket.close(GOING_AWAY)
+            await asyncio.wait([listening, leaving, breaking], return_when=asyncio.FIRST_COMPLETED)
+            if breaking.done():
+                await self._close(TRY_LATER)
+            elif leaving.done():
+                if self._reading:
+                    await asyncio.wait(self._reading.values())
+                await self._close(GOING_AWAY)
         finally:
-            tasks = [listening, leaving, *self._reading]
+            tasks = [listening, leaving, breaking, *self._reading.values()]
             for task in tasks:
                 task.cancel()
             for result in await asyncio.gather(*tasks, return_exceptions=True):
                 if isinstance(result, Exception) and not isinstance(result, GONE):
                     logger.error("connection_broke", exc_info=result)
+
+    async def _close(self, code: int) -> None:
+        """Without waiting for a reader that does not read: the server drops what is left."""
+        with suppress(*GONE):
+            async with asyncio.timeout(CLOSING_SECONDS):
+                await self._socket.close(code)
 
     async def _listen(self) -> None:
         while True:
@@ -134,12 +152,25 @@ class Connection:
         )
 
     def _read(self, follower: Follower) -> None:
-        self._turn_id = follower.turn_id
+        """Pass a turn on; one that is read already is read anew, from where it was asked for."""
+        turn_id = self._turn_id = follower.turn_id
+        if older := self._reading.get(turn_id):
+            older.cancel()
+        elif len(self._reading) >= MOST_READ:
+            follower.leave()
+            raise Overloaded
         task = asyncio.create_task(self._pass_on(follower))
-        self._reading.add(task)
-        task.add_done_callback(self._reading.discard)
-        # A task that is cancelled before it began would never let the follower leave.
-        task.add_done_callback(lambda _: follower.leave())
+        self._reading[turn_id] = task
+        task.add_done_callback(lambda task: self._read_to_end(follower, task))
+
+    def _read_to_end(self, follower: Follower, task: asyncio.Task[None]) -> None:
+        """Called also for a task that was cancelled before it began."""
+        follower.leave()
+        if self._reading.get(follower.turn_id) is task:
+            del self._reading[follower.turn_id]
+        if not task.cancelled() and (error := task.exception()):
+            logger.info("connection_broke", turn=follower.turn_id, error=type(error).__name__)
+            self._is_broken.set()
 
     async def _pass_on(self, follower: Follower) -> None:
         turn_id = follower.turn_id

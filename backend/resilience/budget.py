@@ -5,6 +5,9 @@ from collections.abc import Callable
 
 from backend.completion import Allowance
 
+LONGEST_BLOCK_SECONDS = 3600.0
+"""After this one call shows whether it is still as it was told."""
+
 
 class Budget:
     """Of one model. A dimension that is used up blocks until its reset, as it was told."""
@@ -19,7 +22,8 @@ class Budget:
         if allowance.remaining > 0:
             self._blocked_until.pop(allowance.kind, None)
         else:
-            self._blocked_until[allowance.kind] = self._clock() + allowance.reset_seconds
+            wait = min(allowance.reset_seconds, LONGEST_BLOCK_SECONDS)
+            self._blocked_until[allowance.kind] = self._clock() + wait
 
     @property
     def wait_seconds(self) -> float:

@@ -78,10 +78,14 @@ class Guarded:
             )
 
     def _admit(self) -> None:
+        refusal: UpstreamError | None = None
         if wait := self.breaker.wait_seconds:
-            raise UpstreamUnavailable(retry_after=wait)
-        if wait := self.budget.wait_seconds:
-            raise UpstreamBusy(retry_after=wait)
+            refusal = UpstreamUnavailable(retry_after=wait)
+        elif wait := self.budget.wait_seconds:
+            refusal = UpstreamBusy(retry_after=wait)
+        if refusal is not None:
+            refusal.was_asked = False
+            raise refusal
 
 
 def is_outage(error: UpstreamError) -> bool:

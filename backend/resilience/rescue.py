@@ -44,8 +44,10 @@ def _json_calls(generation: str) -> Iterator[ToolCall]:
         return
     for item in value if isinstance(value, list) else [value]:
         match item:
-            case {"name": str(name), **rest}:
-                yield _call(name, rest.get("arguments", rest.get("parameters")))
+            case {"name": str(name), "arguments": arguments}:
+                yield _call(name, arguments)
+            case {"name": str(name), "parameters": arguments}:
+                yield _call(name, arguments)
 
 
 def _object_in(rest: str) -> Any:
@@ -83,7 +85,7 @@ class Rescuing:
                 return
             except ToolUseFailed as error:
                 failure = error
-            rescued = self._rescued(failure.failed_generation, "".join(shown))
+            rescued = self._rescued(request, failure.failed_generation, "".join(shown))
             if rescued:
                 for delta in rescued:
                     yield delta
@@ -94,8 +96,9 @@ class Rescuing:
             self._on_rescue("asked_again")
             request, is_told = _told(request, failure), True
 
-    def _rescued(self, generation: str, shown: str) -> list[Delta]:
-        if calls := calls_in(generation):
+    def _rescued(self, request: CompletionRequest, generation: str, shown: str) -> list[Delta]:
+        known = {spec.name for spec in request.tools}
+        if calls := [call for call in calls_in(generation) if call.name in known]:
             self._on_rescue("rescued")
             return [*calls, Finish(reason="tool_calls", model=self.name)]
         if _is_prose(generation) and generation.startswith(shown):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 
+from backend.replay import LOST
 from infrastructure.groq_standin import Standin
 from tests.processes import client_process, lex_process
 from tests.serving import ids_of, lex, parse, without_ids
@@ -124,7 +125,8 @@ async def test_a_client_of_a_killed_worker_is_told_and_not_left_in_silence(tmp_p
             ]
 
     for (turn_id, _), stream in zip(turns, streams, strict=True):
-        assert f"id: {turn_id}-41\nevent: error" in stream.text
+        assert stream.text.startswith(f"id: {turn_id}-40\nretry: 1000\n\n")
+        assert f"id: {turn_id}-{LOST + 1}\nevent: error" in stream.text
         assert '"worker_lost"' in stream.text
         assert parse(without_ids(stream.text))[-1] == ("end", "")
     assert [[message["role"] for message in history] for history in histories] == [["user"]] * 10

@@ -22,6 +22,7 @@ from backend.errors import (
 )
 from backend.events import Chunk, End, Event, Failure
 from backend.log import Follower
+from backend.replay import LOST
 from backend.storage import Claim, Ending, NewTurn, SessionStore
 from backend.storage.memory import MemorySessions, memory_stores
 from backend.tools.registry import Tool, Toolbox
@@ -546,7 +547,9 @@ async def test_a_turn_whose_worker_was_lost_ends_with_an_error_wherever_one_had_
     follower = await other.turns.follow(ANONYMOUS, turn_id, after=7)
     batches = [batch async for batch in follower.batches()]
 
-    assert batches[0].after == 7
+    assert batches[0].after == LOST
+    assert not await other.turns.is_read(ANONYMOUS, turn_id, after=7)
+    assert await other.turns.is_read(ANONYMOUS, turn_id, after=LOST + 2)
     error, end = batches[0].events
     assert isinstance(error, Failure)
     assert (error.code, error.retryable, end) == ("worker_lost", True, End())
@@ -624,6 +627,51 @@ async def test_a_key_comes_back_to_a_resumable_turn_that_nobody_follows() -> Non
     assert await read(again) == [Chunk("Hel"), Chunk("lo"), End()]
 
 
+async def test_superseding_takes_no_more_than_one_slot() -> None:
+    world = World(Scripted([Text("Half"), asyncio.Event()]), max_streams=2)
+    _, follower = await world.start(is_resumable=True)
+    await anext(follower.batches())
+    follower.leave()
+
+    starts = [world.start("Me") for _ in range(10)]
+    results = await asyncio.gather(*starts, return_exceptions=True)
+
+    assert world.turns.free_slots >= 0
+    assert len([result for result in results if isinstance(result, tuple)]) == 1
+    await world.turns.close()
+
+
+async def test_an_answer_that_nobody_read_to_its_end_is_not_replayed_as_a_whole_one() -> None:
+    world = World(Scripted([Text("Half"), asyncio.Event()]))
+    turn_id, follower = await world.start(idempotency_key="k")
+    await anext(follower.batches())
+    follower.leave()
+    await until(lambda: world.turns.free_slots == 10)
+
+    _, replayed = await world.start(idempotency_key="k")
+    events = await read(replayed)
+
+    assert [event.event for event in events] == ["chunk", "error", "end"]
+    assert isinstance(events[1], Failure)
+    assert events[1].code == "interrupted"
+    assert await world.outcome(turn_id) is Outcome.DISCONNECTED
+
+
+async def test_who_joined_a_turn_whose_claim_failed_is_told() -> None:
+    sessions = MuteSessions(lease_seconds=15)
+    sessions.gate = asyncio.Event()
+    world = World(says("Hello"), sessions=sessions)
+    starting = asyncio.create_task(world.start(idempotency_key="k"))
+    await until(lambda: world.turns.free_slots == 9)
+
+    _, joined = await world.start(idempotency_key="k")
+    sessions.gate.set()
+
+    assert [event.event for event in await read(joined)] == ["error", "end"]
+    with pytest.raises(StorageError):
+        await starting
+
+
 async def test_deleting_a_session_stops_its_turn_first() -> None:
     world = World(Scripted([Text("Half"), asyncio.Event()]))
     turn_id, follower = await world.start()
@@ -679,9 +727,12 @@ class MuteSessions(MemorySessions):
     """Commits the first claim, and loses its answer."""
 
     is_mute = True
+    gate: asyncio.Event | None = None
 
     async def claim(self, turn: NewTurn, *, history_tokens: int) -> Claim:
         claim = await super().claim(turn, history_tokens=history_tokens)
+        if self.gate is not None:
+            await self.gate.wait()
         if self.is_mute:
             self.is_mute = False
             raise StorageError

@@ -34,11 +34,13 @@ _TURNS = _TURN_COLUMNS.where(turns.c.owner == _OWNER, turns.c.session_id == _SES
 )
 _THIS_TURN = (turns.c.owner == _OWNER, turns.c.id == bindparam("turn_id"))
 _TURN = _TURN_COLUMNS.where(*_THIS_TURN)
-_PURGE_LOGS = (
-    update(turns)
+PURGED_AT_ONCE = 1000
+_OLD_LOGS = (
+    select(turns.c.id)
     .where(turns.c.log.is_not(None), turns.c.finished_at < bindparam("before"))
-    .values(log=None)
+    .limit(PURGED_AT_ONCE)
 )
+_PURGE_LOGS = update(turns).where(turns.c.id.in_(_OLD_LOGS)).values(log=None)
 _REQUEST_STOP = (
     update(turns)
     .where(turns.c.owner == bindparam("this_owner"), turns.c.id == bindparam("turn_id"))
@@ -76,7 +78,8 @@ class SqlSessions:
         return await self._database.run(_settled, owner, turn_id, self._lease_seconds)
 
     async def purge_logs(self, *, before: datetime) -> None:
-        await self._database.run(_purge_logs, before)
+        while await self._database.run(_purge_logs, before) == PURGED_AT_ONCE:
+            pass  # in between, others have their turn
 
     async def request_stop(self, owner: str, turn_id: str) -> None:
         await self._database.run(_request_stop, owner, turn_id)
@@ -150,8 +153,8 @@ def _settled(connection: Connection, owner: str, turn_id: str, lease_seconds: fl
     return _turn(connection, owner, turn_id)
 
 
-def _purge_logs(connection: Connection, before: datetime) -> None:
-    connection.execute(_PURGE_LOGS, {"before": before})
+def _purge_logs(connection: Connection, before: datetime) -> int:
+    return connection.execute(_PURGE_LOGS, {"before": before}).rowcount
 
 
 def _request_stop(connection: Connection, owner: str, turn_id: str) -> None:

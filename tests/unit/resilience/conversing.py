@@ -2,11 +2,12 @@
 
 from contextlib import aclosing
 
-from backend.completion import ChatModel, CompletionRequest, Delta, Text
+from backend.completion import ChatModel, CompletionRequest, Delta, Text, ToolSpec
 
 
 def a_request() -> CompletionRequest:
-    return CompletionRequest(prompt="You are Lex.", messages=[])
+    tools = [ToolSpec(name, "", {}) for name in ("get_weather", "a")]
+    return CompletionRequest(prompt="You are Lex.", messages=[], tools=tools)
 
 
 async def deltas_of(model: ChatModel, request: CompletionRequest | None = None) -> list[Delta]:

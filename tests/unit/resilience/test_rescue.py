@@ -27,7 +27,7 @@ SPOKEN = '{"city": "Paris"}'
             [("get_weather", PARIS)],
         ),
         ('{"name": "get_weather", "parameters": {"city": "Paris"}}', [("get_weather", PARIS)]),
-        (f'[{{"name": "a", "arguments": {SPOKEN}}}, {{"name": "b"}}]', [("a", PARIS), ("b", None)]),
+        (f'[{{"name": "a", "arguments": {SPOKEN}}}, {{"name": "b"}}]', [("a", PARIS)]),
         (f"<function=get_weather>{SPOKEN}</function>", [("get_weather", PARIS)]),
         (f"<function=get_weather{SPOKEN}</function>", [("get_weather", PARIS)]),
         (f"<function=get_weather={SPOKEN}</function>", [("get_weather", PARIS)]),
@@ -85,6 +85,18 @@ async def test_a_rescued_call_is_a_completion_like_any_other() -> None:
     assert isinstance(finish, Finish)
     assert finish.reason == "tool_calls"
     assert world.outcomes == ["rescued"]
+
+
+@pytest.mark.parametrize(
+    "generation",
+    ["To cancel say <function=cancel> please", '[{"name": "Apex GT", "arguments": {}}]'],
+)
+async def test_what_only_looks_like_a_call_is_not_run(generation: str) -> None:
+    world = World(breaks(ToolUseFailed(generation)), says("Well."))
+
+    deltas = await deltas_of(world.rescuing)
+
+    assert not any(isinstance(delta, ToolCall) for delta in deltas)
 
 
 async def test_plain_text_becomes_text() -> None:

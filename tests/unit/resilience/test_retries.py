@@ -79,3 +79,13 @@ async def test_retries_end_with_their_budget() -> None:
     await heard_before_failing(Retrying(model, schedule), UpstreamUnavailable)
 
     assert 2 <= len(model.requests) <= 3
+
+
+async def test_what_was_refused_without_asking_is_left_to_the_next_model() -> None:
+    refusal = UpstreamUnavailable(retry_after=0.01)
+    refusal.was_asked = False
+    model = ScriptedModel([breaks(refusal), says("Hello.")])
+
+    await heard_before_failing(Retrying(model, AT_ONCE), UpstreamUnavailable)
+
+    assert len(model.requests) == 1
