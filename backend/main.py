@@ -173,6 +173,9 @@ async def _open(settings: Settings, tools: Sequence[Tool], stack: AsyncExitStack
         max_query_chars=settings.max_query_chars,
         max_body_bytes=settings.max_body_bytes,
         upstream=settings.groq_base_url,
+        drain_accept_seconds=settings.drain_accept_seconds,
+        drain_seconds=settings.drain_seconds,
+        send_timeout_seconds=settings.send_timeout_seconds,
     )
 
 

@@ -43,6 +43,8 @@ class Settings(BaseSettings):
     chunk_flush_ms: Annotated[float, Field(ge=0)] = 25
     send_timeout_seconds: Seconds = 30
     disconnect_grace_seconds: Seconds = 30
+    drain_seconds: Annotated[float, Field(ge=0)] = 60
+    drain_accept_seconds: Annotated[float, Field(ge=0)] = 2
     turn_timeout_seconds: Seconds = 120
     tool_timeout_seconds: Seconds = 10
     upstream_connect_seconds: Seconds = 5

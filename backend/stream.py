@@ -3,13 +3,16 @@
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 
+import structlog
 from sse_starlette import EventSourceResponse, ServerSentEvent
-from sse_starlette.sse import AppStatus
+from sse_starlette.sse import AppStatus, SendTimeoutError
 from starlette.types import Receive, Scope, Send
 
 from backend.conversation import as_json
 from backend.events import Event
 from backend.log import Follower
+
+logger = structlog.get_logger()
 
 # By itself the library cuts every stream half a second after SIGTERM.
 AppStatus.enable_automatic_graceful_drain = False
@@ -63,8 +66,17 @@ class EventStream(EventSourceResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
+        except SendTimeoutError:
+            logger.warning("slow_client", turn=self._follower.turn_id)
+            _cut(scope)
         finally:
             self._follower.leave()
+
+
+def _cut(scope: Scope) -> None:
+    """Close the connection at once, with all that was not read. Only our own server can."""
+    if extension := scope.get("extensions", {}).get("lex.cut"):
+        extension["cut"]()
 
 
 async def _frames(follower: Follower) -> AsyncGenerator[bytes, None]:

@@ -52,12 +52,12 @@ def _has_key() -> bool:
 
 
 def _serve(port: int, environment: dict[str, str]) -> int:
-    command = [sys.executable, "-m", "uvicorn", "backend.main:app", "--port", str(port)]
+    command = [sys.executable, "-m", "backend.server", "--port", str(port)]
     print(f"Starting Lex on http://localhost:{port}; Ctrl-C stops it.", flush=True)
     with subprocess.Popen(command, env=environment) as server:
         _pass_on_signals(server)
         code = server.wait()
-    # uvicorn ends itself by the signal that it was stopped with.
+    # A signal that comes before the server is ready to handle it just ends it.
     return 0 if code in (-signal.SIGINT, -signal.SIGTERM) else code
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import IO
 
 import httpx
 
@@ -27,11 +28,11 @@ def environment(**variables: str) -> dict[str, str]:
 
 @asynccontextmanager
 async def process(
-    *command: str, variables: Mapping[str, str]
+    *command: str, variables: Mapping[str, str], stderr: IO[bytes] | None = None
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """A Python program that is asked to stop at the end of the block, and then made to."""
     running = await asyncio.create_subprocess_exec(
-        sys.executable, *command, cwd=ROOT, env=environment(**variables)
+        sys.executable, *command, cwd=ROOT, env=environment(**variables), stderr=stderr
     )
     try:
         yield running

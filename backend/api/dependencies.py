@@ -22,6 +22,9 @@ class State(TypedDict):
     max_query_chars: int
     max_body_bytes: int
     upstream: str
+    drain_accept_seconds: float
+    drain_seconds: float
+    send_timeout_seconds: float
 
 
 async def _state(connection: HTTPConnection) -> State:

@@ -1,0 +1,283 @@
+"""The server around the application: uvicorn's, but one that serves on while the turns drain.
+
+Stock uvicorn closes its listener as soon as it is told to stop, and with it every probe, every
+resume and every WebSocket. `Worker` runs it under gunicorn, `python -m backend.server` without.
+It finds what it needs of the application in the state of the lifespan.
+"""
+
+import argparse
+import asyncio
+import faulthandler
+import os
+import signal
+import socket
+import struct
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
+from typing import Any, Protocol, TypedDict, cast
+
+import structlog
+import uvicorn
+from gunicorn.arbiter import Arbiter
+from gunicorn.workers import base
+from uvicorn.protocols.http.flow_control import CLOSE_HEADER
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+# By name: run as a program, the module has another one.
+logger = structlog.get_logger("backend.server")
+
+FLUSH_SECONDS = 5
+"""For the last bytes of streams that have ended; then whoever has not taken them is cut."""
+
+KEEP_ALIVE_SECONDS = 75
+"""Proxies keep idle connections for up to 60 s. If we were the first to close one, a request
+could be on its way."""
+
+NOTIFY_SECONDS = 1
+
+
+class Drainable(Protocol):
+    async def drain(self, *, accept_seconds: float, drain_seconds: float) -> None: ...
+
+    def hurry(self) -> None: ...
+
+
+class State(TypedDict):
+    """What must be in the state that the application's lifespan yields."""
+
+    turns: Drainable
+    drain_accept_seconds: float
+    drain_seconds: float
+    send_timeout_seconds: float
+
+
+class Connection(HttpToolsProtocol):
+    """Can be cut by the application, through `scope["extensions"]["lex.cut"]`, and says so when
+    the kernel cut it: either way what the client did not read is thrown away.
+    """
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        cast(dict[str, Any], self.scope)["extensions"] = {"lex.cut": {"cut": self._cut}}
+
+    def _cut(self) -> None:
+        # The cycle would hear of it a moment later, and call the response incomplete.
+        self.cycle.disconnected = True
+        _reset(self.transport)
+
+    @property
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if isinstance(exc, TimeoutError) and self._is_answering:
+            logger.warning("slow_client", path=self.scope["path"])
+        super().connection_lost(exc)
+
+
+class Server(uvicorn.Server):
+    """Told to stop, it serves on until the turns have drained, and only then shuts down.
+
+    A second signal shortens every wait to nothing, in the same order.
+    """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._signals: list[int] = []
+        self._leaving: asyncio.Task[None] | None = None
+
+    @property
+    def _state(self) -> State:
+        return cast(State, self.lifespan.state)
+
+    @property
+    def _is_hurried(self) -> bool:
+        return len(self._signals) > 1
+
+    @property
+    def _is_replaced(self) -> bool:
+        """Whether others listen on the same socket and stay."""
+        return False
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """Take note, and leave it to the next tick: a signal may come in the middle of anything.
+
+        uvicorn would raise the signal again at its end; here the exit code is 0.
+        """
+        self._signals.append(sig)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        for server in self.servers:
+            for listener in server.sockets:
+                _close_stalled(listener, self._state["send_timeout_seconds"])
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._signals and self._leaving is None:
+            self._leaving = asyncio.create_task(self._leave())
+        if self._is_hurried:
+            self._state["turns"].hurry()
+        if self._leaving is not None and self._leaving.done():
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+    async def _leave(self) -> None:
+        """Take turns a little longer, then none, and let those that run come to their end."""
+        turns, accept = self._state["turns"], self._state["drain_accept_seconds"]
+        logger.info("server_leaving", connections=len(self.server_state.connections))
+        self.config.encoded_headers.append(CLOSE_HEADER)
+        draining = asyncio.create_task(
+            turns.drain(accept_seconds=accept, drain_seconds=self._state["drain_seconds"])
+        )
+        await asyncio.wait([draining], timeout=accept)
+        self._send_clients_away()
+        await draining
+
+    def _send_clients_away(self) -> None:
+        """Whoever keeps an idle connection asks somebody else from now on."""
+        if self._is_replaced:
+            for server in self.servers:
+                server.close()
+        for connection in list(self.server_state.connections):
+            # A WebSocket has a connection of another class; `shutdown` would close it.
+            if isinstance(connection, HttpToolsProtocol):
+                connection.shutdown()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        cutting = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._cut_stalled)
+        await super().shutdown(sockets=sockets)
+        cutting.cancel()
+
+    def _cut_stalled(self) -> None:
+        for connection in list(self.server_state.connections):
+            _reset(connection.transport)
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    """Close a connection at once, and have the kernel forget what was not read yet."""
+    if (connection := transport.get_extra_info("socket")) is not None:
+        linger_not = struct.pack("ii", 1, 0)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_not)
+    transport.abort()
+
+
+def _close_stalled(listener: socket.socket, seconds: float) -> None:
+    """Let the kernel close connections, made from now on, whose client takes nothing for so long.
+
+    Closing a transport is not enough: it waits for what is still to be read.
+    """
+    if sys.platform == "linux" and listener.family in (socket.AF_INET, socket.AF_INET6):
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
+        # Of a client that is gone, and to which nothing is being sent.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
+
+
+class WorkerServer(Server):
+    """One of several that share a listener, and their arbiter.
+
+    gunicorn sends SIGTERM to a worker that it has replaced or that is one too many, and sends
+    it again every second; a supervisor may send it to all processes at once. So only SIGQUIT
+    is haste, and SIGINT says that all workers leave (see `pass_sigterm_on`).
+    """
+
+    def __init__(self, config: uvicorn.Config, worker: "Worker") -> None:
+        super().__init__(config)
+        self._worker = worker
+
+    @property
+    def _is_hurried(self) -> bool:
+        return signal.SIGQUIT in self._signals
+
+    @property
+    def _is_replaced(self) -> bool:
+        return signal.SIGINT not in self._signals
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        notifying = asyncio.create_task(self._notify())
+        try:
+            await super().serve(sockets=sockets)
+        finally:
+            notifying.cancel()
+
+    async def _notify(self) -> None:
+        """Tell the arbiter that the loop turns: from the start to the end, shutdown included."""
+        while True:
+            self._worker.notify()
+            if os.getppid() != self._worker.ppid and not self._signals:
+                logger.error("arbiter_lost")
+                self.handle_exit(signal.SIGTERM, None)
+            await asyncio.sleep(NOTIFY_SECONDS)
+
+
+class Worker(base.Worker):
+    """What `worker_class` names in gunicorn's configuration."""
+
+    def init_signals(self) -> None:
+        """Until the server handles them, signals end a process that has not begun."""
+        for number in self.SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        # Reloading is the arbiter's business, whoever else the signal was sent to.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR1, self.handle_usr1)
+        # With SIGABRT the arbiter ends a worker whose loop hangs; this says where.
+        faulthandler.enable()
+
+    def run(self) -> None:
+        server = WorkerServer(_config(self.wsgi, backlog=self.cfg.backlog), self)
+        signal.signal(signal.SIGQUIT, server.handle_exit)
+        # Not gunicorn's wrappers: uvloop would close their descriptors behind their backs.
+        server.run(sockets=[cast(Any, listener).sock for listener in self.sockets])
+
+
+def pass_sigterm_on(arbiter: Arbiter) -> None:
+    """For gunicorn's `when_ready`: the workers hear at once that the service is to stop.
+
+    The arbiter itself is deaf while it reloads, and to a second SIGTERM.
+    """
+    told = 0
+
+    def pass_on(sig: int, frame: FrameType | None) -> None:
+        nonlocal told
+        if os.getpid() != arbiter.pid:
+            # A worker that was forked a moment ago and has not set its own handlers yet.
+            raise SystemExit(0)
+        told += 1
+        for pid in list(arbiter.WORKERS):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGINT if told == 1 else signal.SIGQUIT)
+        arbiter.signal(sig, frame)
+
+    signal.signal(signal.SIGTERM, pass_on)
+
+
+def _config(app: str | Callable[..., Any], **options: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        loop="uvloop",
+        http=Connection,
+        lifespan="on",
+        # The application has a renderer of its own, and no access log: the path of a request
+        # may carry what somebody asked.
+        log_config=None,
+        access_log=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        # Never reached as long as a connection that is cut ends its task.
+        timeout_graceful_shutdown=2 * FLUSH_SECONDS,
+        **options,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m backend.server", description="One worker.")
+    parser.add_argument("--host", default=os.environ.get("HOST") or "127.0.0.1")
+    parser.add_argument("--port", type=int, default=os.environ.get("PORT") or "8000")
+    given = parser.parse_args()
+    Server(_config("backend.main:app", host=given.host, port=given.port)).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""How gunicorn runs Lex: `gunicorn -c deploy/gunicorn.conf.py`, from the project's folder.
+
+Each number has its reason beside it, and they have to fit each other:
+
+    DRAIN_ACCEPT_SECONDS + DRAIN_SECONDS + endings + flush  <  graceful_timeout
+    PRE_STOP_SECONDS + graceful_timeout  <  TERMINATION_GRACE_SECONDS
+
+The second holds where an orchestrator kills what has not stopped in time, and says so in these
+two variables. What does not fit is refused, with one line.
+"""
+
+import math
+import os
+from pathlib import Path
+from typing import NoReturn
+
+from gunicorn.arbiter import Arbiter
+
+from backend.server import FLUSH_SECONDS, KEEP_ALIVE_SECONDS, pass_sigterm_on
+from backend.settings import Settings
+
+# Read here as well, so that a wrong one stops the arbiter instead of worker after worker.
+_settings = Settings.read()
+
+# After the drain: a booking that has begun is waited for, then the endings of late turns are
+# stored, and then the worker's lease is given back. A transaction fails after 10 s.
+_ENDING_SECONDS = _settings.tool_timeout_seconds + 2 * 10
+
+_leaving_seconds = (
+    _settings.drain_accept_seconds + _settings.drain_seconds + _ENDING_SECONDS + FLUSH_SECONDS
+)
+
+wsgi_app = "backend.main:app"
+worker_class = "backend.server.Worker"
+
+_host = os.environ.get("HOST") or "127.0.0.1"
+_port = os.environ.get("PORT") or "8000"
+bind = f"[{_host}]:{_port}" if ":" in _host else f"{_host}:{_port}"
+
+# One a core; in a cluster one a pod, where pods are what is scaled.
+workers = int(os.environ.get("WEB_CONCURRENCY") or 1)
+
+# Longer than any proxy keeps an idle connection (ALB and nginx: 60 s), so that it closes first.
+keepalive = KEEP_ALIVE_SECONDS
+
+# The arbiter kills whoever is not gone by then; 3 s for the interpreter to end.
+graceful_timeout = math.ceil(_leaving_seconds + 3)
+
+# Watches the loop and not the requests: a worker says every second that its loop turns. Twice
+# the heartbeat interval, since streams are dead to proxies by then.
+timeout = 30
+
+# Off: nothing is known to leak, and every recycled worker is a drain.
+max_requests = 0
+
+# A worker says that it lives by touching a file. On a disk that may block for seconds.
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+
+# It would be a socket under HOME, and a second way to command us.
+control_socket_disable = True
+
+# Nobody is to read what workers say from a pipe of the arbiter: both write to standard error.
+capture_output = False
+
+when_ready = pass_sigterm_on
+
+
+def _seconds(name: str) -> float | None:
+    text = os.environ.get(name)
+    try:
+        return float(text) if text else None
+    except ValueError:
+        _refuse(f"{name} cannot be used: it must be a number of seconds.")
+
+
+def _refuse(why: str) -> NoReturn:
+    raise SystemExit(f"lex: {why}")
+
+
+def _check(graceful: float) -> None:
+    if graceful <= _leaving_seconds:
+        _refuse(
+            f"graceful_timeout of {graceful:g} s is too short: DRAIN_ACCEPT_SECONDS, DRAIN_SECONDS "
+            f"and the endings after them take up to {_leaving_seconds:g} s."
+        )
+    pre_stop, grace = _seconds("PRE_STOP_SECONDS") or 0, _seconds("TERMINATION_GRACE_SECONDS")
+    if grace is not None and grace <= pre_stop + graceful:
+        _refuse(
+            f"TERMINATION_GRACE_SECONDS of {grace:g} is too short: PRE_STOP_SECONDS and "
+            f"graceful_timeout take up to {pre_stop + graceful:g} s."
+        )
+
+
+def on_starting(arbiter: Arbiter) -> None:
+    """Only now is it known what the command line and GUNICORN_CMD_ARGS changed."""
+    _check(arbiter.cfg.graceful_timeout)
+
+
+_check(graceful_timeout)

@@ -1,0 +1,70 @@
+"""What must hold in every restart, with any number of streams."""
+
+import asyncio
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+from infrastructure.groq_standin import Standin
+from tests.deploy.servers import GUNICORN, Deployed, count_for, deployed, probing, reading
+
+
+async def assert_a_reload_loses_nothing(
+    standin: Standin, folder: Path, *, streams: int, seconds: float
+) -> None:
+    """Two workers are replaced by two others under open streams, while more are asked for."""
+    count_for(standin, seconds)
+    async with deployed(GUNICORN, standin, folder) as service:
+        before = service.workers
+        async with reading(service.client, streams) as readings, probing(service) as probes:
+            service.send(signal.SIGHUP)
+            await asyncio.sleep(seconds / 2)
+        await _until_only_new_workers(service, before)
+
+    assert sum(each.is_truncated for each in readings) == 0
+    assert [each for each in readings if not each.ends_well] == []
+    assert {probe.turn for probe in probes} == {"taken"}
+    assert {probe.metrics for probe in probes} == {200}
+    assert await service.ended() == 0
+    assert_no_force(service)
+
+
+async def _until_only_new_workers(service: Deployed, before: list[int]) -> None:
+    async with asyncio.timeout(20):
+        while set(service.workers) & set(before):
+            await asyncio.sleep(0.05)
+    assert len(service.workers) == len(before)
+
+
+async def assert_a_successor_takes_over(
+    command: Sequence[str], standin: Standin, folder: Path, *, streams: int, seconds: float
+) -> None:
+    """A service is told to stop under open streams, when another one has been started."""
+    count_for(standin, seconds)
+    async with (
+        deployed(command, standin, folder, DRAIN_ACCEPT_SECONDS="0.6") as service,
+        deployed(command, standin, folder) as successor,
+    ):
+        async with reading(service.client, streams) as readings, probing(service) as probes:
+            service.send(signal.SIGTERM)
+            code = await service.ended()
+        ready = await successor.client.get("/readyz")
+
+    open_until = min(each.ended_at for each in readings)
+    during = [probe for probe in probes[2:] if probe.begun < open_until - 0.5]
+    assert sum(each.is_truncated for each in readings) == 0
+    assert [each for each in readings if not each.ends_well] == []
+    assert {(probe.readiness, probe.metrics) for probe in during} == {(503, 200)}
+    assert during[0].turn == "taken"
+    assert during[-1].turn == "draining"
+    assert (code, ready.status_code) == (0, 200)
+    assert_no_force(service)
+
+
+def assert_no_force(service: Deployed) -> None:
+    """Nobody was killed, and nobody complained."""
+    log = service.log.read_text()
+    assert "SIGKILL" not in log
+    assert "Traceback" not in log
+    assert '"level": "error"' not in log
+    assert "Bad file descriptor" not in log

@@ -1,0 +1,204 @@
+"""The service as it is deployed, clients that read it to the end, and what the kernel knows."""
+
+import asyncio
+import json
+import signal
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from infrastructure.groq_standin import Standin
+from tests.processes import free_port, process, ready
+from tests.serving import parse
+
+GUNICORN = ("-m", "gunicorn", "-c", "deploy/gunicorn.conf.py")
+PLAIN = ("-m", "backend.server")
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A running service: a client for it, its first process, and what it logs."""
+
+    client: httpx.AsyncClient
+    process: asyncio.subprocess.Process
+    log: Path
+
+    @property
+    def port(self) -> int:
+        return int(self.client.base_url.port or 0)
+
+    @property
+    def workers(self) -> list[int]:
+        """The processes that serve: the children of an arbiter, or the only one."""
+        return children(self.process.pid) or [self.process.pid]
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    async def ended(self) -> int:
+        return await asyncio.wait_for(self.process.wait(), 30)
+
+    def lines(self, event: str) -> list[dict[str, Any]]:
+        """What it has logged under this name."""
+        logged = [line for line in self.log.read_text().splitlines() if line.startswith("{")]
+        return [line for line in map(json.loads, logged) if line["event"] == event]
+
+
+@asynccontextmanager
+async def deployed(
+    command: Sequence[str], standin: Standin, folder: Path, **variables: str
+) -> AsyncIterator[Deployed]:
+    port = free_port()
+    variables = {
+        "PORT": str(port),
+        "GROQ_BASE_URL": standin.url,
+        "DATABASE_URL": f"sqlite:///{folder}/lex.db",
+        "WEB_CONCURRENCY": "2",
+        "DRAIN_ACCEPT_SECONDS": "0",
+        **variables,
+    }
+    limits = httpx.Limits(max_connections=None)
+    log = folder / f"{port}.log"
+    with log.open("wb") as stderr:
+        async with (
+            process(*command, variables=variables, stderr=stderr) as running,
+            httpx.AsyncClient(
+                base_url=f"http://127.0.0.1:{port}", timeout=60, limits=limits
+            ) as client,
+        ):
+            await ready(client, running)
+            yield Deployed(client, running, log)
+
+
+@dataclass
+class Reading:
+    """One stream, as its client saw it."""
+
+    received: str = ""
+    turn_id: str = ""
+    is_truncated: bool = False
+    ended_at: float = 0
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def events(self) -> list[tuple[str, str]]:
+        return parse(self.received)
+
+    @property
+    def ends_well(self) -> bool:
+        """With one `end` and without an `error`."""
+        names = [name for name, _ in self.events]
+        return self.ends and "error" not in names
+
+    @property
+    def ends(self) -> bool:
+        names = [name for name, _ in self.events]
+        return not self.is_truncated and names.count("end") == 1 and names[-1] == "end"
+
+
+async def read(client: httpx.AsyncClient, reading: Reading, session_id: str) -> Reading:
+    body = {"query": "Count", "session_id": session_id}
+    try:
+        async with client.stream("POST", "/query", json=body) as stream:
+            assert stream.status_code == 200, await stream.aread()
+            reading.turn_id = stream.headers["x-turn-id"]
+            async for text in stream.aiter_text():
+                reading.received += text
+                reading.begun.set()
+    except httpx.TransportError:
+        reading.is_truncated = True
+    reading.ended_at = time.monotonic()
+    return reading
+
+
+@asynccontextmanager
+async def reading(client: httpx.AsyncClient, streams: int) -> AsyncIterator[list[Reading]]:
+    """So many streams, all of which have begun. At the end of the block they have ended."""
+    readings = [Reading() for _ in range(streams)]
+    async with asyncio.TaskGroup() as tasks:
+        for number, each in enumerate(readings):
+            tasks.create_task(read(client, each, f"s{number}"))
+        for each in readings:
+            await asyncio.wait_for(each.begun.wait(), 30)
+        yield readings
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a service answered to one round of questions; 0 for no answer at all."""
+
+    begun: float
+    readiness: int = 0
+    metrics: int = 0
+    turn: str = ""
+    """The code with which a turn was refused, or `taken`."""
+
+
+@asynccontextmanager
+async def probing(service: Deployed) -> AsyncIterator[list[Probe]]:
+    """Asks all the time, on new connections, how the service is and whether it takes a turn."""
+    probes: list[Probe] = []
+    asking = asyncio.create_task(_probe(str(service.client.base_url), probes))
+    try:
+        yield probes
+    finally:
+        asking.cancel()
+        await asyncio.wait([asking])
+
+
+async def _probe(url: str, probes: list[Probe]) -> None:
+    while True:
+        begun = time.monotonic()
+        async with httpx.AsyncClient(base_url=url, timeout=10) as client:
+            try:
+                readiness = (await client.get("/readyz")).status_code
+                metrics = (await client.get("/metrics")).status_code
+                answer = await client.post("/query", json={"query": "Hello"})
+            except httpx.TransportError:
+                probes.append(Probe(begun))
+            else:
+                turn = "taken" if answer.status_code == 200 else answer.json()["code"]
+                probes.append(Probe(begun, readiness, metrics, turn))
+        await asyncio.sleep(0.1)
+
+
+def children(pid: int) -> list[int]:
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in listed.split()]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def connections(port: int, peer: int) -> int:
+    """How many sockets of this port the kernel still has towards this peer, in any state."""
+    ends = [line.split()[1:3] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return ends.count([f"0100007F:{port:04X}", f"0100007F:{peer:04X}"])
+
+
+def open_sockets(pid: int) -> int:
+    links = Path(f"/proc/{pid}/fd").iterdir()
+    return sum("socket:" in str(link.readlink()) for link in links)
+
+
+def memory_bytes(pid: int) -> int:
+    (line,) = [
+        line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if "VmRSS" in line
+    ]
+    return int(line.split()[1]) * 1024
+
+
+def count_for(standin: Standin, seconds: float) -> None:
+    """Have every `Count` answered for so long, and every `Hello` at once."""
+    words = " ".join(str(number) for number in range(int(seconds * 5)))
+    standin.script({"text": words, "tokens_per_second": 5}, contains="Count", times=None)
+    standin.script({"text": "Hi."}, contains="Hello", times=None)

@@ -1,0 +1,161 @@
+"""The service is told to stop, or to begin anew, while streams are open."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from infrastructure.groq_standin import Standin
+from tests.deploy.restarts import (
+    assert_a_reload_loses_nothing,
+    assert_a_successor_takes_over,
+    assert_no_force,
+)
+from tests.deploy.servers import GUNICORN, count_for, deployed, is_running, reading
+from tests.processes import ROOT, environment
+
+
+async def test_a_reload_loses_no_stream_and_refuses_none(standin: Standin, tmp_path: Path) -> None:
+    await assert_a_reload_loses_nothing(standin, tmp_path, streams=40, seconds=3)
+
+
+async def test_a_server_that_leaves_says_so_and_ends_every_stream(
+    command: Sequence[str], standin: Standin, tmp_path: Path
+) -> None:
+    await assert_a_successor_takes_over(command, standin, tmp_path, streams=40, seconds=3)
+
+
+async def test_streams_that_outlast_the_drain_end_with_an_error_and_are_stored(
+    command: Sequence[str], standin: Standin, tmp_path: Path
+) -> None:
+    count_for(standin, 60)
+    short = {"DRAIN_SECONDS": "0.5"}
+
+    async with deployed(command, standin, tmp_path, **short) as service:
+        async with reading(service.client, 5) as readings:
+            service.send(signal.SIGTERM)
+        code = await service.ended()
+    async with deployed(command, standin, tmp_path) as successor:
+        turns = [(await successor.client.get(f"/turns/{each.turn_id}")).json() for each in readings]
+
+    assert all(each.ends for each in readings)
+    assert all('"code": "server_draining"' in each.events[-2][1] for each in readings)
+    assert {(turn["outcome"], turn["error_code"]) for turn in turns} == {
+        ("cancelled", "server_draining")
+    }
+    assert code == 0
+    assert_no_force(service)
+
+
+async def test_a_second_signal_shortens_the_drain_to_nothing(
+    command: Sequence[str], standin: Standin, tmp_path: Path
+) -> None:
+    count_for(standin, 60)
+
+    async with (
+        deployed(command, standin, tmp_path) as service,
+        reading(service.client, 5) as readings,
+    ):
+        service.send(signal.SIGTERM)
+        await asyncio.sleep(0.3)
+        service.send(signal.SIGTERM)
+        async with asyncio.timeout(3):
+            code = await service.ended()
+
+    assert all(each.ends for each in readings)
+    assert all('"code": "server_draining"' in each.events[-2][1] for each in readings)
+    assert code == 0
+    assert_no_force(service)
+
+
+async def test_a_worker_too_many_finishes_its_streams_however_often_it_is_told_to_go(
+    standin: Standin, tmp_path: Path
+) -> None:
+    """The arbiter repeats its SIGTERM every second, and kills a worker that does not notify it."""
+    count_for(standin, 4)
+    watchful = (*GUNICORN, "--timeout", "2")
+
+    async with deployed(watchful, standin, tmp_path) as service:
+        async with reading(service.client, 20) as readings:
+            service.send(signal.SIGTTOU)
+        async with asyncio.timeout(5):
+            while len(service.workers) > 1:
+                await asyncio.sleep(0.05)
+        probe = await service.client.get("/readyz")
+
+    assert all(each.ends_well for each in readings)
+    assert probe.status_code == 200
+    assert_no_force(service)
+
+
+async def test_the_end_of_the_service_is_heard_in_the_middle_of_a_reload(
+    standin: Standin, tmp_path: Path
+) -> None:
+    count_for(standin, 3)
+
+    async with deployed(GUNICORN, standin, tmp_path) as service:
+        async with reading(service.client, 20) as readings:
+            service.send(signal.SIGHUP)
+            await asyncio.sleep(1)
+            replaced = len(service.workers) - 2
+            service.send(signal.SIGTERM)
+        async with asyncio.timeout(5):
+            code = await service.ended()
+
+    assert replaced > 0
+    assert all(each.ends_well for each in readings)
+    assert code == 0
+    assert "SIGKILL" not in service.log.read_text()
+
+
+async def test_workers_whose_arbiter_was_killed_finish_their_streams_and_go(
+    standin: Standin, tmp_path: Path
+) -> None:
+    count_for(standin, 2)
+
+    async with deployed(GUNICORN, standin, tmp_path) as service:
+        workers = service.workers
+        async with reading(service.client, 5) as readings:
+            os.kill(service.process.pid, signal.SIGKILL)
+        async with asyncio.timeout(10):
+            while any(is_running(pid) for pid in workers):
+                await asyncio.sleep(0.05)
+
+    assert all(each.ends_well for each in readings)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "line"),
+    [
+        (["--graceful-timeout", "30"], {}, "lex: graceful_timeout of 30 s is too short: DRAIN_"),
+        (
+            [],
+            {"PRE_STOP_SECONDS": "5", "TERMINATION_GRACE_SECONDS": "60"},
+            "lex: TERMINATION_GRACE_SECONDS of 60 is too short: PRE_STOP_SECONDS and",
+        ),
+        ([], {"PRE_STOP_SECONDS": "soon"}, "lex: PRE_STOP_SECONDS cannot be used: "),
+        ([], {"DRAIN_SECONDS": "-1"}, "lex: DRAIN_SECONDS cannot be used: "),
+    ],
+)
+def test_times_that_do_not_fit_are_refused_with_one_line(
+    arguments: list[str], variables: dict[str, str], line: str
+) -> None:
+    finished = subprocess.run(
+        [sys.executable, *GUNICORN, *arguments],
+        cwd=ROOT,
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    *before, last = finished.stderr.splitlines()
+    assert finished.returncode == 1
+    assert last.startswith(line)
+    assert all("Starting gunicorn" in other for other in before)
