@@ -1,0 +1,73 @@
+"""What becomes of the turns when the server leaves."""
+
+import asyncio
+
+import pytest
+
+from backend.completion import Text
+from backend.conversation import Message, Outcome
+from backend.errors import (
+    Draining,
+)
+from backend.events import Chunk, End, Failure
+from tests.fakes import Scripted, says
+from tests.unit.turn_world import (
+    World,
+    read,
+    until,
+)
+
+
+async def test_a_drain_waits_for_the_turns_that_run_and_takes_no_more() -> None:
+    gate = asyncio.Event()
+    world = World(Scripted([Text("Hel"), gate, *says("lo").steps]))
+    _, follower = await world.start()
+
+    draining = asyncio.create_task(world.turns.drain(accept_seconds=0, drain_seconds=60))
+    await until(lambda: world.turns.is_draining)
+    await asyncio.sleep(0.01)
+    with pytest.raises(Draining):
+        await world.start(session_id="s2")
+    gate.set()
+    await draining
+
+    assert await read(follower) == [Chunk("Hel"), Chunk("lo"), End()]
+
+
+async def test_a_drain_takes_turns_for_a_little_while() -> None:
+    world = World(says("Hello"))
+
+    draining = asyncio.create_task(world.turns.drain(accept_seconds=60, drain_seconds=60))
+    await until(lambda: world.turns.is_draining)
+    events = await world.ask()
+    world.turns.hurry()
+    await draining
+
+    assert events == [Chunk("Hello"), End()]
+
+
+async def test_a_turn_that_outlasts_the_drain_ends_with_an_error_and_is_stored() -> None:
+    world = World(Scripted([Text("Half"), asyncio.Event()]))
+    turn_id, follower = await world.start()
+    await anext(follower.batches())
+
+    await world.turns.drain(accept_seconds=0, drain_seconds=0.05)
+
+    *_, error, end = await read(follower)
+    assert isinstance(error, Failure)
+    assert (error.code, error.retryable, end) == ("server_draining", True, End())
+    record = await world.sessions.turn("anonymous", turn_id)
+    assert (record.outcome, record.error_code) == (Outcome.CANCELLED, "server_draining")
+    assert (await world.said())[-1] == Message.assistant("Half")
+
+
+async def test_a_drain_in_a_hurry_stops_at_once() -> None:
+    world = World(Scripted([Text("Half"), asyncio.Event()]))
+    _, follower = await world.start()
+    draining = asyncio.create_task(world.turns.drain(accept_seconds=60, drain_seconds=60))
+    await until(lambda: world.turns.is_draining)
+
+    world.turns.hurry()
+    await asyncio.wait_for(draining, 5)
+
+    assert (await read(follower))[-1] == End()

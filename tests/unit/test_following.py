@@ -1,0 +1,263 @@
+"""Coming back to a turn, joining it, replaying it, stopping it, from here or elsewhere."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from backend.completion import Text
+from backend.conversation import ANONYMOUS, Caller, Message, Outcome, now
+from backend.errors import (
+    LogGone,
+    StorageError,
+    TurnNotFound,
+)
+from backend.events import Chunk, End, Failure
+from backend.replay import LOST
+from backend.storage.memory import MemorySessions
+from tests.fakes import Clock, Scripted, calls, says
+from tests.unit.turn_world import (
+    MuteSessions,
+    World,
+    read,
+    until,
+)
+
+
+async def test_a_resumable_turn_outlives_its_follower_and_is_read_on() -> None:
+    gate = asyncio.Event()
+    world = World(Scripted([Text("Hel"), gate, *says("lo").steps]))
+    turn_id, follower = await world.start(is_resumable=True)
+    await anext(follower.batches())
+
+    follower.leave()
+    rest = await world.turns.follow(ANONYMOUS, turn_id, after=1)
+    gate.set()
+
+    assert await read(rest) == [Chunk("lo"), End()]
+    assert await world.outcome(turn_id) is Outcome.COMPLETED
+
+
+async def test_a_resumable_turn_that_nobody_comes_back_to_is_given_up() -> None:
+    world = World(Scripted([Text("Half"), asyncio.Event()]), grace_seconds=0.05)
+    turn_id, follower = await world.start(is_resumable=True)
+
+    follower.leave()
+    await until(lambda: world.turns.free_slots == 10)
+
+    assert await world.outcome(turn_id) is Outcome.DISCONNECTED
+    assert world.model.open_completions == 0
+
+
+async def test_whoever_comes_back_in_time_ends_the_grace() -> None:
+    gate = asyncio.Event()
+    world = World(Scripted([Text("Hel"), gate, *says("lo").steps]), grace_seconds=0.1)
+    turn_id, follower = await world.start(is_resumable=True)
+    follower.leave()
+
+    back = await world.turns.follow(ANONYMOUS, turn_id)
+    await asyncio.sleep(0.2)
+    gate.set()
+
+    assert await read(back) == [Chunk("Hel"), Chunk("lo"), End()]
+
+
+async def test_several_followers_watch_one_turn() -> None:
+    gate = asyncio.Event()
+    world = World(Scripted([Text("Hel"), gate, *says("lo").steps]))
+    turn_id, first = await world.start()
+    second = await world.turns.follow(ANONYMOUS, turn_id)
+
+    first.leave()
+    gate.set()
+
+    assert await read(second) == [Chunk("Hel"), Chunk("lo"), End()]
+
+
+async def test_a_finished_turn_is_replayed_from_the_store() -> None:
+    world = World(calls(("echo", '{"word": "x"}')), says("Done."))
+    turn_id, follower = await world.start()
+    events = await read(follower)
+
+    replays = [
+        await read(await world.turns.follow(ANONYMOUS, turn_id, after=after))
+        for after in range(len(events) + 1)
+    ]
+
+    assert replays == [events[after:] for after in range(len(events) + 1)]
+    assert await world.turns.is_read(ANONYMOUS, turn_id, after=len(events))
+    assert not await world.turns.is_read(ANONYMOUS, turn_id, after=len(events) - 1)
+
+
+async def test_a_log_that_was_forgotten_is_gone() -> None:
+    world = World(says("Hello"))
+    turn_id, follower = await world.start()
+    await read(follower)
+    await until(lambda: world.turns.free_slots == 10)
+    await world.sessions.purge_logs(before=now() + timedelta(hours=1))
+
+    with pytest.raises(LogGone):
+        await world.turns.follow(ANONYMOUS, turn_id)
+
+
+@pytest.mark.parametrize("turn_id", ["unknown", None])
+async def test_another_owners_turn_does_not_exist(turn_id: str | None) -> None:
+    world = World(Scripted([Text("Half"), asyncio.Event()]))
+    started, _ = await world.start()
+    stranger = Caller(owner="stranger")
+
+    for ask in (world.turns.follow, world.turns.stop):
+        with pytest.raises(TurnNotFound):
+            await ask(stranger, turn_id or started)
+
+    await world.turns.close()
+
+
+async def test_a_turn_of_another_worker_is_waited_for_and_then_replayed() -> None:
+    gate = asyncio.Event()
+    one = World(Scripted([Text("Hel"), gate, *says("lo").steps]))
+    other = World(says("unused"), sessions=one.sessions, worker="w2")
+    turn_id, follower = await one.start(is_resumable=True)
+    await anext(follower.batches())
+
+    waiting = asyncio.create_task(read(await other.turns.follow(ANONYMOUS, turn_id, after=1)))
+    gate.set()
+
+    assert await waiting == [Chunk("lo"), End()]
+    await other.turns.close()
+
+
+async def test_a_turn_whose_worker_was_lost_ends_with_an_error_wherever_one_had_read_to() -> None:
+    clock = Clock()
+    sessions = MemorySessions(lease_seconds=15, clock=clock)
+    lost = World(Scripted([Text("Half"), asyncio.Event()]), sessions=sessions)
+    other = World(says("unused"), sessions=sessions, worker="w2")
+    turn_id, _ = await lost.start(is_resumable=True)
+    clock.sleep(16)
+
+    follower = await other.turns.follow(ANONYMOUS, turn_id, after=7)
+    batches = [batch async for batch in follower.batches()]
+
+    assert batches[0].after == LOST
+    assert not await other.turns.is_read(ANONYMOUS, turn_id, after=7)
+    assert await other.turns.is_read(ANONYMOUS, turn_id, after=LOST + 2)
+    error, end = batches[0].events
+    assert isinstance(error, Failure)
+    assert (error.code, error.retryable, end) == ("worker_lost", True, End())
+    await lost.turns.close()
+
+
+async def test_stopping_a_turn_keeps_what_was_said_and_ends_its_stream() -> None:
+    world = World(Scripted([Text("Half"), asyncio.Event()]))
+    turn_id, follower = await world.start()
+    await anext(follower.batches())
+
+    await world.turns.stop(ANONYMOUS, turn_id)
+    await world.turns.stop(ANONYMOUS, turn_id)
+
+    assert await read(follower) == [End()]
+    assert world.model.open_completions == 0
+    assert (await world.said())[-1] == Message.assistant("Half")
+    assert await world.outcome(turn_id) is Outcome.CANCELLED
+
+
+async def test_a_turn_of_another_worker_is_stopped_at_its_next_renewal() -> None:
+    one = World(Scripted([Text("Half"), asyncio.Event()]))
+    other = World(says("unused"), sessions=one.sessions, worker="w2")
+    turn_id, follower = await one.start()
+    await anext(follower.batches())
+
+    await other.turns.stop(ANONYMOUS, turn_id)
+    await other.turns.renew()
+    assert await one.outcome(turn_id) is None
+    await one.turns.renew()
+
+    assert await read(follower) == [End()]
+    assert await one.outcome(turn_id) is Outcome.CANCELLED
+
+
+async def test_a_turn_that_nobody_follows_gives_way_to_the_next_query() -> None:
+    world = World(Scripted([Text("Half"), asyncio.Event()]), says("Hello"))
+    turn_id, follower = await world.start(is_resumable=True)
+    await anext(follower.batches())
+    follower.leave()
+
+    events = await world.ask("And?")
+
+    assert events == [Chunk("Hello"), End()]
+    assert await world.outcome(turn_id) is Outcome.DISCONNECTED
+
+
+async def test_a_key_joins_the_turn_that_it_started_and_replays_it_later() -> None:
+    gate = asyncio.Event()
+    world = World(Scripted([Text("Hel"), gate, *says("lo").steps]))
+    turn_id, first = await world.start(idempotency_key="k")
+
+    joined_id, joined = await world.start(idempotency_key="k")
+    gate.set()
+    events = [await read(first), await read(joined)]
+    replayed_id, replayed = await world.start(idempotency_key="k")
+
+    assert joined_id == replayed_id == turn_id
+    assert [*events, await read(replayed)] == [[Chunk("Hel"), Chunk("lo"), End()]] * 3
+    assert len(world.model.requests) == 1
+    await until(lambda: world.turns.free_slots == 10)
+
+
+async def test_a_key_comes_back_to_a_resumable_turn_that_nobody_follows() -> None:
+    gate = asyncio.Event()
+    world = World(Scripted([Text("Hel"), gate, *says("lo").steps]))
+    turn_id, first = await world.start(idempotency_key="k", is_resumable=True)
+    await anext(first.batches())
+    first.leave()
+
+    again_id, again = await world.start(idempotency_key="k", is_resumable=True)
+    gate.set()
+
+    assert again_id == turn_id
+    assert await read(again) == [Chunk("Hel"), Chunk("lo"), End()]
+
+
+async def test_superseding_takes_no_more_than_one_slot() -> None:
+    world = World(Scripted([Text("Half"), asyncio.Event()]), max_streams=2)
+    _, follower = await world.start(is_resumable=True)
+    await anext(follower.batches())
+    follower.leave()
+
+    starts = [world.start("Me") for _ in range(10)]
+    results = await asyncio.gather(*starts, return_exceptions=True)
+
+    assert world.turns.free_slots >= 0
+    assert len([result for result in results if isinstance(result, tuple)]) == 1
+    await world.turns.close()
+
+
+async def test_an_answer_that_nobody_read_to_its_end_is_not_replayed_as_a_whole_one() -> None:
+    world = World(Scripted([Text("Half"), asyncio.Event()]))
+    turn_id, follower = await world.start(idempotency_key="k")
+    await anext(follower.batches())
+    follower.leave()
+    await until(lambda: world.turns.free_slots == 10)
+
+    _, replayed = await world.start(idempotency_key="k")
+    events = await read(replayed)
+
+    assert [event.event for event in events] == ["chunk", "error", "end"]
+    assert isinstance(events[1], Failure)
+    assert events[1].code == "interrupted"
+    assert await world.outcome(turn_id) is Outcome.DISCONNECTED
+
+
+async def test_who_joined_a_turn_whose_claim_failed_is_told() -> None:
+    sessions = MuteSessions(lease_seconds=15)
+    sessions.gate = asyncio.Event()
+    world = World(says("Hello"), sessions=sessions)
+    starting = asyncio.create_task(world.start(idempotency_key="k"))
+    await until(lambda: world.turns.free_slots == 9)
+
+    _, joined = await world.start(idempotency_key="k")
+    sessions.gate.set()
+
+    assert [event.event for event in await read(joined)] == ["error", "end"]
+    with pytest.raises(StorageError):
+        await starting
