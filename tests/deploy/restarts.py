@@ -16,13 +16,17 @@ async def assert_a_reload_loses_nothing(
     count_for(standin, seconds)
     async with deployed(GUNICORN, standin, folder) as service:
         before = service.workers
-        async with reading(service.client, streams) as readings, probing(service) as probes:
+        async with (
+            reading(service.client, streams, sockets=streams // 10) as readings,
+            probing(service) as probes,
+        ):
             service.send(signal.SIGHUP)
             await asyncio.sleep(seconds / 2)
         await _until_only_new_workers(service, before)
 
     assert sum(each.is_truncated for each in readings) == 0
     assert [each for each in readings if not each.ends_well] == []
+    assert {each.close_code for each in readings[streams:]} == {1001}
     assert {probe.turn for probe in probes} == {"taken"}
     assert {probe.metrics for probe in probes} == {200}
     assert await service.ended() == 0
@@ -45,7 +49,10 @@ async def assert_a_successor_takes_over(
         deployed(command, standin, folder, DRAIN_ACCEPT_SECONDS="0.6") as service,
         deployed(command, standin, folder) as successor,
     ):
-        async with reading(service.client, streams) as readings, probing(service) as probes:
+        async with (
+            reading(service.client, streams, sockets=streams // 10) as readings,
+            probing(service) as probes,
+        ):
             service.send(signal.SIGTERM)
             code = await service.ended()
         ready = await successor.client.get("/readyz")
@@ -54,6 +61,7 @@ async def assert_a_successor_takes_over(
     during = [probe for probe in probes[2:] if probe.begun < open_until - 0.5]
     assert sum(each.is_truncated for each in readings) == 0
     assert [each for each in readings if not each.ends_well] == []
+    assert {each.close_code for each in readings[streams:]} == {1001}
     assert {(probe.readiness, probe.metrics) for probe in during} == {(503, 200)}
     assert during[0].turn == "taken"
     assert during[-1].turn == "draining"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from websockets.asyncio.client import connect
 
 from infrastructure.groq_standin import Standin
 from tests.processes import free_port, process, ready
@@ -43,9 +44,15 @@ class Deployed:
     async def ended(self) -> int:
         return await asyncio.wait_for(self.process.wait(), 30)
 
+    async def until_said(self, event: str, *, times: int) -> None:
+        async with asyncio.timeout(10):
+            while len(self.lines(event)) < times:
+                await asyncio.sleep(0.05)
+
     def lines(self, event: str) -> list[dict[str, Any]]:
         """What it has logged under this name."""
-        logged = [line for line in self.log.read_text().splitlines() if line.startswith("{")]
+        text = self.log.read_text()
+        logged = [line for line in text.splitlines(keepends=True) if line[0] + line[-1] == "{\n"]
         return [line for line in map(json.loads, logged) if line["event"] == event]
 
 
@@ -72,7 +79,10 @@ async def deployed(
             ) as client,
         ):
             await ready(client, running)
-            yield Deployed(client, running, log)
+            service = Deployed(client, running, log)
+            # One of two may be ready while the other is still being started.
+            await service.until_said("lex_started", times=2 if GUNICORN[-1] in command else 1)
+            yield service
 
 
 @dataclass
@@ -80,6 +90,8 @@ class Reading:
     """One stream, as its client saw it."""
 
     received: str = ""
+    close_code: int | None = None
+    """With which a WebSocket was closed."""
     turn_id: str = ""
     is_truncated: bool = False
     ended_at: float = 0
@@ -116,13 +128,34 @@ async def read(client: httpx.AsyncClient, reading: Reading, session_id: str) -> 
     return reading
 
 
+async def converse(client: httpx.AsyncClient, reading: Reading, session_id: str) -> Reading:
+    """The same over a WebSocket, which stays open until the server closes it."""
+    url = f"{client.base_url}/ws/sessions/{session_id}".replace("http", "ws", 1)
+    async with connect(url, proxy=None) as socket:
+        await socket.send("Count")
+        async for text in socket:
+            event = json.loads(text)
+            reading.received += f"event: {event['type']}\ndata: {event['data']}\n\n"
+            reading.begun.set()
+            if event["type"] == "end":
+                reading.ended_at = time.monotonic()
+    reading.is_truncated = not reading.ended_at
+    reading.close_code = socket.close_code
+    return reading
+
+
 @asynccontextmanager
-async def reading(client: httpx.AsyncClient, streams: int) -> AsyncIterator[list[Reading]]:
-    """So many streams, all of which have begun. At the end of the block they have ended."""
-    readings = [Reading() for _ in range(streams)]
+async def reading(
+    client: httpx.AsyncClient, streams: int, *, sockets: int = 0
+) -> AsyncIterator[list[Reading]]:
+    """So many streams and WebSockets, all of which have begun. At the end of the block they
+    have ended; WebSockets come last.
+    """
+    readings = [Reading() for _ in range(streams + sockets)]
     async with asyncio.TaskGroup() as tasks:
         for number, each in enumerate(readings):
-            tasks.create_task(read(client, each, f"s{number}"))
+            how = read if number < streams else converse
+            tasks.create_task(how(client, each, f"s{number}"))
         for each in readings:
             await asyncio.wait_for(each.begun.wait(), 30)
         yield readings

@@ -96,18 +96,19 @@ async def test_a_worker_too_many_finishes_its_streams_however_often_it_is_told_t
 async def test_the_end_of_the_service_is_heard_in_the_middle_of_a_reload(
     standin: Standin, tmp_path: Path
 ) -> None:
-    count_for(standin, 3)
+    count_for(standin, 5)
 
     async with deployed(GUNICORN, standin, tmp_path) as service:
         async with reading(service.client, 20) as readings:
             service.send(signal.SIGHUP)
-            await asyncio.sleep(1)
-            replaced = len(service.workers) - 2
+            await service.until_said("lex_started", times=4)
             service.send(signal.SIGTERM)
+            await service.until_said("server_leaving", times=4)
+            has_ended = [each for each in readings if each.ended_at]
         async with asyncio.timeout(5):
             code = await service.ended()
 
-    assert replaced > 0
+    assert has_ended == [], "the new workers heard of it while the old ones were waited for"
     assert all(each.ends_well for each in readings)
     assert code == 0
     assert "SIGKILL" not in service.log.read_text()
