@@ -187,7 +187,9 @@ async def probing(service: Deployed) -> AsyncIterator[list[Probe]]:
 async def _probe(url: str, probes: list[Probe]) -> None:
     while True:
         begun = time.monotonic()
-        async with httpx.AsyncClient(base_url=url, timeout=10) as client:
+        # One that is kept may be closed by a leaving server just when the next question is sent.
+        unkept = httpx.Limits(max_keepalive_connections=0)
+        async with httpx.AsyncClient(base_url=url, timeout=10, limits=unkept) as client:
             try:
                 readiness = (await client.get("/readyz")).status_code
                 metrics = (await client.get("/metrics")).status_code
