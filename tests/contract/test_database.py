@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -278,3 +279,17 @@ def _plan_of_history(connection: Connection) -> str:
     query = page.compile(connection, compile_kwargs={"literal_binds": True})
     rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}")
     return "\n".join(row.detail for row in rows)
+
+
+def test_a_new_file_may_be_opened_by_many_at_once(tmp_path: Path) -> None:
+    def open_it(number: int) -> int:
+        database = Database(f"sqlite:///{tmp_path}/{number // 8}.db")
+        try:
+            return database.transact(lambda connection: connection.scalar(text("SELECT 1")) or 0)
+        finally:
+            database.dispose()
+
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(open_it, range(320)))
+
+    assert answers == [1] * 320
