@@ -139,6 +139,7 @@ class RunningTurn:
             ending = self._ending(outcome, error)
             is_stored = await self._sessions.finish(ending)
         except Exception as unstored:
+            # Also a defect must not leave the stream open and the session held.
             logger.exception("turn_not_stored", turn=self.new.id, error=str(unstored))
             is_stored, self.owed = False, ending
         if not is_stored and error is None:

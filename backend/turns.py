@@ -115,7 +115,7 @@ class Turns:
         except AlreadyStarted as known:
             follower.leave()
             return await self.follow(caller, known.turn_id)
-        except BaseException:
+        except BaseException:  # also when the caller is cancelled: nobody will read
             follower.leave()
             raise
         return follower
@@ -222,13 +222,14 @@ class Turns:
                 self._owed.remove(owed)
 
     async def _store(self, owed: _Owed) -> None:
+        ending = owed.ending
+        if owed.tries >= WHOLE_TRIES:
+            ending = bare(ending.turn_id, ending.outcome, ending.error_code)
         try:
-            await self._sessions.finish(owed.ending)
+            await self._sessions.finish(ending)
         except Exception as error:
-            if owed.tries < WHOLE_TRIES:
-                raise StorageError from error
-            ending = owed.ending
-            await self._sessions.finish(bare(ending.turn_id, ending.outcome, ending.error_code))
+            # Whatever one ending does to the store, the next one must have its turn.
+            raise StorageError from error
 
     async def drain(self, *, accept_seconds: float, drain_seconds: float) -> None:
         """Let go of the turns as a server that leaves does, and return when none runs.

@@ -144,6 +144,7 @@ class Toolbox:
             logger.warning("tool_unavailable", tool=call.name, code=error.code)
             raise ToolFailed(f"{call.name} is not available at the moment.") from error
         except Exception as error:
+            # A tool's defect is told to the model, and does not end the turn.
             logger.exception("tool_failed", tool=call.name)
             raise ToolFailed(f"{call.name} failed. Its result is not known.") from error
 

@@ -32,7 +32,7 @@ async def open_sql(database_url: str, *, lease_seconds: float, migrate: bool) ->
     database = Database(database_url)
     try:
         await database.run(upgrade if migrate else require_current)
-    except BaseException:
+    except BaseException:  # also a cancelled start leaves no threads behind
         await database.close()
         raise
     return SqlStores(
