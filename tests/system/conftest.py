@@ -10,8 +10,15 @@ from pathlib import Path
 import pytest
 
 from tests.processes import free_port
+from tests.redis_server import RedisServer, running_redis
 
 Proxying = Callable[[str], AbstractAsyncContextManager[str]]
+
+
+@pytest.fixture
+async def redis(tmp_path: Path) -> AsyncIterator[RedisServer]:
+    async with running_redis(tmp_path) as server:
+        yield server
 
 
 @pytest.fixture

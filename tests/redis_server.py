@@ -1,0 +1,86 @@
+"""A real Redis for tests, from Debian's package: on a port of its own, keeping nothing on disk."""
+
+import asyncio
+import shutil
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from tests.processes import free_port
+
+
+class RedisServer:
+    """Can be stopped in every way in which a Redis fails, and comes back on the same port, empty."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._port = free_port()
+        self._running: asyncio.subprocess.Process | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self._port}/0"
+
+    async def start(self) -> None:
+        program = shutil.which("redis-server", path="/usr/sbin:/usr/bin:/sbin:/bin")
+        assert program, "redis-server is missing: make system-deps"
+        options = {
+            "port": str(self._port),
+            "bind": "127.0.0.1",
+            "save": "",
+            "appendonly": "no",
+            "dir": str(self._folder),
+            "logfile": "redis.log",
+        }
+        arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
+        self._running = await asyncio.create_subprocess_exec(program, *arguments)
+        async with asyncio.timeout(10), Redis.from_url(self.url) as client:
+            while not await _answers(client):
+                await asyncio.sleep(0.01)
+
+    async def kill(self) -> None:
+        """Gone at once, with all connections and all data."""
+        await self._end(signal.SIGKILL)
+
+    def pause(self) -> None:
+        """It hangs: connections stay open, nothing is answered."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    async def stop(self) -> None:
+        if self._running is not None:
+            self.go_on()
+            await self._end(signal.SIGTERM)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._running is not None
+        self._running.send_signal(number)
+
+    async def _end(self, number: signal.Signals) -> None:
+        assert self._running is not None
+        self._running.send_signal(number)
+        await self._running.wait()
+        self._running = None
+
+
+async def _answers(client: Redis) -> bool:
+    try:
+        return bool(await client.ping())
+    except RedisError:
+        return False
+
+
+@asynccontextmanager
+async def running_redis(folder: Path) -> AsyncIterator[RedisServer]:
+    server = RedisServer(folder)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
