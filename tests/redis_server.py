@@ -14,7 +14,7 @@ from tests.processes import free_port
 
 
 class RedisServer:
-    """Can be stopped in every way in which a Redis fails, and comes back on the same port, empty."""
+    """Fails in every way in which a Redis fails, and comes back on the same port, empty."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
