@@ -1,5 +1,6 @@
 """What a client can see on a stream. A turn yields these, its log keeps them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -80,3 +81,16 @@ def failure(error: ServiceError, message: str | None = None) -> Failure:
         retryable=error.retryable,
         retry_after=error.retry_after_seconds,
     )
+
+
+_decoder = msgspec.json.Decoder(list[Event])
+
+
+def encode(events: Sequence[Event]) -> bytes:
+    """As they are kept and passed on: one JSON list."""
+    return msgspec.json.encode(events)
+
+
+def decode(events: bytes) -> list[Event]:
+    """Raises: msgspec.MsgspecError."""
+    return _decoder.decode(events)

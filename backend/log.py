@@ -37,9 +37,20 @@ class EventLog:
         self.begins_after = begins_after
         self.events: list[Event] = []
         self.is_closed = False
+        self.on_change: Callable[[EventLog], None] | None = None
+        """Called after each change, at once: it must be quick."""
         self._followers: set[Follower] = set()
         self._waiting: set[asyncio.Future[None]] = set()
         self._deserted = deserted
+
+    @property
+    def last(self) -> int:
+        """The position of the last event."""
+        return self.begins_after + len(self.events)
+
+    def skip_to(self, position: int) -> None:
+        """What comes next stands behind this position, for all who follow."""
+        self.begins_after = position - len(self.events)
 
     def append(self, event: Event) -> None:
         self.events.append(event)
@@ -67,6 +78,8 @@ class EventLog:
                 self._deserted()
 
     def _wake(self) -> None:
+        if self.on_change is not None:
+            self.on_change(self)
         for waiter in self._waiting:
             if not waiter.done():
                 waiter.set_result(None)
@@ -88,7 +101,7 @@ class Follower:
 
     def __init__(self, log: EventLog, after: int) -> None:
         self._log = log
-        self._position = after
+        self._read = max(0, after - log.begins_after)
 
     @property
     def turn_id(self) -> str:
@@ -97,18 +110,16 @@ class Follower:
     @property
     def position(self) -> int:
         """Of the last event that was read."""
-        return self._position
+        return self._log.begins_after + self._read
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
         """All that has been appended since the last batch, until the log is closed."""
         log = self._log
         while True:
-            # A log that is filled at once may begin further on than its reader had read.
-            self._position = max(self._position, log.begins_after)
-            events = log.events[self._position - log.begins_after :]
+            events = log.events[self._read :]
             if events:
-                batch = Batch(self._position, events)
-                self._position += len(events)
+                batch = Batch(self.position, events)
+                self._read += len(events)
                 yield batch
             elif log.is_closed:
                 return

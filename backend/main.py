@@ -37,9 +37,11 @@ from backend.resilience.guard import Attempt, Guarded
 from backend.resilience.rescue import Rescuing
 from backend.resilience.retries import Retrying, Schedule
 from backend.settings import Settings
+from backend.sharing import Sharing
 from backend.showroom import Showroom
 from backend.storage import Stores
 from backend.storage.opening import open_stores
+from backend.storage.redis import RedisLogs
 from backend.stream import StreamOptions
 from backend.telemetry import metrics
 from backend.telemetry.logging import configure_logging
@@ -150,6 +152,8 @@ async def _open(settings: Settings, tools: Sequence[Tool], stack: AsyncExitStack
         timeout_seconds=settings.turn_timeout_seconds,
         max_streams=settings.max_streams,
         grace_seconds=settings.disconnect_grace_seconds,
+        patience_seconds=settings.lease_seconds,
+        sharing=_sharing(settings, worker, stack),
     )
     await _take_lease(settings, stores, running, worker, stack)
     stack.push_async_callback(running.close)
@@ -177,6 +181,18 @@ async def _open(settings: Settings, tools: Sequence[Tool], stack: AsyncExitStack
         drain_seconds=settings.drain_seconds,
         send_timeout_seconds=settings.send_timeout_seconds,
     )
+
+
+def _sharing(settings: Settings, worker: str, stack: AsyncExitStack) -> Sharing | None:
+    if settings.redis_url is None:
+        return None
+    # A log is of no use any more when its turn must have ended long ago.
+    kept_seconds = 2 * settings.turn_timeout_seconds
+    logs = RedisLogs(settings.redis_url.get_secret_value(), kept_seconds=kept_seconds)
+    sharing = Sharing(logs, worker=worker)
+    sharing.open()
+    stack.push_async_callback(sharing.close)
+    return sharing
 
 
 def _models(settings: Settings, stack: AsyncExitStack) -> Fallbacks:
@@ -261,13 +277,20 @@ async def _take_lease(
     await running.renew()
     stack.push_async_callback(stores.sessions.retire, worker)
     # Every third of the lease, so that two renewals may fail in a row.
-    _repeat(running.renew, settings.lease_seconds / 3, stack)
+    _repeat(running.renew, settings.lease_seconds / 3, stack, sooner=running.news)
     _repeat(running.store_owed, settings.lease_seconds / 3, stack)
     _repeat(purge, PURGE_SECONDS, stack)
 
 
-def _repeat(do: Callable[[], Awaitable[None]], every_seconds: float, stack: AsyncExitStack) -> None:
-    task = asyncio.create_task(repeat(do, every_seconds=every_seconds, name=do.__name__))
+def _repeat(
+    do: Callable[[], Awaitable[None]],
+    every_seconds: float,
+    stack: AsyncExitStack,
+    *,
+    sooner: asyncio.Event | None = None,
+) -> None:
+    again = repeat(do, every_seconds=every_seconds, name=do.__name__, sooner=sooner)
+    task = asyncio.create_task(again)
 
     async def cease() -> None:
         task.cancel()

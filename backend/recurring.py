@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import structlog
 
@@ -10,13 +11,36 @@ from backend.errors import StorageError
 logger = structlog.get_logger()
 
 
-async def repeat(do: Callable[[], Awaitable[None]], *, every_seconds: float, name: str) -> None:
-    """Never returns, and lets no failure keep it from the next time."""
+SOONEST_SECONDS = 0.05
+"""However often it is wanted sooner, it is not done more often than that."""
+
+
+async def repeat(
+    do: Callable[[], Awaitable[None]],
+    *,
+    every_seconds: float,
+    name: str,
+    sooner: asyncio.Event | None = None,
+) -> None:
+    """Never returns, and lets no failure keep it from the next time.
+
+    That comes after `every_seconds`, or when `sooner` is set.
+    """
     while True:
-        await asyncio.sleep(every_seconds)
+        if sooner is None:
+            await asyncio.sleep(every_seconds)
+        else:
+            await _until(sooner, every_seconds)
         try:
             await do()
         except StorageError as error:
             logger.warning("recurring_failed", name=name, error=str(error))
         except Exception:
             logger.exception("recurring_failed", name=name)
+
+
+async def _until(sooner: asyncio.Event, seconds: float) -> None:
+    await asyncio.sleep(SOONEST_SECONDS)
+    with suppress(TimeoutError):
+        await asyncio.wait_for(sooner.wait(), seconds - SOONEST_SECONDS)
+    sooner.clear()

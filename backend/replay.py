@@ -1,7 +1,7 @@
 """The logs of turns that this worker does not run: stored ones, and ones that will be.
 
-A turn that runs on another worker is waited for; its followers get heartbeats meanwhile,
-and then what they missed.
+A turn that runs on another worker is waited for. Its followers read along if the logs are
+shared; if not, they get heartbeats, and at its end what they missed.
 """
 
 import asyncio
@@ -12,26 +12,39 @@ import structlog
 
 from backend.conversation import TurnRecord
 from backend.errors import LogGone, Refusal, StorageError, WorkerLost
-from backend.events import End, Event, failure
+from backend.events import End, Event, decode, failure
 from backend.log import EventLog, Follower
+from backend.sharing import Sharing
 from backend.storage import WORKER_LOST, SessionStore
 
 logger = structlog.get_logger()
 
 LOOK_SECONDS = 1.0
-"""Between two looks whether a turn on another worker has ended."""
+"""Between two looks which of the turns on other workers have ended: one query for all."""
 
 LOST = 900_000_000
 """Positions behind this are of no log: they say that the rest of one is lost."""
 
-_decode = msgspec.json.Decoder(list[Event]).decode
-
 
 class Replays:
-    def __init__(self, sessions: SessionStore, *, look_seconds: float = LOOK_SECONDS) -> None:
+    def __init__(
+        self,
+        sessions: SessionStore,
+        *,
+        sharing: Sharing | None = None,
+        look_seconds: float = LOOK_SECONDS,
+    ) -> None:
         self._sessions = sessions
+        self._sharing = sharing
         self._look_seconds = look_seconds
-        self._waiting: set[asyncio.Task[None]] = set()
+        self._awaited: dict[EventLog, str] = {}
+        """The owners of logs whose turns run elsewhere."""
+        self._looking: asyncio.Task[None] | None = None
+
+    @property
+    def followed(self) -> frozenset[str]:
+        """The turns of other workers that somebody follows here."""
+        return frozenset(log.turn_id for log in self._awaited if not log.is_deserted)
 
     async def follow(self, owner: str, turn_id: str, *, after: int) -> Follower:
         """Everything behind position `after`.
@@ -42,7 +55,7 @@ class Replays:
         """
         turn = await self._sessions.settle(owner, turn_id)
         if turn.outcome is None:
-            return self._awaited(owner, turn_id, after)
+            return self._await(owner, turn_id, after)
         begins_after, events = await self._rest(owner, turn, after)
         log = EventLog(turn_id, begins_after=begins_after)
         follower = log.follow(after)
@@ -65,48 +78,68 @@ class Replays:
         log = await self._sessions.turn_log(owner, turn.id)
         if log is None and turn.error_code != WORKER_LOST:
             raise LogGone
-        events = [] if log is None else _decode(log)
+        try:
+            events = [] if log is None else decode(log)
+        except msgspec.MsgspecError as error:
+            raise LogGone from error  # another version wrote it
         if log is not None and after <= len(events):
             return after, events[after:]
         return LOST, [failure(WorkerLost()), End()]
 
-    def _awaited(self, owner: str, turn_id: str, after: int) -> Follower:
-        log = EventLog(turn_id, begins_after=after, deserted=lambda: _cancel(waiting))
+    def _await(self, owner: str, turn_id: str, after: int) -> Follower:
+        log = EventLog(turn_id, begins_after=after, deserted=lambda: self._let_go(log))
         follower = log.follow(after)
-        waiting = asyncio.create_task(self._await(owner, turn_id, log, after))
-        self._waiting.add(waiting)
-        waiting.add_done_callback(self._waiting.discard)
+        self._awaited[log] = owner
+        if self._sharing is not None:
+            self._sharing.fill(log)
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look_on())
         return follower
 
-    async def _await(self, owner: str, turn_id: str, log: EventLog, after: int) -> None:
-        events: list[Event] = []
-        try:
-            log.begins_after, events = await self._ended(owner, turn_id, after)
-        except Refusal as error:  # it was deleted, or forgotten
-            events = [failure(error), End()]
-        finally:
-            _fill(log, events)
+    def _let_go(self, log: EventLog) -> None:
+        self._awaited.pop(log, None)
+        if self._sharing is not None:
+            self._sharing.leave(log)
 
-    async def _ended(self, owner: str, turn_id: str, after: int) -> tuple[int, list[Event]]:
-        while True:
+    async def _look_on(self) -> None:
+        while self._awaited:
             await asyncio.sleep(self._look_seconds)
+            for log in [log for log in self._awaited if log.is_closed]:
+                self._let_go(log)
             try:
-                turn = await self._sessions.settle(owner, turn_id)
-                if turn.outcome is not None:
-                    return await self._rest(owner, turn, after)
+                await self._look()
             except StorageError as error:
-                logger.warning("turn_not_looked_up", turn=turn_id, error=str(error))
+                logger.warning("turns_not_looked_up", error=str(error))
+
+    async def _look(self) -> None:
+        running = await self._sessions.running({log.turn_id for log in self._awaited})
+        for log, owner in list(self._awaited.items()):
+            if log.turn_id not in running:
+                await self._finish(owner, log)
+
+    async def _finish(self, owner: str, log: EventLog) -> None:
+        """Append the rest of a turn that has ended."""
+        try:
+            turn = await self._sessions.settle(owner, log.turn_id)
+            if turn.outcome is None:
+                return  # its worker was late, and lives
+            self._let_go(log)  # from here on nothing comes but from the store
+            position, events = await self._rest(owner, turn, log.last)
+        except Refusal as error:  # it was deleted, or forgotten
+            self._let_go(log)
+            position, events = log.last, [failure(error), End()]
+        except StorageError:
+            self._awaited[log] = owner
+            raise
+        if not log.is_closed:
+            log.skip_to(position)
+            _fill(log, events)
 
     async def close(self) -> None:
         """Let go of those who wait."""
-        for task in self._waiting:
-            task.cancel()
-        if self._waiting:
-            await asyncio.wait(self._waiting)
-
-
-def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.wait([self._looking])
 
 
 def _fill(log: EventLog, events: Sequence[Event]) -> None:

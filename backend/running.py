@@ -2,15 +2,15 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
 
-import msgspec
 import structlog
 
 from backend.conversation import Outcome
 from backend.errors import ServiceError, StorageError, TurnInterrupted, TurnTimedOut
-from backend.events import Chunk, End, Event, failure
+from backend.events import Chunk, End, Event, encode, failure
 from backend.log import EventLog, Follower
 from backend.storage import Claim, Ending, NewTurn, SessionStore
 from backend.turn import Turn
@@ -32,11 +32,13 @@ class RunningTurn:
         sessions: SessionStore,
         timeout_seconds: float,
         grace_seconds: float = 0.0,
+        readers_changed: Callable[[], None] = lambda: None,
     ) -> None:
         self.new = new
         self.log = EventLog(new.id, deserted=self._deserted)
         self._grace_seconds = grace_seconds
-        self._giving_up: asyncio.TimerHandle | None = None
+        self._readers_changed = readers_changed
+        self._giving_up: asyncio.Task[None] | None = None
         self.owed: Ending | None = None
         """How the turn ended, if the store would not take it."""
         self._turn = turn
@@ -57,6 +59,7 @@ class RunningTurn:
     def follow(self, after: int = 0) -> Follower:
         if self._giving_up is not None:
             self._giving_up.cancel()
+            self._readers_changed()
         return self.log.follow(min(after, len(self.log.events)))
 
     def _deserted(self) -> None:
@@ -64,8 +67,22 @@ class RunningTurn:
         if not self._grace_seconds:
             self.stop(Outcome.DISCONNECTED)
             return
-        loop = asyncio.get_running_loop()
-        self._giving_up = loop.call_later(self._grace_seconds, self.stop, Outcome.DISCONNECTED)
+        self._giving_up = asyncio.create_task(self._give_up())
+        self._readers_changed()
+
+    async def _give_up(self) -> None:
+        is_followed = True
+        while is_followed:
+            await asyncio.sleep(self._grace_seconds)
+            is_followed = await self.is_followed_elsewhere()
+        self.stop(Outcome.DISCONNECTED)
+
+    async def is_followed_elsewhere(self) -> bool:
+        """Whether somebody reads it on another worker, or nobody can tell."""
+        try:
+            return await self._sessions.is_followed(self.new.id)
+        except StorageError:
+            return True
 
     def stop(self, outcome: Outcome, error: ServiceError | None = None) -> None:
         """End the conversation now, with this outcome, and with this error if the client is
@@ -147,7 +164,7 @@ class RunningTurn:
         self._close_log()
         if self.owed is not None:
             # What is stored later is the log as it was shown.
-            self.owed = replace(self.owed, log=msgspec.json.encode(self.log.events))
+            self.owed = replace(self.owed, log=encode(self.log.events))
         self._tell(ending, is_stored=is_stored)
 
     def _close_log(self) -> None:
@@ -171,7 +188,7 @@ class RunningTurn:
             turn_id=self.new.id,
             outcome=outcome,
             messages=turn.messages,
-            log=msgspec.json.encode([*self.log.events, End()]),
+            log=encode([*self.log.events, End()]),
             error_code=None if error is None else error.code,
             model=turn.model,
             rounds=turn.rounds,
@@ -202,7 +219,7 @@ class RunningTurn:
 
 def bare(turn_id: str, outcome: Outcome, error_code: str | None) -> Ending:
     """An ending with nothing in it that a store could choke on."""
-    log = msgspec.json.encode([failure(StorageError()), End()])
+    log = encode([failure(StorageError()), End()])
     return Ending(turn_id=turn_id, outcome=outcome, messages=(), log=log, error_code=error_code)
 
 

@@ -7,13 +7,22 @@ environment, `modelName` in a chart.
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 Hours = Annotated[float, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
+
+
+def _of_redis(url: SecretStr) -> SecretStr:
+    if not re.match(r"(redis|rediss|unix)://", url.get_secret_value()):
+        raise ValueError("it must begin with redis://, rediss:// or unix://")
+    return url
+
+
+RedisUrl = Annotated[SecretStr, AfterValidator(_of_redis)]
 
 
 class Settings(BaseSettings):
@@ -31,6 +40,7 @@ class Settings(BaseSettings):
 
     database_url: SecretStr = SecretStr("sqlite:///lex.db")
     migrate_on_start: bool = True
+    redis_url: RedisUrl | None = None
     lease_seconds: Seconds = 15
     event_log_hours: Hours = 24
 

@@ -4,37 +4,29 @@ import asyncio
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-
-import structlog
+from functools import partial
 
 from backend.conversation import Caller, Outcome
-from backend.errors import Draining, Overloaded, ServerDraining, StorageError
+from backend.elsewhere import Elsewhere
+from backend.errors import Draining, Overloaded, ServerDraining, SessionBusy
 from backend.log import Follower
+from backend.owed import OwedEndings
 from backend.replay import Replays
-from backend.running import RunningTurn, bare
-from backend.storage import AlreadyStarted, Ending, NewTurn, SessionStore
+from backend.running import RunningTurn
+from backend.sharing import Sharing
+from backend.storage import AlreadyStarted, NewTurn, SessionStore
 from backend.turn import Turn
-
-logger = structlog.get_logger()
 
 OpenTurn = Callable[[Caller, str], Turn]
 """Makes the turn of a caller and a query."""
-
-WHOLE_TRIES = 3
-"""So often an ending is offered as it is. After that it may be the ending that is at fault."""
-
-
-@dataclass
-class _Owed:
-    ending: Ending
-    tries: int = 0
 
 
 class Turns:
     """All turns that run on this worker. A turn holds its slot from start to end.
 
-    `check` may refuse a turn before anything is begun.
+    `check` may refuse a turn before anything is begun. `patience_seconds` is the time in
+    which every living worker has looked at the store. With `sharing`, followers on other
+    workers read resumable turns as they run, and workers hear of each other at once.
     """
 
     def __init__(
@@ -46,7 +38,9 @@ class Turns:
         timeout_seconds: float,
         max_streams: int,
         grace_seconds: float = 30.0,
+        patience_seconds: float = 15.0,
         check: Callable[[], None] = lambda: None,
+        sharing: Sharing | None = None,
     ) -> None:
         self._sessions = sessions
         self._open_turn = open_turn
@@ -55,9 +49,17 @@ class Turns:
         self._max_streams = max_streams
         self._grace_seconds = grace_seconds
         self._check = check
-        self._replays = Replays(sessions)
+        self._sharing = sharing
+        self._replays = Replays(sessions, sharing=sharing)
+        self._elsewhere = Elsewhere(
+            sessions,
+            nudge=sharing.nudge if sharing else lambda _: None,
+            patience_seconds=patience_seconds,
+        )
         self._running: dict[str, RunningTurn] = {}
-        self._owed: list[_Owed] = []
+        self._owed = OwedEndings(sessions)
+        self.news = sharing.news if sharing else asyncio.Event()
+        """It is worth while to `renew` now rather than at the next time."""
         self._is_closing = False
         self._is_hurried = asyncio.Event()
         self.is_draining = False
@@ -94,6 +96,36 @@ class Turns:
         if joined := self._with_key(caller.owner, session_id, idempotency_key):
             return joined.follow()
         self._admit()
+        await self._supersede(caller.owner, session_id)
+        begin = partial(
+            self._begin,
+            caller,
+            session_id=session_id,
+            query=query,
+            creates_session=creates_session,
+            is_resumable=is_resumable,
+            idempotency_key=idempotency_key,
+        )
+        try:
+            return await begin()
+        except SessionBusy:
+            if not await self._superseded_elsewhere(caller.owner, session_id):
+                raise
+            return await begin()
+
+    async def _begin(
+        self,
+        caller: Caller,
+        *,
+        session_id: str,
+        query: str,
+        creates_session: bool,
+        is_resumable: bool,
+        idempotency_key: str | None,
+    ) -> Follower:
+        conversation = self._open_turn(caller, query)
+        # From here to the launch nothing waits, so the slot that is free now is ours.
+        self._admit()
         new = NewTurn(
             id=secrets.token_hex(8),
             owner=caller.owner,
@@ -103,12 +135,7 @@ class Turns:
             creates_session=creates_session,
             idempotency_key=idempotency_key,
         )
-        conversation = self._open_turn(caller, query)
-        await self._supersede(new)
-        # From here to the launch nothing waits, so the slot that is free now is ours.
-        self._admit()
-        grace_seconds = self._grace_seconds if is_resumable else 0.0
-        turn = self._launch(new, conversation, grace_seconds)
+        turn = self._launch(new, conversation, is_resumable=is_resumable)
         follower = turn.follow()
         try:
             await turn.claimed()
@@ -132,23 +159,31 @@ class Turns:
         turns = self._of_session(owner, session_id) if key is not None else []
         return next((turn for turn in turns if turn.new.idempotency_key == key), None)
 
-    async def _supersede(self, new: NewTurn) -> None:
+    async def _supersede(self, owner: str, session_id: str) -> None:
         """End what the session still runs for nobody."""
-        for turn in self._of_session(new.owner, new.session_id):
-            if turn.log.is_deserted:
+        for turn in self._of_session(owner, session_id):
+            if turn.log.is_deserted and not await turn.is_followed_elsewhere():
                 turn.stop(Outcome.DISCONNECTED)
                 await asyncio.wait([turn.task])
 
-    def _launch(self, new: NewTurn, conversation: Turn, grace_seconds: float) -> RunningTurn:
+    async def _superseded_elsewhere(self, owner: str, session_id: str) -> bool:
+        if self._of_session(owner, session_id):
+            return False
+        return await self._elsewhere.supersede(owner, session_id)
+
+    def _launch(self, new: NewTurn, conversation: Turn, *, is_resumable: bool) -> RunningTurn:
         turn = RunningTurn(
             new,
             conversation,
             sessions=self._sessions,
             timeout_seconds=self._timeout_seconds,
-            grace_seconds=grace_seconds,
+            grace_seconds=self._grace_seconds if is_resumable else 0.0,
+            readers_changed=self.news.set,
         )
         self._running[new.id] = turn
         turn.task.add_done_callback(lambda _: self._ended(turn))
+        if is_resumable and self._sharing is not None:
+            self._sharing.share(turn.log)
         return turn
 
     async def follow(self, caller: Caller, turn_id: str, *, after: int = 0) -> Follower:
@@ -172,34 +207,44 @@ class Turns:
         return await self._replays.is_read(caller.owner, turn_id, after=after)
 
     async def stop(self, caller: Caller, turn_id: str) -> None:
-        """Stop a turn, wherever it runs: here now, elsewhere at its worker's next renewal.
+        """Stop a turn, wherever it runs: here now, elsewhere when its worker hears of it.
 
         Raises:
             TurnNotFound: there is none, or it is somebody else's.
         """
         turn = self._running.get(turn_id)
         if turn is None or turn.new.owner != caller.owner:
-            await self._sessions.request_stop(caller.owner, turn_id)
+            await self._elsewhere.stop(caller.owner, turn_id)
             return
         turn.stop(Outcome.CANCELLED)
         await asyncio.wait([turn.task])
 
     async def renew(self) -> None:
-        """Renew this worker's lease, and stop what somebody asked to stop elsewhere."""
-        for turn_id in await self._sessions.renew(self._worker):
-            if turn := self._running.get(turn_id):
-                turn.stop(Outcome.CANCELLED)
+        """Renew this worker's lease, say who reads what here, and do what others ask for."""
+        requests = await self._sessions.renew(
+            self._worker,
+            deserted=[id_ for id_, turn in self._running.items() if turn.log.is_deserted],
+            followed=self._replays.followed,
+        )
+        for request in requests:
+            turn = self._running.get(request.turn_id)
+            # Somebody may have come back to it since it was asked to give way.
+            if turn and (turn.log.is_deserted or request.outcome is not Outcome.DISCONNECTED):
+                turn.stop(request.outcome)
 
     def _ended(self, turn: RunningTurn) -> None:
         del self._running[turn.new.id]
         if turn.owed is not None:
-            self._owed.append(_Owed(turn.owed))
+            self._owed.add(turn.owed)
 
     async def stop_session(self, owner: str, session_id: str) -> None:
-        """Stop the turn that this worker runs for a session, and wait for its end."""
-        for turn in self._of_session(owner, session_id):
+        """Stop what a session runs, wherever that is, and wait for its end."""
+        here = self._of_session(owner, session_id)
+        for turn in here:
             turn.stop(Outcome.CANCELLED)
             await asyncio.wait([turn.task])
+        if not here:
+            await self._elsewhere.stop_session(owner, session_id)
 
     def _of_session(self, owner: str, session_id: str) -> list[RunningTurn]:
         wanted = (owner, session_id)
@@ -207,29 +252,8 @@ class Turns:
         return [turn for turn in running if (turn.new.owner, turn.new.session_id) == wanted]
 
     async def store_owed(self) -> None:
-        """Store the endings that the store would not take when they came.
-
-        Until then their sessions stay busy, since this worker lives and holds them. One
-        that cannot be stored at all is closed with nothing in it.
-        """
-        for owed in list(self._owed):
-            try:
-                await self._store(owed)
-            except StorageError as error:
-                owed.tries += 1
-                logger.warning("turn_still_not_stored", turn=owed.ending.turn_id, error=str(error))
-            else:
-                self._owed.remove(owed)
-
-    async def _store(self, owed: _Owed) -> None:
-        ending = owed.ending
-        if owed.tries >= WHOLE_TRIES:
-            ending = bare(ending.turn_id, ending.outcome, ending.error_code)
-        try:
-            await self._sessions.finish(ending)
-        except Exception as error:
-            # Whatever one ending does to the store, the next one must have its turn.
-            raise StorageError from error
+        """Store the endings that the store would not take when they came."""
+        await self._owed.store()
 
     async def drain(self, *, accept_seconds: float, drain_seconds: float) -> None:
         """Let go of the turns as a server that leaves does, and return when none runs.

@@ -1,7 +1,7 @@
 """Implementations of our own ports, for tests: a model that follows a script, a small world."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
 
@@ -9,8 +9,9 @@ from pydantic import Field
 
 from backend.completion import CompletionRequest, Delta, Finish, Text
 from backend.conversation import ANONYMOUS, Caller, ToolCall, Usage
-from backend.errors import ToolRefused, UpstreamError
+from backend.errors import StorageError, ToolRefused, UpstreamError
 from backend.showroom import CarModel, Dealership, OpenHours, Showroom
+from backend.storage import News, SharedBatch
 from backend.storage.memory import memory_stores
 from backend.tools.arguments import Arguments
 from backend.tools.desk import Desk
@@ -76,6 +77,44 @@ class ScriptedModel:
                         yield step
         finally:
             self.open_completions -= 1
+
+
+class MemoryLogs:
+    """Shared logs without Redis. One is opened for each worker, over the same `kept`."""
+
+    def __init__(self, kept: dict[str, list[SharedBatch]]) -> None:
+        self.kept = kept
+        self.is_down = False
+        self.writes: list[Sequence[SharedBatch]] = []
+        self._nudges_seen = 0
+
+    async def write(self, batches: Sequence[SharedBatch], *, nudged: Collection[str] = ()) -> None:
+        if self.is_down:
+            raise StorageError
+        self.writes.append(batches)
+        for batch in batches:
+            stream = self.kept.setdefault(batch.turn_id, [])
+            if not stream or stream[-1].last < batch.last:
+                stream.append(batch)
+        for worker in nudged:
+            self.kept.setdefault(worker, []).append(SharedBatch(worker, 0, 0, b""))
+
+    async def read(self, worker: str, after: Mapping[str, int]) -> News:
+        if self.is_down:
+            raise StorageError
+        await asyncio.sleep(0.001)
+        batches = [
+            batch
+            for turn, last in after.items()
+            for batch in self.kept.get(turn, ())
+            if batch.last > last
+        ]
+        nudges = len(self.kept.get(worker, ()))
+        is_nudged, self._nudges_seen = nudges > self._nudges_seen, nudges
+        return News(batches, is_nudged=is_nudged)
+
+    async def close(self) -> None:
+        """There is nothing to close."""
 
 
 class Clock:

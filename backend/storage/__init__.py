@@ -4,7 +4,7 @@ Every method may raise `StorageError`. Times are aware and in UTC, except those 
 appointments: a date and a time on the wall of the dealership.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from typing import Protocol
@@ -66,6 +66,22 @@ class StoredMessage:
     message: Message
 
 
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A turn that runs, and the worker that runs it."""
+
+    turn_id: str
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequest:
+    """Somebody wants a turn to end: as cancelled, or as disconnected if nobody reads it."""
+
+    turn_id: str
+    outcome: Outcome
+
+
 class AlreadyStarted(Exception):
     """The session has a turn with this idempotency key."""
 
@@ -113,8 +129,26 @@ class SessionStore(Protocol):
         """Forget the logs of turns that ended before."""
         ...
 
-    async def request_stop(self, owner: str, turn_id: str) -> None:
+    async def request_stop(self, owner: str, turn_id: str) -> Holder:
         """Ask the worker that runs the turn, if any does, to stop it. Raises: TurnNotFound."""
+        ...
+
+    async def request_end(
+        self, owner: str, session_id: str, *, unless_read: bool = False
+    ) -> Holder | None:
+        """Ask for the end of the turn that holds the session.
+
+        With `unless_read` only of one that nobody follows, on any worker. None if there is
+        no such turn.
+        """
+        ...
+
+    async def running(self, turn_ids: Collection[str]) -> frozenset[str]:
+        """Those of the turns that have not ended and whose worker lives."""
+        ...
+
+    async def is_followed(self, turn_id: str) -> bool:
+        """Whether another worker than its own has said lately that somebody follows it there."""
         ...
 
     async def claim(self, turn: NewTurn, *, history_tokens: int) -> Claim:
@@ -138,16 +172,58 @@ class SessionStore(Protocol):
         """
         ...
 
-    async def renew(self, worker: str) -> Sequence[str]:
+    async def renew(
+        self, worker: str, *, deserted: Collection[str] = (), followed: Collection[str] = ()
+    ) -> Sequence[StopRequest]:
         """Say that the worker lives. Its claims hold for `lease_seconds` from now.
 
-        Returns the ids of its turns that somebody asked to stop.
+        It also says which of its turns nobody follows here, and which turns of other
+        workers somebody follows here. Returns what is asked of it.
         """
         ...
 
     async def retire(self, worker: str) -> None:
         """Say that the worker is gone: whatever it still held is free at once."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class SharedBatch:
+    """Encoded events of a turn, from behind position `after` up to position `last`."""
+
+    turn_id: str
+    after: int
+    last: int
+    events: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What came from other workers: events, and whether one of them asked to be heard."""
+
+    batches: Sequence[SharedBatch] = ()
+    is_nudged: bool = False
+
+
+class SharedLogs(Protocol):
+    """The logs of turns while they run, where all workers can read them.
+
+    They may be lost at any moment: the session store is what counts, and this is quicker.
+    """
+
+    async def write(self, batches: Sequence[SharedBatch], *, nudged: Collection[str] = ()) -> None:
+        """Add what is not there yet, and tell workers to look at the session store.
+
+        After a `StorageError` nothing is known of what was written; to write it again does
+        no harm.
+        """
+        ...
+
+    async def read(self, worker: str, after: Mapping[str, int]) -> News:
+        """Wait a moment for a nudge to this worker, or for events of turns behind a position."""
+        ...
+
+    async def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ Nothing here awaits, so every method is one transaction.
 """
 
 import time as system_time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time
 from itertools import chain
@@ -21,12 +21,14 @@ from backend.storage import (
     Booking,
     Claim,
     Ending,
+    Holder,
     NewTurn,
     Profile,
     ProfileStore,
     SessionStore,
     ShowroomStore,
     SlotTaken,
+    StopRequest,
     StoredMessage,
 )
 from backend.storage.confirmation import new_confirmation_id
@@ -40,7 +42,13 @@ class _Turn:
     worker: str
     log: bytes | None = None
     idempotency_key: str | None = None
-    is_to_stop: bool = False
+    stop_as: Outcome | None = None
+    is_deserted: bool = False
+    followed_at: float | None = None
+
+    @property
+    def holder(self) -> Holder:
+        return Holder(self.record.id, self.worker)
 
 
 @dataclass(slots=True)
@@ -141,8 +149,35 @@ class MemorySessions:
             if turn.record.finished_at and turn.record.finished_at < before:
                 turn.log = None
 
-    async def request_stop(self, owner: str, turn_id: str) -> None:
-        self._found_turn(owner, turn_id).is_to_stop = True
+    async def request_stop(self, owner: str, turn_id: str) -> Holder:
+        turn = self._found_turn(owner, turn_id)
+        turn.stop_as = Outcome.CANCELLED
+        return turn.holder
+
+    async def request_end(
+        self, owner: str, session_id: str, *, unless_read: bool = False
+    ) -> Holder | None:
+        session = self._sessions.get((owner, session_id))
+        turn = None if session is None else session.current
+        if turn is None or (unless_read and not self._is_unread(turn)):
+            return None
+        turn.stop_as = Outcome.DISCONNECTED if unless_read else Outcome.CANCELLED
+        return turn.holder
+
+    async def running(self, turn_ids: Collection[str]) -> frozenset[str]:
+        return frozenset(
+            turn.record.id
+            for turn in self._all_turns()
+            if turn.record.id in turn_ids
+            and turn.record.outcome is None
+            and self._is_alive(turn.worker)
+        )
+
+    async def is_followed(self, turn_id: str) -> bool:
+        return any(
+            turn.record.id == turn_id and self._is_lately(turn.followed_at)
+            for turn in self._all_turns()
+        )
 
     async def claim(self, turn: NewTurn, *, history_tokens: int) -> Claim:
         find = self._found_or_made if turn.creates_session else self._found
@@ -157,7 +192,7 @@ class MemorySessions:
             session.close_lost(session.current, now())
         history = session.history(history_tokens)
         session.open(turn, now())
-        await self.renew(turn.worker)
+        self._seen[turn.worker] = self._clock()
         return Claim(history, session.characters_per_token)
 
     async def finish(self, ending: Ending) -> bool:
@@ -167,20 +202,34 @@ class MemorySessions:
                 return True
         return False
 
-    async def renew(self, worker: str) -> Sequence[str]:
+    async def renew(
+        self, worker: str, *, deserted: Collection[str] = (), followed: Collection[str] = ()
+    ) -> Sequence[StopRequest]:
         self._seen[worker] = self._clock()
-        return [
-            turn.record.id
-            for turn in self._all_turns()
-            if turn.worker == worker and turn.is_to_stop and turn.record.outcome is None
-        ]
+        requests = []
+        for turn in self._all_turns():
+            turn_id = turn.record.id
+            if turn_id in followed:
+                turn.followed_at = self._clock()
+            if turn.worker == worker and turn.record.outcome is None:
+                turn.is_deserted = turn_id in deserted
+                if turn.stop_as is Outcome.DISCONNECTED and not turn.is_deserted:
+                    turn.stop_as = None
+                if turn.stop_as is not None:
+                    requests.append(StopRequest(turn_id, turn.stop_as))
+        return requests
 
     async def retire(self, worker: str) -> None:
         self._seen.pop(worker, None)
 
     def _is_alive(self, worker: str) -> bool:
-        seen = self._seen.get(worker)
-        return seen is not None and self._clock() - seen < self._lease_seconds
+        return self._is_lately(self._seen.get(worker))
+
+    def _is_unread(self, turn: _Turn) -> bool:
+        return turn.is_deserted and not self._is_lately(turn.followed_at)
+
+    def _is_lately(self, at: float | None) -> bool:
+        return at is not None and self._clock() - at < self._lease_seconds
 
     def _found(self, owner: str, session_id: str) -> _Session:
         try:

@@ -48,6 +48,12 @@ _budget = Gauge(
     multiprocess_mode="livemin",
 )
 
+_redis = Gauge(
+    "lex_redis_up",
+    "1 while logs are shared through Redis; 0 while that fails, and without Redis",
+    multiprocess_mode="livemin",
+)
+
 for _outcome in RESCUE_OUTCOMES:
     _rescued.labels(_outcome)
 
@@ -78,6 +84,10 @@ def breaker_changed(model: str, state: int) -> None:
 
 def budget_noted(model: str, kind: str, remaining: int) -> None:
     _budget.labels(model, kind).set(remaining)
+
+
+def redis_is_up(*, is_up: bool) -> None:
+    _redis.set(is_up)
 
 
 def exposition() -> bytes:

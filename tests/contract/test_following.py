@@ -7,7 +7,7 @@ import pytest
 
 from backend.conversation import Outcome, now
 from backend.errors import SessionBusy, TurnNotFound
-from backend.storage import WORKER_LOST, AlreadyStarted, Stores
+from backend.storage import WORKER_LOST, AlreadyStarted, Holder, StopRequest, Stores
 from tests.contract.conftest import SHORT_LEASE
 from tests.contract.conversations import EVERYTHING, OWNER, ending, new_turn, say
 
@@ -51,7 +51,8 @@ async def test_a_worker_hears_at_its_renewal_which_of_its_turns_are_to_stop(stor
 
     await stores.sessions.request_stop(OWNER, mine.id)
 
-    assert list(await stores.sessions.renew("w1")) == [mine.id]
+    asked = StopRequest(mine.id, Outcome.CANCELLED)
+    assert list(await stores.sessions.renew("w1")) == [asked]
     assert list(await stores.sessions.renew("w2")) == []
     await stores.sessions.finish(ending(mine))
     assert list(await stores.sessions.renew("w1")) == []
@@ -66,6 +67,79 @@ async def test_only_the_owner_may_stop_a_turn(stores: Stores) -> None:
             await stores.sessions.request_stop(owner, turn_id)
 
     assert list(await stores.sessions.renew("w1")) == []
+
+
+async def test_asking_to_stop_tells_which_worker_is_to_hear_of_it(stores: Stores) -> None:
+    turn = new_turn(worker="w1")
+    await stores.sessions.claim(turn, history_tokens=EVERYTHING)
+
+    of_turn = await stores.sessions.request_stop(OWNER, turn.id)
+    of_session = await stores.sessions.request_end(OWNER, "s1")
+
+    assert of_turn == of_session == Holder(turn.id, "w1")
+
+
+async def test_only_a_turn_that_nobody_reads_can_be_asked_to_give_way(stores: Stores) -> None:
+    turn = new_turn(worker="w1")
+    await stores.sessions.claim(turn, history_tokens=EVERYTHING)
+
+    while_read = await stores.sessions.request_end(OWNER, "s1", unless_read=True)
+    await stores.sessions.renew("w1", deserted=[turn.id])
+    by_a_stranger = await stores.sessions.request_end("stranger", "s1", unless_read=True)
+    while_unread = await stores.sessions.request_end(OWNER, "s1", unless_read=True)
+
+    assert (while_read, by_a_stranger) == (None, None)
+    assert while_unread == Holder(turn.id, "w1")
+    asked = await stores.sessions.renew("w1", deserted=[turn.id])
+    assert list(asked) == [StopRequest(turn.id, Outcome.DISCONNECTED)]
+
+
+async def test_who_reads_a_turn_elsewhere_keeps_it_from_giving_way(short_leases: Stores) -> None:
+    sessions, turn = short_leases.sessions, new_turn(worker="w1")
+    await sessions.claim(turn, history_tokens=EVERYTHING)
+    await sessions.renew("w1", deserted=[turn.id])
+
+    await sessions.renew("w2", followed=[turn.id])
+    followed = await sessions.is_followed(turn.id)
+    while_followed = await sessions.request_end(OWNER, "s1", unless_read=True)
+    await asyncio.sleep(SHORT_LEASE * 1.25)
+    later = await sessions.request_end(OWNER, "s1", unless_read=True)
+
+    assert (followed, while_followed) == (True, None)
+    assert later == Holder(turn.id, "w1")
+    assert not await sessions.is_followed(turn.id)
+
+
+async def test_a_turn_that_is_read_again_is_no_longer_asked_to_give_way(stores: Stores) -> None:
+    turn = new_turn(worker="w1")
+    await stores.sessions.claim(turn, history_tokens=EVERYTHING)
+    await stores.sessions.renew("w1", deserted=[turn.id])
+    await stores.sessions.request_end(OWNER, "s1", unless_read=True)
+
+    read_again = await stores.sessions.renew("w1")
+    deserted_again = await stores.sessions.renew("w1", deserted=[turn.id])
+
+    assert (list(read_again), list(deserted_again)) == ([], [])
+
+
+async def test_a_turn_runs_until_it_ends_or_its_worker_is_gone(stores: Stores) -> None:
+    ended, lost, lives = [new_turn(worker=f"w{n}", session_id=f"s{n}") for n in range(3)]
+    for turn in (ended, lost, lives):
+        await stores.sessions.claim(turn, history_tokens=EVERYTHING)
+    await stores.sessions.finish(ending(ended))
+    await stores.sessions.retire(lost.worker)
+
+    running = await stores.sessions.running([ended.id, lost.id, lives.id, "unknown"])
+
+    assert running == {lives.id}
+    assert await stores.sessions.running([]) == frozenset()
+
+
+async def test_a_free_session_has_nothing_to_end(stores: Stores) -> None:
+    await say(stores.sessions, new_turn(), "Done.")
+
+    assert await stores.sessions.request_end(OWNER, "s1") is None
+    assert await stores.sessions.request_end(OWNER, "unknown") is None
 
 
 async def test_a_key_starts_one_turn_while_it_runs_and_afterwards(stores: Stores) -> None:

@@ -13,7 +13,7 @@ from backend.errors import (
     UpstreamUnavailable,
 )
 from backend.events import End
-from backend.turns import WHOLE_TRIES
+from backend.owed import WHOLE_TRIES
 from tests.fakes import Scripted, says
 from tests.unit.turn_world import (
     FailingSessions,

@@ -10,6 +10,7 @@ from backend.errors import (
 )
 from backend.events import Event
 from backend.log import Follower
+from backend.sharing import Sharing
 from backend.storage import Claim, Ending, NewTurn, SessionStore
 from backend.storage.memory import MemorySessions, memory_stores
 from backend.tools.registry import Tool, Toolbox
@@ -27,6 +28,7 @@ class World:
         tools: tuple[Tool, ...] = (echo,),
         sessions: SessionStore | None = None,
         worker: str = "w1",
+        sharing: Sharing | None = None,
         **bounds: float,
     ) -> None:
         self.model = ScriptedModel(script)
@@ -45,6 +47,8 @@ class World:
             grace_seconds=bounds.get("grace_seconds", 30),
             timeout_seconds=bounds.get("timeout_seconds", 60),
             max_streams=int(bounds.get("max_streams", 10)),
+            patience_seconds=bounds.get("patience_seconds", 5),
+            sharing=sharing,
         )
 
     async def start(

@@ -32,11 +32,6 @@ _RETIRE = delete(workers).where(
 )
 
 
-_TO_STOP = select(turns.c.id).where(
-    turns.c.worker == bindparam("worker"), turns.c.outcome.is_(None), turns.c.is_to_stop.is_(True)
-)
-
-
 def is_held(connection: Connection, turn_id: str, lease_seconds: float) -> bool:
     holder = {"turn_id": turn_id, "lease_seconds": lease_seconds}
     return connection.scalar(_HOLDER_LIVES, holder) is not None
@@ -51,10 +46,8 @@ def vouch_for(connection: Connection, worker: str, lease_seconds: float) -> None
         renew(connection, worker)
 
 
-def renew(connection: Connection, worker: str) -> list[str]:
-    """Returns the ids of the worker's turns that are to stop."""
+def renew(connection: Connection, worker: str) -> None:
     connection.execute(_RENEW, {"worker": worker})
-    return list(connection.scalars(_TO_STOP, {"worker": worker}))
 
 
 def retire(connection: Connection, worker: str) -> None:

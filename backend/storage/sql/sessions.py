@@ -1,14 +1,14 @@
 """Sessions, turns and messages in SQL. What holds a session is in `claims` and `leases`."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from sqlalchemy import BindParameter, Connection, bindparam, delete, select, update
 
 from backend.conversation import Session, TurnRecord, now
 from backend.errors import SessionNotFound, TurnNotFound
-from backend.storage import Claim, Ending, NewTurn, StoredMessage
-from backend.storage.sql import claims, leases
+from backend.storage import Claim, Ending, Holder, NewTurn, StopRequest, StoredMessage
+from backend.storage.sql import claims, elsewhere, leases
 from backend.storage.sql.database import Database
 from backend.storage.sql.dialects import insert
 from backend.storage.sql.rows import message_of, session_of, turn_of
@@ -41,11 +41,6 @@ _OLD_LOGS = (
     .limit(PURGED_AT_ONCE)
 )
 _PURGE_LOGS = update(turns).where(turns.c.id.in_(_OLD_LOGS)).values(log=None)
-_REQUEST_STOP = (
-    update(turns)
-    .where(turns.c.owner == bindparam("this_owner"), turns.c.id == bindparam("turn_id"))
-    .values(is_to_stop=True)
-)
 _TURN_LOG = select(turns.c.log).where(*_THIS_TURN)
 
 
@@ -81,8 +76,25 @@ class SqlSessions:
         while await self._database.run(_purge_logs, before) == PURGED_AT_ONCE:
             pass  # in between, others have their turn
 
-    async def request_stop(self, owner: str, turn_id: str) -> None:
-        await self._database.run(_request_stop, owner, turn_id)
+    async def request_stop(self, owner: str, turn_id: str) -> Holder:
+        return await self._database.run(elsewhere.request_stop, owner, turn_id)
+
+    async def request_end(
+        self, owner: str, session_id: str, *, unless_read: bool = False
+    ) -> Holder | None:
+        return await self._database.run(
+            elsewhere.request_end,
+            owner,
+            session_id,
+            unless_read=unless_read,
+            lease_seconds=self._lease_seconds,
+        )
+
+    async def running(self, turn_ids: Collection[str]) -> frozenset[str]:
+        return await self._database.run(elsewhere.running, turn_ids, self._lease_seconds)
+
+    async def is_followed(self, turn_id: str) -> bool:
+        return await self._database.run(elsewhere.is_followed, turn_id, self._lease_seconds)
 
     async def turn_log(self, owner: str, turn_id: str) -> bytes | None:
         return await self._database.run(_turn_log, owner, turn_id)
@@ -95,8 +107,10 @@ class SqlSessions:
     async def finish(self, ending: Ending) -> bool:
         return await self._database.run(claims.finish, ending)
 
-    async def renew(self, worker: str) -> Sequence[str]:
-        return await self._database.run(leases.renew, worker)
+    async def renew(
+        self, worker: str, *, deserted: Collection[str] = (), followed: Collection[str] = ()
+    ) -> Sequence[StopRequest]:
+        return await self._database.run(elsewhere.renew, worker, deserted, followed)
 
     async def retire(self, worker: str) -> None:
         await self._database.run(leases.retire, worker)
@@ -155,12 +169,6 @@ def _settled(connection: Connection, owner: str, turn_id: str, lease_seconds: fl
 
 def _purge_logs(connection: Connection, before: datetime) -> int:
     return connection.execute(_PURGE_LOGS, {"before": before}).rowcount
-
-
-def _request_stop(connection: Connection, owner: str, turn_id: str) -> None:
-    asked = connection.execute(_REQUEST_STOP, {"this_owner": owner, "turn_id": turn_id})
-    if not asked.rowcount:
-        raise TurnNotFound
 
 
 def _turn_log(connection: Connection, owner: str, turn_id: str) -> bytes | None:

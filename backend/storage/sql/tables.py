@@ -63,7 +63,9 @@ turns = Table(
     Column("output_tokens", Integer, nullable=False, default=0),
     Column("first_chunk_seconds", Float),
     Column("idempotency_key", Text),
-    Column("is_to_stop", Boolean),  # somebody asked, on another worker
+    Column("is_deserted", Boolean),  # nobody follows it on its own worker
+    Column("followed_at", Float),  # on another worker; DatabaseTime
+    Column("stop_as", Text),  # the outcome that somebody asked for, on another worker
     Column("log", LargeBinary),  # SQLite reads the columns before it without its pages
     ForeignKeyConstraint(
         ["owner", "session_id"], ["sessions.owner", "sessions.id"], ondelete="CASCADE"

@@ -1,0 +1,222 @@
+"""The logs of resumable turns, shared with other workers while they run.
+
+One task writes what this worker's turns say, one reads what the turns of others say. Nobody
+waits for either: who follows a turn here reads its own log, and what the shared logs lose
+the session store has as soon as the turn ends.
+"""
+
+import asyncio
+from collections import defaultdict
+from itertools import islice
+
+import msgspec
+import structlog
+
+from backend.errors import StorageError
+from backend.events import End, decode, encode
+from backend.log import EventLog
+from backend.storage import SharedBatch, SharedLogs
+from backend.telemetry import metrics
+
+logger = structlog.get_logger()
+
+PAUSE_SECONDS = 0.025
+"""Between two writes or reads: what comes meanwhile is one batch."""
+
+BACK_OFF_SECONDS = 0.5
+"""After a failure."""
+
+MOST_AT_ONCE = 100
+"""Logs in one write: to encode them holds up the event loop."""
+
+LAST_WORDS_SECONDS = 1.0
+"""So long a worker that leaves waits until its last events are written."""
+
+
+class Sharing:
+    def __init__(self, logs: SharedLogs, *, worker: str) -> None:
+        self._logs = logs
+        self._worker = worker
+        self.news = asyncio.Event()
+        """Set when another worker asks this one to look at the session store."""
+        self._outbox = _Outbox()
+        self._mirrors: defaultdict[str, set[EventLog]] = defaultdict(set)
+        self._faults: dict[str, StorageError] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def open(self) -> None:
+        self._tasks = [
+            asyncio.create_task(self._write_on(), name="shared logs: writer"),
+            asyncio.create_task(self._read_on(), name="shared logs: reader"),
+        ]
+
+    async def close(self) -> None:
+        try:
+            async with asyncio.timeout(LAST_WORDS_SECONDS):
+                await self._outbox.emptied.wait()
+        except TimeoutError:
+            logger.warning("last_words_not_shared")
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
+        await self._logs.close()
+
+    def share(self, log: EventLog) -> None:
+        """Let the followers on other workers read along from now on, until it is closed."""
+        self._outbox.add(log)
+
+    def nudge(self, worker: str) -> None:
+        """Ask a worker to look at the session store now."""
+        self._outbox.nudge(worker)
+
+    def fill(self, log: EventLog) -> None:
+        """Append to a log what its turn says on another worker, and close it at the end.
+
+        What it holds and what `close`d it may come from elsewhere at any time.
+        """
+        self._mirrors[log.turn_id].add(log)
+        self.nudge(self._worker)  # so that the reader hears of it
+
+    def leave(self, log: EventLog) -> None:
+        """Append no more."""
+        mirrors = self._mirrors.get(log.turn_id, set())
+        mirrors.discard(log)
+        if not mirrors:
+            self._mirrors.pop(log.turn_id, None)
+
+    async def _write_on(self) -> None:
+        while True:
+            await self._outbox.filled.wait()
+            batches, nudged = self._outbox.take()
+            try:
+                await self._logs.write(batches, nudged=nudged)
+            except StorageError as error:
+                self._failed("writer", error)
+                self._outbox.put_back(nudged)
+                await asyncio.sleep(BACK_OFF_SECONDS)
+            else:
+                self._worked("writer")
+                self._outbox.written()
+                await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _read_on(self) -> None:
+        while True:
+            wanted = {turn: min(log.last for log in logs) for turn, logs in self._mirrors.items()}
+            try:
+                news = await self._logs.read(self._worker, wanted)
+            except StorageError as error:
+                self._failed("reader", error)
+                await asyncio.sleep(BACK_OFF_SECONDS)
+                continue
+            self._worked("reader")
+            if news.is_nudged:
+                self.news.set()
+            for batch in news.batches:
+                self._pass_on(batch)
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    def _pass_on(self, batch: SharedBatch) -> None:
+        for log in list(self._mirrors.get(batch.turn_id, ())):
+            try:
+                is_over = _append(log, batch)
+            except _Lost as lost:
+                logger.warning("shared_log_lost", turn=log.turn_id, reason=str(lost))
+                is_over = True
+            if is_over:
+                self.leave(log)
+
+    def _failed(self, part: str, error: StorageError) -> None:
+        if not self._faults:
+            logger.warning("shared_logs_down", part=part, error=str(error.__cause__ or error))
+        self._faults[part] = error
+        metrics.redis_is_up(is_up=False)
+
+    def _worked(self, part: str) -> None:
+        if self._faults.pop(part, None) and not self._faults:
+            logger.info("shared_logs_up")
+        metrics.redis_is_up(is_up=not self._faults)
+
+
+class _Lost(Exception):
+    """The rest of a log cannot be read here. The session store will have it."""
+
+
+def _append(log: EventLog, batch: SharedBatch) -> bool:
+    """Append what is new of a batch. Returns whether nothing comes after it."""
+    if batch.last <= log.last:
+        return False
+    if batch.after > log.last:
+        raise _Lost("events are missing")
+    try:
+        events = decode(batch.events)
+    except msgspec.MsgspecError as error:
+        raise _Lost("another version wrote it") from error
+    for event in events[log.last - batch.after :]:
+        log.append(event)
+    if isinstance(events[-1], End):
+        log.close()
+    return log.is_closed
+
+
+class _Outbox:
+    """What is still to be written: the ends of logs, and nudges."""
+
+    def __init__(self) -> None:
+        self.filled = asyncio.Event()
+        self.emptied = asyncio.Event()
+        self.emptied.set()
+        self._written: dict[EventLog, int] = {}
+        self._changed: set[EventLog] = set()
+        self._nudged: set[str] = set()
+        self._on_its_way: dict[EventLog, int] = {}
+
+    def add(self, log: EventLog) -> None:
+        """A log that begins with the first event of its turn."""
+        self._written[log] = 0
+        log.on_change = self._note
+
+    def nudge(self, worker: str) -> None:
+        self._nudged.add(worker)
+        self._fill()
+
+    def _note(self, log: EventLog) -> None:
+        self._changed.add(log)
+        self._fill()
+
+    def _fill(self) -> None:
+        self.filled.set()
+        self.emptied.clear()
+
+    def take(self) -> tuple[list[SharedBatch], set[str]]:
+        """What is to be written next. `written` or `put_back` must follow."""
+        some = list(islice(self._changed, MOST_AT_ONCE))
+        self._changed.difference_update(some)
+        if not self._changed:
+            self.filled.clear()
+        self._on_its_way = {log: log.last for log in some}
+        batches = [
+            SharedBatch(log.turn_id, after, log.last, encode(log.events[after:]))
+            for log in some
+            if (after := self._written[log]) < log.last
+        ]
+        nudged, self._nudged = self._nudged, set()
+        return batches, nudged
+
+    def written(self) -> None:
+        for log, last in self._on_its_way.items():
+            self._written[log] = last
+            if log.is_closed and log.last == last:
+                del self._written[log]
+        self._on_its_way = {}
+        if not self.filled.is_set():
+            self.emptied.set()
+
+    def put_back(self, nudged: set[str]) -> None:
+        """Nobody knows what was written and what is still there: all of it, once more.
+
+        Logs that were closed meanwhile are left out: the session store has them.
+        """
+        self._written = {log: 0 for log in self._written if not log.is_closed}
+        self._changed = set(self._written)
+        self._nudged |= nudged
+        self._fill()

@@ -1,0 +1,111 @@
+"""What workers tell each other of their turns through the database."""
+
+from collections.abc import Collection
+
+from sqlalchemy import BindParameter, Connection, Float, and_, bindparam, or_, select, true, update
+
+from backend.conversation import Outcome
+from backend.errors import TurnNotFound
+from backend.storage import Holder, StopRequest
+from backend.storage.sql import leases
+from backend.storage.sql.dialects import DatabaseTime
+from backend.storage.sql.tables import sessions, turns, workers
+
+_LATELY = DatabaseTime() - bindparam("lease_seconds", type_=Float)
+_IDS: BindParameter[str] = bindparam("ids", expanding=True)
+
+_MINE = (turns.c.worker == bindparam("this_worker"), turns.c.outcome.is_(None))
+_DESERTED = (
+    update(turns)
+    .where(*_MINE, turns.c.id.in_(_IDS), turns.c.is_deserted.is_not(true()))
+    .values(is_deserted=True)
+)
+# Who came back to a turn also takes back what was asked for while nobody read it.
+_READ_AGAIN = (
+    update(turns)
+    .where(*_MINE, turns.c.id.not_in(_IDS), turns.c.is_deserted.is_(true()))
+    .values(is_deserted=False, stop_as=None)
+)
+_FOLLOWED = update(turns).where(turns.c.id.in_(_IDS)).values(followed_at=DatabaseTime())
+_TO_STOP = select(turns.c.id, turns.c.stop_as).where(*_MINE, turns.c.stop_as.is_not(None))
+
+_STOP = (
+    update(turns)
+    .where(turns.c.owner == bindparam("this_owner"), turns.c.id == bindparam("turn_id"))
+    .values(stop_as=Outcome.CANCELLED.value)
+    .returning(turns.c.id, turns.c.worker)
+)
+_CURRENT = (
+    select(sessions.c.current_turn_id)
+    .where(sessions.c.owner == bindparam("this_owner"), sessions.c.id == bindparam("this_session"))
+    .scalar_subquery()
+)
+_END = (
+    update(turns)
+    .where(turns.c.id == _CURRENT)
+    .values(stop_as=Outcome.CANCELLED.value)
+    .returning(turns.c.id, turns.c.worker)
+)
+_END_UNREAD = (
+    update(turns)
+    .where(
+        turns.c.id == _CURRENT,
+        turns.c.is_deserted.is_(true()),
+        or_(turns.c.followed_at.is_(None), turns.c.followed_at < _LATELY),
+    )
+    .values(stop_as=Outcome.DISCONNECTED.value)
+    .returning(turns.c.id, turns.c.worker)
+)
+_RUNNING = (
+    select(turns.c.id)
+    .join(workers, and_(workers.c.id == turns.c.worker, workers.c.seen_at > _LATELY))
+    .where(turns.c.id.in_(_IDS), turns.c.outcome.is_(None))
+)
+_IS_FOLLOWED = select(turns.c.id).where(
+    turns.c.id == bindparam("turn_id"), turns.c.followed_at > _LATELY
+)
+
+
+def renew(
+    connection: Connection, worker: str, deserted: Collection[str], followed: Collection[str]
+) -> list[StopRequest]:
+    leases.renew(connection, worker)
+    mine = {"this_worker": worker, "ids": list(deserted)}
+    if deserted:
+        connection.execute(_DESERTED, mine)
+    connection.execute(_READ_AGAIN, mine)
+    if followed:
+        connection.execute(_FOLLOWED, {"ids": list(followed)})
+    rows = connection.execute(_TO_STOP, {"this_worker": worker})
+    return [StopRequest(row.id, Outcome(row.stop_as)) for row in rows]
+
+
+def request_stop(connection: Connection, owner: str, turn_id: str) -> Holder:
+    turn = connection.execute(_STOP, {"this_owner": owner, "turn_id": turn_id}).one_or_none()
+    if turn is None:
+        raise TurnNotFound
+    return Holder(turn.id, turn.worker)
+
+
+def request_end(
+    connection: Connection, owner: str, session_id: str, *, unless_read: bool, lease_seconds: float
+) -> Holder | None:
+    asked: dict[str, object] = {"this_owner": owner, "this_session": session_id}
+    if unless_read:
+        turn = connection.execute(_END_UNREAD, {**asked, "lease_seconds": lease_seconds})
+    else:
+        turn = connection.execute(_END, asked)
+    row = turn.one_or_none()
+    return None if row is None else Holder(row.id, row.worker)
+
+
+def running(
+    connection: Connection, turn_ids: Collection[str], lease_seconds: float
+) -> frozenset[str]:
+    asked = {"ids": list(turn_ids), "lease_seconds": lease_seconds}
+    return frozenset(connection.scalars(_RUNNING, asked))
+
+
+def is_followed(connection: Connection, turn_id: str, lease_seconds: float) -> bool:
+    asked = {"turn_id": turn_id, "lease_seconds": lease_seconds}
+    return connection.scalar(_IS_FOLLOWED, asked) is not None
