@@ -144,6 +144,7 @@ async def _open(settings: Settings, tools: Sequence[Tool], stack: AsyncExitStack
     )
     showroom = await stores.showrooms.showroom()
     worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    sharing = _sharing(settings, worker, stack)
     running = Turns(
         check=models.check,
         sessions=stores.sessions,
@@ -153,7 +154,7 @@ async def _open(settings: Settings, tools: Sequence[Tool], stack: AsyncExitStack
         max_streams=settings.max_streams,
         grace_seconds=settings.disconnect_grace_seconds,
         patience_seconds=settings.lease_seconds,
-        sharing=_sharing(settings, worker, stack),
+        sharing=sharing,
     )
     await _take_lease(settings, stores, running, worker, stack)
     stack.push_async_callback(running.close)
@@ -170,6 +171,7 @@ async def _open(settings: Settings, tools: Sequence[Tool], stack: AsyncExitStack
         turns=running,
         stores=stores,
         models=models,
+        sharing=sharing,
         stream_options=StreamOptions(
             heartbeat_seconds=settings.heartbeat_seconds,
             send_timeout_seconds=settings.send_timeout_seconds,

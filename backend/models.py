@@ -244,4 +244,5 @@ class Readiness(BaseModel):
     upstream: str
     models: list[ModelView]
     store: Literal["up", "down"]
+    redis: Literal["up", "down", "none"]
     free_slots: int

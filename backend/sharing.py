@@ -29,6 +29,9 @@ BACK_OFF_SECONDS = 0.5
 MOST_AT_ONCE = 100
 """Logs in one write: to encode them holds up the event loop."""
 
+UNTRIED = "untried"
+"""The fault that there is before Redis was asked for the first time."""
+
 LAST_WORDS_SECONDS = 1.0
 """So long a worker that leaves waits until its last events are written."""
 
@@ -41,7 +44,7 @@ class Sharing:
         """Set when another worker asks this one to look at the session store."""
         self._outbox = _Outbox()
         self._mirrors: defaultdict[str, set[EventLog]] = defaultdict(set)
-        self._faults: dict[str, StorageError] = {}
+        self._faults = {UNTRIED}
         self._tasks: list[asyncio.Task[None]] = []
 
     def open(self) -> None:
@@ -60,6 +63,10 @@ class Sharing:
             task.cancel()
         await asyncio.wait(self._tasks)
         await self._logs.close()
+
+    @property
+    def is_up(self) -> bool:
+        return not self._faults
 
     def share(self, log: EventLog) -> None:
         """Let the followers on other workers read along from now on, until it is closed."""
@@ -126,15 +133,16 @@ class Sharing:
                 self.leave(log)
 
     def _failed(self, part: str, error: StorageError) -> None:
-        if not self._faults:
+        if self._faults <= {UNTRIED}:
             logger.warning("shared_logs_down", part=part, error=str(error.__cause__ or error))
-        self._faults[part] = error
+        self._faults = self._faults - {UNTRIED} | {part}
         metrics.redis_is_up(is_up=False)
 
     def _worked(self, part: str) -> None:
-        if self._faults.pop(part, None) and not self._faults:
+        if self._faults and not self._faults - {UNTRIED, part}:
             logger.info("shared_logs_up")
-        metrics.redis_is_up(is_up=not self._faults)
+        self._faults -= {UNTRIED, part}
+        metrics.redis_is_up(is_up=self.is_up)
 
 
 class _Lost(Exception):

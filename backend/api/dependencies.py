@@ -7,6 +7,7 @@ from starlette.requests import HTTPConnection
 
 from backend.conversation import ANONYMOUS, Caller
 from backend.resilience.fallbacks import Fallbacks
+from backend.sharing import Sharing
 from backend.storage import SessionStore, Stores
 from backend.stream import StreamOptions
 from backend.turns import Turns
@@ -18,6 +19,7 @@ class State(TypedDict):
     turns: Turns
     stores: Stores
     models: Fallbacks
+    sharing: Sharing | None
     stream_options: StreamOptions
     max_query_chars: int
     max_body_bytes: int

@@ -1,6 +1,7 @@
 """Whether this process lives, whether it should be sent anything, and what it has counted."""
 
 import asyncio
+from typing import Literal
 
 from fastapi import APIRouter, Response
 
@@ -8,6 +9,7 @@ from backend import __version__
 from backend.api.dependencies import StateDep, StoresDep, TurnsDep
 from backend.errors import StorageError
 from backend.models import Health, ModelView, Readiness
+from backend.sharing import Sharing
 from backend.storage import Stores
 from backend.telemetry import metrics
 
@@ -28,7 +30,7 @@ async def ready(
 ) -> Readiness:
     """Ready from the end of the start-up until the server is about to leave: then 503.
 
-    The store, the models in use and the free slots are told and do not count: what all
+    The store, Redis, the models in use and the free slots are told and do not count: what all
     pods share must not turn all of them away at once.
     """
     if turns.is_draining:
@@ -42,6 +44,7 @@ async def ready(
             for candidate in state["models"].in_use
         ],
         store="up" if await _answers(stores) else "down",
+        redis=_redis(state["sharing"]),
         free_slots=turns.free_slots,
     )
 
@@ -58,3 +61,9 @@ async def _answers(stores: Stores) -> bool:
     except (StorageError, TimeoutError):
         return False
     return True
+
+
+def _redis(sharing: Sharing | None) -> Literal["up", "down", "none"]:
+    if sharing is None:
+        return "none"
+    return "up" if sharing.is_up else "down"

@@ -24,7 +24,7 @@ async def test_readiness_names_the_upstream_and_its_models(service: Lex) -> None
         {"name": "llama-3.3-70b-versatile", "breaker": "closed"},
         {"name": "openai/gpt-oss-120b", "breaker": "closed"},
     ]
-    assert ready["store"] == "up"
+    assert (ready["store"], ready["redis"]) == ("up", "none")
     assert ready["free_slots"] == 2000
 
 

@@ -1,0 +1,287 @@
+"""Streams across workers over a real Redis, which is killed, stalled and restarted meanwhile."""
+
+import asyncio
+import itertools
+import random
+import re
+import statistics
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from backend.errors import StorageError
+from backend.storage import SharedBatch
+from backend.storage.redis import RedisLogs
+from infrastructure.groq_standin import Standin
+from tests.processes import lex_process
+from tests.redis_server import RedisServer
+from tests.serving import ids_of, without_ids
+
+Gaps = list[tuple[float, float]]
+"""Since when nothing had come, and for how long."""
+
+WORDS = "It is mild in Paris.\n\n- and\n- so\n- on " * 8
+
+
+@pytest.fixture
+async def logs(redis: RedisServer) -> AsyncIterator[RedisLogs]:
+    opened = RedisLogs(redis.url, kept_seconds=60)
+    yield opened
+    await opened.close()
+
+
+async def test_what_is_written_is_read_from_behind_a_position(logs: RedisLogs) -> None:
+    first, second = SharedBatch("t1", 0, 3, b"abc"), SharedBatch("t1", 3, 5, b"de")
+    await logs.write([first, second, SharedBatch("t2", 0, 1, b"x")])
+
+    read = [(await logs.read("w1", {"t1": after})).batches for after in (0, 2, 3)]
+
+    assert read == [[first, second], [first, second], [second]]
+
+
+async def test_what_is_written_twice_is_there_once(logs: RedisLogs) -> None:
+    batch = SharedBatch("t1", 0, 3, b"abc")
+    for _ in range(3):
+        await logs.write([batch])
+
+    assert (await logs.read("w1", {"t1": 0})).batches == [batch]
+
+
+async def test_a_nudge_ends_the_wait_of_its_worker_and_is_heard_once(logs: RedisLogs) -> None:
+    reading = asyncio.create_task(logs.read("w1", {"t1": 0}))
+    await asyncio.sleep(0.1)
+    before = time.monotonic()
+    await logs.write([], nudged=["w1", "w2"])
+
+    news = await reading
+
+    assert (news.is_nudged, list(news.batches)) == (True, [])
+    assert time.monotonic() - before < 0.5
+    assert not (await logs.read("w1", {})).is_nudged
+
+
+async def test_a_redis_that_hangs_or_is_gone_is_a_failed_one(
+    redis: RedisServer, logs: RedisLogs
+) -> None:
+    batch = SharedBatch("t1", 0, 3, b"abc")
+    await logs.write([batch])
+
+    redis.pause()
+    for call in (logs.write([batch]), logs.read("w1", {})):
+        with pytest.raises(StorageError):
+            await asyncio.wait_for(call, 5)
+    redis.go_on()
+    await logs.write([batch])
+    await redis.kill()
+    with pytest.raises(StorageError):
+        await logs.write([batch])
+    await redis.start()
+    await logs.write([batch])
+
+    assert (await logs.read("w1", {"t1": 0})).batches == [batch]
+
+
+@asynccontextmanager
+async def two_workers(
+    redis: RedisServer, folder: Path
+) -> AsyncIterator[tuple[Standin, httpx.AsyncClient, httpx.AsyncClient]]:
+    async with Standin.serve() as standin:
+        variables = {
+            "GROQ_BASE_URL": standin.url,
+            "DATABASE_URL": f"sqlite:///{folder}/lex.db",
+            "REDIS_URL": redis.url,
+            "RATE_LIMIT_SESSION": "none",
+            "RATE_LIMIT_CLIENT": "none",
+            "MAX_STREAMS_PER_CLIENT": "1000",
+        }
+        async with lex_process(**variables) as one, lex_process(**variables) as other:
+            yield standin, one, other
+
+
+async def asked(client: httpx.AsyncClient, session_id: str) -> tuple[str, str]:
+    body = {"query": "Weather?", "session_id": session_id, "resume": True}
+    async with client.stream("POST", "/query", json=body) as stream:
+        return stream.headers["x-turn-id"], await anext(stream.aiter_text())
+
+
+async def read_in_pieces(
+    workers: tuple[httpx.AsyncClient, ...], session_id: str, chance: random.Random
+) -> tuple[str, str, int]:
+    """A stream that is cut at random bytes and read on from another worker each time."""
+    turn_id, received = await asked(workers[0], session_id)
+    whole = _complete(received)
+    for cuts, worker in enumerate(itertools.cycle(workers[::-1]), start=1):
+        headers = {"Last-Event-ID": ids_of(whole)[-1]}
+        size, received = chance.randint(40, 400), ""
+        async with worker.stream("GET", f"/turns/{turn_id}/events", headers=headers) as stream:
+            async for text in stream.aiter_text():
+                received += text
+                if len(received) > size:
+                    break
+        received = without_heartbeats(_complete(received[:size]))
+        whole += received.partition("\n\n")[2]
+        if whole.endswith("event: end\ndata: \n\n"):
+            return turn_id, whole, cuts
+    raise AssertionError
+
+
+def without_heartbeats(stream: str) -> str:
+    return re.sub(r"^: \n\n", "", stream, flags=re.MULTILINE)
+
+
+def _complete(received: str) -> str:
+    return received[: received.rfind("\n\n") + 2]
+
+
+async def test_a_hundred_cuts_between_two_workers_lose_and_repeat_nothing(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    chance = random.Random(11)  # noqa: S311 - any places will do
+    async with two_workers(redis, tmp_path) as (standin, one, other):
+        standin.script(
+            {"calls": [{"name": "get_weather", "arguments": {"city": "Paris"}}]},
+            {"text": WORDS, "tokens_per_second": 40},
+            times=None,
+        )
+        read = await asyncio.gather(
+            *(read_in_pieces((one, other), f"s{number}", chance) for number in range(10))
+        )
+        uncut = [(await one.get(f"/turns/{turn_id}/events")).text for turn_id, _, _ in read]
+        requests = standin.stats.requests
+
+    assert [whole for _, whole, _ in read] == uncut
+    assert sum(cuts for _, _, cuts in read) > 100
+    assert requests == 20, "nothing was asked twice"
+
+
+async def test_a_reader_on_another_worker_hears_every_word_when_it_is_said(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    async with two_workers(redis, tmp_path) as (standin, one, other):
+        standin.script({"tokens": 60, "tokens_per_second": 20})
+        turn_id, _ = await asked(one, "s1")
+        times = []
+        async with other.stream("GET", f"/turns/{turn_id}/events") as stream:
+            async for _ in stream.aiter_text():
+                times.append(time.monotonic())
+
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert len(times) > 30
+    assert statistics.median(gaps) < 0.2
+
+
+async def test_a_stop_on_another_worker_is_heard_at_once(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    async with two_workers(redis, tmp_path) as (standin, one, other):
+        standin.script({"tokens": 10_000, "tokens_per_second": 20})
+        body = {"query": "Go on", "session_id": "s1", "resume": True}
+        async with one.stream("POST", "/query", json=body) as stream:
+            texts = stream.aiter_text()
+            await anext(texts)
+            before = time.monotonic()
+            await other.delete(f"/turns/{stream.headers['x-turn-id']}")
+            rest = "".join([text async for text in texts])
+            took = time.monotonic() - before
+
+    assert rest.endswith("event: end\ndata: \n\n")
+    assert took < 2, "a renewal alone comes every 5 seconds"
+
+
+async def paced(client: httpx.AsyncClient, session_id: str) -> tuple[str, Gaps]:
+    times: list[float] = []
+    received = ""
+    body = {"query": "Count", "session_id": session_id, "resume": True}
+    async with client.stream("POST", "/query", json=body) as stream:
+        async for text in stream.aiter_text():
+            times.append(time.monotonic())
+            received += text
+    return received, [(at, later - at) for at, later in itertools.pairwise(times)]
+
+
+@pytest.mark.parametrize("fault", ["killed", "stalled", "restarted"])
+async def test_a_hundred_streams_keep_their_pace_whatever_becomes_of_redis(
+    redis: RedisServer, tmp_path: Path, fault: str
+) -> None:
+    """The longest gaps during the fault, against those of the same streams before it."""
+    tokens, pace = 120, 15
+    async with two_workers(redis, tmp_path) as (standin, one, other):
+        standin.script({"tokens": tokens, "tokens_per_second": pace}, times=None)
+        streams = [asyncio.create_task(paced(one, f"s{number}")) for number in range(100)]
+        await standin.stats.until(lambda stats: stats.open_streams == 100)
+        await asyncio.sleep(3)
+        broken_at = time.monotonic()
+        if fault == "stalled":
+            redis.pause()
+        else:
+            await redis.kill()
+        if fault == "restarted":
+            await redis.start()
+        read = await asyncio.gather(*streams)
+        if fault == "stalled":
+            redis.go_on()
+        turn_id = ids_of(read[0][0])[0].partition("-")[0]
+        replayed = (await other.get(f"/turns/{turn_id}/events")).text
+
+    before = [gap for _, gaps in read for at, gap in gaps if at < broken_at - gap]
+    during = [gap for _, gaps in read for at, gap in gaps if at > broken_at]
+    quiet, faulty = percentile(before, 99), percentile(during, 99)
+    assert len(during) > 1000
+    assert faulty < 1.5 * quiet + 0.05, (quiet, faulty)
+    assert all(without_ids(text).endswith("event: end\ndata: \n\n") for text, _ in read)
+    assert without_ids(replayed) == without_heartbeats(without_ids(read[0][0]))
+
+
+def percentile(values: list[float], share: int) -> float:
+    return statistics.quantiles(values, n=100)[share - 1]
+
+
+async def test_readiness_and_metrics_say_whether_redis_answers(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    async def told() -> tuple[str, bool]:
+        metrics = (await one.get("/metrics")).text
+        return (await one.get("/readyz")).json()["redis"], "lex_redis_up 1.0" in metrics
+
+    async with two_workers(redis, tmp_path) as (_, one, _):
+        for change, expected in (
+            (None, ("up", True)),
+            (redis.kill, ("down", False)),
+            (redis.start, ("up", True)),
+        ):
+            if change is not None:
+                await change()
+            async with asyncio.timeout(10):
+                while (heard := await told()) != expected:
+                    await asyncio.sleep(0.05)
+            assert heard == expected
+
+
+@pytest.mark.parametrize("fault", ["killed", "stalled", "restarted"])
+async def test_readers_on_another_worker_lose_nothing_whatever_becomes_of_redis(
+    redis: RedisServer, tmp_path: Path, fault: str
+) -> None:
+    async with two_workers(redis, tmp_path) as (standin, one, other):
+        standin.script({"tokens": 100, "tokens_per_second": 20}, times=None)
+        turns = [await asked(one, f"s{number}") for number in range(10)]
+        reading = [
+            asyncio.create_task(other.get(f"/turns/{turn_id}/events")) for turn_id, _ in turns
+        ]
+        await asyncio.sleep(1)
+        if fault == "stalled":
+            redis.pause()
+        else:
+            await redis.kill()
+        await asyncio.sleep(1)
+        if fault == "stalled":
+            redis.go_on()
+        if fault == "restarted":
+            await redis.start()
+        read = [without_heartbeats(answer.text) for answer in await asyncio.gather(*reading)]
+        uncut = [(await one.get(f"/turns/{turn_id}/events")).text for turn_id, _ in turns]
+
+    assert read == uncut
