@@ -37,7 +37,7 @@ LOCKED := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-
 
 system-deps: ## Debian packages for the system tests (needs root)
 	apt-get update -qq
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx-light redis-server chromium
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx-light redis-server chromium prometheus
 
 test-system: .venv/.development ## tests with the real parts that Debian brings
 	$(BIN)/python -m pytest tests/system
