@@ -271,10 +271,13 @@ def _opener(
 async def _take_lease(
     settings: Settings, stores: Stores, running: Turns, worker: str, stack: AsyncExitStack
 ) -> None:
-    kept = timedelta(hours=settings.event_log_hours)
+    logs_kept = timedelta(hours=settings.event_log_hours)
+    sessions_kept = timedelta(days=settings.session_retention_days)
 
     async def purge() -> None:
-        await stores.sessions.purge_logs(before=now() - kept)
+        await stores.sessions.purge_logs(before=now() - logs_kept)
+        if sessions_kept:
+            await stores.sessions.purge_sessions(before=now() - sessions_kept)
 
     await running.renew()
     stack.push_async_callback(stores.sessions.retire, worker)

@@ -43,6 +43,7 @@ class Settings(BaseSettings):
     redis_url: RedisUrl | None = None
     lease_seconds: Seconds = 15
     event_log_hours: Hours = 24
+    session_retention_days: Annotated[float, Field(ge=0)] = 0
 
     max_streams: Count = 2000
     max_query_chars: Count = 4000

@@ -129,6 +129,10 @@ class SessionStore(Protocol):
         """Forget the logs of turns that ended before."""
         ...
 
+    async def purge_sessions(self, *, before: datetime) -> None:
+        """Forget the sessions in which nothing has begun since then."""
+        ...
+
     async def request_stop(self, owner: str, turn_id: str) -> Holder:
         """Ask the worker that runs the turn, if any does, to stop it. Raises: TurnNotFound."""
         ...

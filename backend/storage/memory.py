@@ -149,6 +149,11 @@ class MemorySessions:
             if turn.record.finished_at and turn.record.finished_at < before:
                 turn.log = None
 
+    async def purge_sessions(self, *, before: datetime) -> None:
+        for key, kept in list(self._sessions.items()):
+            if (kept.session.last_turn_at or kept.session.created_at) < before:
+                del self._sessions[key]
+
     async def request_stop(self, owner: str, turn_id: str) -> Holder:
         turn = self._found_turn(owner, turn_id)
         turn.stop_as = Outcome.CANCELLED

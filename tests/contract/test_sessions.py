@@ -1,5 +1,6 @@
 """Sessions: made, read, forgotten; their messages and turns."""
 
+import asyncio
 from datetime import UTC, timedelta
 
 import pytest
@@ -270,3 +271,31 @@ async def test_a_turn_of_a_deleted_session_ends_in_nothing(stores: Stores) -> No
 
 async def test_a_store_that_is_open_answers(stores: Stores) -> None:
     await stores.ping()
+
+
+async def test_sessions_are_forgotten_by_the_time_of_their_last_turn(stores: Stores) -> None:
+    await say(stores.sessions, new_turn(session_id="spoken"), "Hi.")
+    await stores.sessions.create(OWNER, "silent")
+
+    await stores.sessions.purge_sessions(before=now() - timedelta(minutes=1))
+    kept = [await stores.sessions.get(OWNER, session_id) for session_id in ("spoken", "silent")]
+    await stores.sessions.purge_sessions(before=now() + timedelta(minutes=1))
+
+    assert [session.id for session in kept] == ["spoken", "silent"]
+    for session_id in ("spoken", "silent"):
+        with pytest.raises(SessionNotFound):
+            await stores.sessions.messages(OWNER, session_id)
+
+
+async def test_a_purge_spares_what_has_begun_since(stores: Stores) -> None:
+    await say(stores.sessions, new_turn(session_id="old"), "Hi.")
+    between = now()
+    await say(stores.sessions, new_turn(session_id="new"), "Hi.")
+    await stores.sessions.claim(new_turn(session_id="running"), history_tokens=EVERYTHING)
+
+    await asyncio.gather(*(stores.sessions.purge_sessions(before=between) for _ in range(4)))
+
+    assert (await stores.sessions.get(OWNER, "new")).turns == 1
+    assert (await stores.sessions.get(OWNER, "running")).turns == 1
+    with pytest.raises(SessionNotFound):
+        await stores.sessions.get(OWNER, "old")

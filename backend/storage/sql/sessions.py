@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import BindParameter, Connection, bindparam, delete, select, update
+from sqlalchemy import BindParameter, Connection, bindparam, delete, func, select, tuple_, update
 
 from backend.conversation import Session, TurnRecord, now
 from backend.errors import SessionNotFound, TurnNotFound
@@ -41,6 +41,14 @@ _OLD_LOGS = (
     .limit(PURGED_AT_ONCE)
 )
 _PURGE_LOGS = update(turns).where(turns.c.id.in_(_OLD_LOGS)).values(log=None)
+# A turn that holds a session begins long after `before`, unless its worker died with it.
+_OLD_SESSIONS = (
+    select(sessions.c.owner, sessions.c.id)
+    .where(func.coalesce(sessions.c.last_turn_at, sessions.c.created_at) < bindparam("before"))
+    .limit(PURGED_AT_ONCE)
+    .with_for_update(skip_locked=True)  # another worker is at them
+)
+_PURGE_SESSIONS = delete(sessions).where(tuple_(sessions.c.owner, sessions.c.id).in_(_OLD_SESSIONS))
 _TURN_LOG = select(turns.c.log).where(*_THIS_TURN)
 
 
@@ -75,6 +83,10 @@ class SqlSessions:
     async def purge_logs(self, *, before: datetime) -> None:
         while await self._database.run(_purge_logs, before) == PURGED_AT_ONCE:
             pass  # in between, others have their turn
+
+    async def purge_sessions(self, *, before: datetime) -> None:
+        while await self._database.run(_purge_sessions, before) == PURGED_AT_ONCE:
+            pass
 
     async def request_stop(self, owner: str, turn_id: str) -> Holder:
         return await self._database.run(elsewhere.request_stop, owner, turn_id)
@@ -169,6 +181,10 @@ def _settled(connection: Connection, owner: str, turn_id: str, lease_seconds: fl
 
 def _purge_logs(connection: Connection, before: datetime) -> int:
     return connection.execute(_PURGE_LOGS, {"before": before}).rowcount
+
+
+def _purge_sessions(connection: Connection, before: datetime) -> int:
+    return connection.execute(_PURGE_SESSIONS, {"before": before}).rowcount
 
 
 def _turn_log(connection: Connection, owner: str, turn_id: str) -> bytes | None:
