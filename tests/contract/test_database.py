@@ -13,7 +13,7 @@ from sqlalchemy.sql import ClauseElement
 
 from backend.conversation import Message, now
 from backend.errors import StorageError
-from backend.storage.sql import appointments, claims, leases, sessions
+from backend.storage.sql import appointments, claims, leases, sessions, summaries
 from backend.storage.sql.database import Database
 from backend.storage.sql.dialects import DatabaseTime
 from backend.storage.sql.migrate import upgrade
@@ -190,7 +190,7 @@ async def test_the_history_is_read_from_its_end(sqlite_database: Database) -> No
 def test_statements_are_compiled_once() -> None:
     statements = [
         value
-        for module in (claims, leases, sessions, appointments)
+        for module in (claims, leases, sessions, summaries, appointments)
         for value in vars(module).values()
         if isinstance(value, ClauseElement)
     ]
