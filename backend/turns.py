@@ -34,7 +34,7 @@ class _Owed:
 class Turns:
     """All turns that run on this worker. A turn holds its slot from start to end.
 
-    `check` may refuse a turn before anything is begun.
+    `check` may refuse a turn before anything is begun; `on_drain` hears of a drain first.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class Turns:
         max_streams: int,
         grace_seconds: float = 30.0,
         check: Callable[[], None] = lambda: None,
+        on_drain: Callable[[], None] = lambda: None,
     ) -> None:
         self._sessions = sessions
         self._open_turn = open_turn
@@ -55,6 +56,7 @@ class Turns:
         self._max_streams = max_streams
         self._grace_seconds = grace_seconds
         self._check = check
+        self._on_drain = on_drain
         self._replays = Replays(sessions)
         self._running: dict[str, RunningTurn] = {}
         self._owed: list[_Owed] = []
@@ -239,6 +241,7 @@ class Turns:
         end with the error `server_draining`, and are stored.
         """
         self.is_draining = True
+        self._on_drain()
         await self._wait(accept_seconds)
         self._is_closing = True
         late = asyncio.create_task(self._stop_late(drain_seconds))

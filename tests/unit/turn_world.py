@@ -30,6 +30,7 @@ class World:
         **bounds: float,
     ) -> None:
         self.model = ScriptedModel(script)
+        self.drain_begun = asyncio.Event()
         self.sessions = sessions or memory_stores(lease_seconds=15).sessions
         assistant = Assistant(
             model=self.model, toolbox=Toolbox(tools, timeout_seconds=5), flush_seconds=0
@@ -45,6 +46,7 @@ class World:
             grace_seconds=bounds.get("grace_seconds", 30),
             timeout_seconds=bounds.get("timeout_seconds", 60),
             max_streams=int(bounds.get("max_streams", 10)),
+            on_drain=self.drain_begun.set,
         )
 
     async def start(
