@@ -15,9 +15,8 @@ _COLUMNS = (
 
 
 def upgrade() -> None:
-    with op.batch_alter_table("sessions") as sessions:
-        for name, kind in _COLUMNS:
-            sessions.add_column(sa.Column(name, kind))
+    for name, kind in _COLUMNS:
+        op.add_column("sessions", sa.Column(name, kind))
     is_untold = sa.text("untold_since IS NOT NULL")
     op.create_index(
         "sessions_untold",
@@ -30,6 +29,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_index("sessions_untold", "sessions")
-    with op.batch_alter_table("sessions") as sessions:
-        for name, _ in reversed(_COLUMNS):
-            sessions.drop_column(name)
+    # Not as a batch: SQLite would copy the table and drop the old one, and with it, by their
+    # foreign keys, all turns and messages.
+    for name, _ in reversed(_COLUMNS):
+        op.drop_column("sessions", name)
