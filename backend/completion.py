@@ -24,6 +24,11 @@ class CompletionRequest:
     prompt: str
     messages: Sequence[Message]
     tools: Sequence[ToolSpec] = ()
+    max_tokens: int | None = None
+    """Bounds the completion more tightly than any other."""
+    is_awaited: bool = True
+    """Whether somebody waits for the answer. What nobody waits for is asked once and never later,
+    and only of a model that has plenty left for those who wait."""
     attempts: Iterator[int] = field(default_factory=lambda: count(1), compare=False)
     """Numbers the calls that one completion costs, over all models."""
 
@@ -57,6 +62,8 @@ class Allowance:
     kind: AllowanceKind
     remaining: int
     reset_seconds: float
+    limit: int | None = None
+    """The whole of it, if that is known."""
 
 
 class ChatModel(Protocol):

@@ -115,6 +115,14 @@ class Session:
     usage: Usage = Usage()
     summary: str | None = None
 
+    @property
+    def duration_seconds(self) -> float | None:
+        """From its beginning to its last turn; None before the first."""
+        if self.last_turn_at is None:
+            return None
+        # Two workers may have told the two times, each by its own clock.
+        return max(0.0, (self.last_turn_at - self.created_at).total_seconds())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnRecord:

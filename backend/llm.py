@@ -122,7 +122,9 @@ class GroqModel:
             model=self.name,
             messages=cast(list[ChatCompletionMessageParam], messages_of(request)),
             tools=cast(list[ChatCompletionToolParam], tools_of(request.tools)) or groq.omit,
-            max_completion_tokens=self._max_completion_tokens,
+            max_completion_tokens=min(
+                self._max_completion_tokens, request.max_tokens or self._max_completion_tokens
+            ),
             stream=True,
             **parameters_of(self.name),
         )

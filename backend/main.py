@@ -24,7 +24,7 @@ from backend.api import errors, event_source, health, query, realtime, sessions,
 from backend.api.body_limit import BodyLimit
 from backend.api.dependencies import State
 from backend.api.request_ids import RequestIds
-from backend.completion import Allowance
+from backend.completion import Allowance, ChatModel
 from backend.conversation import Caller, now
 from backend.errors import StorageError
 from backend.llm import GroqModel, open_client
@@ -43,6 +43,7 @@ from backend.storage import Stores
 from backend.storage.opening import open_stores
 from backend.storage.redis import RedisLogs
 from backend.stream import StreamOptions
+from backend.summaries import AT_ONCE, Summaries, load_prompt
 from backend.telemetry import metrics
 from backend.telemetry.logging import configure_logging
 from backend.tools import TOOLS
@@ -56,6 +57,8 @@ from backend.turns import OpenTurn, Turns
 logger = structlog.get_logger()
 
 PURGE_SECONDS = 600.0
+SUMMARIES_SECONDS = 10.0
+"""Between two looks for sessions that are to be summarized, at most."""
 
 EXPOSED_HEADERS = ("X-Session-Id", "X-Turn-Id", "X-Request-Id", "Location", "Retry-After")
 
@@ -155,6 +158,7 @@ async def _open(settings: Settings, tools: Sequence[Tool], stack: AsyncExitStack
         grace_seconds=settings.disconnect_grace_seconds,
         patience_seconds=settings.lease_seconds,
         sharing=sharing,
+        on_drain=_summarize(settings, stores, models, stack),
     )
     await _take_lease(settings, stores, running, worker, stack)
     stack.push_async_callback(running.close)
@@ -202,7 +206,7 @@ def _models(settings: Settings, stack: AsyncExitStack) -> Fallbacks:
         api_key=settings.groq_api_key,
         base_url=settings.groq_base_url,
         connect_seconds=settings.upstream_connect_seconds,
-        max_connections=settings.max_streams,
+        max_connections=settings.max_streams + AT_ONCE,
     )
     stack.push_async_callback(client.close)
     ask = partial(
@@ -287,13 +291,38 @@ async def _take_lease(
     _repeat(purge, PURGE_SECONDS, stack)
 
 
+def _summarize(
+    settings: Settings, stores: Stores, model: ChatModel, stack: AsyncExitStack
+) -> Callable[[], None]:
+    """Returns what ends it at once."""
+    idle_seconds = settings.summary_idle_seconds
+    summaries = Summaries(
+        store=stores.summaries,
+        model=model,
+        prompt=load_prompt(),
+        idle_seconds=idle_seconds,
+        history_tokens=settings.history_tokens,
+    )
+    every_seconds = min(SUMMARIES_SECONDS, max(0.25, idle_seconds / 4))
+    tasks = [
+        _repeat(summaries.summarize_due, every_seconds, stack)
+        for _ in range(AT_ONCE if idle_seconds else 0)
+    ]
+
+    def cease() -> None:
+        for task in tasks:
+            task.cancel()
+
+    return cease
+
+
 def _repeat(
     do: Callable[[], Awaitable[None]],
     every_seconds: float,
     stack: AsyncExitStack,
     *,
     sooner: asyncio.Event | None = None,
-) -> None:
+) -> asyncio.Task[None]:
     again = repeat(do, every_seconds=every_seconds, name=do.__name__, sooner=sooner)
     task = asyncio.create_task(again)
 
@@ -302,6 +331,7 @@ def _repeat(
         await asyncio.wait([task])
 
     stack.push_async_callback(cease)
+    return task
 
 
 def __getattr__(name: str) -> FastAPI:

@@ -88,9 +88,12 @@ class SessionCreated(BaseModel):
 
 class SessionView(SessionCreated):
     last_turn_at: datetime | None
+    duration_seconds: float | None = Field(description="From its beginning to its last turn.")
     turns: int
     usage: UsageView
-    summary: str | None
+    summary: str | None = Field(
+        description="By the model, made some time after the last turn; it may know of less."
+    )
 
     @classmethod
     def of(cls, session: Session) -> Self:
@@ -98,6 +101,7 @@ class SessionView(SessionCreated):
             session_id=session.id,
             created_at=session.created_at,
             last_turn_at=session.last_turn_at,
+            duration_seconds=session.duration_seconds,
             turns=session.turns,
             usage=UsageView.of(session.usage),
             summary=session.summary,

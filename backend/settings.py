@@ -58,6 +58,7 @@ class Settings(BaseSettings):
     drain_accept_seconds: Annotated[float, Field(ge=0)] = 2
     turn_timeout_seconds: Seconds = 120
     tool_timeout_seconds: Seconds = 10
+    summary_idle_seconds: Annotated[float, Field(ge=0)] = 60
     upstream_connect_seconds: Seconds = 5
     upstream_first_byte_seconds: Seconds = 30
     upstream_gap_seconds: Seconds = 20

@@ -27,6 +27,7 @@ class Turns:
     `check` may refuse a turn before anything is begun. `patience_seconds` is the time in
     which every living worker has looked at the store. With `sharing`, followers on other
     workers read resumable turns as they run, and workers hear of each other at once.
+    `on_drain` hears of a drain first.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Turns:
         patience_seconds: float = 15.0,
         check: Callable[[], None] = lambda: None,
         sharing: Sharing | None = None,
+        on_drain: Callable[[], None] = lambda: None,
     ) -> None:
         self._sessions = sessions
         self._open_turn = open_turn
@@ -50,6 +52,7 @@ class Turns:
         self._grace_seconds = grace_seconds
         self._check = check
         self._sharing = sharing
+        self._on_drain = on_drain
         self._replays = Replays(sessions, sharing=sharing)
         self._elsewhere = Elsewhere(
             sessions,
@@ -263,6 +266,7 @@ class Turns:
         end with the error `server_draining`, and are stored.
         """
         self.is_draining = True
+        self._on_drain()
         await self._wait(accept_seconds)
         self._is_closing = True
         late = asyncio.create_task(self._stop_late(drain_seconds))

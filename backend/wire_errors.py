@@ -48,7 +48,13 @@ def allowances(headers: Mapping[str, str]) -> Iterator[Allowance]:
             reset = seconds_in(headers[f"x-ratelimit-reset-{kind}"])
         except (KeyError, ValueError):
             continue
-        yield Allowance(kind=kind, remaining=remaining, reset_seconds=reset)
+        limit = re.fullmatch(r"[0-9]{1,15}", headers.get(f"x-ratelimit-limit-{kind}", ""))
+        yield Allowance(
+            kind=kind,
+            remaining=remaining,
+            reset_seconds=reset,
+            limit=int(limit[0]) if limit else None,
+        )
 
 
 DAY_SECONDS = 86_400.0

@@ -72,7 +72,7 @@ class Fallbacks:
                     failures.append(error)
                     self._passed_over(candidate, error)
             soonest = _soonest(failures)
-            wait = soonest.retry_after
+            wait = soonest.retry_after if request.is_awaited else None
             if wait is None or not soonest.is_passing or time.monotonic() + wait > deadline:
                 raise soonest
             await asyncio.sleep(wait)

@@ -14,7 +14,7 @@ from backend.errors import (
     UpstreamRefused,
     UpstreamUnavailable,
 )
-from backend.resilience.breaker import Breaker
+from backend.resilience.breaker import Breaker, BreakerState
 from backend.resilience.budget import Budget
 
 
@@ -53,7 +53,7 @@ class Guarded:
         return max(self.breaker.wait_seconds, self.budget.wait_seconds)
 
     async def complete(self, request: CompletionRequest) -> AsyncGenerator[Delta, None]:
-        self._admit()
+        self._admit(request)
         number = next(request.attempts)
         call = self.breaker.begin()
         begun = time.perf_counter()
@@ -77,12 +77,18 @@ class Guarded:
                 Attempt(model=self.name, number=number, outcome=outcome, seconds=seconds)
             )
 
-    def _admit(self) -> None:
+    @property
+    def _has_plenty(self) -> bool:
+        return self.breaker.state is BreakerState.CLOSED and not self.budget.is_low
+
+    def _admit(self, request: CompletionRequest) -> None:
         refusal: UpstreamError | None = None
         if wait := self.breaker.wait_seconds:
             refusal = UpstreamUnavailable(retry_after=wait)
         elif wait := self.budget.wait_seconds:
             refusal = UpstreamBusy(retry_after=wait)
+        elif not request.is_awaited and not self._has_plenty:
+            refusal = UpstreamBusy()
         if refusal is not None:
             refusal.was_asked = False
             raise refusal

@@ -60,6 +60,8 @@ class Retrying:
                         yield delta
                 return
             except UpstreamError as error:
+                if not request.is_awaited:
+                    raise
                 wait = self._schedule.wait_seconds(attempt, error)
                 if wait is None or time.monotonic() - begun + wait > self._schedule.budget_seconds:
                     raise

@@ -7,7 +7,7 @@ import time as system_time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time
-from itertools import chain
+from itertools import chain, count
 
 from backend.conversation import Message, Outcome, Session, TurnRecord, now
 from backend.errors import SessionBusy, SessionNotFound, TurnNotFound
@@ -22,6 +22,7 @@ from backend.storage import (
     Claim,
     Ending,
     Holder,
+    IdleSession,
     NewTurn,
     Profile,
     ProfileStore,
@@ -30,6 +31,7 @@ from backend.storage import (
     SlotTaken,
     StopRequest,
     StoredMessage,
+    SummaryStore,
 )
 from backend.storage.confirmation import new_confirmation_id
 from backend.storage.history import newest_whole_turns
@@ -52,8 +54,19 @@ class _Turn:
 
 
 @dataclass(slots=True)
+class Untold:
+    """Something was said that no summary tells. `claim_id` is of who is at it."""
+
+    since: float
+    not_before: float = 0.0
+    claim_id: str | None = None
+    failures: int = 0
+
+
+@dataclass(slots=True)
 class _Session:
     session: Session
+    untold: Untold | None = None
     characters_per_token: float = CHARACTERS_PER_TOKEN
     current: _Turn | None = None
     turns: list[_Turn] = field(default_factory=list)
@@ -108,7 +121,7 @@ class MemorySessions:
         self, *, lease_seconds: float, clock: Callable[[], float] = system_time.monotonic
     ) -> None:
         self._lease_seconds = lease_seconds
-        self._clock = clock
+        self.clock = clock
         self._sessions: dict[tuple[str, str], _Session] = {}
         self._seen: dict[str, float] = {}
 
@@ -197,25 +210,27 @@ class MemorySessions:
             session.close_lost(session.current, now())
         history = session.history(history_tokens)
         session.open(turn, now())
-        self._seen[turn.worker] = self._clock()
+        session.untold = Untold(self.clock())
+        self._seen[turn.worker] = self.clock()
         return Claim(history, session.characters_per_token)
 
     async def finish(self, ending: Ending) -> bool:
         for session in self._sessions.values():
             if session.current and session.current.record.id == ending.turn_id:
                 session.close(session.current, ending, now())
+                session.untold = Untold(self.clock())
                 return True
         return False
 
     async def renew(
         self, worker: str, *, deserted: Collection[str] = (), followed: Collection[str] = ()
     ) -> Sequence[StopRequest]:
-        self._seen[worker] = self._clock()
+        self._seen[worker] = self.clock()
         requests = []
         for turn in self._all_turns():
             turn_id = turn.record.id
             if turn_id in followed:
-                turn.followed_at = self._clock()
+                turn.followed_at = self.clock()
             if turn.worker == worker and turn.record.outcome is None:
                 turn.is_deserted = turn_id in deserted
                 if turn.stop_as is Outcome.DISCONNECTED and not turn.is_deserted:
@@ -227,6 +242,13 @@ class MemorySessions:
     async def retire(self, worker: str) -> None:
         self._seen.pop(worker, None)
 
+    def quiet(self) -> Iterator[tuple[str, _Session, Untold]]:
+        """The sessions, each with its owner, in which no turn runs and that have something new."""
+        for (owner, _), session in self._sessions.items():
+            is_held = session.current and self._is_alive(session.current.worker)
+            if session.untold and not is_held:
+                yield owner, session, session.untold
+
     def _is_alive(self, worker: str) -> bool:
         return self._is_lately(self._seen.get(worker))
 
@@ -234,7 +256,7 @@ class MemorySessions:
         return turn.is_deserted and not self._is_lately(turn.followed_at)
 
     def _is_lately(self, at: float | None) -> bool:
-        return at is not None and self._clock() - at < self._lease_seconds
+        return at is not None and self.clock() - at < self._lease_seconds
 
     def _found(self, owner: str, session_id: str) -> _Session:
         try:
@@ -255,6 +277,50 @@ class MemorySessions:
                 if session_owner == owner and turn.record.id == turn_id:
                     return turn
         raise TurnNotFound
+
+
+class MemorySummaries:
+    def __init__(self, sessions: MemorySessions) -> None:
+        self._sessions = sessions
+        self._claim_ids = count(1)
+
+    async def claim(
+        self, *, idle_seconds: float, claim_seconds: float, history_tokens: int
+    ) -> IdleSession | None:
+        at = self._sessions.clock()
+        due = [
+            (owner, session, untold)
+            for owner, session, untold in self._sessions.quiet()
+            if at - untold.since >= idle_seconds and at >= untold.not_before
+        ]
+        if not due:
+            return None
+        owner, session, untold = min(due, key=lambda each: each[2].since)
+        untold.not_before = at + claim_seconds
+        untold.claim_id = str(next(self._claim_ids))
+        return IdleSession(
+            claim_id=untold.claim_id,
+            owner=owner,
+            session_id=session.session.id,
+            history=session.history(history_tokens),
+            summary=session.session.summary,
+            failures=untold.failures,
+        )
+
+    async def store(self, idle: IdleSession, summary: str) -> bool:
+        for _, session, untold in self._sessions.quiet():
+            if untold.claim_id == idle.claim_id:
+                session.session = replace(session.session, summary=summary)
+                session.untold = None
+                return True
+        return False
+
+    async def postpone(self, idle: IdleSession, *, seconds: float | None, failures: int) -> None:
+        for _, session, untold in self._sessions.quiet():
+            if untold.claim_id == idle.claim_id:
+                not_before = self._sessions.clock() + (seconds or 0.0)
+                later = Untold(untold.since, not_before=not_before, failures=failures)
+                session.untold = None if seconds is None else later
 
 
 class MemoryAppointments:
@@ -299,6 +365,7 @@ class MemoryShowrooms:
 @dataclass(slots=True)
 class MemoryStores:
     sessions: SessionStore
+    summaries: SummaryStore
     appointments: AppointmentStore
     profiles: ProfileStore
     showrooms: ShowroomStore
@@ -312,8 +379,10 @@ class MemoryStores:
 
 def memory_stores(*, lease_seconds: float) -> MemoryStores:
     seed = read_seed()
+    sessions = MemorySessions(lease_seconds=lease_seconds)
     return MemoryStores(
-        MemorySessions(lease_seconds=lease_seconds),
+        sessions,
+        MemorySummaries(sessions),
         MemoryAppointments(),
         MemoryProfiles(seed.profiles),
         MemoryShowrooms(seed.showroom),

@@ -78,6 +78,12 @@ class Asked(msgspec.Struct, frozen=True):
         return "gpt-oss" in self.model
 
     @property
+    def wants_summary(self) -> bool:
+        """Whether what the user says is no query but a transcript of what others said."""
+        is_told = any("summary" in one.text for one in self.messages if one.role == "system")
+        return is_told and not self.tools
+
+    @property
     def wants_usage(self) -> bool:
         return self.stream_options is not None and self.stream_options.include_usage
 

@@ -63,7 +63,7 @@ class ScriptBook:
         if pushed is not None:
             self._use(pushed)
             return self._round(pushed.script, asked, key=pushed)
-        written = scripts.in_query(asked.query)
+        written = None if asked.wants_summary else scripts.in_query(asked.query)
         if written is None:
             return None
         return self._round(written, asked, key=written.key or asked.query)

@@ -1,6 +1,7 @@
 """What the SQL stores owe to the way they use their database."""
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,12 +14,13 @@ from sqlalchemy.sql import ClauseElement
 
 from backend.conversation import Message, now
 from backend.errors import StorageError
-from backend.storage.sql import appointments, claims, leases, sessions
+from backend.storage.sql import appointments, claims, leases, sessions, summaries
 from backend.storage.sql.database import Database
 from backend.storage.sql.dialects import DatabaseTime
 from backend.storage.sql.migrate import upgrade
 from backend.storage.sql.rows import message_row
 from backend.storage.sql.sessions import SqlSessions
+from backend.storage.sql.summaries import SqlSummaries
 from backend.storage.sql.tables import messages, turns, workers
 from backend.storage.sql.tables import sessions as sessions_table
 from tests.contract.conversations import OWNER, ending, new_turn
@@ -187,10 +189,39 @@ async def test_the_history_is_read_from_its_end(sqlite_database: Database) -> No
     assert "TEMP B-TREE" not in plan
 
 
+async def test_what_is_to_be_summarized_is_found_without_looking_at_all_sessions(
+    sqlite_database: Database,
+) -> None:
+    plan = await sqlite_database.run(_plan_of_due)
+
+    assert "SEARCH sessions USING INDEX sessions_untold" in plan
+    assert "TEMP B-TREE" not in plan
+
+
+async def test_a_session_that_is_being_claimed_for_a_turn_is_passed_over(
+    postgres_database: Database,
+) -> None:
+    store = SqlSessions(postgres_database, lease_seconds=15)
+    idle = SqlSummaries(postgres_database, lease_seconds=15)
+    await store.claim(turn := new_turn(), history_tokens=100)
+    await store.finish(ending(turn))
+    is_locked, may_end = threading.Event(), threading.Event()
+    claiming = asyncio.create_task(postgres_database.run(_lock_sessions, is_locked, may_end))
+    await asyncio.to_thread(is_locked.wait)
+
+    async with asyncio.timeout(3):
+        meanwhile = await idle.claim(idle_seconds=0, claim_seconds=9, history_tokens=100)
+    may_end.set()
+    await claiming
+
+    assert meanwhile is None
+    assert await idle.claim(idle_seconds=0, claim_seconds=9, history_tokens=100)
+
+
 def test_statements_are_compiled_once() -> None:
     statements = [
         value
-        for module in (claims, leases, sessions, appointments)
+        for module in (claims, leases, sessions, summaries, appointments)
         for value in vars(module).values()
         if isinstance(value, ClauseElement)
     ]
@@ -272,6 +303,21 @@ async def _best_claim(store: SqlSessions, session_id: str) -> float:
         assert len(claim.history) >= 10
         await store.finish(ending(turn))
     return min(seconds)
+
+
+def _lock_sessions(
+    connection: Connection, is_locked: threading.Event, may_end: threading.Event
+) -> None:
+    connection.execute(select(sessions_table.c.id).with_for_update())
+    is_locked.set()
+    may_end.wait(10)
+
+
+def _plan_of_due(connection: Connection) -> str:
+    due = summaries._DUE.params(idle_seconds=60.0, lease_seconds=15.0)
+    query = due.compile(connection, compile_kwargs={"literal_binds": True})
+    rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}")
+    return "\n".join(row.detail for row in rows)
 
 
 def _plan_of_history(connection: Connection) -> str:

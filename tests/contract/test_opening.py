@@ -1,7 +1,11 @@
 """Opening a store by its URL, closing it, and the schema it finds."""
 
+from collections.abc import Callable
+
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from pydantic import SecretStr
 from sqlalchemy import Connection, text
@@ -9,7 +13,7 @@ from sqlalchemy import Connection, text
 from backend.errors import StorageError
 from backend.storage.opening import open_stores
 from backend.storage.sql.database import Database
-from backend.storage.sql.migrate import main, migrate
+from backend.storage.sql.migrate import _config, main, migrate
 from backend.storage.sql.tables import metadata
 from tests.contract.conversations import EVERYTHING, OWNER, new_turn, say
 
@@ -73,6 +77,22 @@ def test_the_migrations_lead_to_the_tables(sql_url: str) -> None:
     assert differences == []
 
 
+async def test_what_was_said_survives_a_migration_there_and_back(sql_url: str) -> None:
+    before = await open_stores(sql_url, lease_seconds=15, migrate=True)
+    await say(before.sessions, new_turn("Hello"), "Hi")
+    await before.close()
+
+    _migrate_to(sql_url, command.downgrade, "0002")
+    after = await open_stores(sql_url, lease_seconds=15, migrate=True)
+
+    assert len(await after.sessions.messages(OWNER, "s1")) == 2
+    held = {"idle_seconds": 0.0, "claim_seconds": 60.0}
+    assert await after.summaries.claim(**held, history_tokens=EVERYTHING) is None
+    await say(after.sessions, new_turn("Bye"), "See you")
+    assert await after.summaries.claim(**held, history_tokens=EVERYTHING)
+    await after.close()
+
+
 @pytest.mark.parametrize(
     ("url", "sentence"),
     [
@@ -132,6 +152,17 @@ def test_the_migration_says_in_a_line_what_went_wrong(capsys: pytest.CaptureFixt
 def _differences(connection: Connection) -> list[object]:
     context = MigrationContext.configure(connection, opts={"compare_server_default": True})
     return list(compare_metadata(context, metadata))
+
+
+def _migrate_to(url: str, how: Callable[[Config, str], None], revision: str) -> None:
+    def migrate_to(connection: Connection) -> None:
+        config = _config()
+        config.attributes["connection"] = connection
+        how(config, revision)
+
+    database = Database(url)
+    database.transact(migrate_to)
+    database.dispose()
 
 
 def _execute(url: str, statement: str) -> None:

@@ -5,6 +5,7 @@ import random
 import socket
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -228,6 +229,19 @@ async def test_a_failed_generation_is_handed_on() -> None:
         assert raised.value.failed_generation == generation
 
 
+@pytest.mark.parametrize(("wanted", "sent"), [(None, 100), (40, 40), (400, 100)])
+async def test_a_completion_is_bounded_by_the_tighter_of_two_bounds(
+    wanted: int | None, sent: int
+) -> None:
+    async with Standin.serve() as standin, asked(standin) as model:
+        async with aclosing(model.complete(replace(REQUEST, max_tokens=wanted))) as deltas:
+            assert [delta async for delta in deltas]
+
+        (seen,) = standin.stats.last_requests
+
+    assert seen.body["max_completion_tokens"] == sent
+
+
 async def test_what_is_left_of_our_rates_is_told() -> None:
     told: list[Allowance] = []
     async with Standin.serve() as standin, asked(standin, on_allowance=told.append) as model:
@@ -239,6 +253,7 @@ async def test_what_is_left_of_our_rates_is_told() -> None:
             await deltas_of(model)
 
     assert {allowance.kind for allowance in told[:2]} == {"requests", "tokens"}
+    assert all(allowance.limit for allowance in told[:2])
     assert all(allowance.remaining > 0 for allowance in told[:2])
     (used_up,) = [allowance for allowance in told[2:] if allowance.remaining == 0]
     assert (used_up.kind, used_up.reset_seconds) == ("tokens", 7.5)

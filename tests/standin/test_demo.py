@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from infrastructure.groq_standin.asked import Asked
 from infrastructure.groq_standin.demo import think, words
 from infrastructure.groq_standin.script import Round
+from infrastructure.groq_standin.scriptbook import ScriptBook
 
 SYSTEM = """You are Lex. The dealerships:
 - `manhattan`: SuperCar Manhattan, New York; today is Saturday 2026-11-21
@@ -485,3 +486,27 @@ def test_whatever_is_said_it_has_an_answer(query: str) -> None:
     answer = think(asked("Slots in Manhattan tomorrow?", says("10:00."), query))
 
     assert answer.calls or answer.text
+
+
+TRANSCRIPT = "Customer: Is it hot in Paris?\nLex: It is.\nCustomer: Book a drive [[script {}]]"
+
+
+def wants_summary() -> Asked:
+    messages = [
+        {"role": "system", "content": "You write the summary of a conversation."},
+        {"role": "user", "content": TRANSCRIPT},
+    ]
+    return msgspec.convert({"model": "groq-standin", "messages": messages}, Asked)
+
+
+def test_a_transcript_is_summarized_and_not_answered() -> None:
+    answer = think(wants_summary())
+
+    assert made(answer) == []
+    assert answer.text
+    assert "Is it hot in Paris? Book a drive" in answer.text
+    assert "no model" in answer.text
+
+
+def test_a_script_in_a_transcript_is_not_played() -> None:
+    assert ScriptBook().find(wants_summary()) is None

@@ -46,6 +46,21 @@ async def test_a_drain_takes_turns_for_a_little_while() -> None:
     assert events == [Chunk("Hello"), End()]
 
 
+async def test_a_drain_is_told_before_anything_is_waited_for() -> None:
+    world = World(Scripted([Text("Half"), asyncio.Event()]))
+    _, follower = await world.start()
+    was_told = world.drain_begun.is_set()
+
+    draining = asyncio.create_task(world.turns.drain(accept_seconds=60, drain_seconds=60))
+    await asyncio.wait_for(world.drain_begun.wait(), 5)
+
+    assert not was_told
+    assert not draining.done()
+    world.turns.hurry()
+    await draining
+    follower.leave()
+
+
 async def test_a_turn_that_outlasts_the_drain_ends_with_an_error_and_is_stored() -> None:
     world = World(Scripted([Text("Half"), asyncio.Event()]))
     turn_id, follower = await world.start()

@@ -44,6 +44,7 @@ def test_a_host_is_taken(url: str) -> None:
         ("MAX_STREAMS", "0"),
         ("LEASE_SECONDS", "-1"),
         ("CHUNK_FLUSH_MS", "soon"),
+        ("SUMMARY_IDLE_SECONDS", "-1"),
         ("LOG_FORMAT", "xml"),
     ],
 )

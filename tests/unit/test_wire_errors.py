@@ -39,6 +39,7 @@ def test_what_is_no_duration_is_refused(duration: str) -> None:
 
 def test_headers_tell_what_is_left_and_strange_ones_tell_nothing() -> None:
     headers = {
+        "x-ratelimit-limit-requests": "14400",
         "x-ratelimit-remaining-requests": "14370",
         "x-ratelimit-reset-requests": "2m59.56s",
         "x-ratelimit-remaining-tokens": "many",
@@ -46,9 +47,20 @@ def test_headers_tell_what_is_left_and_strange_ones_tell_nothing() -> None:
     }
 
     assert list(allowances(headers)) == [
-        Allowance(kind="requests", remaining=14370, reset_seconds=179.56)
+        Allowance(kind="requests", remaining=14370, reset_seconds=179.56, limit=14400)
     ]
     assert list(allowances({})) == []
+
+
+@pytest.mark.parametrize("limit", ["", "-1", "many", "²", "9" * 5000])
+def test_a_limit_that_is_no_number_is_not_known(limit: str) -> None:
+    headers = {
+        "x-ratelimit-limit-tokens": limit,
+        "x-ratelimit-remaining-tokens": "5",
+        "x-ratelimit-reset-tokens": "7.66s",
+    }
+
+    assert [allowance.limit for allowance in allowances(headers)] == [None]
 
 
 MINUTE = (

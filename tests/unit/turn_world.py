@@ -32,6 +32,7 @@ class World:
         **bounds: float,
     ) -> None:
         self.model = ScriptedModel(script)
+        self.drain_begun = asyncio.Event()
         self.sessions = sessions or memory_stores(lease_seconds=15).sessions
         assistant = Assistant(
             model=self.model, toolbox=Toolbox(tools, timeout_seconds=5), flush_seconds=0
@@ -49,6 +50,7 @@ class World:
             max_streams=int(bounds.get("max_streams", 10)),
             patience_seconds=bounds.get("patience_seconds", 5),
             sharing=sharing,
+            on_drain=self.drain_begun.set,
         )
 
     async def start(

@@ -17,7 +17,7 @@ from backend.history import CHARACTERS_PER_TOKEN
 from backend.storage import WORKER_LOST, AlreadyStarted, Claim, Ending, NewTurn, StoredMessage
 from backend.storage.history import newest_whole_turns
 from backend.storage.sql import leases
-from backend.storage.sql.dialects import insert
+from backend.storage.sql.dialects import DatabaseTime, insert
 from backend.storage.sql.rows import AnyRow, message_of, message_row
 from backend.storage.sql.tables import messages, sessions, turns
 
@@ -69,10 +69,17 @@ _WITH_KEY = select(turns.c.id).where(
     turns.c.session_id == bindparam("session_id"),
     turns.c.idempotency_key == bindparam("key"),
 )
+# A turn has the session to itself: whoever was about to summarize it no longer is.
+_UNTOLD = {
+    "untold_since": DatabaseTime(),
+    "summary_claim": None,
+    "summary_not_before": None,
+    "summary_failures": 0,
+}
 _OPENED = (
     update(sessions)
     .where(*_THIS_SESSION)
-    .values(turns=sessions.c.turns + 1, messages=sessions.c.messages + 1)
+    .values(turns=sessions.c.turns + 1, messages=sessions.c.messages + 1, **_UNTOLD)
 )
 _CLOSED = (
     update(sessions)
@@ -85,6 +92,7 @@ _CLOSED = (
         characters_per_token=func.coalesce(
             bindparam("new_ratio", type_=Float), sessions.c.characters_per_token
         ),
+        **_UNTOLD,
     )
 )
 
@@ -101,7 +109,7 @@ def claim(
         _close_lost(connection, session.current_turn_id, at)
     leases.vouch_for(connection, turn.worker, lease_seconds)
     history = newest_whole_turns(
-        _newest_first(connection, turn, before=session.messages + 1),
+        newest_first(connection, turn.owner, turn.session_id, before=session.messages + 1),
         characters=history_tokens * session.characters_per_token,
     )
     _open(connection, turn, session, at)
@@ -173,9 +181,12 @@ def _close_lost(connection: Connection, turn_id: str, at: datetime) -> None:
     connection.execute(_CLOSE_TURN, {"turn_id": turn_id, **lost})
 
 
-def _newest_first(connection: Connection, turn: NewTurn, *, before: int) -> Iterator[StoredMessage]:
+def newest_first(
+    connection: Connection, owner: str, session_id: str, *, before: int
+) -> Iterator[StoredMessage]:
+    """The messages of a session in pages, so that nobody reads more than is looked at."""
     while before > 1:
-        page = {"owner": turn.owner, "session_id": turn.session_id, "before": before}
+        page = {"owner": owner, "session_id": session_id, "before": before}
         rows = connection.execute(_PAGE_BACKWARDS, page).all()
         yield from map(message_of, rows)
         before = rows[-1].position

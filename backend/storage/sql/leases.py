@@ -7,14 +7,12 @@ from backend.storage.sql.tables import turns, workers
 
 FORGOTTEN_SECONDS = 86400.0
 
-_HOLDER_LIVES = (
+LIVING_HOLDER = (
     select(literal(1))
     .join_from(turns, workers, workers.c.id == turns.c.worker)
-    .where(
-        turns.c.id == bindparam("turn_id"),
-        workers.c.seen_at > DatabaseTime() - bindparam("lease_seconds", type_=Float),
-    )
+    .where(workers.c.seen_at > DatabaseTime() - bindparam("lease_seconds", type_=Float))
 )
+_HOLDER_LIVES = LIVING_HOLDER.where(turns.c.id == bindparam("turn_id"))
 _RENEWED_LATELY = select(literal(1)).where(
     workers.c.id == bindparam("worker"),
     workers.c.seen_at > DatabaseTime() - bindparam("seconds", type_=Float),

@@ -4,18 +4,26 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
-from backend.storage import AppointmentStore, ProfileStore, SessionStore, ShowroomStore
+from backend.storage import (
+    AppointmentStore,
+    ProfileStore,
+    SessionStore,
+    ShowroomStore,
+    SummaryStore,
+)
 from backend.storage.sql.appointments import SqlAppointments
 from backend.storage.sql.database import Database
 from backend.storage.sql.migrate import require_current, upgrade
 from backend.storage.sql.profiles import SqlProfiles
 from backend.storage.sql.sessions import SqlSessions
 from backend.storage.sql.showrooms import SqlShowrooms
+from backend.storage.sql.summaries import SqlSummaries
 
 
 @dataclass(slots=True)
 class SqlStores:
     sessions: SessionStore
+    summaries: SummaryStore
     appointments: AppointmentStore
     profiles: ProfileStore
     showrooms: ShowroomStore
@@ -37,6 +45,7 @@ async def open_sql(database_url: str, *, lease_seconds: float, migrate: bool) ->
         raise
     return SqlStores(
         SqlSessions(database, lease_seconds=lease_seconds),
+        SqlSummaries(database, lease_seconds=lease_seconds),
         SqlAppointments(database),
         SqlProfiles(database),
         SqlShowrooms(database),

@@ -43,6 +43,16 @@ sessions = Table(
     Column("output_tokens", BigInteger, nullable=False, default=0),
     Column("characters_per_token", Float, nullable=False),
     Column("summary", Text),
+    Column("untold_since", Float),  # DatabaseTime; of what no summary tells
+    Column("summary_claim", Text),  # who is at it
+    Column("summary_not_before", Float),  # DatabaseTime; for anybody else
+    Column("summary_failures", Integer),
+)
+Index(
+    "sessions_untold",
+    sessions.c.untold_since,
+    sqlite_where=sessions.c.untold_since.is_not(None),
+    postgresql_where=sessions.c.untold_since.is_not(None),
 )
 
 turns = Table(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from infrastructure.groq_standin.asked import Asked
-from infrastructure.groq_standin.demo import answers, memory, outputs, questions, words
+from infrastructure.groq_standin.demo import answers, memory, outputs, questions, summary, words
 from infrastructure.groq_standin.demo.intents import INTENTS
 from infrastructure.groq_standin.demo.memory import Memory
 from infrastructure.groq_standin.script import Call, Round
@@ -19,6 +19,8 @@ class Question:
 
 def think(asked: Asked) -> Round:
     """The next completion of this conversation."""
+    if asked.wants_summary:
+        return _saying(summary.of(asked), asked)
     known = memory.read(asked)
     query = asked.query[: memory.MAX_CHARS]
     plan = [_plan(name, known) for name in known.wants]

@@ -10,6 +10,10 @@ def a_request() -> CompletionRequest:
     return CompletionRequest(prompt="You are Lex.", messages=[], tools=tools)
 
 
+def an_unawaited_request() -> CompletionRequest:
+    return CompletionRequest(prompt="Sum up.", messages=[], is_awaited=False)
+
+
 async def deltas_of(model: ChatModel, request: CompletionRequest | None = None) -> list[Delta]:
     async with aclosing(model.complete(request or a_request())) as deltas:
         return [delta async for delta in deltas]

@@ -15,7 +15,12 @@ from backend.errors import (
 from backend.resilience.breaker import Breaker
 from backend.resilience.fallbacks import Candidate, Fallbacks
 from tests.fakes import Clock, Scripted, ScriptedModel, breaks, says
-from tests.unit.resilience.conversing import heard_before_failing, said
+from tests.unit.resilience.conversing import (
+    an_unawaited_request,
+    deltas_of,
+    heard_before_failing,
+    said,
+)
 
 
 def a_list(*models: ScriptedModel, patience_seconds: float = 60) -> Fallbacks:
@@ -98,6 +103,16 @@ async def test_a_wait_beyond_its_patience_is_passed_on_to_the_client() -> None:
         await said(a_list(first, second, patience_seconds=60))
 
     assert raised.value.retry_after == 90
+    assert (len(first.requests), len(second.requests)) == (1, 1)
+
+
+async def test_what_nobody_waits_for_waits_for_no_rate() -> None:
+    first = a_model("first", breaks(UpstreamBusy(retry_after=0.01)), says("First."))
+    second = a_model("second", breaks(UpstreamBusy(retry_after=0.01)), says("Second."))
+
+    with pytest.raises(UpstreamBusy):
+        await deltas_of(a_list(first, second), an_unawaited_request())
+
     assert (len(first.requests), len(second.requests)) == (1, 1)
 
 

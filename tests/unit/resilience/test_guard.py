@@ -18,7 +18,13 @@ from backend.resilience.breaker import Breaker, BreakerState
 from backend.resilience.budget import Budget
 from backend.resilience.guard import Attempt, Guarded
 from tests.fakes import Clock, ScriptedModel, breaks, says
-from tests.unit.resilience.conversing import a_request, deltas_of, heard_before_failing, said
+from tests.unit.resilience.conversing import (
+    a_request,
+    an_unawaited_request,
+    deltas_of,
+    heard_before_failing,
+    said,
+)
 
 
 class World:
@@ -120,3 +126,32 @@ async def test_a_budget_that_is_used_up_is_not_asked_for_more() -> None:
     assert refused.value.retry_after == pytest.approx(3)
     assert answer == "Hello."
     assert len(world.model.requests) == 1
+
+
+async def test_a_low_budget_is_kept_for_those_who_wait() -> None:
+    world = World(ScriptedModel([says("Hello.")]))
+    world.budget.note(Allowance(kind="tokens", remaining=400, reset_seconds=30, limit=1000))
+
+    with pytest.raises(UpstreamBusy) as refused:
+        await deltas_of(world.guarded, an_unawaited_request())
+    answer = await said(world.guarded)
+
+    assert not refused.value.was_asked
+    assert answer == "Hello."
+    assert len(world.attempts) == 1
+
+
+async def test_what_nobody_waits_for_is_never_the_probe_of_a_breaker() -> None:
+    world = World(ScriptedModel([breaks(UpstreamUnavailable())] * 2 + [says("Hello.")]))
+    for _ in range(2):
+        await heard_before_failing(world.guarded, UpstreamError)
+    world.clock.sleep(10)
+    assert world.breaker.state is BreakerState.HALF_OPEN
+
+    with pytest.raises(UpstreamBusy):
+        await deltas_of(world.guarded, an_unawaited_request())
+    probed = await said(world.guarded)
+    await deltas_of(world.guarded, an_unawaited_request())
+
+    assert probed == "Hello."
+    assert world.outcomes[-2:] == ["ok", "ok"]

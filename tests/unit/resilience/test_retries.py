@@ -6,7 +6,12 @@ from backend.completion import Text
 from backend.errors import UpstreamBusy, UpstreamError, UpstreamRefused, UpstreamUnavailable
 from backend.resilience.retries import Retrying, Schedule
 from tests.fakes import ScriptedModel, breaks, says
-from tests.unit.resilience.conversing import heard_before_failing, said
+from tests.unit.resilience.conversing import (
+    an_unawaited_request,
+    deltas_of,
+    heard_before_failing,
+    said,
+)
 
 AT_ONCE = Schedule(jitter=lambda _most: 0.0)
 
@@ -87,5 +92,14 @@ async def test_what_was_refused_without_asking_is_left_to_the_next_model() -> No
     model = ScriptedModel([breaks(refusal), says("Hello.")])
 
     await heard_before_failing(Retrying(model, AT_ONCE), UpstreamUnavailable)
+
+    assert len(model.requests) == 1
+
+
+async def test_what_nobody_waits_for_is_asked_once() -> None:
+    model = ScriptedModel([breaks(UpstreamUnavailable()), says("Hello.")])
+
+    with pytest.raises(UpstreamUnavailable):
+        await deltas_of(Retrying(model, AT_ONCE), an_unawaited_request())
 
     assert len(model.requests) == 1
