@@ -164,6 +164,17 @@ class Turns:
             return turn.follow(after)
         return await self._replays.follow(caller.owner, turn_id, after=after)
 
+    async def session_of(self, caller: Caller, turn_id: str) -> str:
+        """The session that a turn belongs to.
+
+        Raises:
+            TurnNotFound: there is none, or it is somebody else's.
+        """
+        turn = self._running.get(turn_id)
+        if turn is not None and turn.new.owner == caller.owner:
+            return turn.new.session_id
+        return (await self._sessions.turn(caller.owner, turn_id)).session_id
+
     async def is_read(self, caller: Caller, turn_id: str, *, after: int) -> bool:
         """Whether the turn has ended and nothing in it stands behind position `after`."""
         turn = self._running.get(turn_id)

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from backend.api.dependencies import CallerDep, State, StateDep
 from backend.api.last_event_id import place_of
 from backend.conversation import Caller
-from backend.errors import InvalidField, Overloaded, ServiceError
+from backend.errors import InvalidField, Overloaded, ServiceError, TurnNotFound
 from backend.events import Event, failure
 from backend.log import Follower
 from backend.models import Said, is_session_id
@@ -133,8 +133,7 @@ class Connection:
             case Ask(query=query):
                 self._read(await self._start(query))
             case Resume(last_event_id=last_event_id):
-                turn_id, after = place_of(last_event_id)
-                self._read(await self._turns.follow(self._caller, turn_id, after=after))
+                self._read(await self._resume(last_event_id))
             case Stop():
                 if self._turn_id is not None:
                     await self._turns.stop(self._caller, self._turn_id)
@@ -150,6 +149,13 @@ class Connection:
             creates_session=True,
             is_resumable=True,
         )
+
+    async def _resume(self, last_event_id: str) -> Follower:
+        """To this connection there are no turns but those of its session."""
+        turn_id, after = place_of(last_event_id)
+        if await self._turns.session_of(self._caller, turn_id) != self._session_id:
+            raise TurnNotFound
+        return await self._turns.follow(self._caller, turn_id, after=after)
 
     def _read(self, follower: Follower) -> None:
         """Pass a turn on; one that is read already is read anew, from where it was asked for."""

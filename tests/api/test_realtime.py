@@ -49,6 +49,34 @@ async def test_stop_ends_the_turn(service: Lex) -> None:
     await service.standin.stats.until(lambda stats: stats.closed_in_mid_stream == 1)
 
 
+@pytest.mark.parametrize("has_ended", [False, True])
+async def test_a_turn_of_another_session_can_be_neither_resumed_nor_stopped(
+    service: Lex, has_ended: bool
+) -> None:
+    words = {"text": "one"} if has_ended else {"tokens": 1000, "tokens_per_second": 20}
+    service.standin.script(words)
+    async with (
+        connect(address(service, "theirs"), proxy=None) as theirs,
+        connect(address(service, "mine"), proxy=None) as mine,
+    ):
+        await theirs.send("Count")
+        seen = [json.loads(await theirs.recv())]
+        if has_ended:
+            seen += await until_end(theirs)
+
+        await mine.send(json.dumps({"type": "resume", "last_event_id": seen[-1]["id"]}))
+        refusal = json.loads(await mine.recv())
+        await mine.send('{"type": "stop"}')
+        await mine.send("Hello")
+        answer = await until_end(mine)
+
+        assert refusal["data"]["code"] == "turn_not_found"
+        assert "id" not in refusal
+        assert {event["turn"] for event in answer}.isdisjoint({seen[0]["turn"]})
+        outcome = (await service.client.get(f"/turns/{seen[0]['turn']}")).json()["outcome"]
+        assert outcome == ("completed" if has_ended else None)
+
+
 @pytest.mark.parametrize(
     "text",
     [
