@@ -91,8 +91,10 @@ class Turns:
             StorageError: the store cannot be reached.
             ServiceError: what `check` raised.
         """
-        if joined := self._with_key(caller.owner, session_id, idempotency_key):
-            return joined.follow()
+        if idempotency_key is not None:
+            known = await self._known(caller, session_id, idempotency_key)
+            if known is not None:
+                return known
         self._admit()
         new = NewTurn(
             id=secrets.token_hex(8),
@@ -127,9 +129,19 @@ class Turns:
             raise Overloaded
         self._check()
 
-    def _with_key(self, owner: str, session_id: str, key: str | None) -> RunningTurn | None:
-        """The turn that this key started and that still runs: to join it takes no slot."""
-        turns = self._of_session(owner, session_id) if key is not None else []
+    async def _known(self, caller: Caller, session_id: str, key: str) -> Follower | None:
+        """A follower of the turn that this key started: that takes no slot and ends no turn."""
+        if turn := self._with_key(caller.owner, session_id, key):
+            return turn.follow()
+        turn_id = await self._sessions.turn_with_key(caller.owner, session_id, key)
+        if turn_id is not None:
+            return await self.follow(caller, turn_id)
+        # While the store was asked, somebody else may have started it.
+        meanwhile = self._with_key(caller.owner, session_id, key)
+        return None if meanwhile is None else meanwhile.follow()
+
+    def _with_key(self, owner: str, session_id: str, key: str) -> RunningTurn | None:
+        turns = self._of_session(owner, session_id)
         return next((turn for turn in turns if turn.new.idempotency_key == key), None)
 
     async def _supersede(self, new: NewTurn) -> None:

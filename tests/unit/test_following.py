@@ -17,6 +17,7 @@ from backend.replay import LOST
 from backend.storage.memory import MemorySessions
 from tests.fakes import Clock, Scripted, calls, says
 from tests.unit.turn_world import (
+    DistantSessions,
     MuteSessions,
     World,
     read,
@@ -216,6 +217,52 @@ async def test_a_key_comes_back_to_a_resumable_turn_that_nobody_follows() -> Non
 
     assert again_id == turn_id
     assert await read(again) == [Chunk("Hel"), Chunk("lo"), End()]
+
+
+async def test_of_many_who_come_with_one_key_at_once_one_takes_a_slot() -> None:
+    world = World(says("Hello"), sessions=DistantSessions(lease_seconds=15), max_streams=1)
+
+    started = await asyncio.gather(*(world.start(idempotency_key="k") for _ in range(10)))
+    answers = [await read(follower) for _, follower in started]
+
+    assert len({turn_id for turn_id, _ in started}) == 1
+    assert answers == [[Chunk("Hello"), End()]] * 10
+
+
+async def test_a_key_of_a_finished_turn_leaves_a_later_one_alone() -> None:
+    gate = asyncio.Event()
+    world = World(says("Hello"), Scripted([Text("Hel"), gate, *says("lo").steps]))
+    first_id, first = await world.start(idempotency_key="k")
+    await read(first)
+    await until(lambda: world.turns.free_slots == 10)
+    later_id, later = await world.start(is_resumable=True)
+    await anext(later.batches())
+    later.leave()
+
+    again_id, again = await world.start(idempotency_key="k")
+    gate.set()
+
+    assert again_id == first_id
+    assert await read(again) == [Chunk("Hello"), End()]
+    await until(lambda: world.turns.free_slots == 10)
+    assert await world.outcome(later_id) is Outcome.COMPLETED
+
+
+@pytest.mark.parametrize("is_drained", [False, True])
+async def test_a_key_of_a_finished_turn_is_known_when_no_turn_is_taken(is_drained: bool) -> None:
+    world = World(says("Hello"), Scripted([Text("Half"), asyncio.Event()]), max_streams=1)
+    first_id, first = await world.start(idempotency_key="k")
+    await read(first)
+    await until(lambda: world.turns.free_slots == 1)
+    await world.start(session_id="s2")
+    if is_drained:
+        await world.turns.drain(accept_seconds=0, drain_seconds=0)
+
+    again_id, again = await world.start(idempotency_key="k")
+
+    assert again_id == first_id
+    assert await read(again) == [Chunk("Hello"), End()]
+    await world.turns.close()
 
 
 async def test_superseding_takes_no_more_than_one_slot() -> None:
