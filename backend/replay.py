@@ -11,7 +11,7 @@ import msgspec
 import structlog
 
 from backend.conversation import TurnRecord
-from backend.errors import LogGone, Refusal, StorageError, WorkerLost
+from backend.errors import LogGone, Refusal, ServerDraining, ServiceError, StorageError, WorkerLost
 from backend.events import End, Event, failure
 from backend.log import EventLog, Follower
 from backend.storage import WORKER_LOST, SessionStore
@@ -32,6 +32,7 @@ class Replays:
         self._sessions = sessions
         self._look_seconds = look_seconds
         self._waiting: set[asyncio.Task[None]] = set()
+        self._is_closed = False
 
     async def follow(self, owner: str, turn_id: str, *, after: int) -> Follower:
         """Everything behind position `after`.
@@ -75,17 +76,27 @@ class Replays:
         follower = log.follow(after)
         waiting = asyncio.create_task(self._await(owner, turn_id, log, after))
         self._waiting.add(waiting)
-        waiting.add_done_callback(self._waiting.discard)
+        waiting.add_done_callback(lambda _: self._waited(waiting, log))
+        if self._is_closed:
+            waiting.cancel()
         return follower
 
+    def _waited(self, waiting: asyncio.Task[None], log: EventLog) -> None:
+        """Called also for a task that was cancelled before it began."""
+        self._waiting.discard(waiting)
+        if log.is_closed:
+            return
+        error = ServerDraining() if waiting.cancelled() else ServiceError()
+        if not waiting.cancelled():
+            logger.error("replay_broke", turn=log.turn_id, exc_info=waiting.exception())
+        log.break_off([failure(error), End()])
+
     async def _await(self, owner: str, turn_id: str, log: EventLog, after: int) -> None:
-        events: list[Event] = []
         try:
             log.begins_after, events = await self._ended(owner, turn_id, after)
         except Refusal as error:  # it was deleted, or forgotten
             events = [failure(error), End()]
-        finally:
-            _fill(log, events)
+        _fill(log, events)
 
     async def _ended(self, owner: str, turn_id: str, after: int) -> tuple[int, list[Event]]:
         while True:
@@ -98,7 +109,8 @@ class Replays:
                 logger.warning("turn_not_looked_up", turn=turn_id, error=str(error))
 
     async def close(self) -> None:
-        """Let go of those who wait."""
+        """Let go of those who wait, now and later: they can read on elsewhere."""
+        self._is_closed = True
         for task in self._waiting:
             task.cancel()
         if self._waiting:

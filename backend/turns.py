@@ -259,7 +259,8 @@ class Turns:
 
         `is_draining` is said at once; turns are still taken for `accept_seconds`, since
         it takes a moment until nobody sends any; those that still run after `drain_seconds`
-        end with the error `server_draining`, and are stored.
+        end with the error `server_draining`, and are stored. Readers of turns on other workers
+        are told the same at the end, and can read on elsewhere.
         """
         self.is_draining = True
         await self._wait(accept_seconds)
@@ -269,6 +270,7 @@ class Turns:
             await asyncio.wait([turn.task for turn in self._running.values()])
             await asyncio.sleep(0)
         late.cancel()
+        await self._replays.close()
         self.drained.set()
 
     async def _stop_late(self, seconds: float) -> None:
@@ -288,5 +290,4 @@ class Turns:
         """Take no more turns, stop those that run, and wait until they are stored."""
         self.hurry()
         await self.drain(accept_seconds=0, drain_seconds=0)
-        await self._replays.close()
         await self.store_owed()

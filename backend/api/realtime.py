@@ -181,7 +181,7 @@ class Connection:
     async def _pass_on(self, follower: Follower) -> None:
         turn_id = follower.turn_id
         async for batch in follower.batches():
-            for position, event in enumerate(batch.events, start=batch.after + 1):
+            for position, event in batch.placed():
                 place = {"id": f"{turn_id}-{position}", "turn": turn_id}
                 await self._send(event, **place)
 
