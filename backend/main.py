@@ -6,6 +6,7 @@ module does neither.
 
 import asyncio
 import os
+import random
 import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -54,6 +55,8 @@ from backend.turns import OpenTurn, Turns
 logger = structlog.get_logger()
 
 PURGE_SECONDS = 600.0
+FIRST_PURGE_SECONDS = 5.0
+"""At most: a worker may not live long, and those that start together take turns."""
 
 EXPOSED_HEADERS = ("X-Session-Id", "X-Turn-Id", "X-Request-Id", "Location", "Retry-After")
 
@@ -263,11 +266,20 @@ async def _take_lease(
     # Every third of the lease, so that two renewals may fail in a row.
     _repeat(running.renew, settings.lease_seconds / 3, stack)
     _repeat(running.store_owed, settings.lease_seconds / 3, stack)
-    _repeat(purge, PURGE_SECONDS, stack)
+    soon = random.uniform(0, FIRST_PURGE_SECONDS)  # noqa: S311 - no secret
+    _repeat(purge, PURGE_SECONDS, stack, first_seconds=soon)
 
 
-def _repeat(do: Callable[[], Awaitable[None]], every_seconds: float, stack: AsyncExitStack) -> None:
-    task = asyncio.create_task(repeat(do, every_seconds=every_seconds, name=do.__name__))
+def _repeat(
+    do: Callable[[], Awaitable[None]],
+    every_seconds: float,
+    stack: AsyncExitStack,
+    *,
+    first_seconds: float | None = None,
+) -> None:
+    task = asyncio.create_task(
+        repeat(do, every_seconds=every_seconds, first_seconds=first_seconds, name=do.__name__)
+    )
 
     async def cease() -> None:
         task.cancel()

@@ -10,13 +10,23 @@ from backend.errors import StorageError
 logger = structlog.get_logger()
 
 
-async def repeat(do: Callable[[], Awaitable[None]], *, every_seconds: float, name: str) -> None:
-    """Never returns, and lets no failure keep it from the next time."""
+async def repeat(
+    do: Callable[[], Awaitable[None]],
+    *,
+    every_seconds: float,
+    name: str,
+    first_seconds: float | None = None,
+) -> None:
+    """Never returns, and lets no failure keep it from the next time.
+
+    The first time is after `first_seconds`, or else after the same time as every other.
+    """
+    await asyncio.sleep(every_seconds if first_seconds is None else first_seconds)
     while True:
-        await asyncio.sleep(every_seconds)
         try:
             await do()
         except StorageError as error:
             logger.warning("recurring_failed", name=name, error=str(error))
         except Exception:
             logger.exception("recurring_failed", name=name)
+        await asyncio.sleep(every_seconds)

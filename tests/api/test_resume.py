@@ -1,12 +1,14 @@
 """Coming back to a stream, joining one, stopping one."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.serving import Lex, ids_of, parse, text_of, without_ids
+from tests.serving import Lex, ids_of, lex, parse, text_of, without_ids
 
 SLOW = {"text": "one two three four five six", "tokens_per_second": 20}
 
@@ -106,6 +108,22 @@ async def test_a_key_asks_once(service: Lex) -> None:
     assert len({answer.text for answer in answers}) == 1
     assert len({answer.headers["x-turn-id"] for answer in answers}) == 1
     assert service.standin.stats.requests == 1
+
+
+async def test_a_service_that_does_not_run_for_long_forgets_old_logs_too(tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path}/lex.db"
+    async with lex(database_url=database) as service:
+        asked = await service.client.post("/query", json={"query": "Hello"})
+        url = f"/turns/{asked.headers['x-turn-id']}/events"
+        kept = await service.client.get(url)
+
+    async with lex(database_url=database, event_log_hours=1e-6) as service:
+        async with asyncio.timeout(10):
+            while (replay := await service.client.get(url)).status_code == 200:
+                await asyncio.sleep(0.05)
+
+    assert kept.status_code == 200
+    assert (replay.status_code, replay.json()["code"]) == (410, "log_gone")
 
 
 @pytest.mark.parametrize("last", ["", "x", "0123456789abcdef-x", "0123456789abcdef-1"])
