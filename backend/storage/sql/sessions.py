@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import takewhile
 
 from sqlalchemy import BindParameter, Connection, bindparam, delete, select, update
 
@@ -28,7 +29,7 @@ _MESSAGES = (
     )
     .order_by(messages.c.position)
 )
-_TURN_COLUMNS = select(*(column for column in turns.c if column is not turns.c.log))
+_TURN_COLUMNS = select(*takewhile(lambda column: column is not turns.c.log, turns.c))
 _TURNS = _TURN_COLUMNS.where(turns.c.owner == _OWNER, turns.c.session_id == _SESSION_ID).order_by(
     turns.c.number
 )
