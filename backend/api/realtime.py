@@ -12,6 +12,7 @@ import msgspec
 import structlog
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from starlette.websockets import WebSocketDisconnected
 
 from backend.api.dependencies import CallerDep, State, StateDep
 from backend.api.last_event_id import place_of
@@ -25,7 +26,10 @@ router = APIRouter()
 
 logger = structlog.get_logger()
 
-GONE = (WebSocketDisconnect, TimeoutError, OSError)
+LEFT = (WebSocketDisconnect, WebSocketDisconnected)
+"""What receiving raises when the client left; the second when it was sent something since."""
+
+GONE = (*LEFT, TimeoutError, OSError)
 """What sending raises when the client left, or stopped reading."""
 
 MOST_READ = 8
@@ -115,7 +119,7 @@ class Connection:
         while True:
             try:
                 text = await self._socket.receive_text()
-            except WebSocketDisconnect:
+            except LEFT:
                 return
             except KeyError:  # a binary frame, which nobody promised to read
                 await self._socket.close(NOT_ALLOWED, "Only text is read here.")

@@ -1,12 +1,15 @@
 """What only a WebSocket has: bare text, stop, several turns, close codes."""
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from tests.fakes import Gates
 from tests.serving import Lex, lex
 
 
@@ -138,3 +141,24 @@ async def test_a_client_that_leaves_leaves_nothing_behind() -> None:
         await service.standin.stats.until(lambda stats: stats.closed_in_mid_stream == 20, seconds=5)
 
         assert (await service.client.get("/readyz")).json()["free_slots"] == 2000
+
+
+async def test_a_client_that_leaves_while_its_turn_is_stopped_is_no_news(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    gates = Gates()
+    async with lex(tools=gates.tools) as service:
+        service.standin.script({"calls": [{"name": "book", "arguments": {"word": "slot"}}]})
+        with capture_logs() as said:
+            async with connect(address(service), proxy=None) as socket:
+                await socket.send("Book")
+                await gates.begun.wait()
+                await socket.send('{"type": "stop"}')
+            gates.opened.set()
+            async with asyncio.timeout(5):
+                while not [line for line in said if line["event"] == "connection_broke"]:
+                    await asyncio.sleep(0.01)
+            await service.client.get("/health")
+
+    assert [line["log_level"] for line in said if line["event"] == "connection_broke"] == ["info"]
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
