@@ -147,6 +147,13 @@ async def test_a_turn_that_does_not_exist_is_not_found(
     assert (answer.status_code, answer.json()["code"]) == (404, "turn_not_found")
 
 
+async def test_a_turn_id_that_not_every_store_takes_is_refused(service: Lex) -> None:
+    refused = await service.client.get("/turns/a%00b")
+
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["field"] == "turn_id"
+
+
 @pytest.mark.parametrize("key", ["", "a b", "x" * 129])
 async def test_a_key_that_cannot_be_used_is_refused(service: Lex, key: str) -> None:
     answer = await service.client.post(
