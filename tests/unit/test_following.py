@@ -18,6 +18,7 @@ from backend.storage.memory import MemorySessions
 from tests.fakes import Clock, Scripted, calls, says
 from tests.unit.turn_world import (
     DistantSessions,
+    GarblingSessions,
     MuteSessions,
     World,
     read,
@@ -126,6 +127,20 @@ async def test_a_turn_of_another_worker_is_waited_for_and_then_replayed() -> Non
 
     assert await waiting == [Chunk("lo"), End()]
     await other.turns.close()
+
+
+async def test_a_reader_who_waits_for_a_log_that_cannot_be_read_is_told() -> None:
+    gate = asyncio.Event()
+    one = World(Scripted([gate, *says("Hi").steps]), sessions=GarblingSessions(lease_seconds=15))
+    other = World(says("unused"), sessions=one.sessions, worker="w2")
+    turn_id, _ = await one.start(is_resumable=True)
+
+    follower = await other.turns.follow(ANONYMOUS, turn_id)
+    gate.set()
+    error, end = await read(follower)
+
+    assert isinstance(error, Failure)
+    assert (error.code, end) == ("internal_error", End())
 
 
 async def test_a_turn_whose_worker_was_lost_ends_with_an_error_wherever_one_had_read_to() -> None:

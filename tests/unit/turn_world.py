@@ -128,6 +128,14 @@ class PickySessions(FailingSessions):
         return await super().finish(ending)
 
 
+class GarblingSessions(MemorySessions):
+    """Its logs cannot be read."""
+
+    async def turn_log(self, owner: str, turn_id: str) -> bytes | None:
+        await super().turn_log(owner, turn_id)
+        return b"neither an event nor a list of them"
+
+
 class MuteSessions(MemorySessions):
     """Commits the first claim, and loses its answer."""
 
