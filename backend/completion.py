@@ -31,6 +31,8 @@ class CompletionRequest:
     and only of a model that has plenty left for those who wait."""
     attempts: Iterator[int] = field(default_factory=lambda: count(1), compare=False)
     """Numbers the calls that one completion costs, over all models."""
+    silent: set[str] = field(default_factory=set, compare=False)
+    """Names of models that whoever waits has waited for in vain, kept for the whole turn."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,12 +103,14 @@ class UpstreamError(ServiceError):
     `is_passing`: the same model may do better when it is asked again.
     `concerns_model`: another model may do better.
     `was_asked`: the upstream said so; otherwise we knew without asking.
+    `is_silence`: it took all the time that one waits; another model is worth more than another try.
     `is_late`: it came after the first delta with text or a tool call, so nobody is asked again.
     """
 
     code = "upstream_unavailable"
     message = "The assistant cannot be reached at the moment."
     concerns_model: ClassVar[bool] = True
+    is_silence: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -143,10 +145,12 @@ class ConnectTimeout(UpstreamTimeout):
 
 class FirstByteTimeout(UpstreamTimeout):
     code = "upstream_first_byte_timeout"
+    is_silence = True
 
 
 class GapTimeout(UpstreamTimeout):
     code = "upstream_gap_timeout"
+    is_silence = True
     message = "The assistant fell silent in the middle of its answer."
 
 

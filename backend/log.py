@@ -6,17 +6,26 @@ something that happens to a log or to a follower.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from backend.events import Event
 
 
 class Batch(NamedTuple):
-    """Events that follow each other; the first stands right behind position `after`."""
+    """Events that follow each other; the first stands right behind position `after`.
+
+    A farewell stands nowhere: it is said to one reader and is in no log.
+    """
 
     after: int
     events: Sequence[Event]
+    is_farewell: bool = False
+
+    def placed(self) -> Iterator[tuple[int, Event]]:
+        """Each event with the position behind which its reader goes on."""
+        for number, event in enumerate(self.events, start=1):
+            yield self.after if self.is_farewell else self.after + number, event
 
 
 class EventLog:
@@ -39,6 +48,7 @@ class EventLog:
         self.is_closed = False
         self.on_change: Callable[[EventLog], None] | None = None
         """Called after each change, at once: it must be quick."""
+        self.farewell: Sequence[Event] = ()
         self._followers: set[Follower] = set()
         self._waiting: set[asyncio.Future[None]] = set()
         self._deserted = deserted
@@ -60,6 +70,11 @@ class EventLog:
         """Nothing comes after this. Followers end when they have read everything."""
         self.is_closed = True
         self._wake()
+
+    def break_off(self, farewell: Sequence[Event]) -> None:
+        """Close it for its readers wherever they are, though more may come elsewhere."""
+        self.farewell = farewell
+        self.close()
 
     def follow(self, after: int = 0) -> "Follower":
         """A reader of everything behind position `after`. Whoever asks must see it `leave`."""
@@ -122,6 +137,8 @@ class Follower:
                 self._read += len(events)
                 yield batch
             elif log.is_closed:
+                if log.farewell:
+                    yield Batch(self.position, log.farewell, is_farewell=True)
                 return
             else:
                 await log.changed()

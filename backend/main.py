@@ -6,6 +6,7 @@ module does neither.
 
 import asyncio
 import os
+import random
 import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -59,6 +60,8 @@ logger = structlog.get_logger()
 PURGE_SECONDS = 600.0
 SUMMARIES_SECONDS = 10.0
 """Between two looks for sessions that are to be summarized, at most."""
+FIRST_PURGE_SECONDS = 5.0
+"""At most: a worker may not live long, and those that start together take turns."""
 
 EXPOSED_HEADERS = ("X-Session-Id", "X-Turn-Id", "X-Request-Id", "Location", "Retry-After")
 
@@ -288,7 +291,8 @@ async def _take_lease(
     # Every third of the lease, so that two renewals may fail in a row.
     _repeat(running.renew, settings.lease_seconds / 3, stack, sooner=running.news)
     _repeat(running.store_owed, settings.lease_seconds / 3, stack)
-    _repeat(purge, PURGE_SECONDS, stack)
+    soon = random.uniform(0, FIRST_PURGE_SECONDS)  # noqa: S311 - no secret
+    _repeat(purge, PURGE_SECONDS, stack, first_seconds=soon)
 
 
 def _summarize(
@@ -321,9 +325,16 @@ def _repeat(
     every_seconds: float,
     stack: AsyncExitStack,
     *,
+    first_seconds: float | None = None,
     sooner: asyncio.Event | None = None,
 ) -> asyncio.Task[None]:
-    again = repeat(do, every_seconds=every_seconds, name=do.__name__, sooner=sooner)
+    again = repeat(
+        do,
+        every_seconds=every_seconds,
+        first_seconds=first_seconds,
+        sooner=sooner,
+        name=do.__name__,
+    )
     task = asyncio.create_task(again)
 
     async def cease() -> None:

@@ -20,17 +20,21 @@ async def repeat(
     *,
     every_seconds: float,
     name: str,
+    first_seconds: float | None = None,
     sooner: asyncio.Event | None = None,
 ) -> None:
     """Never returns, and lets no failure keep it from the next time.
 
-    That comes after `every_seconds`, or when `sooner` is set.
+    That comes after `every_seconds`, or when `sooner` is set; the first time may come after
+    a time of its own.
     """
+    wait = every_seconds if first_seconds is None else first_seconds
     while True:
         if sooner is None:
-            await asyncio.sleep(every_seconds)
+            await asyncio.sleep(wait)
         else:
-            await _until(sooner, every_seconds)
+            await _until(sooner, wait)
+        wait = every_seconds
         try:
             await do()
         except StorageError as error:

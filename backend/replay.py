@@ -11,7 +11,7 @@ import msgspec
 import structlog
 
 from backend.conversation import TurnRecord
-from backend.errors import LogGone, Refusal, StorageError, WorkerLost
+from backend.errors import LogGone, Refusal, ServerDraining, StorageError, WorkerLost
 from backend.events import End, Event, decode, failure
 from backend.log import EventLog, Follower
 from backend.sharing import Sharing
@@ -40,6 +40,7 @@ class Replays:
         self._awaited: dict[EventLog, str] = {}
         """The owners of logs whose turns run elsewhere."""
         self._looking: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     @property
     def followed(self) -> frozenset[str]:
@@ -92,7 +93,9 @@ class Replays:
         self._awaited[log] = owner
         if self._sharing is not None:
             self._sharing.fill(log)
-        if self._looking is None or self._looking.done():
+        if self._is_closed:
+            self._say_farewell(log)
+        elif self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look_on())
         return follower
 
@@ -110,6 +113,8 @@ class Replays:
                 await self._look()
             except StorageError as error:
                 logger.warning("turns_not_looked_up", error=str(error))
+            except Exception:
+                logger.exception("turns_not_looked_up")
 
     async def _look(self) -> None:
         running = await self._sessions.running({log.turn_id for log in self._awaited})
@@ -136,10 +141,18 @@ class Replays:
             _fill(log, events)
 
     async def close(self) -> None:
-        """Let go of those who wait."""
+        """Let go of those who wait, now and later: they can read on elsewhere."""
+        self._is_closed = True
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.wait([self._looking])
+        for log in list(self._awaited):
+            self._say_farewell(log)
+
+    def _say_farewell(self, log: EventLog) -> None:
+        self._let_go(log)
+        if not log.is_closed:
+            log.break_off([failure(ServerDraining()), End()])
 
 
 def _fill(log: EventLog, events: Sequence[Event]) -> None:

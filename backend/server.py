@@ -23,7 +23,7 @@ import uvicorn
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers import base
 from uvicorn.protocols.http.flow_control import CLOSE_HEADER
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 # By name: run as a program, the module has another one.
 logger = structlog.get_logger("backend.server")
@@ -56,7 +56,24 @@ class State(TypedDict):
 class Connection(HttpToolsProtocol):
     """Can be cut by the application, through `scope["extensions"]["lex.cut"]`, and says so when
     the kernel cut it: either way what the client did not read is thrown away.
+
+    uvicorn takes the last request for the one that is being answered; when more are pipelined
+    behind it, whoever answers would never hear that the client left.
     """
+
+    _answering: RequestResponseCycle | None = None
+    """Or answered last."""
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        if len(self.pipeline) == 1:
+            # uvicorn has paused reading, and a close is heard only while reading. With more than
+            # one it stays so, for the sake of memory, until the next write fails.
+            self.flow.resume_reading()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -64,17 +81,22 @@ class Connection(HttpToolsProtocol):
 
     def _cut(self) -> None:
         # The cycle would hear of it a moment later, and call the response incomplete.
-        self.cycle.disconnected = True
+        self._disconnect()
         _reset(self.transport)
 
-    @property
-    def _is_answering(self) -> bool:
-        return self.cycle is not None and not self.cycle.response_complete
-
     def connection_lost(self, exc: Exception | None) -> None:
-        if isinstance(exc, TimeoutError) and self._is_answering:
-            logger.warning("slow_client", path=self.scope["path"])
+        if (cycle := self._disconnect()) and isinstance(exc, TimeoutError):
+            logger.warning("slow_client", path=cycle.scope["path"])
         super().connection_lost(exc)
+
+    def _disconnect(self) -> RequestResponseCycle | None:
+        """Tell whoever is answering, if anybody is."""
+        cycle = self._answering
+        if cycle is None or cycle.response_complete:
+            return None
+        cycle.disconnected = True
+        cycle.message_event.set()
+        return cycle
 
 
 class Server(uvicorn.Server):

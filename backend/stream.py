@@ -93,7 +93,7 @@ async def _resumable_frames(follower: Follower) -> AsyncGenerator[bytes, None]:
         yield b"".join(
             [
                 f"id: {turn_id}-{position}\n".encode() + frame(event)
-                for position, event in enumerate(batch.events, start=batch.after + 1)
+                for position, event in batch.placed()
             ]
         )
 

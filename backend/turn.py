@@ -61,6 +61,7 @@ class Turn:
         self.unshown: list[Event] = []
         """Outputs that came, or will never come, after the turn was interrupted."""
         self._announced: set[str] = set()
+        self._silent_models: set[str] = set()
         self.usage = Usage()
         self.rounds = 0
         self.model: str | None = None
@@ -131,7 +132,10 @@ class Turn:
             budget_characters=self.history_tokens * self.characters_per_token - len(self._prompt),
         )
         return CompletionRequest(
-            prompt=self._prompt, messages=messages, tools=assistant.toolbox.specs
+            prompt=self._prompt,
+            messages=messages,
+            tools=assistant.toolbox.specs,
+            silent=self._silent_models,
         )
 
     def _account(self, request: CompletionRequest, finish: Finish) -> None:

@@ -96,8 +96,10 @@ class Turns:
             StorageError: the store cannot be reached.
             ServiceError: what `check` raised.
         """
-        if joined := self._with_key(caller.owner, session_id, idempotency_key):
-            return joined.follow()
+        if idempotency_key is not None:
+            known = await self._known(caller, session_id, idempotency_key)
+            if known is not None:
+                return known
         self._admit()
         await self._supersede(caller.owner, session_id)
         begin = partial(
@@ -157,9 +159,19 @@ class Turns:
             raise Overloaded
         self._check()
 
-    def _with_key(self, owner: str, session_id: str, key: str | None) -> RunningTurn | None:
-        """The turn that this key started and that still runs: to join it takes no slot."""
-        turns = self._of_session(owner, session_id) if key is not None else []
+    async def _known(self, caller: Caller, session_id: str, key: str) -> Follower | None:
+        """A follower of the turn that this key started: that takes no slot and ends no turn."""
+        if turn := self._with_key(caller.owner, session_id, key):
+            return turn.follow()
+        turn_id = await self._sessions.turn_with_key(caller.owner, session_id, key)
+        if turn_id is not None:
+            return await self.follow(caller, turn_id)
+        # While the store was asked, somebody else may have started it.
+        meanwhile = self._with_key(caller.owner, session_id, key)
+        return None if meanwhile is None else meanwhile.follow()
+
+    def _with_key(self, owner: str, session_id: str, key: str) -> RunningTurn | None:
+        turns = self._of_session(owner, session_id)
         return next((turn for turn in turns if turn.new.idempotency_key == key), None)
 
     async def _supersede(self, owner: str, session_id: str) -> None:
@@ -201,6 +213,17 @@ class Turns:
         if turn is not None and turn.new.owner == caller.owner:
             return turn.follow(after)
         return await self._replays.follow(caller.owner, turn_id, after=after)
+
+    async def session_of(self, caller: Caller, turn_id: str) -> str:
+        """The session that a turn belongs to.
+
+        Raises:
+            TurnNotFound: there is none, or it is somebody else's.
+        """
+        turn = self._running.get(turn_id)
+        if turn is not None and turn.new.owner == caller.owner:
+            return turn.new.session_id
+        return (await self._sessions.turn(caller.owner, turn_id)).session_id
 
     async def is_read(self, caller: Caller, turn_id: str, *, after: int) -> bool:
         """Whether the turn has ended and nothing in it stands behind position `after`."""
@@ -263,7 +286,8 @@ class Turns:
 
         `is_draining` is said at once; turns are still taken for `accept_seconds`, since
         it takes a moment until nobody sends any; those that still run after `drain_seconds`
-        end with the error `server_draining`, and are stored.
+        end with the error `server_draining`, and are stored. Readers of turns on other workers
+        are told the same at the end, and can read on elsewhere.
         """
         self.is_draining = True
         self._on_drain()
@@ -274,6 +298,7 @@ class Turns:
             await asyncio.wait([turn.task for turn in self._running.values()])
             await asyncio.sleep(0)
         late.cancel()
+        await self._replays.close()
         self.drained.set()
 
     async def _stop_late(self, seconds: float) -> None:
@@ -293,5 +318,4 @@ class Turns:
         """Take no more turns, stop those that run, and wait until they are stored."""
         self.hurry()
         await self.drain(accept_seconds=0, drain_seconds=0)
-        await self._replays.close()
         await self.store_owed()

@@ -12,6 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from backend.main import create_app
+from backend.server import Connection
 from backend.settings import Settings
 from backend.tools import TOOLS
 from backend.tools.registry import Tool
@@ -72,7 +73,12 @@ def settings(**given: Any) -> Settings:
 @asynccontextmanager
 async def serve(app: FastAPI) -> AsyncIterator[str]:
     config = uvicorn.Config(
-        app, port=0, log_config=None, timeout_graceful_shutdown=5, access_log=False
+        app,
+        port=0,
+        http=Connection,
+        log_config=None,
+        timeout_graceful_shutdown=5,
+        access_log=False,
     )
     config.load()
     server = uvicorn.Server(config)

@@ -12,11 +12,12 @@ import msgspec
 import structlog
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from starlette.websockets import WebSocketDisconnected
 
 from backend.api.dependencies import CallerDep, State, StateDep
 from backend.api.last_event_id import place_of
 from backend.conversation import Caller
-from backend.errors import InvalidField, Overloaded, ServiceError
+from backend.errors import InvalidField, Overloaded, ServiceError, TurnNotFound
 from backend.events import Event, failure
 from backend.log import Follower
 from backend.models import Said, is_session_id
@@ -25,7 +26,10 @@ router = APIRouter()
 
 logger = structlog.get_logger()
 
-GONE = (WebSocketDisconnect, TimeoutError, OSError)
+LEFT = (WebSocketDisconnect, WebSocketDisconnected)
+"""What receiving raises when the client left; the second when it was sent something since."""
+
+GONE = (*LEFT, TimeoutError, OSError)
 """What sending raises when the client left, or stopped reading."""
 
 MOST_READ = 8
@@ -115,7 +119,7 @@ class Connection:
         while True:
             try:
                 text = await self._socket.receive_text()
-            except WebSocketDisconnect:
+            except LEFT:
                 return
             except KeyError:  # a binary frame, which nobody promised to read
                 await self._socket.close(NOT_ALLOWED, "Only text is read here.")
@@ -133,8 +137,7 @@ class Connection:
             case Ask(query=query):
                 self._read(await self._start(query))
             case Resume(last_event_id=last_event_id):
-                turn_id, after = place_of(last_event_id)
-                self._read(await self._turns.follow(self._caller, turn_id, after=after))
+                self._read(await self._resume(last_event_id))
             case Stop():
                 if self._turn_id is not None:
                     await self._turns.stop(self._caller, self._turn_id)
@@ -150,6 +153,13 @@ class Connection:
             creates_session=True,
             is_resumable=True,
         )
+
+    async def _resume(self, last_event_id: str) -> Follower:
+        """To this connection there are no turns but those of its session."""
+        turn_id, after = place_of(last_event_id)
+        if await self._turns.session_of(self._caller, turn_id) != self._session_id:
+            raise TurnNotFound
+        return await self._turns.follow(self._caller, turn_id, after=after)
 
     def _read(self, follower: Follower) -> None:
         """Pass a turn on; one that is read already is read anew, from where it was asked for."""
@@ -175,7 +185,7 @@ class Connection:
     async def _pass_on(self, follower: Follower) -> None:
         turn_id = follower.turn_id
         async for batch in follower.batches():
-            for position, event in enumerate(batch.events, start=batch.after + 1):
+            for position, event in batch.placed():
                 place = {"id": f"{turn_id}-{position}", "turn": turn_id}
                 await self._send(event, **place)
 

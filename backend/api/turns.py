@@ -14,7 +14,7 @@ from backend.stream import EventStream
 
 router = APIRouter(prefix="/turns", tags=["turns"])
 
-TurnIdPath = Annotated[str, Path(max_length=64)]
+TurnIdPath = Annotated[str, Path(max_length=64, pattern=r"^[^\x00]*$")]
 
 
 @router.get("/{turn_id}", responses=responses(TurnNotFound))

@@ -30,7 +30,8 @@ class Fallbacks:
     """Asks the first model that can, and each of them once before anybody waits.
 
     When all have failed and one says when it will be back, the completion waits for it,
-    for up to `patience_seconds` in all. A model that is retired is left out for good.
+    for up to `patience_seconds` in all. One that was silent is asked last for the rest of the
+    turn, and once more if it has nobody beside it. A model that is retired is left out for good.
     """
 
     def __init__(
@@ -58,9 +59,11 @@ class Fallbacks:
 
     async def complete(self, request: CompletionRequest) -> AsyncGenerator[Delta, None]:
         deadline = time.monotonic() + self._patience_seconds
+        was_silent = False
         while True:
             failures: list[UpstreamError] = []
-            for candidate in self.in_use:
+            # Sorting keeps the order of the others.
+            for candidate in sorted(self.in_use, key=lambda each: each.name in request.silent):
                 try:
                     async with aclosing(candidate.model.complete(request)) as deltas:
                         async for delta in deltas:
@@ -70,9 +73,14 @@ class Fallbacks:
                     if error.is_late or not error.concerns_model:
                         raise
                     failures.append(error)
+                    if error.is_silence:
+                        request.silent.add(candidate.name)
                     self._passed_over(candidate, error)
             soonest = _soonest(failures)
             wait = soonest.retry_after if request.is_awaited else None
+            is_alone = len(self.in_use) == 1
+            if soonest.is_silence and is_alone and request.is_awaited and not was_silent:
+                wait, was_silent = 0.0, True
             if wait is None or not soonest.is_passing or time.monotonic() + wait > deadline:
                 raise soonest
             await asyncio.sleep(wait)
@@ -88,8 +96,11 @@ class Fallbacks:
 
 
 def _soonest(failures: Sequence[UpstreamError]) -> UpstreamError:
-    """The failure that says when to come back; the last one if none does."""
+    """Of those that pass, or else of all, the one that says when to come back; the last one
+    if none does.
+    """
     if not failures:
         return ModelRetired("None of the configured models is served any more.")
+    failures = [error for error in failures if error.is_passing] or failures
     timed = [error for error in failures if error.retry_after is not None]
     return min(timed, key=lambda error: error.retry_after or 0.0, default=failures[-1])

@@ -35,8 +35,8 @@ class Schedule:
         """Before the attempt after `attempt`; None if there should be none."""
         if attempt >= self.attempts or error.is_late or not error.is_passing:
             return None
-        if not error.was_asked:
-            return None  # another model may answer at once; if none does, the list waits
+        if error.is_silence or not error.was_asked:
+            return None  # another model may answer at once; if none does, the list asks again
         if error.retry_after is not None:
             wish = error.retry_after
             return wish if wish <= self.longest_wait_seconds else None

@@ -80,6 +80,9 @@ class _Session:
         budget = history_tokens * self.characters_per_token
         return newest_whole_turns(reversed(self.messages), characters=budget)
 
+    def turn_with_key(self, key: str) -> str | None:
+        return next((turn.record.id for turn in self.turns if turn.idempotency_key == key), None)
+
     def open(self, turn: NewTurn, at: datetime) -> None:
         record = TurnRecord(id=turn.id, session_id=turn.session_id, started_at=at)
         self.current = _Turn(record, turn.worker, idempotency_key=turn.idempotency_key)
@@ -147,6 +150,10 @@ class MemorySessions:
     async def turn(self, owner: str, turn_id: str) -> TurnRecord:
         return self._found_turn(owner, turn_id).record
 
+    async def turn_with_key(self, owner: str, session_id: str, key: str) -> str | None:
+        session = self._sessions.get((owner, session_id))
+        return None if session is None else session.turn_with_key(key)
+
     async def settle(self, owner: str, turn_id: str) -> TurnRecord:
         turn = self._found_turn(owner, turn_id)
         for session in self._sessions.values():
@@ -200,10 +207,8 @@ class MemorySessions:
     async def claim(self, turn: NewTurn, *, history_tokens: int) -> Claim:
         find = self._found_or_made if turn.creates_session else self._found
         session = find(turn.owner, turn.session_id)
-        if turn.idempotency_key is not None:
-            for known in session.turns:
-                if known.idempotency_key == turn.idempotency_key:
-                    raise AlreadyStarted(known.record.id)
+        if turn.idempotency_key and (known := session.turn_with_key(turn.idempotency_key)):
+            raise AlreadyStarted(known)
         if session.current:
             if self._is_alive(session.current.worker):
                 raise SessionBusy

@@ -1,12 +1,15 @@
 """What only a WebSocket has: bare text, stop, several turns, close codes."""
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from tests.fakes import Gates
 from tests.serving import Lex, lex
 
 
@@ -47,6 +50,34 @@ async def test_stop_ends_the_turn(service: Lex) -> None:
 
     assert len(events) < 100
     await service.standin.stats.until(lambda stats: stats.closed_in_mid_stream == 1)
+
+
+@pytest.mark.parametrize("has_ended", [False, True])
+async def test_a_turn_of_another_session_can_be_neither_resumed_nor_stopped(
+    service: Lex, has_ended: bool
+) -> None:
+    words = {"text": "one"} if has_ended else {"tokens": 1000, "tokens_per_second": 20}
+    service.standin.script(words)
+    async with (
+        connect(address(service, "theirs"), proxy=None) as theirs,
+        connect(address(service, "mine"), proxy=None) as mine,
+    ):
+        await theirs.send("Count")
+        seen = [json.loads(await theirs.recv())]
+        if has_ended:
+            seen += await until_end(theirs)
+
+        await mine.send(json.dumps({"type": "resume", "last_event_id": seen[-1]["id"]}))
+        refusal = json.loads(await mine.recv())
+        await mine.send('{"type": "stop"}')
+        await mine.send("Hello")
+        answer = await until_end(mine)
+
+        assert refusal["data"]["code"] == "turn_not_found"
+        assert "id" not in refusal
+        assert {event["turn"] for event in answer}.isdisjoint({seen[0]["turn"]})
+        outcome = (await service.client.get(f"/turns/{seen[0]['turn']}")).json()["outcome"]
+        assert outcome == ("completed" if has_ended else None)
 
 
 @pytest.mark.parametrize(
@@ -110,3 +141,24 @@ async def test_a_client_that_leaves_leaves_nothing_behind() -> None:
         await service.standin.stats.until(lambda stats: stats.closed_in_mid_stream == 20, seconds=5)
 
         assert (await service.client.get("/readyz")).json()["free_slots"] == 2000
+
+
+async def test_a_client_that_leaves_while_its_turn_is_stopped_is_no_news(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    gates = Gates()
+    async with lex(tools=gates.tools) as service:
+        service.standin.script({"calls": [{"name": "book", "arguments": {"word": "slot"}}]})
+        with capture_logs() as said:
+            async with connect(address(service), proxy=None) as socket:
+                await socket.send("Book")
+                await gates.begun.wait()
+                await socket.send('{"type": "stop"}')
+            gates.opened.set()
+            async with asyncio.timeout(5):
+                while not [line for line in said if line["event"] == "connection_broke"]:
+                    await asyncio.sleep(0.01)
+            await service.client.get("/health")
+
+    assert [line["log_level"] for line in said if line["event"] == "connection_broke"] == ["info"]
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []

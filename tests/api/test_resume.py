@@ -1,12 +1,14 @@
 """Coming back to a stream, joining one, stopping one."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.serving import Lex, ids_of, parse, text_of, without_ids
+from tests.serving import Lex, ids_of, lex, parse, text_of, without_ids
 
 SLOW = {"text": "one two three four five six", "tokens_per_second": 20}
 
@@ -108,6 +110,22 @@ async def test_a_key_asks_once(service: Lex) -> None:
     assert service.standin.stats.requests == 1
 
 
+async def test_a_service_that_does_not_run_for_long_forgets_old_logs_too(tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path}/lex.db"
+    async with lex(database_url=database) as service:
+        asked = await service.client.post("/query", json={"query": "Hello"})
+        url = f"/turns/{asked.headers['x-turn-id']}/events"
+        kept = await service.client.get(url)
+
+    async with lex(database_url=database, event_log_hours=1e-6) as service:
+        async with asyncio.timeout(10):
+            while (replay := await service.client.get(url)).status_code == 200:
+                await asyncio.sleep(0.05)
+
+    assert kept.status_code == 200
+    assert (replay.status_code, replay.json()["code"]) == (410, "log_gone")
+
+
 @pytest.mark.parametrize("last", ["", "x", "0123456789abcdef-x", "0123456789abcdef-1"])
 async def test_an_id_of_nothing_is_refused(service: Lex, last: str) -> None:
     answer = await service.client.post("/query", json={"query": "Hello"})
@@ -127,6 +145,13 @@ async def test_a_turn_that_does_not_exist_is_not_found(
     answer = await service.client.request(method, f"/turns/0123456789abcdef{path}")
 
     assert (answer.status_code, answer.json()["code"]) == (404, "turn_not_found")
+
+
+async def test_a_turn_id_that_not_every_store_takes_is_refused(service: Lex) -> None:
+    refused = await service.client.get("/turns/a%00b")
+
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["field"] == "turn_id"
 
 
 @pytest.mark.parametrize("key", ["", "a b", "x" * 129])

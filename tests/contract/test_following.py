@@ -156,6 +156,23 @@ async def test_a_key_starts_one_turn_while_it_runs_and_afterwards(stores: Stores
     assert len(await stores.sessions.turns(OWNER, "s1")) == 1
 
 
+async def test_a_key_finds_its_turn_while_it_runs_and_afterwards(stores: Stores) -> None:
+    turn = new_turn(idempotency_key="k")
+    assert await stores.sessions.turn_with_key(OWNER, "s1", "k") is None
+    await stores.sessions.claim(turn, history_tokens=EVERYTHING)
+
+    for _ in range(2):
+        assert await stores.sessions.turn_with_key(OWNER, "s1", "k") == turn.id
+        await stores.sessions.finish(ending(turn))
+
+    for owner, session_id, key in (
+        (OWNER, "s1", "other"),
+        (OWNER, "s2", "k"),
+        ("somebody else", "s1", "k"),
+    ):
+        assert await stores.sessions.turn_with_key(owner, session_id, key) is None
+
+
 async def test_a_key_counts_in_its_session_only(stores: Stores) -> None:
     await say(stores.sessions, new_turn(idempotency_key="k"), "One.")
     await say(stores.sessions, new_turn(idempotency_key="k", session_id="s2"), "Two.")

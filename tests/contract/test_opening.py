@@ -8,7 +8,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from pydantic import SecretStr
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
 
 from backend.errors import StorageError
 from backend.storage.opening import open_stores
@@ -72,9 +72,13 @@ def test_the_migrations_lead_to_the_tables(sql_url: str) -> None:
     database = Database(sql_url)
 
     differences = database.transact(_differences)
+    columns = {
+        table.name: database.transact(_columns, table.name) for table in metadata.sorted_tables
+    }
 
     database.dispose()
     assert differences == []
+    assert columns == {table.name: table.columns.keys() for table in metadata.sorted_tables}
 
 
 async def test_what_was_said_survives_a_migration_there_and_back(sql_url: str) -> None:
@@ -169,3 +173,7 @@ def _execute(url: str, statement: str) -> None:
     database = Database(url)
     database.transact(lambda connection: connection.execute(text(statement)))
     database.dispose()
+
+
+def _columns(connection: Connection, table: str) -> list[str]:
+    return [column["name"] for column in inspect(connection).get_columns(table)]

@@ -1,6 +1,7 @@
 """The service is told to stop, or to begin anew, while streams are open."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -16,8 +17,9 @@ from tests.deploy.restarts import (
     assert_a_successor_takes_over,
     assert_no_force,
 )
-from tests.deploy.servers import GUNICORN, count_for, deployed, is_running, reading
+from tests.deploy.servers import GUNICORN, PLAIN, count_for, deployed, is_running, reading
 from tests.processes import ROOT, environment
+from tests.serving import ids_of, parse, without_ids
 
 
 async def test_a_reload_loses_no_stream_and_refuses_none(standin: Standin, tmp_path: Path) -> None:
@@ -160,3 +162,32 @@ def test_times_that_do_not_fit_are_refused_with_one_line(
     assert finished.returncode == 1
     assert last.startswith(line)
     assert all("Starting gunicorn" in other for other in before)
+
+
+async def test_who_reads_a_turn_of_another_worker_is_sent_there_when_its_own_leaves(
+    standin: Standin, tmp_path: Path
+) -> None:
+    count_for(standin, 4)
+    body = {"query": "Count", "session_id": "s1", "resume": True}
+
+    async with (
+        deployed(PLAIN, standin, tmp_path) as stays,
+        deployed(PLAIN, standin, tmp_path) as leaves,
+    ):
+        async with stays.client.stream("POST", "/query", json=body) as asked:
+            turn_id = asked.headers["x-turn-id"]
+            url = f"/turns/{turn_id}/events"
+            async with leaves.client.stream("GET", url) as followed:
+                leaves.send(signal.SIGTERM)
+                async with asyncio.timeout(4):
+                    told = (await followed.aread()).decode()
+                code = await leaves.ended()
+            headers = {"Last-Event-ID": ids_of(told)[-1]}
+            rest = (await stays.client.get(url, headers=headers)).text
+        whole = (await stays.client.get(url)).text
+
+    (error, data), end = parse(without_ids(told))
+    assert (error, json.loads(data)["code"], end) == ("error", "server_draining", ("end", ""))
+    assert rest == whole
+    assert code == 0
+    assert_no_force(leaves)

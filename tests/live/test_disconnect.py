@@ -15,8 +15,13 @@ LEAVING_SECONDS = 0.25
 """Within this the upstream must see its connection closed."""
 
 
+PIPELINED = b"GET /health HTTP/1.1\r\nhost: lex\r\n\r\n"
+
+
 @asynccontextmanager
-async def asking(service: Lex, query: str, session_id: str) -> AsyncIterator[asyncio.StreamReader]:
+async def asking(
+    service: Lex, query: str, session_id: str, *, then: bytes = b""
+) -> AsyncIterator[asyncio.StreamReader]:
     """A client on a bare socket. It leaves at the end of the block, whatever it has read."""
     reader, writer = await asyncio.open_connection(*service.url[7:].split(":"))
     body = json.dumps({"query": query, "session_id": session_id}).encode()
@@ -24,6 +29,9 @@ async def asking(service: Lex, query: str, session_id: str) -> AsyncIterator[asy
         b"POST /query HTTP/1.1\r\nhost: lex\r\ncontent-type: application/json\r\n"
         b"content-length: %d\r\n\r\n%b" % (len(body), body)
     )
+    if then:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(then)
     try:
         yield reader
     finally:
@@ -74,6 +82,32 @@ async def test_leaving_in_mid_stream_closes_the_upstream_call() -> None:
         assert messages[-1]["role"] == "assistant"
         assert messages[-1]["content"].startswith("one")
         assert len(messages[-1]["content"]) < len("one two three four five six")
+
+
+async def test_leaving_behind_a_pipelined_request_closes_the_upstream_call_too() -> None:
+    async with lex() as service:
+        silence = script({"text": "late", "first_token_after": 60})
+        async with asking(service, silence, "s1", then=PIPELINED):
+            await service.standin.stats.until(lambda stats: stats.open_streams == 1)
+            # The server reads what was sent before it can tell anybody.
+            await service.client.get("/health")
+
+        await service.standin.stats.until(
+            lambda stats: stats.closed_before_first_byte == 1, seconds=LEAVING_SECONDS
+        )
+
+        assert await outcome_of(service, "s1") == "disconnected"
+
+
+async def test_a_pipelined_request_is_answered_behind_the_stream() -> None:
+    async with lex() as service:
+        slow = script({"text": "one two three", "tokens_per_second": 20})
+        async with asking(service, slow, "s1", then=PIPELINED * 3) as reader:
+            stream = await reader.readuntil(b"0\r\n\r\n")
+            answers = [await reader.readuntil(b'{"status":"healthy"}') for _ in range(3)]
+
+        assert b"event: end" in stream
+        assert all(answer.startswith(b"HTTP/1.1 200 OK") for answer in answers)
 
 
 async def test_leaving_while_a_tool_runs_ends_it_and_lets_a_booking_complete() -> None:

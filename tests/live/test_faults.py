@@ -54,7 +54,7 @@ CASES = [
     ),
     fails("reset", {"kind": "reset"}, "upstream_unavailable", calls=3),
     fails("early FIN", {"kind": "close"}, "upstream_unavailable", calls=3),
-    fails("silence", {"kind": "silence"}, "upstream_first_byte_timeout", calls=3),
+    fails("silence", {"kind": "silence"}, "upstream_first_byte_timeout", calls=2),
     fails("HTML instead of a stream", {"kind": "html_200"}, "upstream_garbled", calls=3),
     fails(
         "clean close before text", {"kind": "close", "after_tokens": 0}, "upstream_garbled", calls=3
@@ -338,3 +338,19 @@ async def test_with_every_breaker_open_new_turns_are_refused_at_once() -> None:
         assert refused.json()["code"] == "upstream_unavailable"
         assert 0 < int(refused.headers["retry-after"]) <= 10
         assert service.standin.stats.requests == asked
+
+
+async def test_a_turn_waits_for_a_silent_model_once() -> None:
+    async with lex(upstream_first_byte_seconds=0.5) as service:
+        first, second = "llama-3.3-70b-versatile", "openai/gpt-oss-120b"
+        service.standin.script({"fault": {"kind": "silence"}}, model=first, times=None)
+        service.standin.script(
+            {"calls": [{"name": "get_weather", "arguments": {"city": "Paris"}}]},
+            {"text": "It is mild."},
+            model=second,
+        )
+
+        events = await service.ask("Weather?")
+
+        assert text_of(events) == "It is mild."
+        assert service.standin.stats.requests == 3

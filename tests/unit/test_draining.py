@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from backend.completion import Text
-from backend.conversation import Message, Outcome
+from backend.conversation import ANONYMOUS, Message, Outcome
 from backend.errors import (
     Draining,
 )
@@ -86,3 +86,30 @@ async def test_a_drain_in_a_hurry_stops_at_once() -> None:
     await asyncio.wait_for(draining, 5)
 
     assert (await read(follower))[-1] == End()
+
+
+@pytest.mark.parametrize("comes_late", [False, True])
+async def test_readers_of_a_turn_on_another_worker_are_sent_elsewhere_and_miss_nothing(
+    comes_late: bool,
+) -> None:
+    gate = asyncio.Event()
+    one = World(Scripted([Text("Hel"), gate, *says("lo").steps]))
+    other = World(says("unused"), sessions=one.sessions, worker="w2")
+    turn_id, first = await one.start(is_resumable=True)
+    await anext(first.batches())
+    if comes_late:
+        await other.turns.drain(accept_seconds=0, drain_seconds=0)
+    remote = await other.turns.follow(ANONYMOUS, turn_id, after=1)
+    if not comes_late:
+        await other.turns.drain(accept_seconds=0, drain_seconds=0)
+
+    (told,) = [batch async for batch in remote.batches()]
+    remote.leave()
+    (place, error), (last_place, end) = told.placed()
+    back = await one.turns.follow(ANONYMOUS, turn_id, after=last_place)
+    gate.set()
+
+    assert isinstance(error, Failure)
+    assert (error.code, error.retryable, end) == ("server_draining", True, End())
+    assert place == last_place == 1
+    assert await read(back) == [Chunk("lo"), End()]

@@ -17,6 +17,8 @@ from backend.replay import LOST
 from backend.storage.memory import MemorySessions
 from tests.fakes import Clock, Scripted, calls, says
 from tests.unit.turn_world import (
+    DistantSessions,
+    GarblingSessions,
     MuteSessions,
     World,
     read,
@@ -127,6 +129,20 @@ async def test_a_turn_of_another_worker_is_waited_for_and_then_replayed() -> Non
     await other.turns.close()
 
 
+async def test_a_reader_who_waits_for_a_log_that_cannot_be_read_is_told() -> None:
+    gate = asyncio.Event()
+    one = World(Scripted([gate, *says("Hi").steps]), sessions=GarblingSessions(lease_seconds=15))
+    other = World(says("unused"), sessions=one.sessions, worker="w2")
+    turn_id, _ = await one.start(is_resumable=True)
+
+    follower = await other.turns.follow(ANONYMOUS, turn_id)
+    gate.set()
+    error, end = await read(follower)
+
+    assert isinstance(error, Failure)
+    assert (error.code, end) == (LogGone.code, End())
+
+
 async def test_a_turn_whose_worker_was_lost_ends_with_an_error_wherever_one_had_read_to() -> None:
     clock = Clock()
     sessions = MemorySessions(lease_seconds=15, clock=clock)
@@ -216,6 +232,52 @@ async def test_a_key_comes_back_to_a_resumable_turn_that_nobody_follows() -> Non
 
     assert again_id == turn_id
     assert await read(again) == [Chunk("Hel"), Chunk("lo"), End()]
+
+
+async def test_of_many_who_come_with_one_key_at_once_one_takes_a_slot() -> None:
+    world = World(says("Hello"), sessions=DistantSessions(lease_seconds=15), max_streams=1)
+
+    started = await asyncio.gather(*(world.start(idempotency_key="k") for _ in range(10)))
+    answers = [await read(follower) for _, follower in started]
+
+    assert len({turn_id for turn_id, _ in started}) == 1
+    assert answers == [[Chunk("Hello"), End()]] * 10
+
+
+async def test_a_key_of_a_finished_turn_leaves_a_later_one_alone() -> None:
+    gate = asyncio.Event()
+    world = World(says("Hello"), Scripted([Text("Hel"), gate, *says("lo").steps]))
+    first_id, first = await world.start(idempotency_key="k")
+    await read(first)
+    await until(lambda: world.turns.free_slots == 10)
+    later_id, later = await world.start(is_resumable=True)
+    await anext(later.batches())
+    later.leave()
+
+    again_id, again = await world.start(idempotency_key="k")
+    gate.set()
+
+    assert again_id == first_id
+    assert await read(again) == [Chunk("Hello"), End()]
+    await until(lambda: world.turns.free_slots == 10)
+    assert await world.outcome(later_id) is Outcome.COMPLETED
+
+
+@pytest.mark.parametrize("is_drained", [False, True])
+async def test_a_key_of_a_finished_turn_is_known_when_no_turn_is_taken(is_drained: bool) -> None:
+    world = World(says("Hello"), Scripted([Text("Half"), asyncio.Event()]), max_streams=1)
+    first_id, first = await world.start(idempotency_key="k")
+    await read(first)
+    await until(lambda: world.turns.free_slots == 1)
+    await world.start(session_id="s2")
+    if is_drained:
+        await world.turns.drain(accept_seconds=0, drain_seconds=0)
+
+    again_id, again = await world.start(idempotency_key="k")
+
+    assert again_id == first_id
+    assert await read(again) == [Chunk("Hello"), End()]
+    await world.turns.close()
 
 
 async def test_superseding_takes_no_more_than_one_slot() -> None:

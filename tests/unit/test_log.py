@@ -85,6 +85,22 @@ async def test_a_follower_that_stopped_waiting_leaves_nothing_behind() -> None:
     assert log._waiting == set()
 
 
+async def test_a_farewell_leaves_each_reader_where_it_stood() -> None:
+    log = EventLog("t1")
+    for text in "abc":
+        log.append(Chunk(text))
+    log.break_off([Chunk("bye"), End()])
+
+    whole = [batch async for batch in log.follow().batches()]
+    late = [batch async for batch in log.follow(after=3).batches()]
+
+    farewell = Batch(3, [Chunk("bye"), End()], is_farewell=True)
+    assert whole == [Batch(0, [Chunk("a"), Chunk("b"), Chunk("c")]), farewell]
+    assert late == [farewell]
+    assert list(farewell.placed()) == [(3, Chunk("bye")), (3, End())]
+    assert [position for position, _ in whole[0].placed()] == [1, 2, 3]
+
+
 async def test_a_log_that_begins_later_keeps_the_positions() -> None:
     log = EventLog("t1", begins_after=7)
     log.append(Chunk("h"))

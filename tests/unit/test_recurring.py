@@ -26,6 +26,21 @@ async def test_a_failure_is_followed_by_the_next_time(error: Exception) -> None:
     await asyncio.wait([keeping])
 
 
+async def test_its_first_time_may_be_sooner() -> None:
+    purged = asyncio.Event()
+
+    async def purge() -> None:
+        purged.set()
+
+    keeping = asyncio.create_task(
+        repeat(purge, every_seconds=600, first_seconds=0.01, name="purge")
+    )
+    await asyncio.wait_for(purged.wait(), 5)
+
+    keeping.cancel()
+    await asyncio.wait([keeping])
+
+
 async def test_it_is_done_at_its_interval() -> None:
     renewals: list[float] = []
     loop = asyncio.get_running_loop()

@@ -95,6 +95,15 @@ class SlowSessions(MemorySessions):
         return await super().claim(turn, history_tokens=history_tokens)
 
 
+class DistantSessions(MemorySessions):
+    """Takes a moment to look up a key, as every store does that is not in memory."""
+
+    async def turn_with_key(self, owner: str, session_id: str, key: str) -> str | None:
+        known = await super().turn_with_key(owner, session_id, key)
+        await asyncio.sleep(0.001)
+        return known
+
+
 class FailingSessions(MemorySessions):
     def __init__(self, *, fails_to_claim: bool = False) -> None:
         super().__init__(lease_seconds=15)
@@ -123,6 +132,14 @@ class PickySessions(FailingSessions):
         if any(message.content == "poison" for message in ending.messages):
             raise OverflowError("a number that the driver cannot hold")
         return await super().finish(ending)
+
+
+class GarblingSessions(MemorySessions):
+    """Its logs cannot be read."""
+
+    async def turn_log(self, owner: str, turn_id: str) -> bytes | None:
+        await super().turn_log(owner, turn_id)
+        return b"neither an event nor a list of them"
 
 
 class MuteSessions(MemorySessions):

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from itertools import takewhile
 
 from sqlalchemy import BindParameter, Connection, bindparam, delete, func, select, tuple_, update
 
@@ -28,7 +29,7 @@ _MESSAGES = (
     )
     .order_by(messages.c.position)
 )
-_TURN_COLUMNS = select(*(column for column in turns.c if column is not turns.c.log))
+_TURN_COLUMNS = select(*takewhile(lambda column: column is not turns.c.log, turns.c))
 _TURNS = _TURN_COLUMNS.where(turns.c.owner == _OWNER, turns.c.session_id == _SESSION_ID).order_by(
     turns.c.number
 )
@@ -76,6 +77,9 @@ class SqlSessions:
 
     async def turn(self, owner: str, turn_id: str) -> TurnRecord:
         return await self._database.run(_turn, owner, turn_id)
+
+    async def turn_with_key(self, owner: str, session_id: str, key: str) -> str | None:
+        return await self._database.run(claims.turn_with_key, owner, session_id, key)
 
     async def settle(self, owner: str, turn_id: str) -> TurnRecord:
         return await self._database.run(_settled, owner, turn_id, self._lease_seconds)

@@ -1,4 +1,7 @@
-"""The tables. A change here needs a revision in migrations/versions; a test compares the two."""
+"""The tables. A change here needs a revision in migrations/versions; a test compares the two.
+
+Columns stand in the order that the revisions lead to: one that is added comes last.
+"""
 
 from sqlalchemy import (
     JSON,
@@ -72,11 +75,13 @@ turns = Table(
     Column("input_tokens", Integer, nullable=False, default=0),
     Column("output_tokens", Integer, nullable=False, default=0),
     Column("first_chunk_seconds", Float),
+    # SQLite reads the columns before it without its pages. Those behind it came later, and are
+    # read through an index, or of turns that run and have no log yet.
+    Column("log", LargeBinary),
     Column("idempotency_key", Text),
     Column("is_deserted", Boolean),  # nobody follows it on its own worker
     Column("followed_at", Float),  # on another worker; DatabaseTime
     Column("stop_as", Text),  # the outcome that somebody asked for, on another worker
-    Column("log", LargeBinary),  # SQLite reads the columns before it without its pages
     ForeignKeyConstraint(
         ["owner", "session_id"], ["sessions.owner", "sessions.id"], ondelete="CASCADE"
     ),

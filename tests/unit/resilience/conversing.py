@@ -5,9 +5,10 @@ from contextlib import aclosing
 from backend.completion import ChatModel, CompletionRequest, Delta, Text, ToolSpec
 
 
-def a_request() -> CompletionRequest:
+def a_request(silent: set[str] | None = None) -> CompletionRequest:
     tools = [ToolSpec(name, "", {}) for name in ("get_weather", "a")]
-    return CompletionRequest(prompt="You are Lex.", messages=[], tools=tools)
+    silent = set() if silent is None else silent
+    return CompletionRequest(prompt="You are Lex.", messages=[], tools=tools, silent=silent)
 
 
 def an_unawaited_request() -> CompletionRequest:
@@ -19,8 +20,9 @@ async def deltas_of(model: ChatModel, request: CompletionRequest | None = None) 
         return [delta async for delta in deltas]
 
 
-async def said(model: ChatModel) -> str:
-    return "".join([delta.text for delta in await deltas_of(model) if isinstance(delta, Text)])
+async def said(model: ChatModel, *, silent: set[str] | None = None) -> str:
+    deltas = await deltas_of(model, a_request(silent))
+    return "".join([delta.text for delta in deltas if isinstance(delta, Text)])
 
 
 async def heard_before_failing(model: ChatModel, error: type[Exception]) -> list[Delta]:

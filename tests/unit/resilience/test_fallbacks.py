@@ -4,6 +4,7 @@ import pytest
 
 from backend.completion import Text
 from backend.errors import (
+    FirstByteTimeout,
     ModelRetired,
     RequestTooLarge,
     UpstreamBusy,
@@ -112,6 +113,58 @@ async def test_what_nobody_waits_for_waits_for_no_rate() -> None:
 
     with pytest.raises(UpstreamBusy):
         await deltas_of(a_list(first, second), an_unawaited_request())
+
+
+@pytest.mark.parametrize("passing", [UpstreamBusy(retry_after=0.05), UpstreamUnavailable()])
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_a_failure_that_passes_counts_more_than_a_limit_that_does_not(
+    passing: UpstreamError, is_first: bool
+) -> None:
+    daily = a_model("daily", breaks(UpstreamBusy(retry_after=0.01, is_passing=False)))
+    other = a_model("other", breaks(passing), says("Hello."))
+    models = a_list(other, daily) if is_first else a_list(daily, other)
+
+    if passing.retry_after is None:
+        await heard_before_failing(models, UpstreamUnavailable)
+    else:
+        assert await said(models) == "Hello."
+
+
+async def test_a_silent_model_is_asked_last_for_the_rest_of_the_turn() -> None:
+    silent = a_model("silent", breaks(FirstByteTimeout()), says("Late."))
+    other = a_model("other", says("Hello."), says("Again."), breaks(UpstreamUnavailable()))
+    models = a_list(silent, other)
+    turn = set[str]()
+
+    answers = [await said(models, silent=turn) for _ in range(3)]
+    next_turn = await said(models)
+
+    assert answers == ["Hello.", "Again.", "Late."]
+    assert next_turn == "Late."
+
+
+@pytest.mark.parametrize("retired", [[], [breaks(ModelRetired())]])
+async def test_a_silent_model_that_has_nobody_beside_it_is_asked_once_more(
+    retired: list[Scripted],
+) -> None:
+    beside = [a_model("old", *retired)] if retired else []
+    for answer in ("Hello.", None):
+        rest = says(answer) if answer else breaks(FirstByteTimeout())
+        silent = a_model("silent", breaks(FirstByteTimeout()), rest)
+        models = a_list(*beside, silent)
+
+        if answer:
+            assert await said(models) == answer
+        else:
+            await heard_before_failing(models, FirstByteTimeout)
+
+        assert len(silent.requests) == 2
+
+
+async def test_two_silent_models_are_patience_enough() -> None:
+    first, second = (a_model(name, breaks(FirstByteTimeout())) for name in ("first", "second"))
+
+    await heard_before_failing(a_list(first, second), FirstByteTimeout)
 
     assert (len(first.requests), len(second.requests)) == (1, 1)
 

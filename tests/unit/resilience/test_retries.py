@@ -3,7 +3,14 @@
 import pytest
 
 from backend.completion import Text
-from backend.errors import UpstreamBusy, UpstreamError, UpstreamRefused, UpstreamUnavailable
+from backend.errors import (
+    FirstByteTimeout,
+    GapTimeout,
+    UpstreamBusy,
+    UpstreamError,
+    UpstreamRefused,
+    UpstreamUnavailable,
+)
 from backend.resilience.retries import Retrying, Schedule
 from tests.fakes import ScriptedModel, breaks, says
 from tests.unit.resilience.conversing import (
@@ -48,6 +55,8 @@ async def test_nothing_is_said_twice() -> None:
         UpstreamBusy(is_passing=False),
         UpstreamBusy(retry_after=30),
         UpstreamBusy(retry_after=1740),
+        FirstByteTimeout(),
+        GapTimeout(),
     ],
 )
 async def test_what_another_try_cannot_mend_soon_is_not_tried(error: UpstreamError) -> None:

@@ -8,16 +8,13 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    with op.batch_alter_table("turns") as turns:
-        turns.add_column(sa.Column("is_deserted", sa.Boolean))
-        turns.add_column(sa.Column("followed_at", sa.Float))
-        turns.add_column(sa.Column("stop_as", sa.Text))
-        turns.drop_column("is_to_stop")
+    op.add_column("turns", sa.Column("is_deserted", sa.Boolean))
+    op.add_column("turns", sa.Column("followed_at", sa.Float))
+    op.add_column("turns", sa.Column("stop_as", sa.Text))
+    op.drop_column("turns", "is_to_stop")
 
 
 def downgrade() -> None:
-    with op.batch_alter_table("turns") as turns:
-        turns.add_column(sa.Column("is_to_stop", sa.Boolean))
-        turns.drop_column("stop_as")
-        turns.drop_column("followed_at")
-        turns.drop_column("is_deserted")
+    op.add_column("turns", sa.Column("is_to_stop", sa.Boolean))
+    for name in ("stop_as", "followed_at", "is_deserted"):
+        op.drop_column("turns", name)
