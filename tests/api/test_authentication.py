@@ -402,6 +402,8 @@ async def test_a_credential_decides_over_a_cookie(service: Lex) -> None:
     assert await owner_sees(service, {**hers, **BOB}) == 404
     assert await owner_sees(service, {**hers, **bearer("bad")}) == 401
     assert await owner_sees(service, {**hers, "Authorization": "Basic YTpi"}) == 200
+    two = [*hers.items(), ("Authorization", "Basic YTpi"), *bearer("bad").items()]
+    assert (await service.client.get("/sessions/s1", headers=two)).status_code == 401
 
 
 async def test_who_has_a_cookie_cannot_ask_for_somebody_else(service: Lex) -> None:
