@@ -2,6 +2,7 @@
 
 ServiceError          has a code; its message is safe to show to a client
 ├── Refusal           before the stream, with a status
+│   ├── NotAuthenticated 401, IdentityUnavailable 503
 │   ├── SessionNotFound 404, TurnNotFound 404, SessionBusy 409
 │   └── LogGone 410, BodyTooLarge 413, InvalidField 422, Overloaded 503, Draining 503
 ├── UpstreamError     in the stream
@@ -49,6 +50,18 @@ class Refusal(ServiceError):
     """Said before the stream, as an HTTP status."""
 
     status: ClassVar[int] = 400
+
+
+class NotAuthenticated(Refusal):
+    """It never says why: whoever tries credentials learns nothing from trying."""
+
+    status, code = 401, "not_authenticated"
+    message = "This needs a valid credential."
+
+
+class IdentityUnavailable(Refusal):
+    status, code, retryable = 503, "identity_unavailable", True
+    message = "Credentials cannot be checked at the moment."
 
 
 class SessionNotFound(Refusal):

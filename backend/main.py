@@ -22,6 +22,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend import __version__
 from backend.api import errors, event_source, health, query, realtime, sessions, turns
+from backend.api.auth import exchange
+from backend.api.auth.api_keys import ApiKeys, UnusableKeyFile
+from backend.api.auth.authentication import Authentication, OpenHouse
+from backend.api.auth.cookie import Cookies
+from backend.api.auth.described import exchanging, guarded
+from backend.api.auth.identity import Authority
+from backend.api.auth.jwks import Jwks
+from backend.api.auth.origins import Origins
+from backend.api.auth.tokens import SharedSecret, SigningKeys, Tokens
 from backend.api.body_limit import BodyLimit
 from backend.api.dependencies import State
 from backend.api.request_ids import RequestIds
@@ -63,6 +72,13 @@ SUMMARIES_SECONDS = 10.0
 FIRST_PURGE_SECONDS = 5.0
 """At most: a worker may not live long, and those that start together take turns."""
 
+ALLOWED_HEADERS = (
+    "Authorization",
+    "Content-Type",
+    "Idempotency-Key",
+    "Last-Event-ID",
+    "X-Request-Id",
+)
 EXPOSED_HEADERS = ("X-Session-Id", "X-Turn-Id", "X-Request-Id", "Location", "Retry-After")
 
 
@@ -80,13 +96,17 @@ def create_app(settings: Settings, *, tools: Sequence[Tool] = TOOLS) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     errors.install(app)
-    for routes in (query, event_source, realtime, sessions, turns, health):
-        app.include_router(routes.router)
+    for routes in (query, event_source, realtime, sessions, turns):
+        app.include_router(routes.router, **guarded(auth=settings.auth))
+    app.include_router(exchange.router, **exchanging(auth=settings.auth))
+    app.include_router(health.router)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,
         allow_methods=["GET", "POST", "DELETE"],
-        allow_headers=["Content-Type", "Idempotency-Key", "Last-Event-ID", "X-Request-Id"],
+        # The cookie, which nobody has without authentication.
+        allow_credentials=settings.auth != "none",
+        allow_headers=ALLOWED_HEADERS,
         expose_headers=EXPOSED_HEADERS,
     )
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
@@ -105,6 +125,8 @@ def _lifespan(
                 state = await _open(settings, tools, stack)
             except StorageError as error:
                 raise SystemExit(_one_line(error)) from None
+            except UnusableKeyFile as error:
+                raise SystemExit(f"lex: API_KEYS_FILE cannot be used: {error}") from None
             yield state
 
     return lifespan
@@ -140,6 +162,7 @@ async def _open(settings: Settings, tools: Sequence[Tool], stack: AsyncExitStack
         migrate=settings.migrate_on_start,
     )
     stack.push_async_callback(stores.close)
+    authentication = await _authentication(settings, stack)
     models = _models(settings, stack)
     assistant = Assistant(
         model=models,
@@ -171,10 +194,11 @@ async def _open(settings: Settings, tools: Sequence[Tool], stack: AsyncExitStack
         upstream=settings.groq_base_url,
         models=[candidate.name for candidate in models.in_use],
         store=settings.database_url.get_secret_value().partition(":")[0],
-        # Nobody is asked for a name, so tools act for whomever the model names.
-        auth="none",
+        auth=settings.auth,
+        tools_act_for="whom the model names" if settings.auth == "none" else "the caller",
     )
     return State(
+        authentication=authentication,
         turns=running,
         stores=stores,
         models=models,
@@ -202,6 +226,37 @@ def _sharing(settings: Settings, worker: str, stack: AsyncExitStack) -> Sharing 
     sharing.open()
     stack.push_async_callback(sharing.close)
     return sharing
+
+
+async def _authentication(settings: Settings, stack: AsyncExitStack) -> Authentication | OpenHouse:
+    origins = Origins(settings.cors_origins)
+    if settings.auth == "none":
+        return OpenHouse(origins)
+    cookies = Cookies(
+        settings.session_cookie_secrets,
+        context=f"{settings.auth} {settings.jwt_issuer} {settings.jwt_audience}",
+        lifetime_seconds=settings.session_cookie_hours * 3600,
+    )
+    return Authentication(await _authority(settings, stack), cookies, origins)
+
+
+async def _authority(settings: Settings, stack: AsyncExitStack) -> Authority:
+    if settings.api_keys_file is not None and settings.auth == "api_key":
+        return await stack.enter_async_context(ApiKeys.watched(settings.api_keys_file))
+    return Tokens(
+        await _signing_keys(settings, stack),
+        issuer=settings.jwt_issuer or "",
+        audience=settings.jwt_audience or "",
+        algorithms=settings.signing_algorithms,
+        leeway_seconds=settings.jwt_leeway_seconds,
+    )
+
+
+async def _signing_keys(settings: Settings, stack: AsyncExitStack) -> SigningKeys:
+    if settings.jwt_secret is not None:
+        return SharedSecret(settings.jwt_secret.get_secret_value())
+    fetched = Jwks.kept(settings.jwt_jwks_url or "", algorithms=settings.signing_algorithms)
+    return await stack.enter_async_context(fetched)
 
 
 def _models(settings: Settings, stack: AsyncExitStack) -> Fallbacks:

@@ -5,7 +5,8 @@ from typing import Annotated, TypedDict, cast
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
-from backend.conversation import ANONYMOUS, Caller
+from backend.api.auth.authentication import Authentication, OpenHouse
+from backend.conversation import Caller
 from backend.resilience.fallbacks import Fallbacks
 from backend.sharing import Sharing
 from backend.storage import SessionStore, Stores
@@ -16,6 +17,7 @@ from backend.turns import Turns
 class State(TypedDict):
     """What the lifespan yields, and a request finds in its `state`."""
 
+    authentication: Authentication | OpenHouse
     turns: Turns
     stores: Stores
     models: Fallbacks
@@ -49,8 +51,9 @@ async def _sessions(state: StateDep) -> SessionStore:
     return state["stores"].sessions
 
 
-async def _caller() -> Caller:
-    return ANONYMOUS
+async def _caller(connection: HTTPConnection, state: StateDep) -> Caller:
+    """Raises: NotAuthenticated, IdentityUnavailable, InvalidField."""
+    return await state["authentication"].caller(connection)
 
 
 TurnsDep = Annotated[Turns, Depends(_turns)]

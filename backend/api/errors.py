@@ -1,21 +1,27 @@
-"""Refusals as problem details (RFC 9457). Nothing here runs once a stream has begun."""
+"""Refusals as problem details (RFC 9457), and a WebSocket's as the code it is closed with.
+
+Nothing here runs once a stream has begun.
+"""
 
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, cast
 
 import structlog
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
 
-from backend.errors import BodyTooLarge, InvalidField, Refusal, ServiceError
+from backend.errors import BodyTooLarge, InvalidField, NotAuthenticated, Refusal, ServiceError
 from backend.models import InvalidFieldView, Problem
 
 logger = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
+
+NOT_ALLOWED, TRY_LATER = 1008, 1013
+"""Close codes of WebSockets."""
 
 RETRY_SECONDS = 5
 """After a 503 that does not know better."""
@@ -62,14 +68,27 @@ def responses(*refusals: type[Refusal]) -> dict[int | str, dict[str, Any]]:
 
 
 def install(app: FastAPI) -> None:
-    app.add_exception_handler(ServiceError, _service_error)
+    app.add_exception_handler(ServiceError, cast(ExceptionHandler, _service_error))
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_middleware(LastResort)
 
 
-async def _service_error(_request: Request, error: Exception) -> Response:
+async def _service_error(connection: Request | WebSocket, error: Exception) -> Response | None:
     error = cast(ServiceError, error)
+    if isinstance(connection, WebSocket):
+        await _refuse(connection, error)
+        return None
+    return _problem_of(error)
+
+
+async def _refuse(socket: WebSocket, error: ServiceError) -> None:
+    """A browser is told the code only of a connection that was accepted."""
+    await socket.accept()
+    await socket.close(TRY_LATER if error.retryable else NOT_ALLOWED)
+
+
+def _problem_of(error: ServiceError) -> Response:
     if isinstance(error, InvalidField):
         return _invalid([InvalidFieldView(field=error.field, message=str(error))])
     status = error.status if isinstance(error, Refusal) else 503
@@ -78,6 +97,7 @@ async def _service_error(_request: Request, error: Exception) -> Response:
         code=error.code,
         detail=str(error),
         retry_after=error.retry_after_seconds or (RETRY_SECONDS if status == 503 else None),
+        headers={"WWW-Authenticate": "Bearer"} if isinstance(error, NotAuthenticated) else None,
     )
 
 

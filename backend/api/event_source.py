@@ -6,25 +6,51 @@ everything is told to stay away: by a 204, the one answer that ends an `EventSou
 """
 
 import uuid
-from typing import Annotated
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.routing import APIRoute
 from pydantic import ValidationError
 
-from backend.api.dependencies import StateDep
 from backend.api.last_event_id import place_of
 from backend.api.query import STREAMED, Asking, AskingDep
-from backend.errors import InvalidField, ServiceError, StorageError
+from backend.errors import IdentityUnavailable, InvalidField, ServiceError, StorageError
 from backend.events import End, failure
 from backend.log import EventLog
 from backend.models import QueryBody
 from backend.stream import EventStream, StreamOptions
 
-router = APIRouter(tags=["query"])
-
 MAX_URL_BYTES = 8192
 REFUSED = "refused"
 """Stands for a turn in the ids of a refusal, so that coming back to it is recognised."""
+
+
+PASSING = (StorageError, IdentityUnavailable)
+"""Refusals after which a reader may still come back to its place."""
+
+
+class StreamedRefusals(APIRoute):
+    """Whoever refuses, a dependency or the route itself, it becomes a stream."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_or_refuse(request: Request) -> Response:
+            last_event_id = request.headers.get("last-event-id")
+            if last_event_id is not None and last_event_id.startswith(f"{REFUSED}-"):
+                return Response(status_code=204)
+            try:
+                return await handle(request)
+            except ServiceError as error:
+                # Without ids it comes back to the place that it has.
+                has_ids = last_event_id is None or not isinstance(error, PASSING)
+                return _refusal(error, request.scope["state"]["stream_options"], has_ids=has_ids)
+
+        return handle_or_refuse
+
+
+router = APIRouter(tags=["query"], route_class=StreamedRefusals)
 
 
 @router.get(
@@ -34,32 +60,22 @@ REFUSED = "refused"
 )
 async def query(
     request: Request,
-    state: StateDep,
     asking: AskingDep,
     query: Annotated[str, Query(description="What the customer says.")] = "",
     session_id: Annotated[str | None, Query()] = None,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Ask Lex, or read on. Always resumable; refusals are a stream of `error` and `end`."""
-    try:
-        if last_event_id is not None:
-            return await _read_on(asking, last_event_id, state["stream_options"])
-        return await _ask(asking, _checked(request, query, session_id))
-    except ServiceError as error:
-        return _refusal(error, state["stream_options"])
+    if last_event_id is not None:
+        return await _read_on(asking, last_event_id)
+    return await _ask(asking, _checked(request, query, session_id))
 
 
-async def _read_on(asking: Asking, last_event_id: str, options: StreamOptions) -> Response:
-    if last_event_id.startswith(f"{REFUSED}-"):
-        return Response(status_code=204)
+async def _read_on(asking: Asking, last_event_id: str) -> Response:
     turn_id, after = place_of(last_event_id)
-    try:
-        if await asking.is_read(turn_id, after=after):
-            return Response(status_code=204)
-        return await asking.follow(turn_id, after=after)
-    except StorageError as error:
-        # Without ids, so that it comes back to the place that it has.
-        return _refusal(error, options, has_ids=False)
+    if await asking.is_read(turn_id, after=after):
+        return Response(status_code=204)
+    return await asking.follow(turn_id, after=after)
 
 
 async def _ask(asking: Asking, body: QueryBody) -> Response:
@@ -84,7 +100,7 @@ def _checked(request: Request, query: str, session_id: str | None) -> QueryBody:
         raise InvalidField(message, field=str(first["loc"][0])) from error
 
 
-def _refusal(error: ServiceError, options: StreamOptions, *, has_ids: bool = True) -> EventStream:
+def _refusal(error: ServiceError, options: StreamOptions, *, has_ids: bool) -> EventStream:
     log = EventLog(REFUSED)
     follower = log.follow()
     field = f"{error.field}: " if isinstance(error, InvalidField) else ""

@@ -15,9 +15,10 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from starlette.websockets import WebSocketDisconnected
 
 from backend.api.dependencies import CallerDep, State, StateDep
+from backend.api.errors import NOT_ALLOWED, TRY_LATER
 from backend.api.last_event_id import place_of
 from backend.conversation import Caller
-from backend.errors import InvalidField, Overloaded, ServiceError, TurnNotFound
+from backend.errors import InvalidField, NotAuthenticated, Overloaded, ServiceError, TurnNotFound
 from backend.events import Event, failure
 from backend.log import Follower
 from backend.models import Said, is_session_id
@@ -37,7 +38,7 @@ MOST_READ = 8
 
 CLOSING_SECONDS = 1.0
 
-GOING_AWAY, NOT_ALLOWED, TOO_LARGE, TRY_LATER = 1001, 1008, 1009, 1013
+GOING_AWAY, TOO_LARGE = 1001, 1009
 
 
 class Ask(BaseModel):
@@ -76,6 +77,7 @@ async def converse(socket: WebSocket, session_id: str, state: StateDep, caller: 
 class Connection:
     def __init__(self, socket: WebSocket, state: State, caller: Caller, session_id: str) -> None:
         self._socket = socket
+        self._authentication = state["authentication"]
         self._turns = state["turns"]
         self._max_message_bytes = state["max_body_bytes"]
         self._max_query_chars = state["max_query_chars"]
@@ -128,7 +130,12 @@ class Connection:
                 await self._socket.close(TOO_LARGE)
                 return
             try:
+                # Anew for each message: a credential may expire, a key may be withdrawn.
+                self._caller = await self._authentication.caller(self._socket)
                 await self._answer(text)
+            except NotAuthenticated:
+                await self._socket.close(NOT_ALLOWED)
+                return
             except ServiceError as error:
                 await self._refuse(error)
 

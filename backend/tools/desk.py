@@ -43,10 +43,11 @@ class Desk:
         Raises:
             InvalidArguments: nobody is signed in, and the model named nobody.
         """
-        acting = self.caller.user_id or user_id
-        if acting is None:
+        if self.caller.user_id is not None:
+            return self.caller.user_id
+        if user_id is None:
             raise InvalidArguments("`user_id` is missing. Ask the customer for it.")
-        return acting
+        return user_id
 
     def dealership(self, dealership_id: str) -> Dealership:
         """Raises: ToolRefused, with the ids there are."""

@@ -23,10 +23,15 @@ def test_a_list_can_be_empty() -> None:
 
 
 def test_secrets_do_not_show() -> None:
-    settings = read(database_url="postgresql+psycopg://user:hidden@host/lex")
+    hidden = "h1dden" * 10
+    settings = read(
+        groq_api_key=hidden,
+        database_url=f"postgresql+psycopg://user:{hidden}@host/lex",
+        jwt_secret=hidden,
+        session_cookie_secret=hidden,
+    )
 
-    assert "secret" not in repr(settings)
-    assert "hidden" not in repr(settings)
+    assert "h1dden" not in repr(settings)
 
 
 @pytest.mark.parametrize(
@@ -60,3 +65,77 @@ def test_a_wrong_value_is_named_in_one_line(
     line = str(stopped.value)
     assert line.startswith(f"lex: {name} cannot be used: ")
     assert "\n" not in line
+
+
+COOKIE = {"session_cookie_secret": "c" * 32}
+KEYED = {**COOKIE, "auth": "api_key", "api_keys_file": "keys.json"}
+ISSUED = {**COOKIE, "auth": "jwt", "jwt_issuer": "https://issuer", "jwt_audience": "lex"}
+SHARED = {**ISSUED, "jwt_secret": "s" * 32}
+PUBLIC = {**ISSUED, "jwt_jwks_url": "https://issuer/keys"}
+
+
+@pytest.mark.parametrize(
+    ("given", "algorithms"),
+    [
+        (SHARED, ("HS256",)),
+        (PUBLIC, ("RS256", "ES256")),
+        ({**SHARED, "jwt_algorithms": "HS512", "jwt_secret": "s" * 64}, ("HS512",)),
+        ({**PUBLIC, "jwt_algorithms": "EdDSA, PS256"}, ("EdDSA", "PS256")),
+    ],
+    ids=str,
+)
+def test_algorithms_suit_the_keys(given: dict[str, str], algorithms: tuple[str, ...]) -> None:
+    assert read(**given).signing_algorithms == algorithms
+
+
+def test_a_cookie_secret_can_have_a_successor() -> None:
+    settings = read(**{**KEYED, "session_cookie_secret": f"{'n' * 32}, {'o' * 32}"})
+
+    assert settings.session_cookie_secrets == ("n" * 32, "o" * 32)
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({**KEYED, "api_keys_file": None}, "API_KEYS_FILE"),
+        ({**KEYED, "session_cookie_secret": None}, "SESSION_COOKIE_SECRET"),
+        ({**KEYED, "session_cookie_secret": "short"}, "SESSION_COOKIE_SECRET"),
+        ({**KEYED, "session_cookie_secret": "n" * 32 + ",short"}, "SESSION_COOKIE_SECRET"),
+        ({**KEYED, "cors_origins": "https://a,*"}, "CORS_ORIGINS"),
+        ({**SHARED, "jwt_issuer": None}, "JWT_ISSUER"),
+        ({**SHARED, "jwt_audience": None}, "JWT_AUDIENCE"),
+        ({**ISSUED}, "JWT_JWKS_URL"),
+        ({**SHARED, "jwt_jwks_url": "https://issuer/keys"}, "JWT_JWKS_URL"),
+        ({**SHARED, "jwt_algorithms": "RS256"}, "JWT_ALGORITHMS"),
+        ({**SHARED, "jwt_algorithms": "HS256,none"}, "JWT_ALGORITHMS"),
+        ({**PUBLIC, "jwt_algorithms": "HS256"}, "JWT_ALGORITHMS"),
+        ({**PUBLIC, "jwt_algorithms": "RS256,HS256"}, "JWT_ALGORITHMS"),
+        ({**PUBLIC, "jwt_algorithms": "none"}, "JWT_ALGORITHMS"),
+        ({**SHARED, "jwt_secret": "s" * 31}, "JWT_SECRET"),
+        ({**SHARED, "jwt_algorithms": "HS256,HS384"}, "JWT_SECRET"),
+        ({**PUBLIC, "jwt_jwks_url": "issuer/keys"}, "JWT_JWKS_URL"),
+        ({**SHARED, "jwt_leeway_seconds": "3000"}, "JWT_LEEWAY_SECONDS"),
+        ({**KEYED, "session_cookie_hours": "0"}, "SESSION_COOKIE_HOURS"),
+        ({**KEYED, "auth": "basic"}, "AUTH"),
+    ],
+    ids=str,
+)
+def test_what_does_not_suit_the_authentication_is_named_in_one_line(
+    given: dict[str, str | None], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GROQ_API_KEY", "secret")
+    for variable, value in given.items():
+        if value is not None:
+            monkeypatch.setenv(variable.upper(), value)
+
+    with pytest.raises(SystemExit) as stopped:
+        Settings.read()
+
+    line = str(stopped.value)
+    assert line.startswith(f"lex: {name} ")
+    assert "\n" not in line
+    assert not any(secret * 31 in line for secret in "scn")
+
+
+def test_without_authentication_all_pages_may_call() -> None:
+    assert read(cors_origins="*").cors_origins == ("*",)

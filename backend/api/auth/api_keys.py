@@ -1,0 +1,172 @@
+"""API keys: a file of hashes, read again when it changes, while requests go on with the old one.
+
+The file is JSON, since no beginning of a JSON object is one: a file that is still being
+written cannot be taken for one with fewer keys.
+"""
+
+import asyncio
+import hmac
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Self
+
+import structlog
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from backend.api.auth.identity import Identity, is_user_id
+from backend.errors import NotAuthenticated
+from backend.recurring import repeat
+
+logger = structlog.get_logger()
+
+LOOK_SECONDS = 1.0
+
+Stamp = tuple[int, int, int] | None
+"""Inode, time and size of the file as it was; None if there was none."""
+
+
+class UnusableKeyFile(Exception):
+    """Its message has no part of a key in it."""
+
+
+def new_key() -> str:
+    """256 random bits: so many that a plain, fast hash of them is as good as a slow one."""
+    return f"lex_{secrets.token_urlsafe(32)}"
+
+
+def hash_of(key: str) -> str:
+    return sha256(key.encode()).hexdigest()
+
+
+def _named(user: str) -> str:
+    if not is_user_id(user):
+        raise ValueError("must be 1 to 255 printable ASCII characters without blanks")
+    return user
+
+
+class ApiKey(BaseModel):
+    """One entry: the hash of a key, and the one user it speaks for, or that it may name any."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    hash: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    user: Annotated[str, AfterValidator(_named)] | None = None
+    trusted: bool = False
+
+    @model_validator(mode="after")
+    def _speaks_for_somebody(self) -> Self:
+        if self.trusted == (self.user is not None):
+            raise ValueError("needs either a user or the mark trusted")
+        return self
+
+    def may_speak_for(self, user_id: str | None) -> bool:
+        return self.trusted or self.user == user_id
+
+
+class KeyFile(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    keys: tuple[ApiKey, ...]
+
+    @model_validator(mode="after")
+    def _tells_keys_apart(self) -> Self:
+        for each in ("name", "hash"):
+            if len({getattr(key, each) for key in self.keys}) < len(self.keys):
+                raise ValueError(f"has two keys with the same {each}")
+        return self
+
+
+class ApiKeys:
+    """An `Authority`."""
+
+    def __init__(self, path: Path, keys: tuple[ApiKey, ...], stamp: Stamp) -> None:
+        self._path = path
+        self._keys = keys
+        self._judged = stamp
+        """The state of the file that is in use, or was found to be unusable."""
+        self._seen = stamp
+
+    @classmethod
+    @asynccontextmanager
+    async def watched(cls, path: Path) -> AsyncIterator[Self]:
+        """Looked at again and again, until the end of the block. Raises: UnusableKeyFile."""
+        keys = await cls.load(path)
+        watching = asyncio.create_task(
+            repeat(keys.reload, every_seconds=LOOK_SECONDS, name="reload_api_keys")
+        )
+        try:
+            yield keys
+        finally:
+            watching.cancel()
+            await asyncio.wait([watching])
+
+    @classmethod
+    async def load(cls, path: Path) -> Self:
+        """Raises: UnusableKeyFile."""
+        stamp = await asyncio.to_thread(_stamp, path)
+        return cls(path, await asyncio.to_thread(_read, path), stamp)
+
+    async def reload(self) -> None:
+        """Take over a file that has changed, once nobody writes it any more.
+
+        That is when it is the same in two looks, and also after it was read. One that cannot
+        be used changes nothing, and is complained about once.
+        """
+        stamp, before = await asyncio.to_thread(_stamp, self._path), self._seen
+        self._seen = stamp
+        if stamp == self._judged or stamp != before:
+            return
+        try:
+            keys = await asyncio.to_thread(_read, self._path)
+        except UnusableKeyFile as error:
+            logger.warning("api_keys_not_reloaded", error=str(error))
+        else:
+            if await asyncio.to_thread(_stamp, self._path) != stamp:
+                return
+            self._keys = keys
+            logger.info("api_keys_reloaded", keys=len(keys))
+        self._judged = stamp
+
+    async def identify(self, credential: str) -> Identity:
+        """Raises: NotAuthenticated."""
+        key = self._find(hash_of(credential))
+        if key is None:
+            raise NotAuthenticated
+        return Identity(user_id=key.user, key=key.hash)
+
+    def still_vouches(self, identity: Identity) -> bool:
+        key = self._find(identity.key or "")
+        return key is not None and key.may_speak_for(identity.user_id)
+
+    def _find(self, wanted: str) -> ApiKey | None:
+        """In a time that tells nothing: each is compared to its end, also after it was found."""
+        found = None
+        for key in self._keys:
+            if hmac.compare_digest(key.hash, wanted):
+                found = key
+        return found
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        about = path.stat()
+    except OSError:
+        return None
+    return about.st_ino, about.st_mtime_ns, about.st_size
+
+
+def _read(path: Path) -> tuple[ApiKey, ...]:
+    try:
+        return KeyFile.model_validate_json(path.read_bytes()).keys
+    except OSError as error:
+        raise UnusableKeyFile(f"{path}: {error.strerror}") from error
+    except ValidationError as error:
+        # Without what was found there: it may be a key, put where its hash belongs.
+        first = error.errors(include_input=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        reason = first["msg"].removeprefix("Value error, ")
+        raise UnusableKeyFile(f"{path}: {place}: {reason}") from None

@@ -1,0 +1,49 @@
+"""`POST /auth/session`: a cookie for what can send no header, and `DELETE` to be rid of it."""
+
+from datetime import datetime
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
+
+from backend.api.auth.authentication import cookie_name
+from backend.api.auth.origins import is_secure
+from backend.api.dependencies import StateDep
+
+router = APIRouter(prefix="/auth", tags=["auth"])
+
+
+class CookieView(BaseModel):
+    """The cookie itself is in `Set-Cookie`. Without authentication there is none."""
+
+    expires_at: datetime | None
+
+
+@router.post("/session")
+async def begin(request: Request, response: Response, state: StateDep) -> CookieView:
+    """Exchange the credential for a cookie, for a browser's `EventSource` and `WebSocket`."""
+    response.headers["Cache-Control"] = "no-store"
+    sealed = await state["authentication"].exchange(request)
+    if sealed is None:
+        return CookieView(expires_at=None)
+    response.set_cookie(
+        cookie_name(request),
+        sealed.value,
+        max_age=sealed.seconds,
+        path="/",
+        secure=is_secure(request),
+        httponly=True,
+        samesite="strict",
+    )
+    return CookieView(expires_at=sealed.expires_at)
+
+
+@router.delete("/session", status_code=204)
+async def end(request: Request, response: Response) -> None:
+    """Have the browser forget the cookie. Anybody may, with or without one."""
+    response.delete_cookie(
+        cookie_name(request),
+        path="/",
+        secure=is_secure(request),
+        httponly=True,
+        samesite="strict",
+    )
