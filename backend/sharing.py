@@ -12,7 +12,6 @@ from itertools import islice
 import msgspec
 import structlog
 
-from backend.errors import StorageError
 from backend.events import End, decode, encode
 from backend.log import EventLog
 from backend.storage import SharedBatch, SharedLogs
@@ -77,10 +76,7 @@ class Sharing:
         self._outbox.nudge(worker)
 
     def fill(self, log: EventLog) -> None:
-        """Append to a log what its turn says on another worker, and close it at the end.
-
-        What it holds and what `close`d it may come from elsewhere at any time.
-        """
+        """Append to a log what its turn says on another worker, and close it at the end."""
         self._mirrors[log.turn_id].add(log)
         self.nudge(self._worker)  # so that the reader hears of it
 
@@ -97,7 +93,7 @@ class Sharing:
             batches, nudged = self._outbox.take()
             try:
                 await self._logs.write(batches, nudged=nudged)
-            except StorageError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, there is a next time
                 self._failed("writer", error)
                 self._outbox.put_back(nudged)
                 await asyncio.sleep(BACK_OFF_SECONDS)
@@ -111,7 +107,7 @@ class Sharing:
             wanted = {turn: min(log.last for log in logs) for turn, logs in self._mirrors.items()}
             try:
                 news = await self._logs.read(self._worker, wanted)
-            except StorageError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, there is a next time
                 self._failed("reader", error)
                 await asyncio.sleep(BACK_OFF_SECONDS)
                 continue
@@ -132,9 +128,9 @@ class Sharing:
             if is_over:
                 self.leave(log)
 
-    def _failed(self, part: str, error: StorageError) -> None:
+    def _failed(self, part: str, error: Exception) -> None:
         if self._faults <= {UNTRIED}:
-            logger.warning("shared_logs_down", part=part, error=str(error.__cause__ or error))
+            logger.warning("shared_logs_down", part=part, error=repr(error.__cause__ or error))
         self._faults = self._faults - {UNTRIED} | {part}
         metrics.redis_is_up(is_up=False)
 
@@ -159,6 +155,8 @@ def _append(log: EventLog, batch: SharedBatch) -> bool:
         events = decode(batch.events)
     except msgspec.MsgspecError as error:
         raise _Lost("another version wrote it") from error
+    if len(events) != batch.last - batch.after:
+        raise _Lost("it is not what it says")
     for event in events[log.last - batch.after :]:
         log.append(event)
     if isinstance(events[-1], End):

@@ -9,7 +9,7 @@ import pytest
 
 from backend.completion import Text
 from backend.conversation import ANONYMOUS, Outcome
-from backend.events import Chunk, End, Event
+from backend.events import Chunk, End, Event, encode
 from backend.log import EventLog
 from backend.recurring import repeat
 from backend.sharing import Sharing
@@ -122,7 +122,7 @@ async def test_a_reader_elsewhere_goes_on_through_a_failure_and_misses_nothing()
     assert received == [Chunk("1"), Chunk("2"), Chunk("3"), Chunk("4"), End()]
 
 
-@pytest.mark.parametrize("fault", ["a gap", "a foreign format", "never up"])
+@pytest.mark.parametrize("fault", ["a gap", "a foreign format", "another length", "never up"])
 async def test_what_the_shared_log_lacks_comes_from_the_store(fault: str) -> None:
     gate = asyncio.Event()
     async with two_workers(Scripted([Text("Hel"), gate, *says("lo").steps])) as (one, other, logs):
@@ -130,16 +130,17 @@ async def test_what_the_shared_log_lacks_comes_from_the_store(fault: str) -> Non
         turn_id, _ = await one.start(is_resumable=True)
         if fault != "never up":
             await until(lambda: turn_id in logs.kept)
-            batch = SharedBatch(turn_id, 1, 2, b"[]") if fault == "a gap" else garbled(turn_id)
-            logs.kept[turn_id] = [batch]
+            logs.kept[turn_id] = [
+                {
+                    "a gap": SharedBatch(turn_id, 1, 2, encode([Chunk("lo")])),
+                    "a foreign format": SharedBatch(turn_id, 0, 1, b'[{"event": "new"}]'),
+                    "another length": SharedBatch(turn_id, 0, 2, encode([Chunk("Hel")])),
+                }[fault]
+            ]
         follower = await other.turns.follow(ANONYMOUS, turn_id)
         gate.set()
 
         assert await read(follower) == [Chunk("Hel"), Chunk("lo"), End()]
-
-
-def garbled(turn_id: str) -> SharedBatch:
-    return SharedBatch(turn_id, 0, 1, b'[{"event": "of the future"}]')
 
 
 @pytest.mark.parametrize("seed", range(5))
