@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
@@ -21,8 +22,29 @@ logger = structlog.get_logger()
 OpenTurn = Callable[[Caller, str], Turn]
 """Makes the turn of a caller and a query."""
 
+
 WHOLE_TRIES = 3
 """So often an ending is offered as it is. After that it may be the ending that is at fault."""
+
+
+class Admission(Protocol):
+    """What a query must pass to become a turn; one that joins another turn is not asked."""
+
+    async def enter(self, turn_id: str) -> None:
+        """Raises: TooManyRequests."""
+        ...
+
+    def leave(self, turn_id: str) -> None:
+        """The turn that entered has ended, or was never begun."""
+        ...
+
+
+class OpenDoor:
+    async def enter(self, turn_id: str) -> None:
+        pass
+
+    def leave(self, turn_id: str) -> None:
+        pass
 
 
 @dataclass
@@ -77,6 +99,7 @@ class Turns:
         creates_session: bool,
         is_resumable: bool = False,
         idempotency_key: str | None = None,
+        admission: Admission = OpenDoor(),  # noqa: B008 - it has no state
     ) -> Follower:
         """Claim the session for one turn; returns its first follower, who must `leave`.
 
@@ -86,13 +109,16 @@ class Turns:
         Raises:
             Overloaded: every slot is taken.
             Draining: this worker is about to stop.
+            TooManyRequests: `admission` says so.
             SessionBusy: another turn of this session has not ended yet.
             SessionNotFound: there is none, and it was not to be made.
             StorageError: the store cannot be reached.
             ServiceError: what `check` raised.
         """
-        if joined := self._with_key(caller.owner, session_id, idempotency_key):
-            return joined.follow()
+        if idempotency_key is not None:
+            known = await self._with_key(caller.owner, session_id, idempotency_key)
+            if known is not None:
+                return await self.follow(caller, known)
         self._admit()
         new = NewTurn(
             id=secrets.token_hex(8),
@@ -103,12 +129,18 @@ class Turns:
             creates_session=creates_session,
             idempotency_key=idempotency_key,
         )
-        conversation = self._open_turn(caller, query)
-        await self._supersede(new)
-        # From here to the launch nothing waits, so the slot that is free now is ours.
-        self._admit()
-        grace_seconds = self._grace_seconds if is_resumable else 0.0
-        turn = self._launch(new, conversation, grace_seconds)
+        await admission.enter(new.id)
+        try:
+            conversation = self._open_turn(caller, query)
+            await self._supersede(new)
+            # From here to the launch nothing waits, so the slot that is free now is ours.
+            self._admit()
+            grace_seconds = self._grace_seconds if is_resumable else 0.0
+            turn = self._launch(new, conversation, grace_seconds)
+        except BaseException:
+            admission.leave(new.id)
+            raise
+        turn.task.add_done_callback(lambda _: admission.leave(new.id))
         follower = turn.follow()
         try:
             await turn.claimed()
@@ -127,10 +159,12 @@ class Turns:
             raise Overloaded
         self._check()
 
-    def _with_key(self, owner: str, session_id: str, key: str | None) -> RunningTurn | None:
-        """The turn that this key started and that still runs: to join it takes no slot."""
-        turns = self._of_session(owner, session_id) if key is not None else []
-        return next((turn for turn in turns if turn.new.idempotency_key == key), None)
+    async def _with_key(self, owner: str, session_id: str, key: str) -> str | None:
+        """The turn that this key has started: to join it takes no slot and asks no limit."""
+        for turn in self._of_session(owner, session_id):
+            if turn.new.idempotency_key == key:
+                return turn.new.id
+        return await self._sessions.turn_with_key(owner, session_id, key)
 
     async def _supersede(self, new: NewTurn) -> None:
         """End what the session still runs for nobody."""

@@ -101,6 +101,10 @@ class SessionStore(Protocol):
         """Raises: TurnNotFound."""
         ...
 
+    async def turn_with_key(self, owner: str, session_id: str, key: str) -> str | None:
+        """The id of the turn that this idempotency key has started in the session, if any."""
+        ...
+
     async def settle(self, owner: str, turn_id: str) -> TurnRecord:
         """The turn; closed as failed first, if its worker is gone. Raises: TurnNotFound."""
         ...

@@ -55,6 +55,9 @@ class _Session:
         for message in messages:
             self.messages.append(StoredMessage(len(self.messages) + 1, turn_id, message))
 
+    def with_key(self, key: str) -> str | None:
+        return next((turn.record.id for turn in self.turns if turn.idempotency_key == key), None)
+
     def history(self, history_tokens: int) -> tuple[Message, ...]:
         budget = history_tokens * self.characters_per_token
         return newest_whole_turns(reversed(self.messages), characters=budget)
@@ -126,6 +129,10 @@ class MemorySessions:
     async def turn(self, owner: str, turn_id: str) -> TurnRecord:
         return self._found_turn(owner, turn_id).record
 
+    async def turn_with_key(self, owner: str, session_id: str, key: str) -> str | None:
+        session = self._sessions.get((owner, session_id))
+        return session.with_key(key) if session else None
+
     async def settle(self, owner: str, turn_id: str) -> TurnRecord:
         turn = self._found_turn(owner, turn_id)
         for session in self._sessions.values():
@@ -147,10 +154,8 @@ class MemorySessions:
     async def claim(self, turn: NewTurn, *, history_tokens: int) -> Claim:
         find = self._found_or_made if turn.creates_session else self._found
         session = find(turn.owner, turn.session_id)
-        if turn.idempotency_key is not None:
-            for known in session.turns:
-                if known.idempotency_key == turn.idempotency_key:
-                    raise AlreadyStarted(known.record.id)
+        if turn.idempotency_key is not None and (known := session.with_key(turn.idempotency_key)):
+            raise AlreadyStarted(known)
         if session.current:
             if self._is_alive(session.current.worker):
                 raise SessionBusy

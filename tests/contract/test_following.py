@@ -79,7 +79,16 @@ async def test_a_key_starts_one_turn_while_it_runs_and_afterwards(stores: Stores
         assert started.value.turn_id == first.id
         await stores.sessions.finish(ending(first))
 
+        assert await stores.sessions.turn_with_key(OWNER, "s1", "k") == first.id
+
     assert len(await stores.sessions.turns(OWNER, "s1")) == 1
+
+
+async def test_a_turn_is_found_by_a_key_of_its_session_only(stores: Stores) -> None:
+    await say(stores.sessions, new_turn(idempotency_key="k"), "One.")
+
+    for place in (("somebody else", "s1", "k"), (OWNER, "s2", "k"), (OWNER, "s1", "other")):
+        assert await stores.sessions.turn_with_key(*place) is None
 
 
 async def test_a_key_counts_in_its_session_only(stores: Stores) -> None:

@@ -162,10 +162,15 @@ def settle(connection: Connection, turn_id: str, *, lease_seconds: float) -> Non
 def _check_key(connection: Connection, turn: NewTurn) -> None:
     if turn.idempotency_key is None:
         return
-    place = {"owner": turn.owner, "session_id": turn.session_id, "key": turn.idempotency_key}
-    known = connection.scalar(_WITH_KEY, place)
+    known = turn_with_key(connection, turn.owner, turn.session_id, turn.idempotency_key)
     if known is not None:
         raise AlreadyStarted(known)
+
+
+def turn_with_key(connection: Connection, owner: str, session_id: str, key: str) -> str | None:
+    place = {"owner": owner, "session_id": session_id, "key": key}
+    known: str | None = connection.scalar(_WITH_KEY, place)
+    return known
 
 
 def _close_lost(connection: Connection, turn_id: str, at: datetime) -> None:

@@ -74,6 +74,9 @@ class SqlSessions:
     async def turn(self, owner: str, turn_id: str) -> TurnRecord:
         return await self._database.run(_turn, owner, turn_id)
 
+    async def turn_with_key(self, owner: str, session_id: str, key: str) -> str | None:
+        return await self._database.run(claims.turn_with_key, owner, session_id, key)
+
     async def settle(self, owner: str, turn_id: str) -> TurnRecord:
         return await self._database.run(_settled, owner, turn_id, self._lease_seconds)
 
