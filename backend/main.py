@@ -23,7 +23,9 @@ from backend import __version__
 from backend.api import errors, event_source, health, query, realtime, sessions, turns
 from backend.api.body_limit import BodyLimit
 from backend.api.dependencies import State
+from backend.api.opening import open_admissions
 from backend.api.request_ids import RequestIds
+from backend.api.trusted_proxies import TrustedProxies
 from backend.completion import Allowance
 from backend.conversation import Caller, now
 from backend.errors import StorageError
@@ -55,7 +57,15 @@ logger = structlog.get_logger()
 
 PURGE_SECONDS = 600.0
 
-EXPOSED_HEADERS = ("X-Session-Id", "X-Turn-Id", "X-Request-Id", "Location", "Retry-After")
+EXPOSED_HEADERS = (
+    "X-Session-Id",
+    "X-Turn-Id",
+    "X-Request-Id",
+    "Location",
+    "Retry-After",
+    "RateLimit",
+    "RateLimit-Policy",
+)
 
 
 def create_app(settings: Settings, *, tools: Sequence[Tool] = TOOLS) -> FastAPI:
@@ -81,6 +91,7 @@ def create_app(settings: Settings, *, tools: Sequence[Tool] = TOOLS) -> FastAPI:
         allow_headers=["Content-Type", "Idempotency-Key", "Last-Event-ID", "X-Request-Id"],
         expose_headers=EXPOSED_HEADERS,
     )
+    app.add_middleware(TrustedProxies, addresses=settings.forwarded_allow_ips)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(RequestIds)
     app.add_middleware(OneLineStart)
@@ -132,6 +143,14 @@ async def _open(settings: Settings, tools: Sequence[Tool], stack: AsyncExitStack
         migrate=settings.migrate_on_start,
     )
     stack.push_async_callback(stores.close)
+    admissions = await stack.enter_async_context(
+        open_admissions(
+            redis_url=settings.redis_url,
+            per_session=settings.rate_limit_session,
+            per_client=settings.rate_limit_client,
+            most_streams=settings.max_streams_per_client,
+        )
+    )
     models = _models(settings, stack)
     assistant = Assistant(
         model=models,
@@ -164,6 +183,7 @@ async def _open(settings: Settings, tools: Sequence[Tool], stack: AsyncExitStack
     )
     return State(
         turns=running,
+        admissions=admissions,
         stores=stores,
         models=models,
         stream_options=StreamOptions(

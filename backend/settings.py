@@ -4,6 +4,7 @@ A field has one name in three spellings: `model_name` here, `MODEL_NAME` in the
 environment, `modelName` in a chart.
 """
 
+import ipaddress
 import re
 from typing import Annotated, Literal, Self
 
@@ -14,6 +15,8 @@ CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 Hours = Annotated[float, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
+
+_LIMIT = r"[1-9]\d{0,8} ?/ ?([1-9]\d{0,3} ?)?(second|minute|hour|day)s?"
 
 
 class Settings(BaseSettings):
@@ -33,6 +36,12 @@ class Settings(BaseSettings):
     migrate_on_start: bool = True
     lease_seconds: Seconds = 15
     event_log_hours: Hours = 24
+
+    redis_url: SecretStr | None = None
+    rate_limit_session: str = "20/minute;300/day"
+    rate_limit_client: str = "120/minute"
+    max_streams_per_client: Count = 20
+    forwarded_allow_ips: CommaSeparated = ("127.0.0.1",)
 
     max_streams: Count = 2000
     max_query_chars: Count = 4000
@@ -57,7 +66,7 @@ class Settings(BaseSettings):
     api_docs: bool = True
     debug: bool = False
 
-    @field_validator("model_fallbacks", "cors_origins", mode="before")
+    @field_validator("model_fallbacks", "cors_origins", "forwarded_allow_ips", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         """An empty variable counts as not set, so the word `none` says that there are none."""
@@ -72,6 +81,33 @@ class Settings(BaseSettings):
     def _is_a_host(cls, value: str) -> str:
         if not re.fullmatch(r"https?://[^/\s]+/?", value):
             raise ValueError("it must be https://host, and the SDK adds the path")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not re.match(r"(rediss?|unix)://.", value.get_secret_value()):
+            raise ValueError("it must be redis://host:port/0, rediss:// or unix://")
+        return value
+
+    @field_validator("rate_limit_session", "rate_limit_client")
+    @classmethod
+    def _is_a_limit(cls, value: str) -> str:
+        """One or several, separated by semicolons; `none` is kept as an empty text."""
+        if value.strip().lower() == "none":
+            return ""
+        limits = [limit.strip() for limit in value.split(";")]
+        if not all(re.fullmatch(_LIMIT, limit) for limit in limits):
+            raise ValueError("it must be like 20/minute;300/day, or none")
+        return ";".join(limits)
+
+    @field_validator("forwarded_allow_ips")
+    @classmethod
+    def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """uvicorn would take whatever is none for a name, and trust nobody."""
+        for address in value:
+            if address != "*":
+                ipaddress.ip_network(address)
         return value
 
     @property

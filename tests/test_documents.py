@@ -45,6 +45,8 @@ def defaults() -> dict[str, str]:
 
 def spelled(value: Any) -> str:
     match value:
+        case None:
+            return ""
         case SecretStr():
             return value.get_secret_value()
         case bool():
@@ -109,7 +111,7 @@ def test_the_readme_lists_every_metric_with_its_labels() -> None:
     }
     table = rows(section(README, "Metrics"))
     listed = {row[0].strip("`"): row[1] for row in table}
-    labels = {row[0].strip("`"): set(row[2].split(", ")) for row in table}
+    labels = {row[0].strip("`"): set(filter(None, row[2].split(", "))) for row in table}
 
     assert listed == expected
     for family in ours:

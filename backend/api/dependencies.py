@@ -5,6 +5,7 @@ from typing import Annotated, TypedDict, cast
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
+from backend.api.admission import Admissions
 from backend.conversation import ANONYMOUS, Caller
 from backend.resilience.fallbacks import Fallbacks
 from backend.storage import SessionStore, Stores
@@ -16,6 +17,7 @@ class State(TypedDict):
     """What the lifespan yields, and a request finds in its `state`."""
 
     turns: Turns
+    admissions: Admissions
     stores: Stores
     models: Fallbacks
     stream_options: StreamOptions

@@ -10,8 +10,17 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from backend.errors import BodyTooLarge, InvalidField, Refusal, ServiceError
+from backend.errors import (
+    BodyTooLarge,
+    InvalidField,
+    Refusal,
+    ServiceError,
+    StorageError,
+    TooManyRequests,
+    UpstreamUnavailable,
+)
 from backend.models import InvalidFieldView, Problem
+from backend.telemetry import metrics
 
 logger = structlog.get_logger()
 
@@ -21,6 +30,14 @@ RETRY_SECONDS = 5
 """After a 503 that does not know better."""
 
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: BodyTooLarge.code}
+_OTHER_CODE = "refused"
+
+
+def codes() -> set[str]:
+    """Of everything that can be said instead of a stream."""
+    refusals: list[type[ServiceError]] = [StorageError, UpstreamUnavailable, ServiceError]
+    refusals += Refusal.__subclasses__()
+    return {refusal.code for refusal in refusals} | {*_CODES.values(), _OTHER_CODE}
 
 
 def problem(
@@ -32,6 +49,7 @@ def problem(
     errors: list[InvalidFieldView] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
+    metrics.refused(code)
     body = Problem(
         title=HTTPStatus(status).phrase,
         status=status,
@@ -62,6 +80,7 @@ def responses(*refusals: type[Refusal]) -> dict[int | str, dict[str, Any]]:
 
 
 def install(app: FastAPI) -> None:
+    metrics.prepare_refusals(codes())
     app.add_exception_handler(ServiceError, _service_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_exception)
@@ -78,6 +97,7 @@ async def _service_error(_request: Request, error: Exception) -> Response:
         code=error.code,
         detail=str(error),
         retry_after=error.retry_after_seconds or (RETRY_SECONDS if status == 503 else None),
+        headers=error.fields if isinstance(error, TooManyRequests) else None,
     )
 
 
@@ -111,7 +131,7 @@ async def _http_exception(_request: Request, error: Exception) -> Response:
         return _invalid([InvalidFieldView(field="body", message=error.detail)])
     return problem(
         error.status_code,
-        code=_CODES.get(error.status_code, "refused"),
+        code=_CODES.get(error.status_code, _OTHER_CODE),
         detail=str(error.detail),
         headers=error.headers,
     )

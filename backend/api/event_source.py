@@ -14,11 +14,12 @@ from pydantic import ValidationError
 from backend.api.dependencies import StateDep
 from backend.api.last_event_id import place_of
 from backend.api.query import STREAMED, Asking, AskingDep
-from backend.errors import InvalidField, ServiceError, StorageError
+from backend.errors import InvalidField, ServiceError, StorageError, TooManyRequests
 from backend.events import End, failure
 from backend.log import EventLog
 from backend.models import QueryBody
 from backend.stream import EventStream, StreamOptions
+from backend.telemetry import metrics
 
 router = APIRouter(tags=["query"])
 
@@ -85,10 +86,12 @@ def _checked(request: Request, query: str, session_id: str | None) -> QueryBody:
 
 
 def _refusal(error: ServiceError, options: StreamOptions, *, has_ids: bool = True) -> EventStream:
+    metrics.refused(error.code)
     log = EventLog(REFUSED)
     follower = log.follow()
     field = f"{error.field}: " if isinstance(error, InvalidField) else ""
     log.append(failure(error, field + str(error)))
     log.append(End())
     log.close()
-    return EventStream(follower, headers={}, options=options, is_resumable=has_ids)
+    headers = error.fields if isinstance(error, TooManyRequests) else {}
+    return EventStream(follower, headers=headers, options=options, is_resumable=has_ids)
