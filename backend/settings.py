@@ -7,6 +7,7 @@ environment, `modelName` in a chart.
 import ipaddress
 import re
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -88,6 +89,9 @@ class Settings(BaseSettings):
     def _is_redis(cls, value: SecretStr | None) -> SecretStr | None:
         if value and not re.match(r"(rediss?|unix)://.", value.get_secret_value()):
             raise ValueError("it must be redis://host:port/0, rediss:// or unix://")
+        if value:
+            # Raises a ValueError that names the port alone.
+            _ = urlsplit(value.get_secret_value()).port
         return value
 
     @field_validator("rate_limit_session", "rate_limit_client")

@@ -129,28 +129,35 @@ class Turns:
             creates_session=creates_session,
             idempotency_key=idempotency_key,
         )
+        grace_seconds = self._grace_seconds if is_resumable else 0.0
+        turn = await self._begin(caller, new, grace_seconds, admission)
+        follower = turn.follow()
+        try:
+            await turn.claimed()
+        except AlreadyStarted as started:
+            follower.leave()
+            return await self.follow(caller, started.turn_id)
+        except BaseException:  # also when the caller is cancelled: nobody will read
+            follower.leave()
+            raise
+        return follower
+
+    async def _begin(
+        self, caller: Caller, new: NewTurn, grace_seconds: float, admission: Admission
+    ) -> RunningTurn:
+        """Whoever has entered leaves at the end of the turn, or when it cannot be begun."""
         await admission.enter(new.id)
         try:
-            conversation = self._open_turn(caller, query)
+            conversation = self._open_turn(caller, new.query)
             await self._supersede(new)
             # From here to the launch nothing waits, so the slot that is free now is ours.
             self._admit()
-            grace_seconds = self._grace_seconds if is_resumable else 0.0
             turn = self._launch(new, conversation, grace_seconds)
         except BaseException:
             admission.leave(new.id)
             raise
         turn.task.add_done_callback(lambda _: admission.leave(new.id))
-        follower = turn.follow()
-        try:
-            await turn.claimed()
-        except AlreadyStarted as known:
-            follower.leave()
-            return await self.follow(caller, known.turn_id)
-        except BaseException:  # also when the caller is cancelled: nobody will read
-            follower.leave()
-            raise
-        return follower
+        return turn
 
     def _admit(self) -> None:
         if self._is_closing:

@@ -166,6 +166,18 @@ async def test_slots_are_shared_and_those_of_a_dead_worker_expire(redis: RedisSe
     assert (refused, full, again) == (False, False, True)
 
 
+async def test_a_slot_that_nobody_waits_for_any_more_is_given_back(redis: RedisServer) -> None:
+    async with line_to(redis) as line:
+        slots = SharedSlots(LocalSlots(most=1), line, most=1)
+        taking = asyncio.create_task(slots.take("c", "t1"))
+        await asyncio.sleep(0)
+        taking.cancel()
+        await asyncio.wait([taking])
+
+        assert taking.cancelled()
+        assert await slots.take("c", "t2")
+
+
 async def test_slots_that_are_renewed_are_kept(redis: RedisServer) -> None:
     async with line_to(redis) as line:
         slots = SharedSlots(LocalSlots(most=2), line, most=1, seconds=1)

@@ -68,6 +68,7 @@ def test_a_host_is_taken(url: str) -> None:
         ("RATE_LIMIT_SESSION", "20/minute;"),
         ("RATE_LIMIT_CLIENT", "20/fortnight"),
         ("REDIS_URL", "localhost:6379"),
+        ("REDIS_URL", "redis://:hidden@host:port/0"),
         ("FORWARDED_ALLOW_IPS", "127.0.0.1,proxy"),
         ("FORWARDED_ALLOW_IPS", "10.0.0.1/8"),
     ],
@@ -82,5 +83,6 @@ def test_a_wrong_value_is_named_in_one_line(
         Settings.read()
 
     line = str(stopped.value)
+    assert "hidden" not in line
     assert line.startswith(f"lex: {name} cannot be used: ")
     assert "\n" not in line
