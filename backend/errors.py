@@ -4,7 +4,8 @@ ServiceError          has a code; its message is safe to show to a client
 ├── Refusal           before the stream, with a status
 │   ├── NotAuthenticated 401, IdentityUnavailable 503
 │   ├── SessionNotFound 404, TurnNotFound 404, SessionBusy 409
-│   └── LogGone 410, BodyTooLarge 413, InvalidField 422, Overloaded 503, Draining 503
+│   ├── LogGone 410, BodyTooLarge 413, InvalidField 422, TooManyRequests 429
+│   └── Overloaded 503, Draining 503
 ├── UpstreamError     in the stream
 │   ├── UpstreamUnavailable, UpstreamBusy
 │   ├── UpstreamTimeout   ConnectTimeout, FirstByteTimeout, GapTimeout
@@ -23,6 +24,7 @@ ToolError             worded for the model, so that it can try another way
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 
@@ -98,6 +100,23 @@ class InvalidField(Refusal):
     def __init__(self, message: str, *, field: str) -> None:
         super().__init__(message)
         self.field = field
+
+
+class TooManyRequests(Refusal):
+    """`fields` are the response fields that tell how full the limits are."""
+
+    status, code, retryable = 429, "too_many_requests", True
+    message = "There were too many requests in too short a time."
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        retry_after: float,
+        fields: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.fields = dict(fields or {})
 
 
 class Overloaded(Refusal):

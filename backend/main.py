@@ -33,7 +33,9 @@ from backend.api.auth.origins import Origins
 from backend.api.auth.tokens import SharedSecret, SigningKeys, Tokens
 from backend.api.body_limit import BodyLimit
 from backend.api.dependencies import State
+from backend.api.opening import open_admissions
 from backend.api.request_ids import RequestIds
+from backend.api.trusted_proxies import TrustedProxies
 from backend.completion import Allowance, ChatModel
 from backend.conversation import Caller, now
 from backend.errors import StorageError
@@ -79,7 +81,15 @@ ALLOWED_HEADERS = (
     "Last-Event-ID",
     "X-Request-Id",
 )
-EXPOSED_HEADERS = ("X-Session-Id", "X-Turn-Id", "X-Request-Id", "Location", "Retry-After")
+EXPOSED_HEADERS = (
+    "X-Session-Id",
+    "X-Turn-Id",
+    "X-Request-Id",
+    "Location",
+    "Retry-After",
+    "RateLimit",
+    "RateLimit-Policy",
+)
 
 
 def create_app(settings: Settings, *, tools: Sequence[Tool] = TOOLS) -> FastAPI:
@@ -109,6 +119,7 @@ def create_app(settings: Settings, *, tools: Sequence[Tool] = TOOLS) -> FastAPI:
         allow_headers=ALLOWED_HEADERS,
         expose_headers=EXPOSED_HEADERS,
     )
+    app.add_middleware(TrustedProxies, addresses=settings.forwarded_allow_ips)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(RequestIds)
     app.add_middleware(OneLineStart)
@@ -163,6 +174,14 @@ async def _open(settings: Settings, tools: Sequence[Tool], stack: AsyncExitStack
     )
     stack.push_async_callback(stores.close)
     authentication = await _authentication(settings, stack)
+    admissions = await stack.enter_async_context(
+        open_admissions(
+            redis_url=settings.redis_url,
+            per_session=settings.rate_limit_session,
+            per_client=settings.rate_limit_client,
+            most_streams=settings.max_streams_per_client,
+        )
+    )
     models = _models(settings, stack)
     assistant = Assistant(
         model=models,
@@ -200,6 +219,7 @@ async def _open(settings: Settings, tools: Sequence[Tool], stack: AsyncExitStack
     return State(
         authentication=authentication,
         turns=running,
+        admissions=admissions,
         stores=stores,
         models=models,
         sharing=sharing,

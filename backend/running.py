@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -29,6 +29,7 @@ class RunningTurn:
         new: NewTurn,
         turn: Turn,
         *,
+        claim: Callable[[NewTurn, int], Awaitable[Claim]],
         sessions: SessionStore,
         timeout_seconds: float,
         grace_seconds: float = 0.0,
@@ -42,6 +43,7 @@ class RunningTurn:
         self.owed: Ending | None = None
         """How the turn ended, if the store would not take it."""
         self._turn = turn
+        self._claim = claim
         self._sessions = sessions
         self._timeout_seconds = timeout_seconds
         self._begun = time.perf_counter()
@@ -98,7 +100,7 @@ class RunningTurn:
     async def _run(self) -> None:
         """Only a cancellation by `stop` comes out of it."""
         try:
-            claim = await self._sessions.claim(self.new, history_tokens=self._turn.history_tokens)
+            claim = await self._claim(self.new, self._turn.history_tokens)
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to who waits
             self._refuse(error)
             return

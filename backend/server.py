@@ -287,6 +287,8 @@ def _config(app: str | Callable[..., Any], **options: Any) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        # The application believes proxies itself, by its settings.
+        proxy_headers=False,
         # Never reached as long as a connection that is cut ends its task.
         timeout_graceful_shutdown=2 * FLUSH_SECONDS,
         **options,

@@ -4,12 +4,13 @@ A field has one name in three spellings: `model_name` here, `MODEL_NAME` in the
 environment, `modelName` in a chart.
 """
 
+import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
-    AfterValidator,
     Field,
     SecretStr,
     ValidationError,
@@ -32,14 +33,7 @@ PUBLIC = (
 
 SECRET_CHARACTERS = 32
 
-
-def _of_redis(url: SecretStr) -> SecretStr:
-    if not re.match(r"(redis|rediss|unix)://", url.get_secret_value()):
-        raise ValueError("it must begin with redis://, rediss:// or unix://")
-    return url
-
-
-RedisUrl = Annotated[SecretStr, AfterValidator(_of_redis)]
+_LIMIT = r"[1-9]\d{0,8} ?/ ?([1-9]\d{0,3} ?)?(second|minute|hour|day)s?"
 
 
 class Settings(BaseSettings):
@@ -57,10 +51,15 @@ class Settings(BaseSettings):
 
     database_url: SecretStr = SecretStr("sqlite:///lex.db")
     migrate_on_start: bool = True
-    redis_url: RedisUrl | None = None
     lease_seconds: Seconds = 15
     event_log_hours: Hours = 24
     session_retention_days: Annotated[float, Field(ge=0)] = 0
+
+    redis_url: SecretStr | None = None
+    rate_limit_session: str = "20/minute;300/day"
+    rate_limit_client: str = "120/minute"
+    max_streams_per_client: Count = 20
+    forwarded_allow_ips: CommaSeparated = ("127.0.0.1",)
 
     max_streams: Count = 2000
     max_query_chars: Count = 4000
@@ -97,7 +96,7 @@ class Settings(BaseSettings):
     api_docs: bool = True
     debug: bool = False
 
-    @field_validator("model_fallbacks", "cors_origins", mode="before")
+    @field_validator("model_fallbacks", "cors_origins", "forwarded_allow_ips", mode="before")
     @classmethod
     def _split_or_none(cls, value: object) -> object:
         """An empty variable counts as not set, so the word `none` says that there are none."""
@@ -134,6 +133,36 @@ class Settings(BaseSettings):
         secret = self.session_cookie_secret
         parts: tuple[str, ...] = _split(secret.get_secret_value()) if secret else ()
         return parts
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not re.match(r"(rediss?|unix)://.", value.get_secret_value()):
+            raise ValueError("it must be redis://host:port/0, rediss:// or unix://")
+        if value:
+            # Raises a ValueError that names the port alone.
+            _ = urlsplit(value.get_secret_value()).port
+        return value
+
+    @field_validator("rate_limit_session", "rate_limit_client")
+    @classmethod
+    def _is_a_limit(cls, value: str) -> str:
+        """One or several, separated by semicolons; `none` is kept as an empty text."""
+        if value.strip().lower() == "none":
+            return ""
+        limits = [limit.strip() for limit in value.split(";")]
+        if not all(re.fullmatch(_LIMIT, limit) for limit in limits):
+            raise ValueError("it must be like 20/minute;300/day, or none")
+        return ";".join(limits)
+
+    @field_validator("forwarded_allow_ips")
+    @classmethod
+    def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """uvicorn would take whatever is none for a name, and trust nobody."""
+        for address in value:
+            if address != "*":
+                ipaddress.ip_network(address)
+        return value
 
     @property
     def models(self) -> tuple[str, ...]:

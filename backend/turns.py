@@ -4,7 +4,7 @@ import asyncio
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
+from typing import Protocol
 
 from backend.conversation import Caller, Outcome
 from backend.elsewhere import Elsewhere
@@ -14,11 +14,31 @@ from backend.owed import OwedEndings
 from backend.replay import Replays
 from backend.running import RunningTurn
 from backend.sharing import Sharing
-from backend.storage import AlreadyStarted, NewTurn, SessionStore
+from backend.storage import AlreadyStarted, Claim, NewTurn, SessionStore
 from backend.turn import Turn
 
 OpenTurn = Callable[[Caller, str], Turn]
 """Makes the turn of a caller and a query."""
+
+
+class Admission(Protocol):
+    """What a query must pass to become a turn; one that joins another turn is not asked."""
+
+    async def enter(self, turn_id: str) -> None:
+        """Raises: TooManyRequests."""
+        ...
+
+    def leave(self, turn_id: str) -> None:
+        """The turn that entered has ended, or was never begun."""
+        ...
+
+
+class OpenDoor:
+    async def enter(self, turn_id: str) -> None:
+        pass
+
+    def leave(self, turn_id: str) -> None:
+        pass
 
 
 class Turns:
@@ -82,6 +102,7 @@ class Turns:
         creates_session: bool,
         is_resumable: bool = False,
         idempotency_key: str | None = None,
+        admission: Admission = OpenDoor(),  # noqa: B008 - it has no state
     ) -> Follower:
         """Claim the session for one turn; returns its first follower, who must `leave`.
 
@@ -91,6 +112,7 @@ class Turns:
         Raises:
             Overloaded: every slot is taken.
             Draining: this worker is about to stop.
+            TooManyRequests: `admission` says so.
             SessionBusy: another turn of this session has not ended yet.
             SessionNotFound: there is none, and it was not to be made.
             StorageError: the store cannot be reached.
@@ -101,36 +123,6 @@ class Turns:
             if known is not None:
                 return known
         self._admit()
-        await self._supersede(caller.owner, session_id)
-        begin = partial(
-            self._begin,
-            caller,
-            session_id=session_id,
-            query=query,
-            creates_session=creates_session,
-            is_resumable=is_resumable,
-            idempotency_key=idempotency_key,
-        )
-        try:
-            return await begin()
-        except SessionBusy:
-            if not await self._superseded_elsewhere(caller.owner, session_id):
-                raise
-            return await begin()
-
-    async def _begin(
-        self,
-        caller: Caller,
-        *,
-        session_id: str,
-        query: str,
-        creates_session: bool,
-        is_resumable: bool,
-        idempotency_key: str | None,
-    ) -> Follower:
-        conversation = self._open_turn(caller, query)
-        # From here to the launch nothing waits, so the slot that is free now is ours.
-        self._admit()
         new = NewTurn(
             id=secrets.token_hex(8),
             owner=caller.owner,
@@ -140,17 +132,34 @@ class Turns:
             creates_session=creates_session,
             idempotency_key=idempotency_key,
         )
-        turn = self._launch(new, conversation, is_resumable=is_resumable)
+        turn = await self._begin(caller, new, admission, is_resumable=is_resumable)
         follower = turn.follow()
         try:
             await turn.claimed()
-        except AlreadyStarted as known:
+        except AlreadyStarted as started:
             follower.leave()
-            return await self.follow(caller, known.turn_id)
+            return await self.follow(caller, started.turn_id)
         except BaseException:  # also when the caller is cancelled: nobody will read
             follower.leave()
             raise
         return follower
+
+    async def _begin(
+        self, caller: Caller, new: NewTurn, admission: Admission, *, is_resumable: bool
+    ) -> RunningTurn:
+        """Whoever has entered leaves at the end of the turn, or when it cannot be begun."""
+        await admission.enter(new.id)
+        try:
+            conversation = self._open_turn(caller, new.query)
+            await self._supersede(new)
+            # From here to the launch nothing waits, so the slot that is free now is ours.
+            self._admit()
+            turn = self._launch(new, conversation, is_resumable=is_resumable)
+        except BaseException:
+            admission.leave(new.id)
+            raise
+        turn.task.add_done_callback(lambda _: admission.leave(new.id))
+        return turn
 
     def _admit(self) -> None:
         if self._is_closing:
@@ -174,22 +183,29 @@ class Turns:
         turns = self._of_session(owner, session_id)
         return next((turn for turn in turns if turn.new.idempotency_key == key), None)
 
-    async def _supersede(self, owner: str, session_id: str) -> None:
-        """End what the session still runs for nobody."""
-        for turn in self._of_session(owner, session_id):
+    async def _supersede(self, new: NewTurn) -> None:
+        """End what the session still runs here for nobody."""
+        for turn in self._of_session(new.owner, new.session_id):
             if turn.log.is_deserted and not await turn.is_followed_elsewhere():
                 turn.stop(Outcome.DISCONNECTED)
                 await asyncio.wait([turn.task])
 
-    async def _superseded_elsewhere(self, owner: str, session_id: str) -> bool:
-        if self._of_session(owner, session_id):
-            return False
-        return await self._elsewhere.supersede(owner, session_id)
+    async def _claim(self, new: NewTurn, history_tokens: int) -> Claim:
+        """Claim the session; end first what another worker still runs in it for nobody."""
+        try:
+            return await self._sessions.claim(new, history_tokens=history_tokens)
+        except SessionBusy:
+            here = self._of_session(new.owner, new.session_id)
+            is_held_here = any(turn.new.id != new.id for turn in here)
+            if is_held_here or not await self._elsewhere.supersede(new.owner, new.session_id):
+                raise
+            return await self._sessions.claim(new, history_tokens=history_tokens)
 
     def _launch(self, new: NewTurn, conversation: Turn, *, is_resumable: bool) -> RunningTurn:
         turn = RunningTurn(
             new,
             conversation,
+            claim=self._claim,
             sessions=self._sessions,
             timeout_seconds=self._timeout_seconds,
             grace_seconds=self._grace_seconds if is_resumable else 0.0,

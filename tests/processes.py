@@ -23,7 +23,12 @@ def free_port() -> int:
 def environment(**variables: str) -> dict[str, str]:
     """This environment, with nowhere to go but to this machine."""
     nowhere = {"HTTPS_PROXY": "http://127.0.0.1:9", "GROQ_API_KEY": "test", "LOG_FORMAT": "json"}
-    return {**os.environ, **nowhere, **variables}
+    unlimited = {
+        "RATE_LIMIT_SESSION": "1000000/day",
+        "RATE_LIMIT_CLIENT": "1000000/day",
+        "MAX_STREAMS_PER_CLIENT": "100000",
+    }
+    return {**os.environ, **nowhere, **unlimited, **variables}
 
 
 @asynccontextmanager

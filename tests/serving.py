@@ -66,7 +66,15 @@ def text_of(events: list[tuple[str, str]]) -> str:
 
 
 def settings(**given: Any) -> Settings:
-    defaults = {"groq_api_key": "test", "database_url": "memory://", "log_level": "WARNING"}
+    defaults = {
+        "groq_api_key": "test",
+        "database_url": "memory://",
+        "log_level": "WARNING",
+        # There, and out of the way.
+        "rate_limit_session": "1000000/day",
+        "rate_limit_client": "1000000/day",
+        "max_streams_per_client": 100_000,
+    }
     return Settings(_env_file=None, **{**defaults, **given})
 
 
@@ -79,6 +87,7 @@ async def serve(app: FastAPI) -> AsyncIterator[str]:
         log_config=None,
         timeout_graceful_shutdown=5,
         access_log=False,
+        proxy_headers=False,
     )
     config.load()
     server = uvicorn.Server(config)

@@ -5,6 +5,7 @@ from typing import Annotated, TypedDict, cast
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
+from backend.api.admission import Admissions
 from backend.api.auth.authentication import Authentication, OpenHouse
 from backend.conversation import Caller
 from backend.resilience.fallbacks import Fallbacks
@@ -19,6 +20,7 @@ class State(TypedDict):
 
     authentication: Authentication | OpenHouse
     turns: Turns
+    admissions: Admissions
     stores: Stores
     models: Fallbacks
     sharing: Sharing | None

@@ -13,8 +13,18 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
 
-from backend.errors import BodyTooLarge, InvalidField, NotAuthenticated, Refusal, ServiceError
+from backend.errors import (
+    BodyTooLarge,
+    InvalidField,
+    NotAuthenticated,
+    Refusal,
+    ServiceError,
+    StorageError,
+    TooManyRequests,
+    UpstreamUnavailable,
+)
 from backend.models import InvalidFieldView, Problem
+from backend.telemetry import metrics
 
 logger = structlog.get_logger()
 
@@ -27,6 +37,14 @@ RETRY_SECONDS = 5
 """After a 503 that does not know better."""
 
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: BodyTooLarge.code}
+_OTHER_CODE = "refused"
+
+
+def codes() -> set[str]:
+    """Of everything that can be said instead of a stream."""
+    refusals: list[type[ServiceError]] = [StorageError, UpstreamUnavailable, ServiceError]
+    refusals += Refusal.__subclasses__()
+    return {refusal.code for refusal in refusals} | {*_CODES.values(), _OTHER_CODE}
 
 
 def problem(
@@ -38,6 +56,7 @@ def problem(
     errors: list[InvalidFieldView] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
+    metrics.refused(code)
     body = Problem(
         title=HTTPStatus(status).phrase,
         status=status,
@@ -69,6 +88,7 @@ def responses(*refusals: type[Refusal]) -> dict[int | str, dict[str, Any]]:
 
 def install(app: FastAPI) -> None:
     app.add_exception_handler(ServiceError, cast(ExceptionHandler, _service_error))
+    metrics.prepare_refusals(codes())
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_middleware(LastResort)
@@ -88,6 +108,16 @@ async def _refuse(socket: WebSocket, error: ServiceError) -> None:
     await socket.close(TRY_LATER if error.retryable else NOT_ALLOWED)
 
 
+def _fields(error: ServiceError) -> Mapping[str, str] | None:
+    match error:
+        case NotAuthenticated():
+            return {"WWW-Authenticate": "Bearer"}
+        case TooManyRequests():
+            return error.fields
+        case _:
+            return None
+
+
 def _problem_of(error: ServiceError) -> Response:
     if isinstance(error, InvalidField):
         return _invalid([InvalidFieldView(field=error.field, message=str(error))])
@@ -97,7 +127,7 @@ def _problem_of(error: ServiceError) -> Response:
         code=error.code,
         detail=str(error),
         retry_after=error.retry_after_seconds or (RETRY_SECONDS if status == 503 else None),
-        headers={"WWW-Authenticate": "Bearer"} if isinstance(error, NotAuthenticated) else None,
+        headers=_fields(error),
     )
 
 
@@ -131,7 +161,7 @@ async def _http_exception(_request: Request, error: Exception) -> Response:
         return _invalid([InvalidFieldView(field="body", message=error.detail)])
     return problem(
         error.status_code,
-        code=_CODES.get(error.status_code, "refused"),
+        code=_CODES.get(error.status_code, _OTHER_CODE),
         detail=str(error.detail),
         headers=error.headers,
     )

@@ -15,11 +15,18 @@ from pydantic import ValidationError
 
 from backend.api.last_event_id import place_of
 from backend.api.query import STREAMED, Asking, AskingDep
-from backend.errors import IdentityUnavailable, InvalidField, ServiceError, StorageError
+from backend.errors import (
+    IdentityUnavailable,
+    InvalidField,
+    ServiceError,
+    StorageError,
+    TooManyRequests,
+)
 from backend.events import End, failure
 from backend.log import EventLog
 from backend.models import QueryBody
 from backend.stream import EventStream, StreamOptions
+from backend.telemetry import metrics
 
 MAX_URL_BYTES = 8192
 REFUSED = "refused"
@@ -101,10 +108,12 @@ def _checked(request: Request, query: str, session_id: str | None) -> QueryBody:
 
 
 def _refusal(error: ServiceError, options: StreamOptions, *, has_ids: bool) -> EventStream:
+    metrics.refused(error.code)
     log = EventLog(REFUSED)
     follower = log.follow()
     field = f"{error.field}: " if isinstance(error, InvalidField) else ""
     log.append(failure(error, field + str(error)))
     log.append(End())
     log.close()
-    return EventStream(follower, headers={}, options=options, is_resumable=has_ids)
+    headers = error.fields if isinstance(error, TooManyRequests) else {}
+    return EventStream(follower, headers=headers, options=options, is_resumable=has_ids)

@@ -4,10 +4,19 @@ import uuid
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header
+from starlette.requests import HTTPConnection
 
 from backend.api.dependencies import CallerDep, StateDep, TurnsDep
 from backend.api.errors import responses
-from backend.errors import BodyTooLarge, Draining, InvalidField, Overloaded, Refusal, SessionBusy
+from backend.errors import (
+    BodyTooLarge,
+    Draining,
+    InvalidField,
+    Overloaded,
+    Refusal,
+    SessionBusy,
+    TooManyRequests,
+)
 from backend.models import QueryBody
 from backend.stream import EventStream
 
@@ -16,7 +25,13 @@ router = APIRouter(tags=["query"])
 STREAMED: dict[int | str, dict[str, Any]] = {
     200: {"description": "The events of the turn", "content": {EventStream.media_type: {}}}
 }
-STREAM_REFUSALS: tuple[type[Refusal], ...] = (SessionBusy, BodyTooLarge, Overloaded, Draining)
+STREAM_REFUSALS: tuple[type[Refusal], ...] = (
+    SessionBusy,
+    BodyTooLarge,
+    TooManyRequests,
+    Overloaded,
+    Draining,
+)
 
 IdempotencyKey = Annotated[
     str | None,
@@ -35,12 +50,15 @@ class Asking:
         state: StateDep,
         turns: TurnsDep,
         caller: CallerDep,
+        connection: HTTPConnection,
         idempotency_key: IdempotencyKey = None,
     ) -> None:
         self._options = state["stream_options"]
         self._max_query_chars = state["max_query_chars"]
+        self._admissions = state["admissions"]
         self._turns = turns
         self._caller = caller
+        self._connection = connection
         self._idempotency_key = idempotency_key
 
     async def ask(
@@ -49,6 +67,7 @@ class Asking:
         """`field` is the name under which the query was sent."""
         if len(query) > self._max_query_chars:
             raise InvalidField(f"must not exceed {self._max_query_chars} characters", field=field)
+        admission = self._admissions.of(self._caller, self._connection, session_id)
         follower = await self._turns.start(
             self._caller,
             session_id=session_id,
@@ -56,8 +75,13 @@ class Asking:
             creates_session=creates,
             is_resumable=resume,
             idempotency_key=self._idempotency_key,
+            admission=admission,
         )
-        headers = {"X-Session-Id": session_id, "X-Turn-Id": follower.turn_id}
+        headers = {
+            "X-Session-Id": session_id,
+            "X-Turn-Id": follower.turn_id,
+            **admission.fields,
+        }
         return EventStream(follower, headers=headers, options=self._options, is_resumable=resume)
 
     async def follow(self, turn_id: str, *, after: int) -> EventStream:

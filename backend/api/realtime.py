@@ -18,10 +18,18 @@ from backend.api.dependencies import CallerDep, State, StateDep
 from backend.api.errors import NOT_ALLOWED, TRY_LATER
 from backend.api.last_event_id import place_of
 from backend.conversation import Caller
-from backend.errors import InvalidField, NotAuthenticated, Overloaded, ServiceError, TurnNotFound
+from backend.errors import (
+    Draining,
+    InvalidField,
+    NotAuthenticated,
+    Overloaded,
+    ServiceError,
+    TurnNotFound,
+)
 from backend.events import Event, failure
 from backend.log import Follower
 from backend.models import Said, is_session_id
+from backend.telemetry import metrics
 
 router = APIRouter()
 
@@ -67,8 +75,10 @@ async def converse(socket: WebSocket, session_id: str, state: StateDep, caller: 
     if not is_session_id(session_id):
         await socket.close(NOT_ALLOWED, "This cannot be the id of a session.")
     elif turns.is_draining:
+        metrics.refused(Draining.code)
         await socket.close(GOING_AWAY)
     elif turns.free_slots <= 0:
+        metrics.refused(Overloaded.code)
         await socket.close(TRY_LATER)
     else:
         await Connection(socket, state, caller, session_id).serve()
@@ -79,6 +89,7 @@ class Connection:
         self._socket = socket
         self._authentication = state["authentication"]
         self._turns = state["turns"]
+        self._admissions = state["admissions"]
         self._max_message_bytes = state["max_body_bytes"]
         self._max_query_chars = state["max_query_chars"]
         self._send_timeout_seconds = state["stream_options"].send_timeout_seconds
@@ -159,6 +170,7 @@ class Connection:
             query=query,
             creates_session=True,
             is_resumable=True,
+            admission=self._admissions.of(self._caller, self._socket, self._session_id),
         )
 
     async def _resume(self, last_event_id: str) -> Follower:
@@ -197,6 +209,7 @@ class Connection:
                 await self._send(event, **place)
 
     async def _refuse(self, error: ServiceError) -> None:
+        metrics.refused(error.code)
         field = f"{error.field}: " if isinstance(error, InvalidField) else ""
         await self._send(failure(error, field + str(error)))
 

@@ -2,6 +2,8 @@
 a series that appears with its first event has lost it for every `rate()`.
 """
 
+from collections.abc import Iterable
+
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Counter, Gauge, generate_latest
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -19,6 +21,7 @@ ATTEMPT_OUTCOMES = (
     "upstream_garbled",
     "upstream_tool_use_failed",
 )
+LIMITS = ("session", "client", "streams")
 RESCUE_OUTCOMES = ("rescued", "text", "asked_again", "lost")
 
 _attempts = Counter(
@@ -54,6 +57,20 @@ _redis = Gauge(
     multiprocess_mode="livemin",
 )
 
+_refusals = Counter(
+    "lex_refusals", "What was asked and refused, by the code of the refusal", ["code"]
+)
+_rate_limited = Counter(
+    "lex_rate_limited", "Queries that were one too many, by the limit that said so", ["limit"]
+)
+_shared_limits = Gauge(
+    "lex_shared_limits_available",
+    "1 while the workers count requests together, 0 while each counts for itself",
+    multiprocess_mode="livemin",
+)
+
+for _limit in LIMITS:
+    _rate_limited.labels(_limit)
 for _outcome in RESCUE_OUTCOMES:
     _rescued.labels(_outcome)
 
@@ -88,6 +105,23 @@ def budget_noted(model: str, kind: str, remaining: int) -> None:
 
 def redis_is_up(*, is_up: bool) -> None:
     _redis.set(is_up)
+
+
+def prepare_refusals(codes: Iterable[str]) -> None:
+    for code in codes:
+        _refusals.labels(code)
+
+
+def refused(code: str) -> None:
+    _refusals.labels(code).inc()
+
+
+def rate_limited(limit: str) -> None:
+    _rate_limited.labels(limit).inc()
+
+
+def shared_limits_changed(is_available: bool) -> None:  # noqa: FBT001 - it is all it says
+    _shared_limits.set(is_available)
 
 
 def exposition() -> bytes:

@@ -153,6 +153,8 @@ async def test_a_key_starts_one_turn_while_it_runs_and_afterwards(stores: Stores
         assert started.value.turn_id == first.id
         await stores.sessions.finish(ending(first))
 
+        assert await stores.sessions.turn_with_key(OWNER, "s1", "k") == first.id
+
     assert len(await stores.sessions.turns(OWNER, "s1")) == 1
 
 

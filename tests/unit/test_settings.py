@@ -22,6 +22,24 @@ def test_a_list_can_be_empty() -> None:
     assert read(cors_origins="none").cors_origins == ()
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("20/minute;300/day", "20/minute;300/day"),
+        ("1/second ; 5 / 10 minutes", "1/second;5 / 10 minutes"),
+        ("None", ""),
+    ],
+)
+def test_limits_are_several_or_none(given: str, kept: str) -> None:
+    assert read(rate_limit_session=given).rate_limit_session == kept
+
+
+def test_proxies_are_addresses_networks_everybody_or_nobody() -> None:
+    assert read(forwarded_allow_ips="10.0.0.0/8, ::1").forwarded_allow_ips == ("10.0.0.0/8", "::1")
+    assert read(forwarded_allow_ips="*").forwarded_allow_ips == ("*",)
+    assert read(forwarded_allow_ips="none").forwarded_allow_ips == ()
+
+
 def test_secrets_do_not_show() -> None:
     hidden = "h1dden" * 10
     settings = read(
@@ -51,6 +69,14 @@ def test_a_host_is_taken(url: str) -> None:
         ("CHUNK_FLUSH_MS", "soon"),
         ("SUMMARY_IDLE_SECONDS", "-1"),
         ("LOG_FORMAT", "xml"),
+        ("RATE_LIMIT_SESSION", "20"),
+        ("RATE_LIMIT_SESSION", "0/minute"),
+        ("RATE_LIMIT_SESSION", "20/minute;"),
+        ("RATE_LIMIT_CLIENT", "20/fortnight"),
+        ("REDIS_URL", "localhost:6379"),
+        ("REDIS_URL", "redis://:hidden@host:port/0"),
+        ("FORWARDED_ALLOW_IPS", "127.0.0.1,proxy"),
+        ("FORWARDED_ALLOW_IPS", "10.0.0.1/8"),
     ],
 )
 def test_a_wrong_value_is_named_in_one_line(
@@ -63,6 +89,7 @@ def test_a_wrong_value_is_named_in_one_line(
         Settings.read()
 
     line = str(stopped.value)
+    assert "hidden" not in line
     assert line.startswith(f"lex: {name} cannot be used: ")
     assert "\n" not in line
 

@@ -1,0 +1,1 @@
+"""How often somebody may ask: by slowapi in each worker, by `limits.aio` in all together."""

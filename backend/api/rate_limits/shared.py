@@ -1,0 +1,84 @@
+"""The tier that all workers share: the moving window of `limits.aio`, kept in Redis."""
+
+from collections.abc import Sequence
+
+from limits.aio.storage import RedisStorage
+from limits.aio.strategies import MovingWindowRateLimiter
+
+from backend.api.rate_limits.windows import Standing, Verdict, Window
+from backend.api.redis_line import RedisLine, Script
+
+_ALL_OR_NONE = """
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+local is_granted = 1
+for number, key in ipairs(KEYS) do
+  local limit, length = tonumber(ARGV[2 * number - 1]), tonumber(ARGV[2 * number])
+  local entry = redis.call('LINDEX', key, limit - 1)
+  if entry and tonumber(entry) > now - length then is_granted = 0 end
+end
+local reply = {is_granted}
+for number, key in ipairs(KEYS) do
+  local limit, length = tonumber(ARGV[2 * number - 1]), tonumber(ARGV[2 * number])
+  if is_granted == 1 then
+    redis.call('LPUSH', key, string.format('%.6f', now))
+    redis.call('LTRIM', key, 0, limit - 1)
+    redis.call('EXPIRE', key, length)
+  end
+  local used, oldest = 0, now
+  local low, high = 0, redis.call('LLEN', key) - 1
+  while low <= high do
+    local middle = math.floor((low + high) / 2)
+    local entry = tonumber(redis.call('LINDEX', key, middle))
+    if entry > now - length then
+      used, oldest, low = middle + 1, entry, middle + 1
+    else
+      high = middle - 1
+    end
+  end
+  reply[#reply + 1] = limit - used
+  reply[#reply + 1] = string.format('%.6f', oldest + length - now)
+end
+return reply
+"""
+
+
+class SharedLimits(MovingWindowRateLimiter):
+    """Counts in several windows at once, all of them or none, in one step and one round trip.
+
+    The library counts in one after the other, so that a window which is full has already cost
+    those before it. The entries are the library's: what it reads is what was counted here.
+    Time is that of Redis.
+    """
+
+    storage: RedisStorage
+
+    def __init__(self, line: RedisLine) -> None:
+        super().__init__(
+            RedisStorage(
+                "async+redis://",
+                implementation="redispy",
+                key_prefix="lex:limits",
+                connection_pool=line.connection_pool,  # type: ignore[arg-type]
+            )
+        )
+        self._line = line
+
+    async def charge(self, windows: Sequence[Window]) -> Verdict:
+        """Raises: OutOfReach, and then it may have been counted or not."""
+        items = [(window.quota.item, window.key) for window in windows]
+        script = Script(
+            _ALL_OR_NONE,
+            keys=[self.storage.bridge.prefixed_key(item.key_for(key)) for item, key in items],
+            arguments=[n for item, _ in items for n in (item.amount, item.get_expiry())],
+        )
+        is_granted, *counted = await self._line.call(script)
+        return Verdict(
+            bool(is_granted),
+            [
+                Standing(window.quota, int(remaining), float(seconds))
+                for window, remaining, seconds in zip(
+                    windows, counted[::2], counted[1::2], strict=True
+                )
+            ],
+        )

@@ -1,0 +1,189 @@
+"""The line to Redis that whatever is counted together shares: many callers, one connection.
+
+What is asked while an answer is outstanding goes out together. While Redis is silent nobody
+waits for it: each caller does without, and the line asks in the background until it is back.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import structlog
+from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+logger = structlog.get_logger()
+
+T = TypeVar("T")
+
+ANSWER_SECONDS = 0.125
+"""For one answer. A caller waits for that of those before it, and for its own: 250 ms."""
+
+PROBE_SECONDS = 1.0
+
+SLICES = 5
+"""A wait is so many short ones. If our own loop stalls, one of them is over, and not Redis late."""
+
+
+class OutOfReach(Exception):
+    """Redis is not there, or does not answer in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """Lua, for one call with its keys and arguments."""
+
+    text: str
+    keys: Sequence[str]
+    arguments: Sequence[str | int | float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    script: Script
+    reply: asyncio.Future[Any] = field(default_factory=asyncio.Future)
+
+
+def connect(url: str) -> Redis:
+    """Opens nothing yet; the caller closes it."""
+    # A connection that broke since it was last used is made anew, once.
+    return Redis.from_url(url, max_connections=2, retry=Retry(NoBackoff(), 1))
+
+
+class RedisLine:
+    """`on_change` hears when Redis is lost and when it is back. Close it before the client."""
+
+    def __init__(
+        self,
+        client: Redis,
+        *,
+        on_change: Callable[[bool], None],
+        answer_seconds: float = ANSWER_SECONDS,
+        probe_seconds: float = PROBE_SECONDS,
+    ) -> None:
+        self._client = client
+        self._on_change = on_change
+        self._answer_seconds = answer_seconds
+        self._probe_seconds = probe_seconds
+        self._waiting: list[_Waiting] = []
+        self._has_waiting = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.is_up = False
+
+    @property
+    def connection_pool(self) -> ConnectionPool:
+        return self._client.connection_pool
+
+    async def open(self) -> None:
+        await self._probe()
+        if not self.is_up:
+            self._change(is_up=False)
+        self._task = asyncio.create_task(self._run(), name="redis line")
+
+    async def close(self) -> None:
+        """What is still to be sent is sent, if Redis answers."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        if self.is_up:
+            await self._send()
+        self._lose_all()
+
+    async def call(self, script: Script) -> Any:
+        """Calls are run in the order in which they were made. Raises: OutOfReach."""
+        return await self._enqueue(script).reply
+
+    def tell(self, script: Script) -> None:
+        """Whatever becomes of it."""
+        with suppress(OutOfReach):
+            self._enqueue(script).reply.add_done_callback(_seen)
+
+    def _enqueue(self, script: Script) -> _Waiting:
+        if not self.is_up:
+            raise OutOfReach
+        waiting = _Waiting(script)
+        self._waiting.append(waiting)
+        self._has_waiting.set()
+        return waiting
+
+    async def _run(self) -> None:
+        while True:
+            if self.is_up:
+                await self._has_waiting.wait()
+                await self._send()
+            else:
+                await asyncio.sleep(self._probe_seconds)
+                await self._probe()
+
+    async def _send(self) -> None:
+        self._has_waiting.clear()
+        sent, self._waiting = self._waiting, []
+        try:
+            replies = await self._answer(self._ask([waiting.script for waiting in sent]))
+            for waiting, reply in zip(sent, replies, strict=True):
+                if not waiting.reply.done():
+                    waiting.reply.set_result(reply)
+        except OutOfReach as error:
+            self._change(is_up=False, why=str(error))
+        finally:
+            _lose(sent)
+
+    async def _ask(self, scripts: Sequence[Script]) -> list[Any]:
+        pipeline = self._client.pipeline(transaction=False)
+        for script in scripts:
+            # As text: Redis knows it by its hash all the same, and may have been restarted.
+            pipeline.eval(script.text, len(script.keys), *script.keys, *map(str, script.arguments))
+        return await pipeline.execute()
+
+    async def _probe(self) -> None:
+        with suppress(OutOfReach):
+            await self._answer(self._client.ping())
+            self._change(is_up=True)
+
+    async def _answer(self, asking: Awaitable[T]) -> T:
+        """Raises: OutOfReach, with the name of what went wrong."""
+        task = asyncio.ensure_future(asking)
+        try:
+            for _ in range(SLICES):
+                await asyncio.wait([task], timeout=self._answer_seconds / SLICES)
+                if task.done():
+                    break
+        finally:
+            # Closes the connection, if it owes us an answer.
+            task.cancel()
+            await asyncio.wait([task])
+        if task.cancelled():
+            raise OutOfReach("silence")
+        try:
+            return task.result()
+        except Exception as error:
+            # Also a defect: nobody may wait for ever for a line that has ended.
+            raise OutOfReach(type(error).__name__) from error
+
+    def _change(self, *, is_up: bool, why: str | None = None) -> None:
+        self.is_up = is_up
+        if not is_up:
+            self._lose_all()
+        self._on_change(is_up)
+        if is_up:
+            logger.info("shared_limits_available")
+        else:
+            logger.warning("shared_limits_unavailable", error=why)
+
+    def _lose_all(self) -> None:
+        lost, self._waiting = self._waiting, []
+        _lose(lost)
+
+
+def _lose(callers: Sequence[_Waiting]) -> None:
+    for waiting in callers:
+        if not waiting.reply.done():
+            waiting.reply.set_exception(OutOfReach())
+
+
+def _seen(reply: asyncio.Future[Any]) -> None:
+    if not reply.cancelled():
+        reply.exception()

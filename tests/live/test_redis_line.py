@@ -1,0 +1,87 @@
+"""The line to a Redis that is not there, or says nothing: nobody waits for it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from structlog.testing import capture_logs
+
+from backend.api.redis_line import OutOfReach, RedisLine, Script, connect
+from tests.processes import free_port
+
+ANYTHING = Script("return 1", [], [])
+
+
+@asynccontextmanager
+async def line_to(port: int, changes: list[bool], **seconds: float) -> AsyncIterator[RedisLine]:
+    client = connect(f"redis://127.0.0.1:{port}/0")
+    line = RedisLine(client, on_change=changes.append, **seconds)
+    await line.open()
+    try:
+        yield line
+    finally:
+        await line.close()
+        await client.aclose()
+
+
+@asynccontextmanager
+async def silent_server() -> AsyncIterator[int]:
+    """It takes connections and what is sent, and never answers."""
+    writers: list[asyncio.StreamWriter] = []
+
+    async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        while await reader.read(4096):
+            pass
+
+    server = await asyncio.start_server(swallow, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for writer in writers:
+            writer.close()
+        await server.wait_closed()
+
+
+async def test_without_a_redis_the_line_opens_and_every_call_fails_at_once() -> None:
+    changes: list[bool] = []
+    with capture_logs() as logged:
+        async with line_to(free_port(), changes, probe_seconds=60) as line:
+            for _ in range(3):
+                with pytest.raises(OutOfReach):
+                    await line.call(ANYTHING)
+            line.tell(ANYTHING)
+
+    assert changes == [False]
+    assert [entry["event"] for entry in logged] == ["shared_limits_unavailable"]
+
+
+async def test_a_silent_redis_holds_up_the_start_for_a_moment_only() -> None:
+    changes: list[bool] = []
+    async with silent_server() as port:
+        begun = time.monotonic()
+        async with line_to(port, changes, answer_seconds=0.1, probe_seconds=60) as line:
+            opened = time.monotonic()
+
+            assert not line.is_up
+
+    assert changes == [False]
+    assert opened - begun < 5
+
+
+async def test_a_cancelled_caller_takes_nobody_else_along() -> None:
+    changes: list[bool] = []
+    async with silent_server() as port, line_to(port, changes, probe_seconds=60) as line:
+        line.is_up = True
+        cancelled = asyncio.create_task(line.call(ANYTHING))
+        other = asyncio.create_task(line.call(ANYTHING))
+        await asyncio.sleep(0)
+        cancelled.cancel()
+
+        with pytest.raises(OutOfReach):
+            await other
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled

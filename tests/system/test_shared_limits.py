@@ -1,0 +1,403 @@
+"""Limits and slots that workers share through a real Redis, and what they do without it."""
+
+import asyncio
+import json
+import statistics
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import httpx
+import pytest
+from limits.aio.strategies import MovingWindowRateLimiter
+from structlog.testing import capture_logs
+
+from backend.api.rate_limits.shared import SharedLimits
+from backend.api.rate_limits.windows import Window, quotas
+from backend.api.redis_line import OutOfReach, RedisLine, Script, connect
+from backend.api.stream_slots import LocalSlots, SharedSlots
+from infrastructure.groq_standin import Standin
+from tests.api.test_limits import FOREVER, abandon, assert_not_locked_out, streaming
+from tests.processes import lex_process
+from tests.redis_server import RedisServer
+from tests.serving import lex
+
+WINDOWS = [
+    Window(quota, key)
+    for text, key in (("2/minute;3/hour", "s1"), ("4/minute", "c1"))
+    for quota in quotas("session", text)
+]
+
+
+@asynccontextmanager
+async def line_to(
+    redis: RedisServer, on_change: Callable[[bool], None] = lambda _: None
+) -> AsyncIterator[RedisLine]:
+    client = connect(redis.url)
+    line = RedisLine(client, on_change=on_change, probe_seconds=0.05)
+    await line.open()
+    try:
+        yield line
+    finally:
+        await line.close()
+        await client.aclose()
+
+
+async def until_up(line: RedisLine, *, is_up: bool = True) -> None:
+    async with asyncio.timeout(20):
+        while line.is_up is not is_up:
+            await asyncio.sleep(0.01)
+
+
+async def test_windows_are_charged_together_or_not_at_all(redis: RedisServer) -> None:
+    async with line_to(redis) as line:
+        limits = SharedLimits(line)
+        verdicts = [await limits.charge(WINDOWS) for _ in range(4)]
+
+    assert [verdict.is_granted for verdict in verdicts] == [True, True, False, False]
+    counts = [[one.remaining for one in verdict.standings] for verdict in verdicts]
+    assert counts == [[1, 2, 3], [0, 1, 2], [0, 1, 2], [0, 1, 2]]
+    assert 59 < verdicts[2].retry_after <= 60
+
+
+async def test_the_library_reads_what_was_counted(redis: RedisServer) -> None:
+    async with line_to(redis) as line:
+        limits = SharedLimits(line)
+        await limits.charge(WINDOWS)
+        theirs = MovingWindowRateLimiter(limits.storage)
+        hit = [await theirs.hit(window.quota.item, window.key) for window in WINDOWS]
+        stats = [await theirs.get_window_stats(one.quota.item, one.key) for one in WINDOWS]
+        verdict = await limits.charge(WINDOWS)
+
+    assert hit == [True, True, True]
+    assert [one.remaining for one in stats] == [0, 1, 2]
+    assert not verdict.is_granted
+
+
+async def test_time_to_wait_is_until_one_is_let_through(redis: RedisServer) -> None:
+    (quota,) = quotas("session", "1/second")
+    async with line_to(redis) as line:
+        limits = SharedLimits(line)
+        await limits.charge([Window(quota, "s1")])
+        await asyncio.sleep(0.4)
+        refused = await limits.charge([Window(quota, "s1")])
+        await asyncio.sleep(refused.retry_after)
+        granted = await limits.charge([Window(quota, "s1")])
+
+    assert 0 < refused.retry_after <= 0.6
+    assert (refused.is_granted, granted.is_granted) == (False, True)
+
+
+async def test_what_redis_keeps_names_nobody_and_expires(redis: RedisServer) -> None:
+    async with lex(redis_url=redis.url, max_streams_per_client=5) as service:
+        service.standin.script(FOREVER, times=None)
+        async with streaming(service, "my-session"), connect(redis.url) as client:
+            keys = await client.keys("*")
+            lives = [await client.ttl(key) for key in keys]
+
+    assert len(keys) == 3
+    assert not any("my-session" in str(key) or "127.0.0.1" in str(key) for key in keys)
+    assert all(0 < life <= 86_400 for life in lives)
+
+
+async def test_the_line_is_lost_and_comes_back_by_itself(redis: RedisServer) -> None:
+    changes: list[bool] = []
+    one = Script("return 1", [], [])
+    with capture_logs() as logged:
+        async with line_to(redis, changes.append) as line:
+            assert await line.call(one) == 1
+            await redis.kill()
+            with pytest.raises(OutOfReach):
+                await line.call(one)
+            await redis.start()
+            await until_up(line)
+            assert await line.call(one) == 1
+            redis.pause()
+            begun = time.monotonic()
+            with pytest.raises(OutOfReach):
+                await line.call(one)
+            waited = time.monotonic() - begun
+            with pytest.raises(OutOfReach):
+                await line.call(one)
+            redis.go_on()
+            await until_up(line)
+            assert await line.call(one) == 1
+
+    assert changes == [True, False, True, False, True]
+    assert 0.1 < waited < 2
+    assert [entry["event"].rpartition("_")[2] for entry in logged] == [
+        "available",
+        "unavailable",
+        "available",
+        "unavailable",
+        "available",
+    ]
+
+
+async def test_many_at_once_go_over_one_connection(redis: RedisServer) -> None:
+    async with line_to(redis) as line, connect(redis.url) as client:
+        await asyncio.gather(
+            *(line.call(Script("return redis.call('INCR', 'n')", [], [])) for _ in range(1000))
+        )
+
+        assert await client.get("n") == b"1000"
+        # Ours, and that of this test.
+        assert (await client.info("clients"))["connected_clients"] == 2
+
+
+async def test_slots_are_shared_and_those_of_a_dead_worker_expire(redis: RedisServer) -> None:
+    async with line_to(redis) as line:
+        dead, living = (
+            SharedSlots(LocalSlots(most=2), line, most=2, seconds=seconds) for seconds in (1, 60)
+        )
+        taken = [await dead.take("c", "t1"), await living.take("c", "t2")]
+        refused = await living.take("c", "t3")
+        async with asyncio.timeout(10):
+            while not await living.take("c", "t3"):
+                await asyncio.sleep(0.05)
+        full = await living.take("c", "t4")
+        living.release("c", "t2")
+        again = await living.take("c", "t4")
+
+    assert taken == [True, True]
+    assert (refused, full, again) == (False, False, True)
+
+
+async def test_a_slot_that_nobody_waits_for_any_more_is_given_back(redis: RedisServer) -> None:
+    async with line_to(redis) as line:
+        slots = SharedSlots(LocalSlots(most=1), line, most=1)
+        taking = asyncio.create_task(slots.take("c", "t1"))
+        await asyncio.sleep(0)
+        taking.cancel()
+        await asyncio.wait([taking])
+
+        assert taking.cancelled()
+        assert await slots.take("c", "t2")
+
+
+async def test_slots_that_are_renewed_are_kept(redis: RedisServer) -> None:
+    async with line_to(redis) as line:
+        slots = SharedSlots(LocalSlots(most=2), line, most=1, seconds=1)
+        await slots.take("c", "t1")
+        refused = []
+        for _ in range(8):
+            await asyncio.sleep(0.25)
+            await slots.renew()
+            refused.append(not await slots.take("c", "t2"))
+
+    assert all(refused)
+
+
+async def test_slots_that_were_taken_without_redis_are_known_when_it_is_back(
+    redis: RedisServer,
+) -> None:
+    async with line_to(redis) as line:
+        one = SharedSlots(LocalSlots(most=1), line, most=1)
+        other = SharedSlots(LocalSlots(most=1), line, most=1)
+        await redis.kill()
+        await until_lost(line)
+        taken = await one.take("c", "t1")
+        await redis.start()
+        await until_up(line)
+        await one.renew()
+
+        refused = not await other.take("c", "t2")
+
+    assert (taken, refused) == (True, True)
+
+
+async def until_lost(line: RedisLine) -> None:
+    async with asyncio.timeout(20):
+        while line.is_up:
+            line.tell(Script("return 1", [], []))
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def two_workers(
+    redis: RedisServer, folder: Path, **variables: str
+) -> AsyncIterator[list[httpx.AsyncClient]]:
+    async with Standin.serve() as standin:
+        shared = {
+            "GROQ_BASE_URL": standin.url,
+            "DATABASE_URL": f"sqlite:///{folder}/lex.db",
+            "REDIS_URL": redis.url,
+            "LOG_LEVEL": "WARNING",
+            **variables,
+        }
+        async with lex_process(**shared) as one, lex_process(**shared) as other:
+            yield [one, other]
+
+
+async def ask_often(
+    workers: list[httpx.AsyncClient], requests: int, *, at_once: int
+) -> tuple[Counter[int], list[float]]:
+    """The same session again and again, by turns through each worker: statuses, and seconds."""
+    gate = asyncio.Semaphore(at_once)
+    statuses: Counter[int] = Counter()
+    seconds = []
+
+    async def ask(number: int) -> None:
+        async with gate:
+            begun = time.monotonic()
+            body = {"query": "Hello", "session_id": "s1"}
+            answer = await workers[number % len(workers)].post("/query", json=body)
+            statuses[answer.status_code] += 1
+            seconds.append(time.monotonic() - begun)
+
+    await asyncio.gather(*(ask(number) for number in range(requests)))
+    return statuses, seconds
+
+
+async def test_of_a_thousand_through_two_workers_twenty_pass(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    async with two_workers(redis, tmp_path, RATE_LIMIT_SESSION="20/minute;300/day") as workers:
+        statuses, _ = await ask_often(workers, 1000, at_once=50)
+
+    # A session has one turn at a time; who found it busy was let through by the limit.
+    assert statuses[200] + statuses[409] == 20
+    assert statuses[429] == 980
+
+
+async def test_while_redis_comes_and_goes_no_worker_lets_through_more_than_its_own(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    async with two_workers(redis, tmp_path, RATE_LIMIT_SESSION="20/hour") as workers:
+        asking = asyncio.create_task(ask_often(workers, 1000, at_once=10))
+        while not asking.done():
+            await redis.kill()
+            await asyncio.sleep(0.3)
+            await redis.start()
+            await asyncio.sleep(1.5)
+            redis.pause()
+            await asyncio.sleep(0.3)
+            redis.go_on()
+            await asyncio.sleep(0.3)
+        statuses, seconds = await asking
+
+    assert 20 <= statuses[200] + statuses[409] <= 40
+    assert sum(statuses.values()) == statuses[200] + statuses[409] + statuses[429] == 1000
+    assert statistics.median(seconds) < 0.25
+
+
+async def test_a_redis_that_hangs_is_waited_for_once(redis: RedisServer, tmp_path: Path) -> None:
+    async with two_workers(redis, tmp_path) as workers:
+
+        async def ask(number: int) -> float:
+            begun = time.monotonic()
+            body = {"query": "Hello", "session_id": f"s{number}"}
+            answer = await workers[0].post("/query", json=body)
+            assert answer.status_code == 200
+            return time.monotonic() - begun
+
+        before = [await ask(number) for number in range(20)]
+        redis.pause()
+        first = await ask(100)
+        during = [await ask(200 + number) for number in range(20)]
+        redis.go_on()
+
+    assert first < statistics.median(before) + 1
+    assert statistics.median(during) < statistics.median(before) + 0.1
+
+
+async def test_streams_keep_their_pace_while_redis_hangs(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    calm, paused = [], []
+    async with two_workers(redis, tmp_path) as workers:
+        place = workers[0].base_url.netloc.decode()
+        streams = [asyncio.create_task(arrivals(place, number)) for number in range(100)]
+        await asyncio.sleep(2)
+        for _ in range(3):
+            calm.append(time.monotonic())
+            await asyncio.sleep(1)
+            redis.pause()
+            paused.append(time.monotonic())
+            # They need Redis, and must not take the others along.
+            asked = [workers[0].post("/query", json={"query": "Hello"}) for _ in range(5)]
+            answers = await asyncio.gather(*asked)
+            await asyncio.sleep(1)
+            redis.go_on()
+            assert {answer.status_code for answer in answers} == {200}
+            await until_shared(workers[0])
+        times = await asyncio.gather(*streams)
+
+    # A machine that has much else to do is slow with a Redis that answers as well.
+    usual = statistics.median(gap_p99(times, begin) for begin in calm)
+    assert statistics.median(gap_p99(times, begin) for begin in paused) < max(0.1, 1.5 * usual)
+
+
+async def until_shared(worker: httpx.AsyncClient) -> None:
+    async with asyncio.timeout(20):
+        while "lex_shared_limits_available 1.0" not in (await worker.get("/metrics")).text:
+            await asyncio.sleep(0.05)
+
+
+def gap_p99(streams: list[list[float]], begin: float) -> float:
+    """Of the gaps within one second."""
+    gaps = [
+        later - earlier
+        for times in streams
+        for earlier, later in pairwise(times)
+        if begin <= later <= begin + 1
+    ]
+    assert len(gaps) > 500
+    return statistics.quantiles(gaps, n=100)[98]
+
+
+async def arrivals(place: str, number: int) -> list[float]:
+    """When each chunk of a stream of fifteen seconds came."""
+    rounds = [{"tokens": 300, "tokens_per_second": 20}]
+    query = f"Count [[script {json.dumps({'rounds': rounds})}]]"
+    body = json.dumps({"query": query, "session_id": f"s{number}"}).encode()
+    reader, writer = await asyncio.open_connection(*place.split(":"))
+    writer.write(
+        b"POST /query HTTP/1.1\r\nhost: lex\r\ncontent-type: application/json\r\n"
+        b"content-length: %d\r\n\r\n%b" % (len(body), body)
+    )
+    times = []
+    async for line in reader:
+        if line.startswith(b"event: chunk"):
+            times.append(time.monotonic())
+        if line.startswith(b"event: end"):
+            break
+    writer.close()
+    return times
+
+
+async def test_slots_of_a_client_count_in_all_workers(redis: RedisServer, tmp_path: Path) -> None:
+    async with two_workers(redis, tmp_path, MAX_STREAMS_PER_CLIENT="3") as workers:
+        rounds = json.dumps({"rounds": [FOREVER]})
+        streams = [
+            workers[number % 2].stream(
+                "POST",
+                "/query",
+                json={"query": f"Wait [[script {rounds}]]", "session_id": f"s{number}"},
+            )
+            for number in range(3)
+        ]
+        opened = [await stream.__aenter__() for stream in streams]
+        body = {"query": "Hello", "session_id": "another"}
+        refused = [await worker.post("/query", json=body) for worker in workers]
+        for stream in streams:
+            await stream.__aexit__(None, None, None)
+        async with asyncio.timeout(20):
+            while (await workers[0].post("/query", json=body)).status_code != 200:
+                await asyncio.sleep(0.05)
+
+    assert [stream.status_code for stream in opened] == [200, 200, 200]
+    assert [answer.status_code for answer in refused] == [429, 429]
+
+
+@pytest.mark.timeout(600)
+async def test_five_thousand_abandoned_streams_lock_nobody_out(redis: RedisServer) -> None:
+    async with lex(redis_url=redis.url, max_streams_per_client=20) as service:
+        service.standin.script(FOREVER, contains="Wait", times=None)
+
+        await abandon(service, 5000, at_once=50)
+
+        await assert_not_locked_out(service, slots=20)
