@@ -64,7 +64,7 @@ IN_MID_ANSWER: dict[str, Any] = {
 async def test_only_heartbeats_keep_a_silent_stream_from_an_impatient_proxy(
     nginx: Proxying,
 ) -> None:
-    patience = {"upstream_first_byte_seconds": 60, "upstream_gap_seconds": 60}
+    patience: dict[str, Any] = {"upstream_first_byte_seconds": 60, "upstream_gap_seconds": 60}
     async with AsyncExitStack() as stack:
         urls = []
         for heartbeat_seconds in (2, 6):
