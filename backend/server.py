@@ -24,6 +24,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.workers import base
 from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 # By name: run as a program, the module has another one.
 logger = structlog.get_logger("backend.server")
@@ -77,7 +78,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        cast(dict[str, Any], self.scope)["extensions"] = {"lex.cut": {"cut": self._cut}}
+        _let_cut(self.scope, self._cut)
 
     def _cut(self) -> None:
         # The cycle would hear of it a moment later, and call the response incomplete.
@@ -97,6 +98,22 @@ class Connection(HttpToolsProtocol):
         cycle.disconnected = True
         cycle.message_event.set()
         return cycle
+
+
+class WebSocketConnection(WebSocketsSansIOProtocol):
+    """Can be cut by the application in the same way."""
+
+    async def run_asgi(self) -> None:
+        _let_cut(self.scope, self._cut)
+        await super().run_asgi()
+
+    def _cut(self) -> None:
+        if not self.disconnected:
+            _reset(self.transport)
+
+
+def _let_cut(scope: Any, cut: Callable[[], None]) -> None:
+    scope.setdefault("extensions", {})["lex.cut"] = {"cut": cut}
 
 
 class Server(uvicorn.Server):
@@ -281,6 +298,7 @@ def _config(app: str | Callable[..., Any], **options: Any) -> uvicorn.Config:
         app,
         loop="uvloop",
         http=Connection,
+        ws=WebSocketConnection,
         lifespan="on",
         # The application has a renderer of its own, and no access log: the path of a request
         # may carry what somebody asked.

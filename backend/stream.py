@@ -68,12 +68,12 @@ class EventStream(EventSourceResponse):
             await super().__call__(scope, receive, send)
         except SendTimeoutError:
             logger.warning("slow_client", turn=self._follower.turn_id)
-            _cut(scope)
+            cut(scope)
         finally:
             self._follower.leave()
 
 
-def _cut(scope: Scope) -> None:
+def cut(scope: Scope) -> None:
     """Close the connection at once, with all that was not read. Only our own server can."""
     if extension := scope.get("extensions", {}).get("lex.cut"):
         extension["cut"]()

@@ -29,6 +29,7 @@ from backend.errors import (
 from backend.events import Event, failure
 from backend.log import Follower
 from backend.models import Said, is_session_id
+from backend.stream import cut
 from backend.telemetry import metrics
 
 router = APIRouter()
@@ -110,6 +111,7 @@ class Connection:
             await asyncio.wait([listening, leaving, breaking], return_when=asyncio.FIRST_COMPLETED)
             if breaking.done():
                 await self._close(TRY_LATER)
+                cut(self._socket.scope)
             elif leaving.done():
                 if self._reading:
                     await asyncio.wait(self._reading.values())
@@ -123,7 +125,7 @@ class Connection:
                     logger.error("connection_broke", exc_info=result)
 
     async def _close(self, code: int) -> None:
-        """Without waiting for a reader that does not read: the server drops what is left."""
+        """Without waiting for a reader that does not read."""
         with suppress(*GONE):
             async with asyncio.timeout(CLOSING_SECONDS):
                 await self._socket.close(code)
@@ -197,9 +199,13 @@ class Connection:
         follower.leave()
         if self._reading.get(follower.turn_id) is task:
             del self._reading[follower.turn_id]
-        if not task.cancelled() and (error := task.exception()):
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if isinstance(error, TimeoutError):
+            logger.warning("slow_client", turn=follower.turn_id)
+        else:
             logger.info("connection_broke", turn=follower.turn_id, error=type(error).__name__)
-            self._is_broken.set()
+        self._is_broken.set()
 
     async def _pass_on(self, follower: Follower) -> None:
         turn_id = follower.turn_id

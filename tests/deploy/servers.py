@@ -214,10 +214,11 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def connections(port: int, peer: int) -> int:
-    """How many sockets of this port the kernel still has towards this peer, in any state."""
-    ends = [line.split()[1:3] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return ends.count([f"0100007F:{port:04X}", f"0100007F:{peer:04X}"])
+def connected_peers(port: int) -> set[int]:
+    """The ports towards which the kernel still has a socket of this port, in any state."""
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    ends = [line.split()[1:3] for line in lines]
+    return {int(peer[9:], 16) for own, peer in ends if own == f"0100007F:{port:04X}"}
 
 
 def open_sockets(pid: int) -> int:

@@ -1,97 +1,122 @@
 """Clients that stop reading: they are cut, and nobody else notices."""
 
 import asyncio
-import json
-import socket
+import statistics
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from infrastructure.groq_standin import Standin
 from tests.deploy.restarts import assert_no_force
-from tests.deploy.servers import (
-    PLAIN,
-    Deployed,
-    connections,
-    count_for,
-    deployed,
-    memory_bytes,
-    open_sockets,
+from tests.deploy.servers import PLAIN, Deployed, deployed, memory_bytes, open_sockets
+from tests.deploy.stalling import (
+    EITHER_WAY,
+    PATIENCE,
+    QUERY,
+    behind_the_present,
+    drip,
+    say_everything,
+    stalled,
+    until_gone,
 )
 
-SEND_TIMEOUT_SECONDS = 1.5
-PATIENCE = {"SEND_TIMEOUT_SECONDS": str(SEND_TIMEOUT_SECONDS)}
+BRIEFLY = {**PATIENCE, "DISCONNECT_GRACE_SECONDS": "0.5"}
+"""So that also a turn on a WebSocket, which can be resumed, is soon over."""
 
 
-@contextmanager
-def stalled(port: int, clients: int) -> Iterator[list[socket.socket]]:
-    """So many clients that ask and do not read."""
-    with ExitStack() as stack:
-        yield [_stalled(stack.enter_context(socket.socket()), port) for _ in range(clients)]
-
-
-def _stalled(client: socket.socket, port: int) -> socket.socket:
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    client.connect(("127.0.0.1", port))
-    body = json.dumps({"query": "Tell me everything"}).encode()
-    client.sendall(
-        b"POST /query HTTP/1.1\r\nhost: lex\r\ncontent-type: application/json\r\n"
-        b"content-length: %d\r\n\r\n%b" % (len(body), body)
-    )
-    return client
-
-
-def say_everything(standin: Standin, *, words_per_second: int) -> None:
-    """Two kilobytes a word, and no end of them."""
-    text = " ".join(["x" * 2048] * 20_000)
-    standin.script(
-        {"text": text, "tokens_per_second": words_per_second}, contains="everything", times=None
-    )
-
-
-async def until_gone(service: Deployed, clients: Sequence[socket.socket]) -> None:
-    """Until the kernel has no socket of the service's towards any of them."""
-    ports = [client.getsockname()[1] for client in clients]
-    async with asyncio.timeout(6 * SEND_TIMEOUT_SECONDS):
-        while any(connections(service.port, port) for port in ports):
-            await asyncio.sleep(0.05)
-
-
-async def drip(client: socket.socket) -> None:
-    """Read, but far more slowly than is sent: the kernel sees a reader all the time."""
-    client.setblocking(False)
-    with suppress(OSError):
-        while await asyncio.get_running_loop().sock_recv(client, 2048):
-            await asyncio.sleep(0.1)
-
-
-async def test_clients_that_read_nothing_are_cut_and_nobody_else_notices(
+async def test_clients_that_read_nothing_are_cut_and_leave_nothing_behind(
     standin: Standin, tmp_path: Path
 ) -> None:
-    """The kernel sees them first."""
-    say_everything(standin, words_per_second=1500)
-    count_for(standin, 4)
+    """The kernel sees them first. On a WebSocket it cannot say whether anything was to be read."""
+    say_everything(standin, words_per_second=100)
 
-    async with deployed(PLAIN, standin, tmp_path, **PATIENCE) as service:
-        pid = service.process.pid
-        await service.client.post("/query", json={"query": "Hello"})
-        sockets, memory, peak, gaps = open_sockets(pid), memory_bytes(pid), 0, list[float]()
-        with stalled(service.port, 10) as clients:
-            async with service.client.stream("POST", "/query", json={"query": "Count"}) as stream:
-                last = time.monotonic()
-                async for _ in stream.aiter_bytes():
-                    gaps.append(time.monotonic() - last)
-                    last = time.monotonic()
-                    peak = max(peak, memory_bytes(pid))
+    async with deployed(PLAIN, standin, tmp_path, **BRIEFLY) as service:
+        sockets = open_sockets(service.process.pid)
+        with stalled(service.port, 20, EITHER_WAY) as clients:
             await until_gone(service, clients)
+        await service.until_said("turn_finished", times=20)
 
-        assert [line["logger"] for line in service.lines("slow_client")] == ["backend.server"] * 10
-        assert max(gaps[2:]) < 0.5, "a word comes every 0.2 s"
-        assert peak - memory < 60e6
-        assert standin.stats.open_streams == 0
-        assert open_sockets(pid) <= sockets
+        assert [line["path"] for line in service.lines("slow_client")] == ["/query"] * 10
+        assert open_sockets(service.process.pid) <= sockets
         assert_no_force(service)
+    assert standin.stats.open_streams == 0
+
+
+@dataclass
+class Reader:
+    """A client that does read, and sees how the worker is meanwhile."""
+
+    service: Deployed
+    turn_id: asyncio.Future[str] = field(default_factory=asyncio.Future)
+    reads: list["Read"] = field(default_factory=list)
+
+    async def read(self) -> None:
+        body = {"query": QUERY, "resume": True}
+        async with self.service.client.stream("POST", "/query", json=body) as stream:
+            self.turn_id.set_result(stream.headers["x-turn-id"])
+            last = time.monotonic()
+            async for data in stream.aiter_bytes():
+                memory = memory_bytes(self.service.process.pid)
+                self.reads.append(Read(time.monotonic() - last, len(data), memory))
+                last = time.monotonic()
+
+    async def during(self, seconds: float) -> "Phase":
+        begun = len(self.reads)
+        await asyncio.sleep(seconds)
+        return Phase(self.reads[begun:])
+
+
+class Read(NamedTuple):
+    gap_seconds: float
+    size_bytes: int
+    memory_bytes: int
+    """Of the worker."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    reads: Sequence[Read]
+
+    @property
+    def gap_seconds(self) -> float:
+        """One in twenty is longer."""
+        return statistics.quantiles([read.gap_seconds for read in self.reads], n=20)[-1]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(read.size_bytes for read in self.reads)
+
+    @property
+    def growth_bytes(self) -> int:
+        memory = [read.memory_bytes for read in self.reads]
+        return max(memory) - memory[0]
+
+
+async def test_nobody_waits_for_clients_that_read_nothing_and_nothing_is_kept_for_them(
+    standin: Standin, tmp_path: Path
+) -> None:
+    """They follow the turn that somebody reads, so its log is not what they cost."""
+    say_everything(standin, words_per_second=400)
+    patient = {**BRIEFLY, "SEND_TIMEOUT_SECONDS": "4"}
+
+    async with deployed(PLAIN, standin, tmp_path, **patient) as service:
+        reader = Reader(service)
+        reading = asyncio.create_task(reader.read())
+        turn_id = await reader.turn_id
+        alone = await reader.during(3)
+        with stalled(service.port, 20, [behind_the_present(turn_id)]) as clients:
+            beside = await reader.during(3)
+            await until_gone(service, clients)
+        reading.cancel()
+        await asyncio.wait([reading])
+
+        assert len(service.lines("slow_client")) == 20
+    assert beside.gap_seconds < 2 * alone.gap_seconds
+    assert beside.size_bytes > 0.8 * alone.size_bytes
+    unread_bytes = 20 * beside.size_bytes
+    assert beside.growth_bytes - alone.growth_bytes < unread_bytes / 4
 
 
 async def test_clients_that_read_far_too_slowly_are_cut(standin: Standin, tmp_path: Path) -> None:
@@ -99,15 +124,16 @@ async def test_clients_that_read_far_too_slowly_are_cut(standin: Standin, tmp_pa
     say_everything(standin, words_per_second=1500)
 
     async with (
-        deployed(PLAIN, standin, tmp_path, **PATIENCE) as service,
+        deployed(PLAIN, standin, tmp_path, **BRIEFLY) as service,
         asyncio.TaskGroup() as tasks,
     ):
-        with stalled(service.port, 3) as clients:
+        with stalled(service.port, 4, EITHER_WAY) as clients:
             for client in clients:
                 tasks.create_task(drip(client))
-            await standin.stats.until(lambda stats: stats.open_streams == 3, seconds=5)
+            await standin.stats.until(lambda stats: stats.open_streams == 4, seconds=5)
             await until_gone(service, clients)
 
-        assert [line["logger"] for line in service.lines("slow_client")] == ["backend.stream"] * 3
-        await standin.stats.until(lambda stats: stats.open_streams == 0, seconds=1)
+        cuts = [line["logger"] for line in service.lines("slow_client")]
+        assert sorted(cuts) == ["backend.api.realtime"] * 2 + ["backend.stream"] * 2
+        await standin.stats.until(lambda stats: stats.open_streams == 0, seconds=2)
         assert_no_force(service)

@@ -3,18 +3,21 @@
 import asyncio
 import random
 import re
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from itertools import cycle, repeat
 from pathlib import Path
 
 import httpx
 
-from backend.replay import LOST
 from infrastructure.groq_standin import Standin
-from tests.processes import client_process, lex_process
-from tests.serving import ids_of, lex, parse, without_ids
+from tests.cutting import anywhere, asked_and_resumed, cutting, turn_of
+from tests.processes import lex_process
+from tests.serving import lex
 
 ROUNDS = (
     {"calls": [{"name": "get_weather", "arguments": {"city": "Paris"}}]},
-    {"text": "It is mild in Paris.\n\n- and\n- so\n- on " * 8, "tokens_per_second": 120},
+    {"text": "It is mild in Paris.\n\n- and\n- so\n- on " * 5, "tokens_per_second": 30},
 )
 
 
@@ -25,48 +28,62 @@ async def asked(client: httpx.AsyncClient, session_id: str) -> tuple[str, str]:
         return stream.headers["x-turn-id"], await anext(stream.aiter_text())
 
 
-async def cut_off_and_resumed(
-    client: httpx.AsyncClient, session_id: str, chance: random.Random
-) -> tuple[str, int]:
-    """The joined events of a stream that is cut at random bytes, and how often it was."""
-    turn_id, received = await asked(client, session_id)
-    whole, cuts = complete(received), 0
-    while not whole.endswith("event: end\ndata: \n\n"):
-        headers = {"Last-Event-ID": ids_of(whole)[-1]}
-        async with client.stream("GET", f"/turns/{turn_id}/events", headers=headers) as stream:
-            received, size = "", chance.randint(40, 300)
-            async for text in stream.aiter_text():
-                received += text
-                if len(received) > size:
-                    break
-        whole += complete(received[:size]).partition("\n\n")[2]
-        cuts += 1
-    return whole, cuts
-
-
-def complete(received: str) -> str:
-    """The frames that arrived whole."""
-    return received[: received.rfind("\n\n") + 2]
-
-
-async def test_a_stream_that_is_cut_a_hundred_times_equals_the_uncut_one() -> None:
+async def test_a_stream_that_is_cut_at_a_hundred_places_equals_the_uncut_one() -> None:
     chance = random.Random(7)  # noqa: S311 - any places will do
-    async with lex() as service:
-        cuts = 0
-        for number in range(8):
-            service.standin.script(*ROUNDS)
-            session_id = f"s{number}"
+    async with (
+        lex() as service,
+        cutting(service.url, anywhere(chance, up_to=900)) as cutter,
+        httpx.AsyncClient(base_url=cutter.url) as client,
+    ):
+        service.standin.script(*ROUNDS, times=None)
 
-            joined, times = await cut_off_and_resumed(service.client, session_id, chance)
+        reading = asyncio.create_task(read_all(repeat(client), streams=15))
+        await service.standin.stats.until(lambda stats: stats.completed == 30, seconds=20)
+        cuts_meanwhile = cutter.times
+        joined = await reading
 
-            turn_id = joined.partition("-")[0].removeprefix("id: ")
-            uncut = (await service.client.get(f"/turns/{turn_id}/events")).text
-            assert joined == uncut
-            cuts += times
-        requests = service.standin.stats.requests
+        assert joined == await replayed(service.client, joined)
+        assert cuts_meanwhile > 100
+        assert service.standin.stats.requests == 30, "nothing was asked twice"
 
-    assert cuts > 100
-    assert requests == 16, "nothing was asked twice"
+
+async def test_a_stream_that_is_cut_and_resumed_on_another_worker_equals_the_uncut_one(
+    tmp_path: Path,
+) -> None:
+    chance = random.Random(7)  # noqa: S311 - any places will do
+    async with Standin.serve() as standin, AsyncExitStack() as stack:
+        standin.script(*ROUNDS, times=None)
+        variables = {
+            "GROQ_BASE_URL": standin.url,
+            "DATABASE_URL": f"sqlite:///{tmp_path}/lex.db",
+            "HEARTBEAT_SECONDS": "0.02",
+        }
+        workers = [await stack.enter_async_context(lex_process(**variables)) for _ in range(2)]
+        cutters, ways = [], []
+        for worker in workers:
+            cuts = anywhere(chance, up_to=900)
+            cutters.append(await stack.enter_async_context(cutting(str(worker.base_url), cuts)))
+            client = httpx.AsyncClient(base_url=cutters[-1].url, timeout=30)
+            ways.append(await stack.enter_async_context(client))
+
+        reading = asyncio.create_task(read_all(cycle(ways), streams=30))
+        await standin.stats.until(lambda stats: stats.completed == 60, seconds=20)
+        cuts_meanwhile = [cutter.times for cutter in cutters]
+        joined = await reading
+
+        assert joined == await replayed(workers[1], joined)
+        assert min(cuts_meanwhile) > 50
+        assert standin.stats.requests == 60, "nothing was asked twice"
+
+
+async def read_all(ways: Iterator[httpx.AsyncClient], *, streams: int) -> list[str]:
+    sessions = [f"s{number}" for number in range(streams)]
+    return await asyncio.gather(*(asked_and_resumed(ways, "Weather?", each) for each in sessions))
+
+
+async def replayed(client: httpx.AsyncClient, streams: list[str]) -> list[str]:
+    """The same turns, each in one go."""
+    return [(await client.get(f"/turns/{turn_of(each)}/events")).text for each in streams]
 
 
 async def test_a_turn_is_read_on_and_stopped_from_another_worker(tmp_path: Path) -> None:
@@ -97,36 +114,3 @@ async def test_a_turn_is_read_on_and_stopped_from_another_worker(tmp_path: Path)
     assert whole.startswith(opening)
     assert stopped.status_code == 204
     assert received.endswith("event: end\ndata: \n\n")
-
-
-async def test_a_client_of_a_killed_worker_is_told_and_not_left_in_silence(tmp_path: Path) -> None:
-    async with Standin.serve() as standin:
-        standin.script({"tokens": 10_000, "tokens_per_second": 20}, times=None)
-        variables = {
-            "GROQ_BASE_URL": standin.url,
-            "DATABASE_URL": f"sqlite:///{tmp_path}/lex.db",
-            "LEASE_SECONDS": "1.5",
-        }
-        async with lex_process(**variables) as one, lex_process(**variables) as other:
-            turns = [await asked(one, f"s{number}") for number in range(10)]
-            client_process(one).kill()
-            async with asyncio.timeout(15):
-                streams = await asyncio.gather(
-                    *(
-                        other.get(
-                            f"/turns/{turn_id}/events", headers={"Last-Event-ID": f"{turn_id}-40"}
-                        )
-                        for turn_id, _ in turns
-                    )
-                )
-            histories = [
-                (await other.get(f"/sessions/s{number}/messages")).json()["messages"]
-                for number in range(10)
-            ]
-
-    for (turn_id, _), stream in zip(turns, streams, strict=True):
-        assert stream.text.startswith(f"id: {turn_id}-40\nretry: 1000\n\n")
-        assert f"id: {turn_id}-{LOST + 1}\nevent: error" in stream.text
-        assert '"worker_lost"' in stream.text
-        assert parse(without_ids(stream.text))[-1] == ("end", "")
-    assert [[message["role"] for message in history] for history in histories] == [["user"]] * 10

@@ -1,10 +1,16 @@
 """What a turn does is the same over every transport."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import replace
 
+import httpx
 import pytest
+from websockets.exceptions import WebSocketException
 
+from tests.cutting import anywhere, cutting
 from tests.serving import Lex, lex
 from tests.transports import Seen, ServerSentEvents, Transport, WebSockets
 
@@ -81,6 +87,30 @@ async def test_a_reader_that_comes_back(service: Lex, transport: Transport) -> N
         after = await again.rest()
 
     assert said([*before, *after]) == SLOW["text"]
+    assert service.standin.stats.requests == 1
+
+
+async def test_a_reader_that_is_cut_off_again_and_again(service: Lex, transport: Transport) -> None:
+    service.standin.script({"text": "one two three four " * 20, "tokens_per_second": 60})
+    chance = random.Random(7)  # noqa: S311 - any places will do
+
+    async with transport.ask(service, "Count", "s1") as reader:
+        seen = [await reader.next()]
+    async with (
+        cutting(service.url, anywhere(chance, up_to=450)) as cutter,
+        httpx.AsyncClient(base_url=cutter.url) as client,
+    ):
+        last_id, by_way_of_cuts = reader.last_id, replace(service, url=cutter.url, client=client)
+        while seen[-1] != ("end", ""):
+            with suppress(httpx.TransportError, WebSocketException, OSError, StopAsyncIteration):
+                async with transport.resume(by_way_of_cuts, last_id, "s1") as again:
+                    while seen[-1] != ("end", ""):
+                        seen.append(await again.next())
+                        last_id = again.last_id
+
+    async with transport.resume(service, f"{reader.turn_id}-0", "s1") as uncut:
+        assert seen == await uncut.rest()
+    assert cutter.times > 5
     assert service.standin.stats.requests == 1
 
 

@@ -3,16 +3,19 @@
 import asyncio
 import shutil
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
 from tests.processes import free_port
 from tests.redis_server import RedisServer, running_redis
 
-Proxying = Callable[[str], AbstractAsyncContextManager[str]]
+
+class Proxying(Protocol):
+    def __call__(self, upstream: str, *directives: str) -> AbstractAsyncContextManager[str]: ...
 
 
 @pytest.fixture
@@ -23,17 +26,21 @@ async def redis(tmp_path: Path) -> AsyncIterator[RedisServer]:
 
 @pytest.fixture
 def nginx(tmp_path: Path) -> Proxying:
-    """`async with nginx(upstream_url) as url`: a proxy with no setting that knows of streams."""
+    """`async with nginx(upstream_url) as url`: a proxy with no setting that knows of streams,
+    but for the directives that are given.
+    """
 
     @asynccontextmanager
-    async def proxying(upstream: str) -> AsyncIterator[str]:
+    async def proxying(upstream: str, *directives: str) -> AsyncIterator[str]:
         port = free_port()
         program = shutil.which("nginx", path="/usr/sbin:/usr/bin:/sbin:/bin")
         assert program, "nginx is missing: make system-deps"
-        configuration = tmp_path / "nginx.conf"
-        configuration.write_text(_configuration(upstream, port, tmp_path))
+        folder = tmp_path / f"nginx-{port}"
+        folder.mkdir()
+        configuration = folder / "nginx.conf"
+        configuration.write_text(_configuration(upstream, port, folder, directives))
         running = await asyncio.create_subprocess_exec(
-            program, "-e", str(tmp_path / "error.log"), "-c", str(configuration)
+            program, "-e", str(folder / "error.log"), "-c", str(configuration)
         )
         try:
             await _listening(port)
@@ -45,7 +52,8 @@ def nginx(tmp_path: Path) -> Proxying:
     return proxying
 
 
-def _configuration(upstream: str, port: int, folder: Path) -> str:
+def _configuration(upstream: str, port: int, folder: Path, directives: Sequence[str]) -> str:
+    given = " ".join(f"{directive};" for directive in directives)
     scratch = " ".join(
         f"{kind}_temp_path {folder}/{kind};"
         for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -57,7 +65,7 @@ http {{
   access_log off; gzip on; gzip_types text/event-stream; {scratch}
   server {{
     listen 127.0.0.1:{port};
-    location / {{ proxy_pass {upstream}; proxy_http_version 1.1; }}
+    location / {{ proxy_pass {upstream}; proxy_http_version 1.1; {given} }}
   }}
 }}
 """

@@ -1,6 +1,8 @@
 """Lex behind a real proxy, in its default settings and with compression on."""
 
 import asyncio
+from contextlib import AsyncExitStack
+from typing import Any
 
 import httpx
 
@@ -48,3 +50,54 @@ async def test_heartbeats_pass_while_the_upstream_is_silent(nginx: Proxying) -> 
 
     assert received[:3] == [": \n\n"] * 3
     assert text_of(parse("".join(received))) == "late"
+
+
+SILENCE_SECONDS = 40
+IMPATIENT = "proxy_read_timeout 5s"
+FROM_THE_START: dict[str, Any] = {"text": "late", "first_token_after": SILENCE_SECONDS}
+IN_MID_ANSWER: dict[str, Any] = {
+    "text": "one two three",
+    "fault": {"kind": "stall", "after_tokens": 1, "seconds": SILENCE_SECONDS},
+}
+
+
+async def test_only_heartbeats_keep_a_silent_stream_from_an_impatient_proxy(
+    nginx: Proxying,
+) -> None:
+    patience: dict[str, Any] = {"upstream_first_byte_seconds": 60, "upstream_gap_seconds": 60}
+    async with AsyncExitStack() as stack:
+        urls = []
+        for heartbeat_seconds in (2, 6):
+            service = await stack.enter_async_context(
+                lex(heartbeat_seconds=heartbeat_seconds, **patience)
+            )
+            service.standin.script(FROM_THE_START, contains="Think", times=None)
+            service.standin.script(IN_MID_ANSWER, contains="Count", times=None)
+            urls.append(await stack.enter_async_context(nginx(service.url, IMPATIENT)))
+        beating, mute = urls
+
+        received = await asyncio.gather(
+            *(asked(url, query) for url in (beating, mute) for query in ("Think", "Count"))
+        )
+
+    thought, counted, thought_in_vain, counted_in_vain = received
+    assert text_of(parse(thought)) == "late"
+    assert text_of(parse(counted)) == "one two three"
+    assert min(thought.count(": \n\n"), counted.count(": \n\n")) >= SILENCE_SECONDS / 2 - 2
+    assert thought_in_vain == ""
+    assert text_of(parse(counted_in_vain)) == "one"
+
+
+async def asked(url: str, query: str) -> str:
+    """What arrives until the stream ends or breaks."""
+    received = ""
+    try:
+        async with (
+            httpx.AsyncClient(timeout=60) as client,
+            client.stream("POST", f"{url}/query", json={"query": query}) as stream,
+        ):
+            async for text in stream.aiter_text():
+                received += text
+    except httpx.RemoteProtocolError:
+        assert "event: end" not in received
+    return received

@@ -1,0 +1,188 @@
+"""Connections that break in the middle of an answer, and a client that comes back each time."""
+
+import asyncio
+import random
+import re
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from tests.serving import ids_of
+
+Cut = int | bytes
+"""Behind so many bytes of an answer, its head included, or behind the first of these bytes."""
+
+END = "event: end\ndata: \n\n"
+
+_REQUEST = re.compile(rb"^([A-Z]+) (\S+) HTTP/1\.1\r\n((?:.+\r\n)*)\r\n", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Request:
+    method: str
+    target: str
+    headers: Mapping[str, str]
+
+
+@dataclass
+class Cutter:
+    """A proxy that knows of bytes only. Each of `cuts` ends one connection, in turn by closing
+    and by resetting it; when there are no more, connections are left alone.
+    """
+
+    upstream: str
+    cuts: Iterator[Cut]
+    url: str = ""
+    times: int = 0
+    """So many connections were cut."""
+    _sent: list[bytearray] = field(default_factory=list)
+
+    @property
+    def requests(self) -> list[Request]:
+        """What clients sent, by connection."""
+        return [_request(found) for sent in self._sent for found in _REQUEST.finditer(sent)]
+
+    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host, _, port = urlsplit(self.upstream).netloc.partition(":")
+        upstream_reader, upstream_writer = await asyncio.open_connection(host, int(port))
+        try:
+            await _until_one_ends(
+                self._carry_there(reader, upstream_writer),
+                self._carry_back(upstream_reader, writer),
+            )
+        finally:
+            upstream_writer.close()
+            writer.close()
+
+    async def _carry_there(
+        self, client: asyncio.StreamReader, upstream: asyncio.StreamWriter
+    ) -> None:
+        sent = bytearray()
+        self._sent.append(sent)
+        while data := await client.read(65536):
+            sent += data
+            upstream.write(data)
+            await upstream.drain()
+
+    async def _carry_back(
+        self, upstream: asyncio.StreamReader, client: asyncio.StreamWriter
+    ) -> None:
+        answered, cut = bytearray(), None
+        while data := await upstream.read(65536):
+            if not answered:  # not before: a browser opens connections that it may never use
+                cut = next(self.cuts, None)
+            passed = len(answered)
+            answered += data
+            end = _place(cut, answered)
+            client.write(answered[passed:end])
+            if end is not None:
+                self._cut(client)
+                return
+            await client.drain()
+
+    def _cut(self, client: asyncio.StreamWriter) -> None:
+        self.times += 1
+        if self.times % 2 == 0:
+            linger_not = struct.pack("ii", 1, 0)
+            connection: socket.socket = client.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_not)
+
+
+def _request(found: re.Match[bytes]) -> Request:
+    method, target, head = (part.decode() for part in found.groups())
+    lines = [line.split(": ", 1) for line in head.splitlines()]
+    return Request(method, target, {name.lower(): value for name, value in lines})
+
+
+def _place(cut: Cut | None, answered: bytearray) -> int | None:
+    """Where an answer is to be cut, once it is that long."""
+    if isinstance(cut, bytes):
+        found = answered.find(cut)
+        return None if found < 0 else found + len(cut)
+    return cut if cut is not None and cut <= len(answered) else None
+
+
+async def _until_one_ends(*directions: Awaitable[None]) -> None:
+    tasks = [asyncio.ensure_future(direction) for direction in directions]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        for result in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(result, Exception) and not isinstance(result, ConnectionError):
+                raise result
+
+
+@asynccontextmanager
+async def cutting(upstream: str, cuts: Iterable[Cut]) -> AsyncIterator[Cutter]:
+    cutter = Cutter(upstream, iter(cuts))
+    carrying: set[asyncio.Task[None]] = set()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(cutter.carry(reader, writer))
+        carrying.add(task)
+        task.add_done_callback(carrying.discard)
+
+    async with await asyncio.start_server(accept, "127.0.0.1", 0) as listener:
+        cutter.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+        try:
+            yield cutter
+        finally:
+            for task in carrying:
+                task.cancel()
+            await asyncio.gather(*carrying, return_exceptions=True)
+
+
+def anywhere(chance: random.Random, *, up_to: int) -> Iterator[int]:
+    """Cuts without end: in the head of an answer, within a frame, between two."""
+    while True:
+        yield chance.randrange(up_to)
+
+
+async def asked_and_resumed(ways: Iterator[httpx.AsyncClient], query: str, session_id: str) -> str:
+    """A resumable stream, joined from as many connections as it takes to see its end, each
+    through the next of the ways. Heartbeats are left out, and what did not arrive whole.
+    """
+    whole = ""
+    while not whole.endswith(END):
+        frames = await _frames(next(ways), *_request_behind(whole, query, session_id))
+        # Whoever comes back is told again where it stands.
+        whole += frames.partition("\n\n")[2] if whole else frames
+    return whole
+
+
+def _request_behind(whole: str, query: str, session_id: str) -> tuple[str, str, dict[str, Any]]:
+    """Until the turn is known it is its key that keeps the question from being asked again."""
+    if not whole:
+        body = {"query": query, "session_id": session_id, "resume": True}
+        return "POST", "/query", {"json": body, "headers": {"Idempotency-Key": session_id}}
+    last = ids_of(whole)[-1]
+    return "GET", f"/turns/{turn_of(whole)}/events", {"headers": {"Last-Event-ID": last}}
+
+
+def turn_of(stream: str) -> str:
+    """The turn whose resumable stream this is."""
+    return ids_of(stream)[0].partition("-")[0]
+
+
+async def _frames(
+    client: httpx.AsyncClient, method: str, url: str, options: Mapping[str, Any]
+) -> str:
+    """Those that arrived whole on one connection, however that ended."""
+    received = b""
+    try:
+        async with client.stream(method, url, **options) as answer:
+            assert answer.status_code == 200, await answer.aread()
+            async for data in answer.aiter_raw():
+                received += data
+    except httpx.TransportError:
+        pass  # the end of this connection, and not of the stream
+    frames, ending, _ = received.rpartition(b"\n\n")
+    return re.sub(r"^: \n\n", "", (frames + ending).decode(), flags=re.MULTILINE)

@@ -1,0 +1,91 @@
+"""Clients that ask for a long answer and do not take it, over either transport."""
+
+import asyncio
+import json
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import cycle
+
+from infrastructure.groq_standin import Standin
+from tests.deploy.servers import Deployed, connected_peers
+
+SEND_TIMEOUT_SECONDS = 1.5
+PATIENCE = {"SEND_TIMEOUT_SECONDS": str(SEND_TIMEOUT_SECONDS)}
+
+QUERY = "Tell me everything"
+WORD_BYTES = 2048
+
+Ask = Callable[[socket.socket], None]
+
+
+def over_http(client: socket.socket) -> None:
+    body = json.dumps({"query": QUERY}).encode()
+    client.sendall(
+        b"POST /query HTTP/1.1\r\nhost: lex\r\ncontent-type: application/json\r\n"
+        b"content-length: %d\r\n\r\n%b" % (len(body), body)
+    )
+
+
+def over_a_websocket(client: socket.socket) -> None:
+    client.sendall(
+        b"GET /ws/sessions/s%d HTTP/1.1\r\nhost: lex\r\nupgrade: websocket\r\n"
+        b"connection: Upgrade\r\nsec-websocket-key: bm90IGEgc2VjcmV0IGtleQ==\r\n"
+        b"sec-websocket-version: 13\r\n\r\n" % client.getsockname()[1]
+    )
+    assert client.recv(4096).startswith(b"HTTP/1.1 101 ")
+    final_text, masked, mask = 0x81, 0x80, bytes(4)
+    client.sendall(bytes([final_text, masked | len(QUERY)]) + mask + QUERY.encode())
+
+
+EITHER_WAY = (over_http, over_a_websocket)
+
+
+def behind_the_present(turn_id: str) -> Ask:
+    """Follow a turn, from the moment on at which it is asked for."""
+
+    def ask(client: socket.socket) -> None:
+        client.sendall(
+            f"GET /turns/{turn_id}/events HTTP/1.1\r\nhost: lex\r\n"
+            f"last-event-id: {turn_id}-1000000\r\n\r\n".encode()
+        )
+
+    return ask
+
+
+@contextmanager
+def stalled(port: int, clients: int, ways: Sequence[Ask]) -> Iterator[list[socket.socket]]:
+    """So many clients that ask, each in the next of the ways, and do not read."""
+    with ExitStack() as stack:
+        opened = [stack.enter_context(socket.socket()) for _ in range(clients)]
+        for client, ask in zip(opened, cycle(ways), strict=False):
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            # As on a real line; with the 64 KiB of a loopback, kernels buffer megabytes.
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1460)
+            client.connect(("127.0.0.1", port))
+            ask(client)
+        yield opened
+
+
+def say_everything(standin: Standin, *, words_per_second: int) -> None:
+    """No end of long words."""
+    text = " ".join(["x" * WORD_BYTES] * 20_000)
+    standin.script(
+        {"text": text, "tokens_per_second": words_per_second}, contains=QUERY, times=None
+    )
+
+
+async def until_gone(service: Deployed, clients: Sequence[socket.socket]) -> None:
+    """Until the kernel has no socket of the service's towards any of them."""
+    peers = {client.getsockname()[1] for client in clients}
+    async with asyncio.timeout(30):
+        while peers & connected_peers(service.port):
+            await asyncio.sleep(0.05)
+
+
+async def drip(client: socket.socket) -> None:
+    """Read, but far more slowly than is sent."""
+    client.setblocking(False)
+    with suppress(OSError):
+        while await asyncio.get_running_loop().sock_recv(client, 2048):
+            await asyncio.sleep(0.1)
