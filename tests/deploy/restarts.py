@@ -50,7 +50,7 @@ async def assert_a_successor_takes_over(
     """A service is told to stop under open streams, when another one has been started."""
     count_for(standin, seconds)
     async with (
-        deployed(command, standin, folder, DRAIN_ACCEPT_SECONDS="0.6") as service,
+        deployed(command, standin, folder, DRAIN_ACCEPT_SECONDS="1.5") as service,
         deployed(command, standin, folder) as successor,
     ):
         async with (

@@ -98,7 +98,7 @@ async def test_a_worker_too_many_finishes_its_streams_however_often_it_is_told_t
 async def test_the_end_of_the_service_is_heard_in_the_middle_of_a_reload(
     standin: Standin, tmp_path: Path
 ) -> None:
-    count_for(standin, 5)
+    count_for(standin, 10)
 
     async with deployed(GUNICORN, standin, tmp_path) as service:
         async with reading(service.client, 20) as readings:
