@@ -8,7 +8,7 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
 from datetime import timedelta
@@ -20,7 +20,17 @@ from fastapi.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend import __version__
-from backend.api import errors, event_source, health, query, realtime, sessions, turns
+from backend.api import (
+    errors,
+    event_source,
+    health,
+    query,
+    realtime,
+    sessions,
+    turns,
+)
+from backend.api import metrics as metrics_route
+from backend.api.arrivals import Arrivals
 from backend.api.body_limit import BodyLimit
 from backend.api.dependencies import State
 from backend.api.request_ids import RequestIds
@@ -43,7 +53,7 @@ from backend.storage import Stores
 from backend.storage.opening import open_stores
 from backend.storage.redis import RedisLogs
 from backend.stream import StreamOptions
-from backend.telemetry import metrics
+from backend.telemetry import loop_lag, metrics
 from backend.telemetry.logging import configure_logging
 from backend.tools import TOOLS
 from backend.tools.desk import Desk, WeatherProvider
@@ -74,7 +84,7 @@ def create_app(settings: Settings, *, tools: Sequence[Tool] = TOOLS) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     errors.install(app)
-    for routes in (query, event_source, realtime, sessions, turns, health):
+    for routes in (query, event_source, realtime, sessions, turns, health, metrics_route):
         app.include_router(routes.router)
     app.add_middleware(
         CORSMiddleware,
@@ -84,7 +94,10 @@ def create_app(settings: Settings, *, tools: Sequence[Tool] = TOOLS) -> FastAPI:
         expose_headers=EXPOSED_HEADERS,
     )
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    if settings.metrics_port is not None:
+        app.add_middleware(metrics_route.MetricsPort, port=settings.metrics_port)
     app.add_middleware(RequestIds)
+    app.add_middleware(Arrivals)
     app.add_middleware(OneLineStart)
     return app
 
@@ -128,6 +141,8 @@ class OneLineStart:
 
 async def _open(settings: Settings, tools: Sequence[Tool], stack: AsyncExitStack) -> State:
     """Open everything. `stack` closes it in reverse: turns first, the store last."""
+    metrics.prepare_build(version=__version__, revision=settings.lex_revision)
+    _keep(loop_lag.watch(), stack)
     stores = await open_stores(
         settings.database_url,
         lease_seconds=settings.lease_seconds,
@@ -182,6 +197,7 @@ async def _open(settings: Settings, tools: Sequence[Tool], stack: AsyncExitStack
         drain_accept_seconds=settings.drain_accept_seconds,
         drain_seconds=settings.drain_seconds,
         send_timeout_seconds=settings.send_timeout_seconds,
+        metrics_port=settings.metrics_port,
     )
 
 
@@ -236,7 +252,12 @@ def _candidate(name: str, ask: Callable[..., GroqModel], schedule: Schedule) -> 
 
 
 def _attempted(attempt: Attempt) -> None:
-    metrics.upstream_attempted(attempt.model, attempt.outcome)
+    metrics.upstream_attempted(
+        attempt.model,
+        attempt.outcome,
+        seconds=attempt.seconds,
+        first_chunk_seconds=attempt.first_chunk_seconds,
+    )
     logger.info("upstream_attempt", **asdict(attempt))
 
 
@@ -273,13 +294,21 @@ async def _take_lease(
 ) -> None:
     kept = timedelta(hours=settings.event_log_hours)
 
+    async def renew() -> None:
+        try:
+            await running.renew()
+        except StorageError:
+            metrics.store_is_up(is_up=False)
+            raise
+        metrics.store_is_up(is_up=True)
+
     async def purge() -> None:
         await stores.sessions.purge_logs(before=now() - kept)
 
-    await running.renew()
+    await renew()
     stack.push_async_callback(stores.sessions.retire, worker)
     # Every third of the lease, so that two renewals may fail in a row.
-    _repeat(running.renew, settings.lease_seconds / 3, stack, sooner=running.news)
+    _repeat(renew, settings.lease_seconds / 3, stack, sooner=running.news)
     _repeat(running.store_owed, settings.lease_seconds / 3, stack)
     _repeat(purge, PURGE_SECONDS, stack)
 
@@ -291,8 +320,12 @@ def _repeat(
     *,
     sooner: asyncio.Event | None = None,
 ) -> None:
-    again = repeat(do, every_seconds=every_seconds, name=do.__name__, sooner=sooner)
-    task = asyncio.create_task(again)
+    _keep(repeat(do, every_seconds=every_seconds, name=do.__name__, sooner=sooner), stack)
+
+
+def _keep(endless: Coroutine[None, None, None], stack: AsyncExitStack) -> None:
+    """Have it run until its turn comes to be closed."""
+    task = asyncio.create_task(endless)
 
     async def cease() -> None:
         task.cancel()

@@ -6,6 +6,7 @@ or SQL, and it does not end the stream: `turns` does, when everything is stored.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -62,6 +63,9 @@ class Turn:
         """Outputs that came, or will never come, after the turn was interrupted."""
         self._announced: set[str] = set()
         self.usage = Usage()
+        self.upstream_seconds = 0.0
+        self.tool_seconds = 0.0
+        """Of calls that run side by side, the longest."""
         self.rounds = 0
         self.model: str | None = None
 
@@ -101,6 +105,7 @@ class Turn:
         shown: list[str] = []
         calls: list[ToolCall] = []
         is_whole = False
+        begun = time.perf_counter()
         try:
             async with aclosing(self._assistant.model.complete(request)) as deltas:
                 async for delta in deltas:
@@ -119,6 +124,7 @@ class Turn:
                         case _:
                             assert_never(delta)
         finally:
+            self.upstream_seconds += time.perf_counter() - begun
             self._remember("".join(shown), calls if is_whole else [])
         if not shown and not calls and not self._has_spoken:
             raise UpstreamGarbled("The assistant gave an empty answer.")
@@ -152,6 +158,7 @@ class Turn:
     async def _run_tools(self, calls: Sequence[ToolCall]) -> AsyncGenerator[Event, None]:
         """Announce the calls, run them side by side, yield each output as it comes."""
         pending: dict[asyncio.Task[ToolResult], ToolCall] = {}
+        begun = time.perf_counter()
         try:
             for call in calls:
                 self._announced.add(call.id)
@@ -170,6 +177,7 @@ class Turn:
                 for task, call in pending.items():
                     if task.done() and not task.cancelled():
                         self.unshown.append(self._answer(call, task.result().output))
+                self.tool_seconds += time.perf_counter() - begun
 
     def _answer_the_rest(self) -> None:
         """Whatever interrupted the turn: no call in its messages stays without an output."""

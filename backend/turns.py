@@ -9,12 +9,14 @@ from functools import partial
 from backend.conversation import Caller, Outcome
 from backend.elsewhere import Elsewhere
 from backend.errors import Draining, Overloaded, ServerDraining, SessionBusy
+from backend.events import Transport
 from backend.log import Follower
 from backend.owed import OwedEndings
 from backend.replay import Replays
 from backend.running import RunningTurn
 from backend.sharing import Sharing
 from backend.storage import AlreadyStarted, NewTurn, SessionStore
+from backend.telemetry import metrics
 from backend.turn import Turn
 
 OpenTurn = Callable[[Caller, str], Turn]
@@ -65,6 +67,7 @@ class Turns:
         self.is_draining = False
         self.drained = asyncio.Event()
         """No turn runs any more, and none will."""
+        metrics.slots_free(max_streams)
 
     @property
     def free_slots(self) -> int:
@@ -79,6 +82,7 @@ class Turns:
         creates_session: bool,
         is_resumable: bool = False,
         idempotency_key: str | None = None,
+        transport: Transport = "sse",
     ) -> Follower:
         """Claim the session for one turn; returns its first follower, who must `leave`.
 
@@ -105,6 +109,7 @@ class Turns:
             creates_session=creates_session,
             is_resumable=is_resumable,
             idempotency_key=idempotency_key,
+            transport=transport,
         )
         try:
             return await begin()
@@ -122,6 +127,7 @@ class Turns:
         creates_session: bool,
         is_resumable: bool,
         idempotency_key: str | None,
+        transport: Transport,
     ) -> Follower:
         conversation = self._open_turn(caller, query)
         # From here to the launch nothing waits, so the slot that is free now is ours.
@@ -135,7 +141,7 @@ class Turns:
             creates_session=creates_session,
             idempotency_key=idempotency_key,
         )
-        turn = self._launch(new, conversation, is_resumable=is_resumable)
+        turn = self._launch(new, conversation, is_resumable=is_resumable, transport=transport)
         follower = turn.follow()
         try:
             await turn.claimed()
@@ -171,16 +177,20 @@ class Turns:
             return False
         return await self._elsewhere.supersede(owner, session_id)
 
-    def _launch(self, new: NewTurn, conversation: Turn, *, is_resumable: bool) -> RunningTurn:
+    def _launch(
+        self, new: NewTurn, conversation: Turn, *, is_resumable: bool, transport: Transport
+    ) -> RunningTurn:
         turn = RunningTurn(
             new,
             conversation,
             sessions=self._sessions,
             timeout_seconds=self._timeout_seconds,
             grace_seconds=self._grace_seconds if is_resumable else 0.0,
+            transport=transport,
             readers_changed=self.news.set,
         )
         self._running[new.id] = turn
+        metrics.slots_free(self.free_slots)
         turn.task.add_done_callback(lambda _: self._ended(turn))
         if is_resumable and self._sharing is not None:
             self._sharing.share(turn.log)
@@ -234,6 +244,7 @@ class Turns:
 
     def _ended(self, turn: RunningTurn) -> None:
         del self._running[turn.new.id]
+        metrics.slots_free(self.free_slots)
         if turn.owed is not None:
             self._owed.add(turn.owed)
 
@@ -263,6 +274,7 @@ class Turns:
         end with the error `server_draining`, and are stored.
         """
         self.is_draining = True
+        metrics.draining(is_draining=True)
         await self._wait(accept_seconds)
         self._is_closing = True
         late = asyncio.create_task(self._stop_late(drain_seconds))

@@ -10,6 +10,7 @@ from backend.api.errors import responses
 from backend.errors import BodyTooLarge, Draining, InvalidField, Overloaded, Refusal, SessionBusy
 from backend.models import QueryBody
 from backend.stream import EventStream
+from backend.telemetry import metrics
 
 router = APIRouter(tags=["query"])
 
@@ -38,6 +39,7 @@ class Asking:
         idempotency_key: IdempotencyKey = None,
     ) -> None:
         self._options = state["stream_options"]
+        self._arrived_at = state["arrived_at"]
         self._max_query_chars = state["max_query_chars"]
         self._turns = turns
         self._caller = caller
@@ -58,11 +60,18 @@ class Asking:
             idempotency_key=self._idempotency_key,
         )
         headers = {"X-Session-Id": session_id, "X-Turn-Id": follower.turn_id}
-        return EventStream(follower, headers=headers, options=self._options, is_resumable=resume)
+        return EventStream(
+            follower,
+            headers=headers,
+            options=self._options,
+            is_resumable=resume,
+            asked_at=self._arrived_at,
+        )
 
     async def follow(self, turn_id: str, *, after: int) -> EventStream:
         """What a reader has missed of a turn, and then what comes."""
         follower = await self._turns.follow(self._caller, turn_id, after=after)
+        metrics.stream_resumed()
         headers = {"X-Turn-Id": turn_id}
         return EventStream(follower, headers=headers, options=self._options, is_resumable=True)
 
