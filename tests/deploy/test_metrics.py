@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from infrastructure.groq_standin import Standin
 from tests.deploy.servers import GUNICORN, PLAIN, Deployed, count_for, deployed, read, reading
 from tests.deploy.servers import Reading as Stream
-from tests.processes import free_port
+from tests.processes import free_port, process
 from tests.scraping import Scrape, scrape
 
 TURNS = 12
@@ -146,6 +147,48 @@ async def test_what_was_counted_before_the_start_is_forgotten(
     assert_turns(first, TURNS)
     assert second.value("lex_turns_total") == 0
     assert (counts / "of somebody else").exists()
+
+
+async def test_a_client_that_does_not_read_is_slow_and_has_not_left(
+    standin: Standin, tmp_path: Path
+) -> None:
+    text = " ".join(["x" * 2048] * 20_000)
+    standin.script({"text": text, "tokens_per_second": 2000}, times=None)
+    body = b'{"query": "Tell me everything"}'
+
+    async with deployed(PLAIN, standin, tmp_path, SEND_TIMEOUT_SECONDS="1") as service:
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(("127.0.0.1", service.port))
+            client.sendall(
+                b"POST /query HTTP/1.1\r\nhost: lex\r\ncontent-type: application/json\r\n"
+                b"content-length: %d\r\n\r\n%b" % (len(body), body)
+            )
+            await service.until_said("slow_client", times=1)
+            seen = await counted(service, 1)
+
+    assert seen.value("lex_slow_clients_total") == 1
+    assert seen.value("lex_stream_disconnects_total") == 0
+
+
+async def test_a_metrics_port_that_is_taken_stops_the_start_with_one_line(
+    standin: Standin, tmp_path: Path
+) -> None:
+    with socket.socket() as taken, (tmp_path / "stderr").open("w+b") as stderr:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        variables = {
+            "PORT": str(free_port()),
+            "METRICS_PORT": str(taken.getsockname()[1]),
+            "GROQ_BASE_URL": standin.url,
+            "DATABASE_URL": "memory://",
+        }
+        async with process(*PLAIN, variables=variables, stderr=stderr) as service:
+            code = await asyncio.wait_for(service.wait(), 20)
+        last = (tmp_path / "stderr").read_text().splitlines()[-1]
+
+    assert code == 1
+    assert last.startswith("lex: METRICS_PORT cannot be used: ")
 
 
 async def test_metrics_have_a_port_of_their_own_to_the_end_of_a_drain(
