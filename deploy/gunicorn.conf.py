@@ -122,8 +122,10 @@ def _count_together(workers: int) -> None:
     directory = os.environ.pop(_COUNTS, "")  # even an empty name would be taken for one
     if directory:
         Path(directory).mkdir(parents=True, exist_ok=True)
-        for file in Path(directory).glob("*.db"):
-            file.unlink()
+        # No more than the client's own files: a database may have such a name too.
+        for kind in ("counter", "gauge", "histogram"):
+            for file in Path(directory).glob(f"{kind}_*.db"):
+                file.unlink()
     elif workers > 1:
         directory = tempfile.mkdtemp(prefix=_OURS, dir=_memory)
     if directory:

