@@ -1,11 +1,14 @@
 """What a client can see on a stream. A turn yields these, its log keeps them."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from backend.errors import ServiceError
+
+Transport = Literal["sse", "websocket"]
+"""What carries the events to a client."""
 
 
 class _Event(msgspec.Struct, frozen=True, tag_field="event"):

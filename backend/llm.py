@@ -24,7 +24,7 @@ from groq.types.chat import (
 )
 from pydantic import SecretStr
 
-from backend.completion import Allowance, CompletionRequest, Delta, Text
+from backend.completion import Allowance, CompletionRequest, Delta, Finish, Text
 from backend.errors import (
     ConnectTimeout,
     FirstByteTimeout,
@@ -35,6 +35,7 @@ from backend.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
+from backend.telemetry.metrics import UpstreamAnswer
 from backend.wire import Decoder, messages_of, parameters_of, tools_of
 from backend.wire_errors import allowances, error_of
 
@@ -104,13 +105,14 @@ class GroqModel:
         self._on_allowance = on_allowance
 
     async def complete(self, request: CompletionRequest) -> AsyncGenerator[Delta, None]:
-        decoder = Decoder()
+        decoder, answer = Decoder(), UpstreamAnswer(self.name)
         with self._translated(decoder):
             async with AsyncExitStack() as stack:
                 opening = stack.enter_async_context(self._asked(request))
                 response = await _in_time(opening, self._first_byte_seconds, FirstByteTimeout)
                 self._note(response.headers)
-                async with aclosing(self._deltas(decoder, response.iter_bytes())) as deltas:
+                reads = response.iter_bytes()
+                async with aclosing(self._deltas(decoder, answer, reads)) as deltas:
                     async for delta in deltas:
                         yield delta
 
@@ -130,11 +132,13 @@ class GroqModel:
         )
 
     async def _deltas(
-        self, decoder: Decoder, reads: AsyncIterator[bytes]
+        self, decoder: Decoder, answer: UpstreamAnswer, reads: AsyncIterator[bytes]
     ) -> AsyncGenerator[Delta, None]:
         seconds = self._first_byte_seconds
         late: type[UpstreamTimeout] = FirstByteTimeout
         while not decoder.is_done and (data := await _in_time(anext(reads, b""), seconds, late)):
+            if late is FirstByteTimeout:
+                answer.began()
             seconds, late = self._gap_seconds, GapTimeout
             if text := decoder.feed(data):
                 yield Text(text)
@@ -145,6 +149,8 @@ class GroqModel:
             async with asyncio.timeout(CLOSING_SECONDS):
                 await anext(reads, b"")
         for delta in decoder.end():
+            if isinstance(delta, Finish):
+                _measure(answer, decoder, delta)
             yield delta
 
     def _note(self, headers: Mapping[str, str]) -> None:
@@ -183,6 +189,15 @@ class GroqModel:
             case "false":
                 return RequestTooLarge() if isinstance(refusal, UpstreamBusy) else refusal
         return refusal
+
+
+def _measure(answer: UpstreamAnswer, decoder: Decoder, finish: Finish) -> None:
+    answer.is_whole(
+        input_tokens=finish.usage.input_tokens,
+        output_tokens=finish.usage.output_tokens,
+        queue_seconds=decoder.queue_seconds,
+        writing_seconds=decoder.writing_seconds,
+    )
 
 
 async def _in_time(work: Awaitable[T], seconds: float, late: type[UpstreamTimeout]) -> T:

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from backend.events import Event
+from backend.telemetry import metrics
 
 
 class Batch(NamedTuple):
@@ -80,6 +81,7 @@ class EventLog:
         """A reader of everything behind position `after`. Whoever asks must see it `leave`."""
         follower = Follower(self, after)
         self._followers.add(follower)
+        metrics.follower_came()
         return follower
 
     @property
@@ -89,6 +91,7 @@ class EventLog:
     def forget(self, follower: "Follower") -> None:
         if follower in self._followers:
             self._followers.remove(follower)
+            metrics.follower_left()
             if not self._followers and not self.is_closed:
                 self._deserted()
 
@@ -126,6 +129,16 @@ class Follower:
     def position(self) -> int:
         """Of the last event that was read."""
         return self._log.begins_after + self._read
+
+    @property
+    def is_at_end(self) -> bool:
+        """Everything was read, and nothing more will come."""
+        return self._log.is_closed and self._read >= len(self._log.events)
+
+    @property
+    def seen(self) -> Sequence[Event]:
+        """What was read, as far as the log goes back."""
+        return self._log.events[: self._read]
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
         """All that has been appended since the last batch, until the log is closed."""

@@ -9,7 +9,7 @@ import os
 import random
 import secrets
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
 from datetime import timedelta
@@ -22,6 +22,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend import __version__
 from backend.api import errors, event_source, health, query, realtime, sessions, turns
+from backend.api import metrics as metrics_route
+from backend.api.arrivals import Arrivals
 from backend.api.auth import exchange
 from backend.api.auth.api_keys import ApiKeys, UnusableKeyFile
 from backend.api.auth.authentication import Authentication, OpenHouse
@@ -56,7 +58,7 @@ from backend.storage.opening import open_stores
 from backend.storage.redis import RedisLogs
 from backend.stream import StreamOptions
 from backend.summaries import AT_ONCE, Summaries, load_prompt
-from backend.telemetry import metrics
+from backend.telemetry import loop_lag, metrics
 from backend.telemetry.logging import configure_logging
 from backend.tools import TOOLS
 from backend.tools.desk import Desk, WeatherProvider
@@ -110,6 +112,7 @@ def create_app(settings: Settings, *, tools: Sequence[Tool] = TOOLS) -> FastAPI:
         app.include_router(routes.router, **guarded(auth=settings.auth))
     app.include_router(exchange.router, **exchanging(auth=settings.auth))
     app.include_router(health.router)
+    app.include_router(metrics_route.router)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,
@@ -121,7 +124,10 @@ def create_app(settings: Settings, *, tools: Sequence[Tool] = TOOLS) -> FastAPI:
     )
     app.add_middleware(TrustedProxies, addresses=settings.forwarded_allow_ips)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    if settings.metrics_port is not None:
+        app.add_middleware(metrics_route.MetricsPort, port=settings.metrics_port)
     app.add_middleware(RequestIds)
+    app.add_middleware(Arrivals)
     app.add_middleware(OneLineStart)
     return app
 
@@ -167,6 +173,8 @@ class OneLineStart:
 
 async def _open(settings: Settings, tools: Sequence[Tool], stack: AsyncExitStack) -> State:
     """Open everything. `stack` closes it in reverse: turns first, the store last."""
+    metrics.prepare_build(version=__version__, revision=settings.lex_revision)
+    _keep(loop_lag.watch(), stack)
     stores = await open_stores(
         settings.database_url,
         lease_seconds=settings.lease_seconds,
@@ -233,6 +241,7 @@ async def _open(settings: Settings, tools: Sequence[Tool], stack: AsyncExitStack
         drain_accept_seconds=settings.drain_accept_seconds,
         drain_seconds=settings.drain_seconds,
         send_timeout_seconds=settings.send_timeout_seconds,
+        metrics_port=settings.metrics_port,
     )
 
 
@@ -318,7 +327,12 @@ def _candidate(name: str, ask: Callable[..., GroqModel], schedule: Schedule) -> 
 
 
 def _attempted(attempt: Attempt) -> None:
-    metrics.upstream_attempted(attempt.model, attempt.outcome)
+    metrics.upstream_attempted(
+        attempt.model,
+        attempt.outcome,
+        seconds=attempt.seconds,
+        first_chunk_seconds=attempt.first_chunk_seconds,
+    )
     logger.info("upstream_attempt", **asdict(attempt))
 
 
@@ -356,15 +370,23 @@ async def _take_lease(
     logs_kept = timedelta(hours=settings.event_log_hours)
     sessions_kept = timedelta(days=settings.session_retention_days)
 
+    async def renew() -> None:
+        try:
+            await running.renew()
+        except StorageError:
+            metrics.store_is_up(is_up=False)
+            raise
+        metrics.store_is_up(is_up=True)
+
     async def purge() -> None:
         await stores.sessions.purge_logs(before=now() - logs_kept)
         if sessions_kept:
             await stores.sessions.purge_sessions(before=now() - sessions_kept)
 
-    await running.renew()
+    await renew()
     stack.push_async_callback(stores.sessions.retire, worker)
     # Every third of the lease, so that two renewals may fail in a row.
-    _repeat(running.renew, settings.lease_seconds / 3, stack, sooner=running.news)
+    _repeat(renew, settings.lease_seconds / 3, stack, sooner=running.news)
     _repeat(running.store_owed, settings.lease_seconds / 3, stack)
     soon = random.uniform(0, FIRST_PURGE_SECONDS)  # noqa: S311 - no secret
     _repeat(purge, PURGE_SECONDS, stack, first_seconds=soon)
@@ -410,7 +432,12 @@ def _repeat(
         sooner=sooner,
         name=do.__name__,
     )
-    task = asyncio.create_task(again)
+    return _keep(again, stack)
+
+
+def _keep(endless: Coroutine[None, None, None], stack: AsyncExitStack) -> asyncio.Task[None]:
+    """Have it run until its turn comes to be closed."""
+    task = asyncio.create_task(endless)
 
     async def cease() -> None:
         task.cancel()

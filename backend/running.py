@@ -10,9 +10,10 @@ import structlog
 
 from backend.conversation import Outcome
 from backend.errors import ServiceError, StorageError, TurnInterrupted, TurnTimedOut
-from backend.events import Chunk, End, Event, encode, failure
+from backend.events import Chunk, End, Event, Transport, encode, failure
 from backend.log import EventLog, Follower
 from backend.storage import Claim, Ending, NewTurn, SessionStore
+from backend.telemetry import metrics
 from backend.turn import Turn
 
 logger = structlog.get_logger()
@@ -33,11 +34,13 @@ class RunningTurn:
         sessions: SessionStore,
         timeout_seconds: float,
         grace_seconds: float = 0.0,
+        transport: Transport = "sse",
         readers_changed: Callable[[], None] = lambda: None,
     ) -> None:
         self.new = new
         self.log = EventLog(new.id, deserted=self._deserted)
         self._grace_seconds = grace_seconds
+        self._transport = transport
         self._readers_changed = readers_changed
         self._giving_up: asyncio.Task[None] | None = None
         self.owed: Ending | None = None
@@ -204,6 +207,15 @@ class RunningTurn:
         return bare(self.new.id, outcome, None if error is None else error.code)
 
     def _tell(self, ending: Ending, *, is_stored: bool) -> None:
+        turn = self._turn
+        seconds = time.perf_counter() - self._begun
+        metrics.turn_ended(
+            ending.outcome,
+            self._transport,
+            seconds=seconds,
+            waited_seconds=turn.upstream_seconds + turn.tool_seconds,
+            rounds=turn.rounds,
+        )
         logger.info(
             "turn_finished",
             turn=ending.turn_id,
@@ -215,7 +227,9 @@ class RunningTurn:
             input_tokens=ending.usage.input_tokens,
             output_tokens=ending.usage.output_tokens,
             first_chunk_seconds=ending.first_chunk_seconds,
-            seconds=round(time.perf_counter() - self._begun, 4),
+            seconds=round(seconds, 4),
+            upstream_seconds=round(turn.upstream_seconds, 4),
+            tool_seconds=round(turn.tool_seconds, 4),
         )
 
 

@@ -52,6 +52,7 @@ class State(TypedDict):
     drain_accept_seconds: float
     drain_seconds: float
     send_timeout_seconds: float
+    metrics_port: int | None
 
 
 class Connection(HttpToolsProtocol):
@@ -88,6 +89,7 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if (cycle := self._disconnect()) and isinstance(exc, TimeoutError):
             logger.warning("slow_client", path=cycle.scope["path"])
+            cast(dict[str, Any], cycle.scope)["extensions"]["lex.cut"]["has_stalled"] = True
         super().connection_lost(exc)
 
     def _disconnect(self) -> RequestResponseCycle | None:
@@ -149,9 +151,25 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
+        port = self._state["metrics_port"]
+        if port is not None and sockets is None:
+            await self._listen_also(port)
         for server in self.servers:
             for listener in server.sockets:
                 _close_stalled(listener, self._state["send_timeout_seconds"])
+
+    async def _listen_also(self, port: int) -> None:
+        """At a second port. The application tells the two apart."""
+        loop = asyncio.get_running_loop()
+        try:
+            server = await loop.create_server(self._connection, self.config.host, port)
+        except OSError as error:
+            await self.shutdown()
+            raise SystemExit(f"lex: METRICS_PORT cannot be used: {error.strerror}.") from None
+        self.servers.append(server)
+
+    def _connection(self) -> Connection:
+        return Connection(self.config, self.server_state, self.lifespan.state)
 
     async def on_tick(self, counter: int) -> bool:
         if self._signals and self._leaving is None:

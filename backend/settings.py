@@ -91,10 +91,12 @@ class Settings(BaseSettings):
     upstream_gap_seconds: Seconds = 20
 
     weather_provider: Literal["sample", "open-meteo"] = "sample"
+    metrics_port: Annotated[int, Field(ge=1, le=65_535)] | None = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["auto", "json", "text"] = "auto"
     api_docs: bool = True
     debug: bool = False
+    lex_revision: str = "unknown"
 
     @field_validator("model_fallbacks", "cors_origins", "forwarded_allow_ips", mode="before")
     @classmethod

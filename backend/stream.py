@@ -9,8 +9,10 @@ from sse_starlette.sse import AppStatus, SendTimeoutError
 from starlette.types import Receive, Scope, Send
 
 from backend.conversation import as_json
+from backend.delivery import Delivery
 from backend.events import Event
 from backend.log import Follower
+from backend.telemetry import metrics
 
 logger = structlog.get_logger()
 
@@ -40,7 +42,7 @@ class EventStream(EventSourceResponse):
     """The response that lets one follower's events out, with comments as heartbeats.
 
     However it ends, the follower leaves, also when the client was gone before the first
-    frame was asked for.
+    frame was asked for. `asked_at` is when the query came that it answers.
     """
 
     media_type = "text/event-stream"
@@ -52,9 +54,12 @@ class EventStream(EventSourceResponse):
         headers: Mapping[str, str],
         options: StreamOptions,
         is_resumable: bool = False,
+        asked_at: float | None = None,
     ) -> None:
+        self._delivery = Delivery(follower, transport="sse", asked_at=asked_at)
+        frames = _resumable_frames if is_resumable else _frames
         super().__init__(
-            _resumable_frames(follower) if is_resumable else _frames(follower),
+            frames(follower, self._delivery),
             headers=headers,
             sep="\n",
             ping=options.heartbeat_seconds,
@@ -64,13 +69,17 @@ class EventStream(EventSourceResponse):
         self._follower = follower
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        except SendTimeoutError:
-            logger.warning("slow_client", turn=self._follower.turn_id)
-            cut(scope)
-        finally:
-            self._follower.leave()
+        with self._delivery as delivery:
+            try:
+                await super().__call__(scope, receive, send)
+            except SendTimeoutError:
+                logger.warning("slow_client", turn=self._follower.turn_id)
+                delivery.stalled()
+                cut(scope)
+            finally:
+                self._follower.leave()
+            if _has_stalled(scope):
+                delivery.stalled()
 
 
 def cut(scope: Scope) -> None:
@@ -79,12 +88,18 @@ def cut(scope: Scope) -> None:
         extension["cut"]()
 
 
-async def _frames(follower: Follower) -> AsyncGenerator[bytes, None]:
+def _has_stalled(scope: Scope) -> bool:
+    """Whether the kernel closed the connection of a client that took nothing."""
+    return bool(scope.get("extensions", {}).get("lex.cut", {}).get("has_stalled"))
+
+
+async def _frames(follower: Follower, delivery: Delivery) -> AsyncGenerator[bytes, None]:
     async for batch in follower.batches():
         yield b"".join([frame(event) for event in batch.events])
+        delivery.sent(batch.events)
 
 
-async def _resumable_frames(follower: Follower) -> AsyncGenerator[bytes, None]:
+async def _resumable_frames(follower: Follower, delivery: Delivery) -> AsyncGenerator[bytes, None]:
     """Each event with its id, after a frame that says how to come back before there is one."""
     turn_id = follower.turn_id
     # Whoever is cut off right behind it comes back to where it stood.
@@ -96,7 +111,9 @@ async def _resumable_frames(follower: Follower) -> AsyncGenerator[bytes, None]:
                 for position, event in batch.placed()
             ]
         )
+        delivery.sent(batch.events)
 
 
 def _heartbeat() -> ServerSentEvent:
+    metrics.heartbeat_sent()
     return ServerSentEvent(comment="", sep="\n")

@@ -6,6 +6,7 @@ or SQL, and it does not end the stream: `turns` does, when everything is stored.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -63,6 +64,9 @@ class Turn:
         self._announced: set[str] = set()
         self._silent_models: set[str] = set()
         self.usage = Usage()
+        self.upstream_seconds = 0.0
+        self.tool_seconds = 0.0
+        """Of calls that run side by side, the longest."""
         self.rounds = 0
         self.model: str | None = None
 
@@ -102,6 +106,7 @@ class Turn:
         shown: list[str] = []
         calls: list[ToolCall] = []
         is_whole = False
+        begun = time.perf_counter()
         try:
             async with aclosing(self._assistant.model.complete(request)) as deltas:
                 async for delta in deltas:
@@ -120,6 +125,7 @@ class Turn:
                         case _:
                             assert_never(delta)
         finally:
+            self.upstream_seconds += time.perf_counter() - begun
             self._remember("".join(shown), calls if is_whole else [])
         if not shown and not calls and not self._has_spoken:
             raise UpstreamGarbled("The assistant gave an empty answer.")
@@ -156,6 +162,7 @@ class Turn:
     async def _run_tools(self, calls: Sequence[ToolCall]) -> AsyncGenerator[Event, None]:
         """Announce the calls, run them side by side, yield each output as it comes."""
         pending: dict[asyncio.Task[ToolResult], ToolCall] = {}
+        begun = time.perf_counter()
         try:
             for call in calls:
                 self._announced.add(call.id)
@@ -174,6 +181,7 @@ class Turn:
                 for task, call in pending.items():
                     if task.done() and not task.cancelled():
                         self.unshown.append(self._answer(call, task.result().output))
+                self.tool_seconds += time.perf_counter() - begun
 
     def _answer_the_rest(self) -> None:
         """Whatever interrupted the turn: no call in its messages stays without an output."""

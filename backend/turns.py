@@ -9,12 +9,14 @@ from typing import Protocol
 from backend.conversation import Caller, Outcome
 from backend.elsewhere import Elsewhere
 from backend.errors import Draining, Overloaded, ServerDraining, SessionBusy
+from backend.events import Transport
 from backend.log import Follower
 from backend.owed import OwedEndings
 from backend.replay import Replays
 from backend.running import RunningTurn
 from backend.sharing import Sharing
 from backend.storage import AlreadyStarted, Claim, NewTurn, SessionStore
+from backend.telemetry import metrics
 from backend.turn import Turn
 
 OpenTurn = Callable[[Caller, str], Turn]
@@ -88,6 +90,7 @@ class Turns:
         self.is_draining = False
         self.drained = asyncio.Event()
         """No turn runs any more, and none will."""
+        metrics.slots_free(max_streams)
 
     @property
     def free_slots(self) -> int:
@@ -103,6 +106,7 @@ class Turns:
         is_resumable: bool = False,
         idempotency_key: str | None = None,
         admission: Admission = OpenDoor(),  # noqa: B008 - it has no state
+        transport: Transport = "sse",
     ) -> Follower:
         """Claim the session for one turn; returns its first follower, who must `leave`.
 
@@ -132,7 +136,9 @@ class Turns:
             creates_session=creates_session,
             idempotency_key=idempotency_key,
         )
-        turn = await self._begin(caller, new, admission, is_resumable=is_resumable)
+        turn = await self._begin(
+            caller, new, admission, is_resumable=is_resumable, transport=transport
+        )
         follower = turn.follow()
         try:
             await turn.claimed()
@@ -145,7 +151,13 @@ class Turns:
         return follower
 
     async def _begin(
-        self, caller: Caller, new: NewTurn, admission: Admission, *, is_resumable: bool
+        self,
+        caller: Caller,
+        new: NewTurn,
+        admission: Admission,
+        *,
+        is_resumable: bool,
+        transport: Transport,
     ) -> RunningTurn:
         """Whoever has entered leaves at the end of the turn, or when it cannot be begun."""
         await admission.enter(new.id)
@@ -154,7 +166,7 @@ class Turns:
             await self._supersede(new)
             # From here to the launch nothing waits, so the slot that is free now is ours.
             self._admit()
-            turn = self._launch(new, conversation, is_resumable=is_resumable)
+            turn = self._launch(new, conversation, is_resumable=is_resumable, transport=transport)
         except BaseException:
             admission.leave(new.id)
             raise
@@ -201,7 +213,9 @@ class Turns:
                 raise
             return await self._sessions.claim(new, history_tokens=history_tokens)
 
-    def _launch(self, new: NewTurn, conversation: Turn, *, is_resumable: bool) -> RunningTurn:
+    def _launch(
+        self, new: NewTurn, conversation: Turn, *, is_resumable: bool, transport: Transport
+    ) -> RunningTurn:
         turn = RunningTurn(
             new,
             conversation,
@@ -209,9 +223,11 @@ class Turns:
             sessions=self._sessions,
             timeout_seconds=self._timeout_seconds,
             grace_seconds=self._grace_seconds if is_resumable else 0.0,
+            transport=transport,
             readers_changed=self.news.set,
         )
         self._running[new.id] = turn
+        metrics.slots_free(self.free_slots)
         turn.task.add_done_callback(lambda _: self._ended(turn))
         if is_resumable and self._sharing is not None:
             self._sharing.share(turn.log)
@@ -276,6 +292,7 @@ class Turns:
 
     def _ended(self, turn: RunningTurn) -> None:
         del self._running[turn.new.id]
+        metrics.slots_free(self.free_slots)
         if turn.owed is not None:
             self._owed.add(turn.owed)
 
@@ -307,6 +324,7 @@ class Turns:
         """
         self.is_draining = True
         self._on_drain()
+        metrics.draining(is_draining=True)
         await self._wait(accept_seconds)
         self._is_closing = True
         late = asyncio.create_task(self._stop_late(drain_seconds))

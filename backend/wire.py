@@ -28,6 +28,9 @@ MAX_NAME = 256
 MAX_LINE_BYTES = 4 * 1024 * 1024
 """A frame is one line. Nothing that a model writes comes near this; a runaway does."""
 
+MAX_SECONDS = 3600.0
+"""What an upstream reports beyond it was not measured."""
+
 
 _PARAMETERS: tuple[tuple[str, dict[str, Any]], ...] = (
     # Reasoning is never shown, and somebody waits for the first word.
@@ -114,6 +117,9 @@ class _Choice(msgspec.Struct):
 class _Usage(msgspec.Struct):
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    # Of seconds nothing depends, so whatever stands there is no reason to give up an answer.
+    queue_time: Any = None
+    completion_time: Any = None
 
 
 class _Groq(msgspec.Struct):
@@ -188,6 +194,16 @@ class Decoder:
             usage=Usage(_count(self._usage.prompt_tokens), _count(self._usage.completion_tokens)),
         )
 
+    @property
+    def queue_seconds(self) -> float | None:
+        """How long the upstream says it let the request wait."""
+        return _seconds(self._usage.queue_time)
+
+    @property
+    def writing_seconds(self) -> float | None:
+        """How long the upstream says it wrote."""
+        return _seconds(self._usage.completion_time)
+
     def _line(self, line: bytes) -> str:
         if not line.startswith(b"data:"):
             return ""  # `event: error` needs no look: its data says the same
@@ -256,3 +272,9 @@ def _clean(text: str) -> str:
 def _count(reported: int) -> int:
     """A number of tokens that a database takes, whatever was reported."""
     return min(max(reported, 0), 2**31 - 1)
+
+
+def _seconds(reported: Any) -> float | None:
+    if isinstance(reported, int | float) and 0 <= reported <= MAX_SECONDS:
+        return float(reported)
+    return None

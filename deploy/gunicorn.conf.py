@@ -11,10 +11,13 @@ two variables. What does not fit is refused, with one line.
 
 import math
 import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import NoReturn
 
 from gunicorn.arbiter import Arbiter
+from gunicorn.workers.base import Worker
 
 from backend.server import FLUSH_SECONDS, KEEP_ALIVE_SECONDS, pass_sigterm_on
 from backend.settings import Settings
@@ -35,7 +38,10 @@ worker_class = "backend.server.Worker"
 
 _host = os.environ.get("HOST") or "127.0.0.1"
 _port = os.environ.get("PORT") or "8000"
-bind = f"[{_host}]:{_port}" if ":" in _host else f"{_host}:{_port}"
+# A second port is the arbiter's like the first: workers come and go, and any of them can tell
+# what all have counted.
+_ports = [_port, _settings.metrics_port] if _settings.metrics_port else [_port]
+bind = [f"[{_host}]:{port}" if ":" in _host else f"{_host}:{port}" for port in _ports]
 
 # One a core; in a cluster one a pod, where pods are what is scaled.
 workers = int(os.environ.get("WEB_CONCURRENCY") or 1)
@@ -53,8 +59,10 @@ timeout = 30
 # Off: nothing is known to leak, and every recycled worker is a drain.
 max_requests = 0
 
-# A worker says that it lives by touching a file. On a disk that may block for seconds.
-worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+# A worker says that it lives by touching a file, and several count in files. On a disk that may
+# block for seconds.
+_memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+worker_tmp_dir = _memory
 
 # It would be a socket under HOME, and a second way to command us.
 control_socket_disable = True
@@ -94,6 +102,49 @@ def _check(graceful: float) -> None:
 def on_starting(arbiter: Arbiter) -> None:
     """Only now is it known what the command line and GUNICORN_CMD_ARGS changed."""
     _check(arbiter.cfg.graceful_timeout)
+    if _settings.metrics_port and not _listens_at(arbiter, _settings.metrics_port):
+        _refuse(f"METRICS_PORT of {_settings.metrics_port} is none of the addresses in --bind.")
+    _count_together(arbiter.cfg.workers)
+
+
+def _listens_at(arbiter: Arbiter, port: int) -> bool:
+    return any(isinstance(address, tuple) and address[1] == port for address in arbiter.cfg.address)
+
+
+# It must be in the environment before a worker imports the Prometheus client, which then keeps its
+# numbers there. A single worker keeps them to itself, and exemplars and its own memory with them.
+_COUNTS = "PROMETHEUS_MULTIPROC_DIR"
+_OURS = "lex-metrics-"
+
+
+def _count_together(workers: int) -> None:
+    """An empty directory for what several workers count: old numbers would be added to theirs."""
+    directory = os.environ.pop(_COUNTS, "")  # even an empty name would be taken for one
+    if directory:
+        Path(directory).mkdir(parents=True, exist_ok=True)
+        # No more than the client's own files: a database may have such a name too.
+        for kind in ("counter", "gauge", "histogram"):
+            for file in Path(directory).glob(f"{kind}_*.db"):
+                file.unlink()
+    elif workers > 1:
+        directory = tempfile.mkdtemp(prefix=_OURS, dir=_memory)
+    if directory:
+        os.environ[_COUNTS] = directory
+
+
+def child_exit(_arbiter: Arbiter, worker: Worker) -> None:
+    """What a worker has counted stays; that it had streams open, or was draining, does not."""
+    if _COUNTS in os.environ:
+        # No sooner: see above.
+        from prometheus_client.multiprocess import mark_process_dead
+
+        mark_process_dead(worker.pid)
+
+
+def on_exit(_arbiter: Arbiter) -> None:
+    directory = Path(os.environ.get(_COUNTS, ""))
+    if directory.name.startswith(_OURS):
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 _check(graceful_timeout)

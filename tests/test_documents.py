@@ -6,18 +6,20 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 from pydantic import SecretStr
 
 import backend
 from backend import errors
-from backend.conversation import ToolCall
+from backend.conversation import Outcome, ToolCall
+from backend.delivery import Window
 from backend.errors import Refusal, ServiceError
-from backend.events import Event
+from backend.events import Event, Transport
+from backend.resilience.rescue import RescueOutcome
 from backend.settings import Settings
-from backend.telemetry import metrics  # noqa: F401 - registers them
+from backend.telemetry import series
 from backend.tools import TOOLS
-from backend.tools.registry import Tool, Toolbox
+from backend.tools.registry import Tool, Toolbox, ToolOutcome
 from tests.fakes import a_desk
 
 ROOT = Path(__file__).parent.parent
@@ -105,20 +107,73 @@ def test_the_readme_lists_every_code_with_its_status() -> None:
             assert listed[error.code].startswith(str(error.status))
 
 
-def test_the_readme_lists_every_metric_with_its_labels() -> None:
-    ours = [family for family in REGISTRY.collect() if family.name.startswith("lex_")]
+OURS = [each for each in vars(series).values() if isinstance(each, Counter | Gauge | Histogram)]
+
+
+def name_of(metric: Counter | Gauge | Histogram) -> str:
+    (family,) = metric.describe()
+    return family.name + ("_total" if isinstance(metric, Counter) else "")
+
+
+def test_the_readme_lists_every_metric_with_its_type_labels_and_buckets() -> None:
     expected = {
-        family.name + ("_total" if family.type == "counter" else ""): family.type for family in ours
+        name_of(metric): (type(metric).__name__.lower(), metric._labelnames) for metric in OURS
     }
-    table = rows(section(README, "Metrics"))
-    listed = {row[0].strip("`"): row[1] for row in table}
-    labels = {row[0].strip("`"): set(re.findall(r"\w+", row[2])) for row in table}
+    table = {row[0].strip("`"): row for row in rows(section(README, "Metrics"))}
+    listed = {
+        name: (row[1], tuple(label for label in row[2].split(", ") if label))
+        for name, row in table.items()
+    }
 
     assert listed == expected
-    for family in ours:
-        for sample in family.samples:
-            if sample.name in labels:
-                assert set(sample.labels) == labels[sample.name]
+    for metric in OURS:
+        assert how_it_is_listed(metric) == in_full(table[name_of(metric)][3])
+
+
+def how_it_is_listed(metric: Counter | Gauge | Histogram) -> list[str]:
+    match metric:
+        case Histogram():
+            return [f"{bucket:.9g}" for bucket in metric._kwargs["buckets"]]
+        case Gauge():
+            return [metric._multiprocess_mode]
+        case _:
+            return []
+
+
+def in_full(listed: str) -> list[str]:
+    """`0.001, 0.01·2ⁿ … 0.04` is 0.001, 0.01, 0.02 and 0.04."""
+    found: list[str] = []
+    for part in filter(None, listed.split(", ")):
+        if progression := re.fullmatch(r"(?:([\d.]+)·)?(\d)ⁿ … ([\d.]+)", part):
+            first, factor, last = (float(number or 1) for number in progression.groups())
+            terms = (first * factor**n for n in range(30))
+            found += [f"{term:.9g}" for term in terms if term <= last * 1.001]
+            assert float(found[-1]) == last
+        else:
+            found.append(part)
+    return found
+
+
+def test_nothing_but_what_the_readme_lists_is_exported() -> None:
+    exported = {name for name in REGISTRY._names_to_collectors if "_created" not in name}
+    families = {name_of(metric) for metric in OURS}
+
+    strangers = {name for name in exported if not name.startswith(("process_", "python_"))}
+    suffixes = r"(_total|_bucket|_count|_sum)$"
+    bare = {re.sub(suffixes, "", family) for family in families}
+    assert {re.sub(suffixes, "", name) for name in strangers} == bare
+
+
+def test_the_labels_of_metrics_are_the_words_of_the_code() -> None:
+    families = {errors.UpstreamTimeout}
+    codes = {error.code for error in leaves(errors.UpstreamError) if error not in families}
+
+    assert set(series.OUTCOMES) == {outcome.value for outcome in Outcome}
+    assert set(series.TOOL_OUTCOMES) == {outcome.value for outcome in ToolOutcome}
+    assert set(series.ATTEMPT_OUTCOMES) == {"ok", "cancelled", *codes}
+    assert set(series.RESCUE_OUTCOMES) == set(get_args(RescueOutcome))
+    assert set(series.TRANSPORTS) == set(get_args(Transport))
+    assert set(series.WINDOWS) == set(get_args(Window))
 
 
 def test_the_readme_lists_every_tool_with_its_arguments() -> None:

@@ -1,6 +1,6 @@
 """What routes ask for, by name. All of it was opened by the lifespan in `main`."""
 
-from typing import Annotated, TypedDict, cast
+from typing import Annotated, NotRequired, TypedDict, cast
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection
@@ -31,6 +31,9 @@ class State(TypedDict):
     drain_accept_seconds: float
     drain_seconds: float
     send_timeout_seconds: float
+    metrics_port: int | None
+    arrived_at: NotRequired[float]
+    """Of this HTTP request, as `time.perf_counter` has it."""
 
 
 async def _state(connection: HTTPConnection) -> State:

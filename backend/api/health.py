@@ -1,4 +1,4 @@
-"""Whether this process lives, whether it should be sent anything, and what it has counted."""
+"""Whether this process lives, and whether it should be sent anything."""
 
 import asyncio
 from typing import Literal
@@ -11,7 +11,6 @@ from backend.errors import StorageError
 from backend.models import Health, ModelView, Readiness
 from backend.sharing import Sharing
 from backend.storage import Stores
-from backend.telemetry import metrics
 
 router = APIRouter(tags=["health"])
 
@@ -47,11 +46,6 @@ async def ready(
         redis=_redis(state["sharing"]),
         free_slots=turns.free_slots,
     )
-
-
-@router.get("/metrics", include_in_schema=False)
-async def show_metrics() -> Response:
-    return Response(metrics.exposition(), media_type=metrics.CONTENT_TYPE)
 
 
 async def _answers(stores: Stores) -> bool:

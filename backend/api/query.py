@@ -19,6 +19,7 @@ from backend.errors import (
 )
 from backend.models import QueryBody
 from backend.stream import EventStream
+from backend.telemetry import metrics
 
 router = APIRouter(tags=["query"])
 
@@ -54,6 +55,7 @@ class Asking:
         idempotency_key: IdempotencyKey = None,
     ) -> None:
         self._options = state["stream_options"]
+        self._arrived_at = state["arrived_at"]
         self._max_query_chars = state["max_query_chars"]
         self._admissions = state["admissions"]
         self._turns = turns
@@ -82,11 +84,18 @@ class Asking:
             "X-Turn-Id": follower.turn_id,
             **admission.fields,
         }
-        return EventStream(follower, headers=headers, options=self._options, is_resumable=resume)
+        return EventStream(
+            follower,
+            headers=headers,
+            options=self._options,
+            is_resumable=resume,
+            asked_at=self._arrived_at,
+        )
 
     async def follow(self, turn_id: str, *, after: int) -> EventStream:
         """What a reader has missed of a turn, and then what comes."""
         follower = await self._turns.follow(self._caller, turn_id, after=after)
+        metrics.stream_resumed()
         headers = {"X-Turn-Id": turn_id}
         return EventStream(follower, headers=headers, options=self._options, is_resumable=True)
 

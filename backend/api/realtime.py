@@ -5,6 +5,7 @@ objects; a refusal is an `error` object, and the connection stays open.
 """
 
 import asyncio
+import time
 from contextlib import suppress
 from typing import Annotated, Any, Literal
 
@@ -18,6 +19,7 @@ from backend.api.dependencies import CallerDep, State, StateDep
 from backend.api.errors import NOT_ALLOWED, TRY_LATER
 from backend.api.last_event_id import place_of
 from backend.conversation import Caller
+from backend.delivery import Delivery
 from backend.errors import (
     Draining,
     InvalidField,
@@ -155,9 +157,11 @@ class Connection:
     async def _answer(self, text: str) -> None:
         match _parsed(text):
             case Ask(query=query):
-                self._read(await self._start(query))
+                asked_at = time.perf_counter()
+                self._read(await self._start(query), asked_at=asked_at)
             case Resume(last_event_id=last_event_id):
                 self._read(await self._resume(last_event_id))
+                metrics.stream_resumed()
             case Stop():
                 if self._turn_id is not None:
                     await self._turns.stop(self._caller, self._turn_id)
@@ -173,6 +177,7 @@ class Connection:
             creates_session=True,
             is_resumable=True,
             admission=self._admissions.of(self._caller, self._socket, self._session_id),
+            transport="websocket",
         )
 
     async def _resume(self, last_event_id: str) -> Follower:
@@ -182,7 +187,7 @@ class Connection:
             raise TurnNotFound
         return await self._turns.follow(self._caller, turn_id, after=after)
 
-    def _read(self, follower: Follower) -> None:
+    def _read(self, follower: Follower, *, asked_at: float | None = None) -> None:
         """Pass a turn on; one that is read already is read anew, from where it was asked for."""
         turn_id = self._turn_id = follower.turn_id
         if older := self._reading.get(turn_id):
@@ -190,7 +195,7 @@ class Connection:
         elif len(self._reading) >= MOST_READ:
             follower.leave()
             raise Overloaded
-        task = asyncio.create_task(self._pass_on(follower))
+        task = asyncio.create_task(self._pass_on(follower, asked_at))
         self._reading[turn_id] = task
         task.add_done_callback(lambda task: self._read_to_end(follower, task))
 
@@ -207,12 +212,18 @@ class Connection:
             logger.info("connection_broke", turn=follower.turn_id, error=type(error).__name__)
         self._is_broken.set()
 
-    async def _pass_on(self, follower: Follower) -> None:
+    async def _pass_on(self, follower: Follower, asked_at: float | None) -> None:
         turn_id = follower.turn_id
-        async for batch in follower.batches():
-            for position, event in batch.placed():
-                place = {"id": f"{turn_id}-{position}", "turn": turn_id}
-                await self._send(event, **place)
+        with Delivery(follower, transport="websocket", asked_at=asked_at) as delivery:
+            try:
+                async for batch in follower.batches():
+                    for position, event in batch.placed():
+                        place = {"id": f"{turn_id}-{position}", "turn": turn_id}
+                        await self._send(event, **place)
+                    delivery.sent(batch.events)
+            except TimeoutError:
+                delivery.stalled()
+                raise
 
     async def _refuse(self, error: ServiceError) -> None:
         metrics.refused(error.code)

@@ -6,7 +6,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
 
-from backend.completion import ChatModel, CompletionRequest, Delta
+from backend.completion import ChatModel, CompletionRequest, Delta, Finish
 from backend.errors import (
     ToolUseFailed,
     UpstreamBusy,
@@ -24,12 +24,15 @@ class NamedModel(ChatModel, Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One call of one model. `outcome` is `ok`, `cancelled`, or the code of an error."""
+    """One call of one model. `outcome` is `ok`, `cancelled`, or the code of an error;
+    `first_chunk_seconds` is the time to its first text or tool call, if there was one.
+    """
 
     model: str
     number: int
     outcome: str
     seconds: float
+    first_chunk_seconds: float | None = None
 
 
 OnAttempt = Callable[[Attempt], None]
@@ -57,11 +60,13 @@ class Guarded:
         number = next(request.attempts)
         call = self.breaker.begin()
         begun = time.perf_counter()
-        outcome = "cancelled"
+        outcome, first_chunk_seconds = "cancelled", None
         try:
             async with aclosing(self._model.complete(request)) as deltas:
                 async for delta in deltas:
                     call.answered()
+                    if first_chunk_seconds is None and not isinstance(delta, Finish):
+                        first_chunk_seconds = time.perf_counter() - begun
                     yield delta
             call.succeeded()
             outcome = "ok"
@@ -72,9 +77,14 @@ class Guarded:
             raise
         finally:
             call.end()
-            seconds = time.perf_counter() - begun
             self._on_attempt(
-                Attempt(model=self.name, number=number, outcome=outcome, seconds=seconds)
+                Attempt(
+                    model=self.name,
+                    number=number,
+                    outcome=outcome,
+                    seconds=time.perf_counter() - begun,
+                    first_chunk_seconds=first_chunk_seconds,
+                )
             )
 
     @property

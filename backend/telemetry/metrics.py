@@ -1,129 +1,200 @@
-"""The names of all metrics, and how they are counted. Labels exist from the start, at 0:
-a series that appears with its first event has lost it for every `rate()`.
+"""How things are counted: one function for each thing that happens. All of them are cheap
+enough for a turn, a call or a transaction, and none is meant for a token.
 """
 
+import time
 from collections.abc import Iterable
 
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Counter, Gauge, generate_latest
+from opentelemetry import trace
 
-CONTENT_TYPE = CONTENT_TYPE_LATEST
+from backend.telemetry import series
 
-ATTEMPT_OUTCOMES = (
-    "ok",
-    "cancelled",
-    "upstream_unavailable",
-    "upstream_busy",
-    "upstream_connect_timeout",
-    "upstream_first_byte_timeout",
-    "upstream_gap_timeout",
-    "upstream_refused",
-    "upstream_request_too_large",
-    "upstream_garbled",
-    "upstream_tool_use_failed",
-)
-LIMITS = ("session", "client", "streams")
-RESCUE_OUTCOMES = ("rescued", "text", "asked_again", "lost")
+UNKNOWN_TOOL = "unknown"
+"""Stands for whatever names a model invents."""
 
-_attempts = Counter(
-    "lex_upstream_attempts", "Calls of a model, by how they ended", ["model", "outcome"]
-)
-_rescued = Counter(
-    "lex_upstream_rescued_calls",
-    "Tool calls that the upstream could not read, by what became of them",
-    ["outcome"],
-)
-_retired = Gauge(
-    "lex_model_retired",
-    "1 for a model that the upstream no longer serves",
-    ["model"],
-    multiprocess_mode="livemax",
-)
-_breaker = Gauge(
-    "lex_breaker_state",
-    "Circuit breaker of a model: 0 closed, 1 half open, 2 open",
-    ["model"],
-    multiprocess_mode="livemax",
-)
-_budget = Gauge(
-    "lex_upstream_budget_remaining",
-    "What the upstream says is left of a rate: requests of the day, tokens of the minute",
-    ["model", "kind"],
-    multiprocess_mode="livemin",
-)
 
-_redis = Gauge(
-    "lex_redis_up",
-    "1 while logs are shared through Redis; 0 while that fails, and without Redis",
-    multiprocess_mode="livemin",
-)
-
-_refusals = Counter(
-    "lex_refusals", "What was asked and refused, by the code of the refusal", ["code"]
-)
-_rate_limited = Counter(
-    "lex_rate_limited", "Queries that were one too many, by the limit that said so", ["limit"]
-)
-_shared_limits = Gauge(
-    "lex_shared_limits_available",
-    "1 while the workers count requests together, 0 while each counts for itself",
-    multiprocess_mode="livemin",
-)
-
-for _limit in LIMITS:
-    _rate_limited.labels(_limit)
-for _outcome in RESCUE_OUTCOMES:
-    _rescued.labels(_outcome)
+def prepare_build(*, version: str, revision: str) -> None:
+    series.build.labels(version, revision).set(1)
+    draining(is_draining=False)
 
 
 def prepare_model(model: str) -> None:
     """Make the series of a model. What is left of its rates is not known before it was asked."""
-    for outcome in ATTEMPT_OUTCOMES:
-        _attempts.labels(model, outcome)
-    _retired.labels(model).set(0)
-    _breaker.labels(model).set(0)
+    for outcome in series.ATTEMPT_OUTCOMES:
+        series.attempts.labels(model, outcome)
+        series.call_seconds.labels(model, outcome)
+    for histogram in (
+        series.call_first_chunk_seconds,
+        series.first_byte_seconds,
+        series.queue_seconds,
+        series.tokens_per_second,
+    ):
+        histogram.labels(model)
+    for token_type in series.TOKEN_TYPES:
+        series.tokens.labels(model, token_type)
+    series.retired.labels(model).set(0)
+    series.breaker.labels(model).set(0)
 
 
-def upstream_attempted(model: str, outcome: str) -> None:
-    _attempts.labels(model, outcome).inc()
+def prepare_tools(names: Iterable[str]) -> None:
+    for name in names:
+        for outcome in series.TOOL_OUTCOMES:
+            series.tool_calls.labels(name, outcome)
+            series.tool_seconds.labels(name, outcome)
+    series.tool_calls.labels(UNKNOWN_TOOL, "invalid")
+    series.tool_seconds.labels(UNKNOWN_TOOL, "invalid")
+
+
+def turn_ended(
+    outcome: str, transport: str, *, seconds: float, waited_seconds: float, rounds: int
+) -> None:
+    """`waited_seconds` of it were the upstream's and the tools'."""
+    series.turns.labels(outcome, transport).inc()
+    series.agent_seconds.labels(outcome).observe(seconds, _exemplar())
+    series.overhead_seconds.observe(max(0.0, seconds - waited_seconds), _exemplar())
+    series.rounds.observe(rounds)
+
+
+def upstream_attempted(
+    model: str, outcome: str, *, seconds: float, first_chunk_seconds: float | None
+) -> None:
+    series.attempts.labels(model, outcome).inc()
+    series.call_seconds.labels(model, outcome).observe(seconds, _exemplar())
+    if first_chunk_seconds is not None:
+        series.call_first_chunk_seconds.labels(model).observe(first_chunk_seconds, _exemplar())
+
+
+class UpstreamAnswer:
+    """The answer to one call of a model, timed from its creation."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._asked_at = self._begun_at = time.perf_counter()
+
+    def began(self) -> None:
+        """Its first byte is here."""
+        self._begun_at = time.perf_counter()
+        series.first_byte_seconds.labels(self._model).observe(self._begun_at - self._asked_at)
+
+    def is_whole(
+        self,
+        *,
+        input_tokens: int,
+        output_tokens: int,
+        queue_seconds: float | None,
+        writing_seconds: float | None,
+    ) -> None:
+        """With what the upstream says of it; None is what it does not say."""
+        series.tokens.labels(self._model, "input").observe(input_tokens)
+        series.tokens.labels(self._model, "output").observe(output_tokens)
+        if queue_seconds is not None:
+            series.queue_seconds.labels(self._model).observe(queue_seconds)
+        seconds = writing_seconds or time.perf_counter() - self._begun_at
+        if output_tokens and seconds:
+            series.tokens_per_second.labels(self._model).observe(output_tokens / seconds)
 
 
 def call_rescued(outcome: str) -> None:
-    _rescued.labels(outcome).inc()
+    series.rescued.labels(outcome).inc()
 
 
 def model_retired(model: str) -> None:
-    _retired.labels(model).set(1)
+    series.retired.labels(model).set(1)
 
 
 def breaker_changed(model: str, state: int) -> None:
-    _breaker.labels(model).set(state)
+    series.breaker.labels(model).set(state)
 
 
 def budget_noted(model: str, kind: str, remaining: int) -> None:
-    _budget.labels(model, kind).set(remaining)
+    series.budget.labels(model, kind).set(remaining)
+
+
+def tool_called(tool: str, outcome: str, seconds: float) -> None:
+    series.tool_calls.labels(tool, outcome).inc()
+    series.tool_seconds.labels(tool, outcome).observe(seconds, _exemplar())
+
+
+def stream_opened(transport: str) -> None:
+    series.streams.labels(transport).inc()
+
+
+def stream_closed(transport: str) -> None:
+    series.streams.labels(transport).dec()
+
+
+def first_chunk_sent(transport: str, seconds: float) -> None:
+    series.first_chunk_seconds.labels(transport).observe(seconds, _exemplar())
+
+
+def stream_resumed() -> None:
+    series.resumes.inc()
+
+
+def client_left(window: str) -> None:
+    series.disconnects.labels(window).inc()
+
+
+def client_was_slow() -> None:
+    series.slow_clients.inc()
+
+
+def heartbeat_sent() -> None:
+    series.heartbeats.inc()
+
+
+def follower_came() -> None:
+    series.followers.inc()
+
+
+def follower_left() -> None:
+    series.followers.dec()
+
+
+def slots_free(number: int) -> None:
+    series.slots.set(number)
+
+
+def draining(*, is_draining: bool) -> None:
+    series.draining.set(is_draining)
 
 
 def redis_is_up(*, is_up: bool) -> None:
-    _redis.set(is_up)
+    series.redis.set(is_up)
 
 
 def prepare_refusals(codes: Iterable[str]) -> None:
     for code in codes:
-        _refusals.labels(code)
+        series.refusals.labels(code)
 
 
 def refused(code: str) -> None:
-    _refusals.labels(code).inc()
+    series.refusals.labels(code).inc()
 
 
 def rate_limited(limit: str) -> None:
-    _rate_limited.labels(limit).inc()
+    series.rate_limited.labels(limit).inc()
 
 
 def shared_limits_changed(is_available: bool) -> None:  # noqa: FBT001 - it is all it says
-    _shared_limits.set(is_available)
+    series.shared_limits.set(is_available)
 
 
-def exposition() -> bytes:
-    """All of it, in Prometheus' text format."""
-    return generate_latest(REGISTRY)
+def store_is_up(*, is_up: bool) -> None:
+    series.store.set(is_up)
+
+
+def transaction_ended(operation: str, seconds: float) -> None:
+    series.store_seconds.labels(operation).observe(seconds)
+
+
+def loop_lagged(seconds: float) -> None:
+    series.loop_lag_seconds.observe(seconds)
+
+
+def _exemplar() -> dict[str, str] | None:
+    """The trace in which it happened, if it is kept. Several workers do not keep exemplars."""
+    context = trace.get_current_span().get_span_context()
+    if not (context.is_valid and context.trace_flags.sampled):
+        return None
+    return {"trace_id": trace.format_trace_id(context.trace_id)}

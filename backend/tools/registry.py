@@ -26,6 +26,7 @@ from backend.errors import (
     ToolTimedOut,
     UnknownTool,
 )
+from backend.telemetry import metrics
 from backend.tools.arguments import Arguments, parameters, validated
 from backend.tools.desk import Desk
 
@@ -105,6 +106,7 @@ class Toolbox:
         self._tools = {tool.name: tool for tool in tools}
         self._timeout_seconds = timeout_seconds
         self._max_output_characters = max_output_characters
+        metrics.prepare_tools(self._tools)
 
     @property
     def specs(self) -> tuple[ToolSpec, ...]:
@@ -121,7 +123,10 @@ class Toolbox:
         except ToolError as error:
             details = to_jsonable_python(error.details, fallback=str, inf_nan_mode="null")
             output, outcome = {"error": details}, _outcome_of(error)
-        return ToolResult(output, outcome, time.perf_counter() - begun)
+        result = ToolResult(output, outcome, time.perf_counter() - begun)
+        name = call.name if call.name in self._tools else metrics.UNKNOWN_TOOL
+        metrics.tool_called(name, result.outcome, result.seconds)
+        return result
 
     async def _output(self, call: ToolCall, desk: Desk) -> dict[str, Any]:
         tool = self._tools.get(call.name)

@@ -178,6 +178,22 @@ def test_an_error_frame_is_raised_where_it_stands() -> None:
         decoded(FIRST, frame({"content": "x"}), error)
 
 
+@pytest.mark.parametrize(
+    ("reported", "seconds"),
+    [(0.25, 0.25), (3, 3.0), (0, 0.0), (-1, None), (1e9, None), (None, None), ("1 s", None)],
+)
+def test_a_time_that_the_upstream_reports_is_taken_if_it_can_be_one(
+    reported: Any, seconds: float | None
+) -> None:
+    usage = {"prompt_tokens": 1, "queue_time": reported, "completion_time": reported}
+    decoder = Decoder()
+
+    decoder.feed(frame({}, "stop", usage=usage))
+
+    assert decoder.failure is None
+    assert (decoder.queue_seconds, decoder.writing_seconds) == (seconds, seconds)
+
+
 def test_an_error_in_x_groq_is_raised() -> None:
     with pytest.raises(UpstreamGarbled):
         decoded(FIRST, frame({}, x_groq={"id": "req_1", "error": "stopped early"}), STOP)

@@ -13,6 +13,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from backend.errors import StorageError
+from backend.telemetry import metrics
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -65,6 +66,7 @@ class Database:
         Raises: StorageError, and whatever the function raises; both roll back.
         """
         pending: asyncio.Future[T] | None = None
+        begun = time.perf_counter()
         transaction = partial(self.transact, function, *args, **kwargs)
         try:
             pending = asyncio.get_running_loop().run_in_executor(self._executor, transaction)
@@ -76,6 +78,8 @@ class Database:
             if pending is None:
                 raise StorageError from error  # closed
             raise
+        finally:
+            metrics.transaction_ended(_name_of(function), time.perf_counter() - begun)
 
     def transact(
         self,
@@ -112,6 +116,10 @@ class Database:
     def dispose(self) -> None:
         self._executor.shutdown()
         self._engine.dispose()
+
+
+def _name_of(function: object) -> str:
+    return str(getattr(function, "__name__", "other")).lstrip("_")
 
 
 def _parse(database_url: str) -> URL:

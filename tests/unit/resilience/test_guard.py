@@ -53,6 +53,20 @@ async def test_a_good_answer_is_an_attempt_that_went_well() -> None:
     assert attempt.seconds > 0
 
 
+async def test_an_attempt_knows_when_its_first_text_came_and_whether_one_did() -> None:
+    world = World(ScriptedModel([says("Hello."), breaks(UpstreamBusy()), says()]))
+
+    await deltas_of(world.guarded)
+    with pytest.raises(UpstreamBusy):
+        await deltas_of(world.guarded)
+    await deltas_of(world.guarded)
+
+    spoke, refused, silent = [attempt.first_chunk_seconds for attempt in world.attempts]
+    assert spoke is not None
+    assert 0 < spoke <= world.attempts[0].seconds
+    assert (refused, silent) == (None, None)
+
+
 async def test_attempts_of_one_request_are_numbered_through() -> None:
     world = World(ScriptedModel([breaks(UpstreamBusy()), says("Hello.")]))
     request = a_request()
