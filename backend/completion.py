@@ -26,6 +26,8 @@ class CompletionRequest:
     tools: Sequence[ToolSpec] = ()
     attempts: Iterator[int] = field(default_factory=lambda: count(1), compare=False)
     """Numbers the calls that one completion costs, over all models."""
+    traceparent: str | None = None
+    """The span of this call, for the upstream: W3C Trace Context."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +39,12 @@ class Text:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finish:
-    """The last delta of a whole completion; `model` is the name the upstream answered with."""
+    """The last delta of a whole completion; `model` and `id` are as the upstream named them."""
 
     reason: FinishReason
     model: str
     usage: Usage = field(default_factory=Usage)
+    id: str = ""
 
 
 Delta = Text | ToolCall | Finish

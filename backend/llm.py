@@ -124,6 +124,7 @@ class GroqModel:
             tools=cast(list[ChatCompletionToolParam], tools_of(request.tools)) or groq.omit,
             max_completion_tokens=self._max_completion_tokens,
             stream=True,
+            extra_headers={"traceparent": request.traceparent} if request.traceparent else None,
             **parameters_of(self.name),
         )
 

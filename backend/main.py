@@ -36,6 +36,7 @@ from backend.resilience.fallbacks import Candidate, Fallbacks
 from backend.resilience.guard import Attempt, Guarded
 from backend.resilience.rescue import Rescuing
 from backend.resilience.retries import Retrying, Schedule
+from backend.resilience.traced import Traced
 from backend.settings import Settings
 from backend.sharing import Sharing
 from backend.showroom import Showroom
@@ -43,7 +44,8 @@ from backend.storage import Stores
 from backend.storage.opening import open_stores
 from backend.storage.redis import RedisLogs
 from backend.stream import StreamOptions
-from backend.telemetry import metrics
+from backend.telemetry import metrics, tracing
+from backend.telemetry.exporting import open_exporting
 from backend.telemetry.logging import configure_logging
 from backend.tools import TOOLS
 from backend.tools.desk import Desk, WeatherProvider
@@ -57,7 +59,23 @@ logger = structlog.get_logger()
 
 PURGE_SECONDS = 600.0
 
-EXPOSED_HEADERS = ("X-Session-Id", "X-Turn-Id", "X-Request-Id", "Location", "Retry-After")
+EXPOSED_HEADERS = (
+    "X-Session-Id",
+    "X-Turn-Id",
+    "X-Request-Id",
+    "traceresponse",
+    "Location",
+    "Retry-After",
+)
+
+ALLOWED_HEADERS = (
+    "Content-Type",
+    "Idempotency-Key",
+    "Last-Event-ID",
+    "X-Request-Id",
+    "traceparent",
+    "tracestate",
+)
 
 
 def create_app(settings: Settings, *, tools: Sequence[Tool] = TOOLS) -> FastAPI:
@@ -80,7 +98,7 @@ def create_app(settings: Settings, *, tools: Sequence[Tool] = TOOLS) -> FastAPI:
         CORSMiddleware,
         allow_origins=settings.cors_origins,
         allow_methods=["GET", "POST", "DELETE"],
-        allow_headers=["Content-Type", "Idempotency-Key", "Last-Event-ID", "X-Request-Id"],
+        allow_headers=ALLOWED_HEADERS,
         expose_headers=EXPOSED_HEADERS,
     )
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
@@ -93,10 +111,14 @@ def _lifespan(
     settings: Settings, tools: Sequence[Tool]
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[State]:
+        worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         async with AsyncExitStack() as stack:
+            exporting = open_exporting(app, version=__version__, instance=worker)
+            if exporting is not None:
+                stack.push_async_callback(exporting.close)
             try:
-                state = await _open(settings, tools, stack)
+                state = await _open(settings, tools, worker, stack)
             except StorageError as error:
                 raise SystemExit(_one_line(error)) from None
             yield state
@@ -126,7 +148,9 @@ class OneLineStart:
         await self._app(scope, receive, send_shortened if scope["type"] == "lifespan" else send)
 
 
-async def _open(settings: Settings, tools: Sequence[Tool], stack: AsyncExitStack) -> State:
+async def _open(
+    settings: Settings, tools: Sequence[Tool], worker: str, stack: AsyncExitStack
+) -> State:
     """Open everything. `stack` closes it in reverse: turns first, the store last."""
     stores = await open_stores(
         settings.database_url,
@@ -143,7 +167,6 @@ async def _open(settings: Settings, tools: Sequence[Tool], stack: AsyncExitStack
         flush_seconds=settings.chunk_flush_ms / 1000,
     )
     showroom = await stores.showrooms.showroom()
-    worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     sharing = _sharing(settings, worker, stack)
     running = Turns(
         check=models.check,
@@ -231,7 +254,8 @@ def _candidate(name: str, ask: Callable[..., GroqModel], schedule: Schedule) -> 
 
     breaker = Breaker(on_change=lambda state: metrics.breaker_changed(name, state))
     asked = ask(name, on_allowance=note)
-    guarded = Guarded(asked, breaker=breaker, budget=budget, on_attempt=_attempted)
+    traced = Traced(asked) if tracing.is_recording() else asked
+    guarded = Guarded(traced, breaker=breaker, budget=budget, on_attempt=_attempted)
     return Candidate(Retrying(Rescuing(guarded, metrics.call_rescued), schedule), breaker)
 
 

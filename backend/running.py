@@ -5,17 +5,21 @@ import time
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Literal
 
 import structlog
 
-from backend.conversation import Outcome
+from backend.conversation import Outcome, Role
 from backend.errors import ServiceError, StorageError, TurnInterrupted, TurnTimedOut
 from backend.events import Chunk, End, Event, encode, failure
 from backend.log import EventLog, Follower
 from backend.storage import Claim, Ending, NewTurn, SessionStore
+from backend.telemetry import tracing
 from backend.turn import Turn
 
 logger = structlog.get_logger()
+
+Transport = Literal["sse", "websocket"]
 
 
 class RunningTurn:
@@ -32,9 +36,12 @@ class RunningTurn:
         sessions: SessionStore,
         timeout_seconds: float,
         grace_seconds: float = 0.0,
+        transport: Transport = "sse",
         readers_changed: Callable[[], None] = lambda: None,
     ) -> None:
         self.new = new
+        self.span = tracing.NO_SPAN
+        self._transport = transport
         self.log = EventLog(new.id, deserted=self._deserted)
         self._grace_seconds = grace_seconds
         self._readers_changed = readers_changed
@@ -102,6 +109,11 @@ class RunningTurn:
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to who waits
             self._refuse(error)
             return
+        self.span = tracing.begin_turn(
+            turn_id=self.new.id,
+            session_id=self.new.session_id,
+            is_own_trace=self._transport == "websocket",
+        )
         self._is_claimed.set_result(None)
         failed: ServiceError | None = None
         try:
@@ -202,19 +214,36 @@ class RunningTurn:
         return bare(self.new.id, outcome, None if error is None else error.code)
 
     def _tell(self, ending: Ending, *, is_stored: bool) -> None:
+        tracing.end_turn(
+            self.span,
+            outcome=ending.outcome,
+            error=ending.error_code,
+            model=ending.model,
+            rounds=ending.rounds,
+            input_tokens=ending.usage.input_tokens,
+            output_tokens=ending.usage.output_tokens,
+        )
         logger.info(
             "turn_finished",
             turn=ending.turn_id,
+            transport=self._transport,
             outcome=ending.outcome,
             error=ending.error_code,
             is_stored=is_stored,
             model=ending.model,
             rounds=ending.rounds,
+            tools=sum(message.role is Role.TOOL for message in self._turn.messages),
             input_tokens=ending.usage.input_tokens,
             output_tokens=ending.usage.output_tokens,
-            first_chunk_seconds=ending.first_chunk_seconds,
-            seconds=round(time.perf_counter() - self._begun, 4),
+            first_chunk_seconds=_rounded(ending.first_chunk_seconds),
+            upstream_seconds=_rounded(self._turn.on_upstream.seconds),
+            tool_seconds=_rounded(self._turn.on_tools.seconds),
+            seconds=_rounded(time.perf_counter() - self._begun),
         )
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 4)
 
 
 def bare(turn_id: str, outcome: Outcome, error_code: str | None) -> Ending:

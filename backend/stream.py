@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 from backend.conversation import as_json
 from backend.events import Event
 from backend.log import Follower
+from backend.telemetry import tracing
 
 logger = structlog.get_logger()
 
@@ -64,12 +65,16 @@ class EventStream(EventSourceResponse):
         self._follower = follower
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        outcome = "disconnected"
         try:
             await super().__call__(scope, receive, send)
         except SendTimeoutError:
+            outcome = "slow_client"
             logger.warning("slow_client", turn=self._follower.turn_id)
             _cut(scope)
         finally:
+            # Of a stream that came to its end the span has ended too, and stays as it is.
+            tracing.stream_ended(outcome)
             self._follower.leave()
 
 
@@ -82,6 +87,7 @@ def _cut(scope: Scope) -> None:
 async def _frames(follower: Follower) -> AsyncGenerator[bytes, None]:
     async for batch in follower.batches():
         yield b"".join([frame(event) for event in batch.events])
+    tracing.stream_ended("read")
 
 
 async def _resumable_frames(follower: Follower) -> AsyncGenerator[bytes, None]:
@@ -96,6 +102,7 @@ async def _resumable_frames(follower: Follower) -> AsyncGenerator[bytes, None]:
                 for position, event in enumerate(batch.events, start=batch.after + 1)
             ]
         )
+    tracing.stream_ended("read")
 
 
 def _heartbeat() -> ServerSentEvent:

@@ -6,6 +6,7 @@ or SQL, and it does not end the stream: `turns` does, when everything is stored.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -32,6 +33,20 @@ class Assistant:
     max_rounds: int = 8
     history_tokens: int = 16_000
     flush_seconds: float = 0.025
+
+
+class Stopwatch:
+    """How long the blocks that it is entered for take, added up."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._begun = 0.0
+
+    def __enter__(self) -> None:
+        self._begun = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds += time.perf_counter() - self._begun
 
 
 class Turn:
@@ -64,6 +79,9 @@ class Turn:
         self.usage = Usage()
         self.rounds = 0
         self.model: str | None = None
+        self.on_upstream = Stopwatch()
+        """With every retry, and with the pauses between two chunks."""
+        self.on_tools = Stopwatch()
 
     async def run(
         self,
@@ -85,13 +103,15 @@ class Turn:
                 if self.rounds == self._assistant.max_rounds:
                     raise TooManyRounds
                 self.rounds += 1
-                async with aclosing(self._ask()) as chunks:
-                    async for chunk in chunks:
-                        yield chunk
+                with self.on_upstream:
+                    async with aclosing(self._ask()) as chunks:
+                        async for chunk in chunks:
+                            yield chunk
                 calls = self.messages[-1].tool_calls
-                async with aclosing(self._run_tools(calls)) as events:
-                    async for event in events:
-                        yield event
+                with self.on_tools:
+                    async with aclosing(self._run_tools(calls)) as events:
+                        async for event in events:
+                            yield event
         finally:
             self._answer_the_rest()
 

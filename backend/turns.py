@@ -12,9 +12,10 @@ from backend.errors import Draining, Overloaded, ServerDraining, SessionBusy
 from backend.log import Follower
 from backend.owed import OwedEndings
 from backend.replay import Replays
-from backend.running import RunningTurn
+from backend.running import RunningTurn, Transport
 from backend.sharing import Sharing
 from backend.storage import AlreadyStarted, NewTurn, SessionStore
+from backend.telemetry import tracing
 from backend.turn import Turn
 
 OpenTurn = Callable[[Caller, str], Turn]
@@ -79,6 +80,7 @@ class Turns:
         creates_session: bool,
         is_resumable: bool = False,
         idempotency_key: str | None = None,
+        transport: Transport = "sse",
     ) -> Follower:
         """Claim the session for one turn; returns its first follower, who must `leave`.
 
@@ -94,6 +96,7 @@ class Turns:
             ServiceError: what `check` raised.
         """
         if joined := self._with_key(caller.owner, session_id, idempotency_key):
+            tracing.concerns(joined.new.id, joined.span)
             return joined.follow()
         self._admit()
         await self._supersede(caller.owner, session_id)
@@ -105,6 +108,7 @@ class Turns:
             creates_session=creates_session,
             is_resumable=is_resumable,
             idempotency_key=idempotency_key,
+            transport=transport,
         )
         try:
             return await begin()
@@ -122,6 +126,7 @@ class Turns:
         creates_session: bool,
         is_resumable: bool,
         idempotency_key: str | None,
+        transport: Transport,
     ) -> Follower:
         conversation = self._open_turn(caller, query)
         # From here to the launch nothing waits, so the slot that is free now is ours.
@@ -135,7 +140,7 @@ class Turns:
             creates_session=creates_session,
             idempotency_key=idempotency_key,
         )
-        turn = self._launch(new, conversation, is_resumable=is_resumable)
+        turn = self._launch(new, conversation, is_resumable=is_resumable, transport=transport)
         follower = turn.follow()
         try:
             await turn.claimed()
@@ -171,13 +176,16 @@ class Turns:
             return False
         return await self._elsewhere.supersede(owner, session_id)
 
-    def _launch(self, new: NewTurn, conversation: Turn, *, is_resumable: bool) -> RunningTurn:
+    def _launch(
+        self, new: NewTurn, conversation: Turn, *, is_resumable: bool, transport: Transport
+    ) -> RunningTurn:
         turn = RunningTurn(
             new,
             conversation,
             sessions=self._sessions,
             timeout_seconds=self._timeout_seconds,
             grace_seconds=self._grace_seconds if is_resumable else 0.0,
+            transport=transport,
             readers_changed=self.news.set,
         )
         self._running[new.id] = turn
@@ -194,15 +202,16 @@ class Turns:
             LogGone: it ended too long ago.
             StorageError: the store cannot be reached.
         """
-        turn = self._running.get(turn_id)
-        if turn is not None and turn.new.owner == caller.owner:
+        turn = self._here(caller, turn_id)
+        tracing.concerns(turn_id, turn.span if turn else None)
+        if turn is not None:
             return turn.follow(after)
         return await self._replays.follow(caller.owner, turn_id, after=after)
 
     async def is_read(self, caller: Caller, turn_id: str, *, after: int) -> bool:
         """Whether the turn has ended and nothing in it stands behind position `after`."""
-        turn = self._running.get(turn_id)
-        if turn is not None and turn.new.owner == caller.owner:
+        turn = self._here(caller, turn_id)
+        if turn is not None:
             return turn.log.is_closed and after >= len(turn.log.events)
         return await self._replays.is_read(caller.owner, turn_id, after=after)
 
@@ -212,12 +221,17 @@ class Turns:
         Raises:
             TurnNotFound: there is none, or it is somebody else's.
         """
-        turn = self._running.get(turn_id)
-        if turn is None or turn.new.owner != caller.owner:
+        turn = self._here(caller, turn_id)
+        tracing.concerns(turn_id, turn.span if turn else None)
+        if turn is None:
             await self._elsewhere.stop(caller.owner, turn_id)
             return
         turn.stop(Outcome.CANCELLED)
         await asyncio.wait([turn.task])
+
+    def _here(self, caller: Caller, turn_id: str) -> RunningTurn | None:
+        turn = self._running.get(turn_id)
+        return turn if turn is not None and turn.new.owner == caller.owner else None
 
     async def renew(self) -> None:
         """Renew this worker's lease, say who reads what here, and do what others ask for."""
@@ -241,6 +255,7 @@ class Turns:
         """Stop what a session runs, wherever that is, and wait for its end."""
         here = self._of_session(owner, session_id)
         for turn in here:
+            tracing.concerns(turn.new.id, turn.span)
             turn.stop(Outcome.CANCELLED)
             await asyncio.wait([turn.task])
         if not here:

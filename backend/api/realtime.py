@@ -149,6 +149,7 @@ class Connection:
             query=query,
             creates_session=True,
             is_resumable=True,
+            transport="websocket",
         )
 
     def _read(self, follower: Follower) -> None:
