@@ -130,8 +130,8 @@ def _name_by_route(span: Any, scope: Scope) -> None:  # noqa: ARG001 - the libra
 
 
 class QueryHidden:
-    """Plain ASGI. The instrumentation sees no query string: `GET /query` carries in it what a
-    person said, and one that is not UTF-8 would break it.
+    """Plain ASGI. The instrumentation sees no query string: `GET /query` has in it what a person
+    said.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -4,8 +4,10 @@ A span is begun and ended by hand, and nothing is made per chunk. What people, m
 say is in none of them, unless `captures_content`. Until `exporting` opens, nothing is recorded.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from opentelemetry import context, trace
 from opentelemetry.trace import Link, NoOpTracer, SpanKind, StatusCode, Tracer
@@ -167,10 +169,10 @@ class ToolSpan:
         self._span = span
         self.outcome = "cancelled"
 
-    def ended(self, outcome: str, output: object) -> None:
+    def ended(self, outcome: str, output: Mapping[str, Any]) -> None:
         self.outcome = outcome
         if _captures_content:
-            self._span.set_attribute("gen_ai.tool.call.result", str(output))
+            self._span.set_attribute("gen_ai.tool.call.result", json.dumps(output))
 
     def end(self) -> None:
         self._span.set_attribute("lex.outcome", self.outcome)
@@ -219,4 +221,5 @@ def transaction(name: str) -> Iterator[None]:
 
 def _fail(span: Span, error_type: str) -> None:
     span.set_attribute("error.type", error_type)
-    span.set_status(StatusCode.ERROR)
+    if error_type != "cancelled":  # nothing was wrong with it
+        span.set_status(StatusCode.ERROR)
