@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend import __version__
 from backend.api import errors, event_source, health, query, realtime, sessions, turns
+from backend.api.access_log import AccessLog
 from backend.api.body_limit import BodyLimit
 from backend.api.dependencies import State
 from backend.api.request_ids import RequestIds
@@ -102,6 +103,7 @@ def create_app(settings: Settings, *, tools: Sequence[Tool] = TOOLS) -> FastAPI:
         expose_headers=EXPOSED_HEADERS,
     )
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(AccessLog)
     app.add_middleware(RequestIds)
     app.add_middleware(OneLineStart)
     return app

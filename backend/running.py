@@ -167,9 +167,9 @@ class RunningTurn:
             self._say_last(error)
             ending = self._ending(outcome, error)
             is_stored = await self._sessions.finish(ending)
-        except Exception as unstored:
+        except Exception:
             # Also a defect must not leave the stream open and the session held.
-            logger.exception("turn_not_stored", turn=self.new.id, error=str(unstored))
+            logger.exception("turn_not_stored", turn=self.new.id)
             is_stored, self.owed = False, ending
         if not is_stored and error is None:
             self.log.append(failure(StorageError()))
