@@ -48,14 +48,12 @@ async def process(
 
 
 @asynccontextmanager
-async def lex_process(
-    *, stderr: IO[bytes] | None = None, **variables: str
-) -> AsyncIterator[httpx.AsyncClient]:
+async def lex_process(**variables: str) -> AsyncIterator[httpx.AsyncClient]:
     """One worker under plain uvicorn, and a client for it once it is ready."""
     port = free_port()
     command = ("-m", "uvicorn", "backend.main:app", "--port", str(port))
     async with (
-        process(*command, variables=variables, stderr=stderr) as running,
+        process(*command, variables=variables) as running,
         httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{port}",
             timeout=60,

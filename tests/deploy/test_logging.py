@@ -4,13 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from websockets.asyncio.client import connect
 
 from infrastructure.groq_standin import Standin
 from tests.deploy.servers import GUNICORN, PLAIN, Deployed, deployed
 from tests.otlp import collecting
-from tests.processes import lex_process
+from tests.processes import free_port, process, ready
 
 SECRET = "a-thing-nobody-may-repeat"
 
@@ -106,9 +107,14 @@ async def test_plain_uvicorn_has_the_same_lines_and_no_access_log(
     standin: Standin, tmp_path: Path
 ) -> None:
     variables = {"GROQ_BASE_URL": standin.url, "DATABASE_URL": f"sqlite:///{tmp_path}/lex.db"}
-    log = tmp_path / "log"
+    port, log = free_port(), tmp_path / "log"
+    command = ("-m", "uvicorn", "backend.main:app", "--port", str(port))
     with log.open("wb") as stderr:
-        async with lex_process(stderr=stderr, **variables) as client:
+        async with (
+            process(*command, variables=variables, stderr=stderr) as running,
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
+        ):
+            await ready(client, running)
             await client.get("/query", params={"query": SECRET})
 
     written = [line for line in log.read_text().splitlines() if line.startswith("{")]
