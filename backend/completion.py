@@ -33,6 +33,8 @@ class CompletionRequest:
     """Numbers the calls that one completion costs, over all models."""
     silent: set[str] = field(default_factory=set, compare=False)
     """Names of models that whoever waits has waited for in vain, kept for the whole turn."""
+    traceparent: str | None = None
+    """The span of this call, for the upstream: W3C Trace Context."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +46,12 @@ class Text:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finish:
-    """The last delta of a whole completion; `model` is the name the upstream answered with."""
+    """The last delta of a whole completion; `model` and `id` are as the upstream named them."""
 
     reason: FinishReason
     model: str
     usage: Usage = field(default_factory=Usage)
+    id: str = ""
 
 
 Delta = Text | ToolCall | Finish

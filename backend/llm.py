@@ -128,6 +128,7 @@ class GroqModel:
                 self._max_completion_tokens, request.max_tokens or self._max_completion_tokens
             ),
             stream=True,
+            extra_headers={"traceparent": request.traceparent} if request.traceparent else None,
             **parameters_of(self.name),
         )
 

@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from backend import __version__
 from backend.api import errors, event_source, health, query, realtime, sessions, turns
 from backend.api import metrics as metrics_route
+from backend.api.access_log import AccessLog
 from backend.api.arrivals import Arrivals
 from backend.api.auth import exchange
 from backend.api.auth.api_keys import ApiKeys, UnusableKeyFile
@@ -50,6 +51,7 @@ from backend.resilience.fallbacks import Candidate, Fallbacks
 from backend.resilience.guard import Attempt, Guarded
 from backend.resilience.rescue import Rescuing
 from backend.resilience.retries import Retrying, Schedule
+from backend.resilience.traced import Traced
 from backend.settings import Settings
 from backend.sharing import Sharing
 from backend.showroom import Showroom
@@ -58,7 +60,8 @@ from backend.storage.opening import open_stores
 from backend.storage.redis import RedisLogs
 from backend.stream import StreamOptions
 from backend.summaries import AT_ONCE, Summaries, load_prompt
-from backend.telemetry import loop_lag, metrics
+from backend.telemetry import loop_lag, metrics, tracing
+from backend.telemetry.exporting import open_exporting
 from backend.telemetry.logging import configure_logging
 from backend.tools import TOOLS
 from backend.tools.desk import Desk, WeatherProvider
@@ -82,11 +85,14 @@ ALLOWED_HEADERS = (
     "Idempotency-Key",
     "Last-Event-ID",
     "X-Request-Id",
+    "traceparent",
+    "tracestate",
 )
 EXPOSED_HEADERS = (
     "X-Session-Id",
     "X-Turn-Id",
     "X-Request-Id",
+    "traceresponse",
     "Location",
     "Retry-After",
     "RateLimit",
@@ -126,6 +132,7 @@ def create_app(settings: Settings, *, tools: Sequence[Tool] = TOOLS) -> FastAPI:
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     if settings.metrics_port is not None:
         app.add_middleware(metrics_route.MetricsPort, port=settings.metrics_port)
+    app.add_middleware(AccessLog)
     app.add_middleware(RequestIds)
     app.add_middleware(Arrivals)
     app.add_middleware(OneLineStart)
@@ -136,10 +143,14 @@ def _lifespan(
     settings: Settings, tools: Sequence[Tool]
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[State]:
+        worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         async with AsyncExitStack() as stack:
+            exporting = open_exporting(app, version=__version__, instance=worker)
+            if exporting is not None:
+                stack.push_async_callback(exporting.close)
             try:
-                state = await _open(settings, tools, stack)
+                state = await _open(settings, tools, worker, stack)
             except StorageError as error:
                 raise SystemExit(_one_line(error)) from None
             except UnusableKeyFile as error:
@@ -171,7 +182,9 @@ class OneLineStart:
         await self._app(scope, receive, send_shortened if scope["type"] == "lifespan" else send)
 
 
-async def _open(settings: Settings, tools: Sequence[Tool], stack: AsyncExitStack) -> State:
+async def _open(
+    settings: Settings, tools: Sequence[Tool], worker: str, stack: AsyncExitStack
+) -> State:
     """Open everything. `stack` closes it in reverse: turns first, the store last."""
     metrics.prepare_build(version=__version__, revision=settings.lex_revision)
     _keep(loop_lag.watch(), stack)
@@ -199,7 +212,6 @@ async def _open(settings: Settings, tools: Sequence[Tool], stack: AsyncExitStack
         flush_seconds=settings.chunk_flush_ms / 1000,
     )
     showroom = await stores.showrooms.showroom()
-    worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     sharing = _sharing(settings, worker, stack)
     running = Turns(
         check=models.check,
@@ -322,7 +334,8 @@ def _candidate(name: str, ask: Callable[..., GroqModel], schedule: Schedule) -> 
 
     breaker = Breaker(on_change=lambda state: metrics.breaker_changed(name, state))
     asked = ask(name, on_allowance=note)
-    guarded = Guarded(asked, breaker=breaker, budget=budget, on_attempt=_attempted)
+    traced = Traced(asked) if tracing.is_recording() else asked
+    guarded = Guarded(traced, breaker=breaker, budget=budget, on_attempt=_attempted)
     return Candidate(Retrying(Rescuing(guarded, metrics.call_rescued), schedule), breaker)
 
 

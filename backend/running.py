@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import structlog
 
-from backend.conversation import Outcome
+from backend.conversation import Outcome, Role
 from backend.errors import ServiceError, StorageError, TurnInterrupted, TurnTimedOut
 from backend.events import Chunk, End, Event, Transport, encode, failure
 from backend.log import EventLog, Follower
 from backend.storage import Claim, Ending, NewTurn, SessionStore
-from backend.telemetry import metrics
+from backend.telemetry import metrics, tracing
 from backend.turn import Turn
 
 logger = structlog.get_logger()
@@ -38,9 +38,10 @@ class RunningTurn:
         readers_changed: Callable[[], None] = lambda: None,
     ) -> None:
         self.new = new
+        self.span = tracing.NO_SPAN
+        self._transport = transport
         self.log = EventLog(new.id, deserted=self._deserted)
         self._grace_seconds = grace_seconds
-        self._transport = transport
         self._readers_changed = readers_changed
         self._giving_up: asyncio.Task[None] | None = None
         self.owed: Ending | None = None
@@ -107,6 +108,11 @@ class RunningTurn:
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to who waits
             self._refuse(error)
             return
+        self.span = tracing.begin_turn(
+            turn_id=self.new.id,
+            session_id=self.new.session_id,
+            is_own_trace=self._transport == "websocket",
+        )
         self._is_claimed.set_result(None)
         failed: ServiceError | None = None
         try:
@@ -160,9 +166,9 @@ class RunningTurn:
             self._say_last(error)
             ending = self._ending(outcome, error)
             is_stored = await self._sessions.finish(ending)
-        except Exception as unstored:
+        except Exception:
             # Also a defect must not leave the stream open and the session held.
-            logger.exception("turn_not_stored", turn=self.new.id, error=str(unstored))
+            logger.exception("turn_not_stored", turn=self.new.id)
             is_stored, self.owed = False, ending
         if not is_stored and error is None:
             self.log.append(failure(StorageError()))
@@ -213,24 +219,39 @@ class RunningTurn:
             ending.outcome,
             self._transport,
             seconds=seconds,
-            waited_seconds=turn.upstream_seconds + turn.tool_seconds,
+            waited_seconds=turn.on_upstream.seconds + turn.on_tools.seconds,
             rounds=turn.rounds,
+        )
+        tracing.end_turn(
+            self.span,
+            outcome=ending.outcome,
+            error=ending.error_code,
+            model=ending.model,
+            rounds=ending.rounds,
+            input_tokens=ending.usage.input_tokens,
+            output_tokens=ending.usage.output_tokens,
         )
         logger.info(
             "turn_finished",
             turn=ending.turn_id,
+            transport=self._transport,
             outcome=ending.outcome,
             error=ending.error_code,
             is_stored=is_stored,
             model=ending.model,
             rounds=ending.rounds,
+            tools=sum(message.role is Role.TOOL for message in self._turn.messages),
             input_tokens=ending.usage.input_tokens,
             output_tokens=ending.usage.output_tokens,
-            first_chunk_seconds=ending.first_chunk_seconds,
-            seconds=round(seconds, 4),
-            upstream_seconds=round(turn.upstream_seconds, 4),
-            tool_seconds=round(turn.tool_seconds, 4),
+            first_chunk_seconds=_rounded(ending.first_chunk_seconds),
+            upstream_seconds=_rounded(turn.on_upstream.seconds),
+            tool_seconds=_rounded(turn.on_tools.seconds),
+            seconds=_rounded(seconds),
         )
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 4)
 
 
 def bare(turn_id: str, outcome: Outcome, error_code: str | None) -> Ending:

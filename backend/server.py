@@ -21,6 +21,7 @@ from typing import Any, Protocol, TypedDict, cast
 import structlog
 import uvicorn
 from gunicorn.arbiter import Arbiter
+from gunicorn.glogging import Logger
 from gunicorn.workers import base
 from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -88,7 +89,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if (cycle := self._disconnect()) and isinstance(exc, TimeoutError):
-            logger.warning("slow_client", path=cycle.scope["path"])
+            logger.warning("slow_client", route=getattr(cycle.scope.get("route"), "path", None))
             cast(dict[str, Any], cycle.scope)["extensions"]["lex.cut"]["has_stalled"] = True
         super().connection_lost(exc)
 
@@ -290,6 +291,15 @@ class Worker(base.Worker):
         server.run(sockets=[cast(Any, listener).sock for listener in self.sockets])
 
 
+class PlainLogger(Logger):
+    """What `logger_class` names: gunicorn's lines go where those of the service go."""
+
+    def setup(self, cfg: Any) -> None:
+        super().setup(cfg)
+        self.error_log.handlers.clear()
+        self.error_log.propagate = True
+
+
 def pass_sigterm_on(arbiter: Arbiter) -> None:
     """For gunicorn's `when_ready`: the workers hear at once that the service is to stop.
 
@@ -318,8 +328,8 @@ def _config(app: str | Callable[..., Any], **options: Any) -> uvicorn.Config:
         http=Connection,
         ws=WebSocketConnection,
         lifespan="on",
-        # The application has a renderer of its own, and no access log: the path of a request
-        # may carry what somebody asked.
+        # The application has a renderer and an access log of its own: the path of a request may
+        # carry what somebody asked.
         log_config=None,
         access_log=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,

@@ -12,7 +12,7 @@ from backend.conversation import as_json
 from backend.delivery import Delivery
 from backend.events import Event
 from backend.log import Follower
-from backend.telemetry import metrics
+from backend.telemetry import metrics, tracing
 
 logger = structlog.get_logger()
 
@@ -69,14 +69,18 @@ class EventStream(EventSourceResponse):
         self._follower = follower
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        outcome = "disconnected"
         with self._delivery as delivery:
             try:
                 await super().__call__(scope, receive, send)
             except SendTimeoutError:
+                outcome = "slow_client"
                 logger.warning("slow_client", turn=self._follower.turn_id)
                 delivery.stalled()
                 cut(scope)
             finally:
+                # Of a stream that came to its end the span has ended too, and stays as it is.
+                tracing.stream_ended(outcome)
                 self._follower.leave()
             if _has_stalled(scope):
                 delivery.stalled()
@@ -97,6 +101,7 @@ async def _frames(follower: Follower, delivery: Delivery) -> AsyncGenerator[byte
     async for batch in follower.batches():
         yield b"".join([frame(event) for event in batch.events])
         delivery.sent(batch.events)
+    tracing.stream_ended("read")
 
 
 async def _resumable_frames(follower: Follower, delivery: Delivery) -> AsyncGenerator[bytes, None]:
@@ -112,6 +117,7 @@ async def _resumable_frames(follower: Follower, delivery: Delivery) -> AsyncGene
             ]
         )
         delivery.sent(batch.events)
+    tracing.stream_ended("read")
 
 
 def _heartbeat() -> ServerSentEvent:

@@ -35,6 +35,20 @@ class Assistant:
     flush_seconds: float = 0.025
 
 
+class Stopwatch:
+    """How long the blocks that it is entered for take, added up."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._begun = 0.0
+
+    def __enter__(self) -> None:
+        self._begun = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds += time.perf_counter() - self._begun
+
+
 class Turn:
     """One conversation with the model.
 
@@ -64,11 +78,11 @@ class Turn:
         self._announced: set[str] = set()
         self._silent_models: set[str] = set()
         self.usage = Usage()
-        self.upstream_seconds = 0.0
-        self.tool_seconds = 0.0
-        """Of calls that run side by side, the longest."""
         self.rounds = 0
         self.model: str | None = None
+        self.on_upstream = Stopwatch()
+        """With every retry, and with the pauses between two chunks."""
+        self.on_tools = Stopwatch()
 
     async def run(
         self,
@@ -90,13 +104,15 @@ class Turn:
                 if self.rounds == self._assistant.max_rounds:
                     raise TooManyRounds
                 self.rounds += 1
-                async with aclosing(self._ask()) as chunks:
-                    async for chunk in chunks:
-                        yield chunk
+                with self.on_upstream:
+                    async with aclosing(self._ask()) as chunks:
+                        async for chunk in chunks:
+                            yield chunk
                 calls = self.messages[-1].tool_calls
-                async with aclosing(self._run_tools(calls)) as events:
-                    async for event in events:
-                        yield event
+                with self.on_tools:
+                    async with aclosing(self._run_tools(calls)) as events:
+                        async for event in events:
+                            yield event
         finally:
             self._answer_the_rest()
 
@@ -106,7 +122,6 @@ class Turn:
         shown: list[str] = []
         calls: list[ToolCall] = []
         is_whole = False
-        begun = time.perf_counter()
         try:
             async with aclosing(self._assistant.model.complete(request)) as deltas:
                 async for delta in deltas:
@@ -125,7 +140,6 @@ class Turn:
                         case _:
                             assert_never(delta)
         finally:
-            self.upstream_seconds += time.perf_counter() - begun
             self._remember("".join(shown), calls if is_whole else [])
         if not shown and not calls and not self._has_spoken:
             raise UpstreamGarbled("The assistant gave an empty answer.")
@@ -162,7 +176,6 @@ class Turn:
     async def _run_tools(self, calls: Sequence[ToolCall]) -> AsyncGenerator[Event, None]:
         """Announce the calls, run them side by side, yield each output as it comes."""
         pending: dict[asyncio.Task[ToolResult], ToolCall] = {}
-        begun = time.perf_counter()
         try:
             for call in calls:
                 self._announced.add(call.id)
@@ -181,7 +194,6 @@ class Turn:
                 for task, call in pending.items():
                     if task.done() and not task.cancelled():
                         self.unshown.append(self._answer(call, task.result().output))
-                self.tool_seconds += time.perf_counter() - begun
 
     def _answer_the_rest(self) -> None:
         """Whatever interrupted the turn: no call in its messages stays without an output."""

@@ -16,7 +16,7 @@ from backend.replay import Replays
 from backend.running import RunningTurn
 from backend.sharing import Sharing
 from backend.storage import AlreadyStarted, Claim, NewTurn, SessionStore
-from backend.telemetry import metrics
+from backend.telemetry import metrics, tracing
 from backend.turn import Turn
 
 OpenTurn = Callable[[Caller, str], Turn]
@@ -183,6 +183,7 @@ class Turns:
     async def _known(self, caller: Caller, session_id: str, key: str) -> Follower | None:
         """A follower of the turn that this key started: that takes no slot and ends no turn."""
         if turn := self._with_key(caller.owner, session_id, key):
+            tracing.concerns(turn.new.id, turn.span)
             return turn.follow()
         turn_id = await self._sessions.turn_with_key(caller.owner, session_id, key)
         if turn_id is not None:
@@ -241,8 +242,9 @@ class Turns:
             LogGone: it ended too long ago.
             StorageError: the store cannot be reached.
         """
-        turn = self._running.get(turn_id)
-        if turn is not None and turn.new.owner == caller.owner:
+        turn = self._here(caller, turn_id)
+        tracing.concerns(turn_id, turn.span if turn else None)
+        if turn is not None:
             return turn.follow(after)
         return await self._replays.follow(caller.owner, turn_id, after=after)
 
@@ -259,8 +261,8 @@ class Turns:
 
     async def is_read(self, caller: Caller, turn_id: str, *, after: int) -> bool:
         """Whether the turn has ended and nothing in it stands behind position `after`."""
-        turn = self._running.get(turn_id)
-        if turn is not None and turn.new.owner == caller.owner:
+        turn = self._here(caller, turn_id)
+        if turn is not None:
             return turn.log.is_closed and after >= len(turn.log.events)
         return await self._replays.is_read(caller.owner, turn_id, after=after)
 
@@ -270,12 +272,17 @@ class Turns:
         Raises:
             TurnNotFound: there is none, or it is somebody else's.
         """
-        turn = self._running.get(turn_id)
-        if turn is None or turn.new.owner != caller.owner:
+        turn = self._here(caller, turn_id)
+        tracing.concerns(turn_id, turn.span if turn else None)
+        if turn is None:
             await self._elsewhere.stop(caller.owner, turn_id)
             return
         turn.stop(Outcome.CANCELLED)
         await asyncio.wait([turn.task])
+
+    def _here(self, caller: Caller, turn_id: str) -> RunningTurn | None:
+        turn = self._running.get(turn_id)
+        return turn if turn is not None and turn.new.owner == caller.owner else None
 
     async def renew(self) -> None:
         """Renew this worker's lease, say who reads what here, and do what others ask for."""
@@ -300,6 +307,7 @@ class Turns:
         """Stop what a session runs, wherever that is, and wait for its end."""
         here = self._of_session(owner, session_id)
         for turn in here:
+            tracing.concerns(turn.new.id, turn.span)
             turn.stop(Outcome.CANCELLED)
             await asyncio.wait([turn.task])
         if not here:

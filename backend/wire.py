@@ -128,6 +128,7 @@ class _Groq(msgspec.Struct):
 
 
 class _Frame(msgspec.Struct):
+    id: str | None = None
     model: str | None = None
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
@@ -153,7 +154,7 @@ class Decoder:
         self._newest: dict[int, int] = {}
         self._finish_reason: str | None = None
         self._usage = _Usage()
-        self._model = ""
+        self._model = self._id = ""
 
     def feed(self, data: bytes) -> str:
         """Take what one read brought; returns the visible text in it.
@@ -192,6 +193,7 @@ class Decoder:
             reason=cast(FinishReason, self._finish_reason),
             model=self._model,
             usage=Usage(_count(self._usage.prompt_tokens), _count(self._usage.completion_tokens)),
+            id=self._id,
         )
 
     @property
@@ -220,6 +222,7 @@ class Decoder:
         if frame.error is not None:
             raise error_of(frame.error)
         self._model = _clean(frame.model or self._model)[:MAX_NAME]
+        self._id = self._id or _clean(frame.id or "")[:MAX_NAME]
         if frame.x_groq is not None:
             if frame.x_groq.error is not None:
                 raise UpstreamGarbled

@@ -21,13 +21,20 @@ from gunicorn.workers.base import Worker
 
 from backend.server import FLUSH_SECONDS, KEEP_ALIVE_SECONDS, pass_sigterm_on
 from backend.settings import Settings
+from backend.telemetry.exporting import CLOSING_SECONDS
+from backend.telemetry.logging import configure_logging
 
 # Read here as well, so that a wrong one stops the arbiter instead of worker after worker.
 _settings = Settings.read()
 
+# The arbiter, too, says one line an event.
+configure_logging(level=_settings.log_level, style=_settings.log_format)
+logger_class = "backend.server.PlainLogger"
+
 # After the drain: a booking that has begun is waited for, then the endings of late turns are
-# stored, and then the worker's lease is given back. A transaction fails after 10 s.
-_ENDING_SECONDS = _settings.tool_timeout_seconds + 2 * 10
+# stored, and then the worker's lease is given back. A transaction fails after 10 s. Last of all,
+# spans are sent.
+_ENDING_SECONDS = _settings.tool_timeout_seconds + 2 * 10 + CLOSING_SECONDS
 
 _leaving_seconds = (
     _settings.drain_accept_seconds + _settings.drain_seconds + _ENDING_SECONDS + FLUSH_SECONDS

@@ -56,7 +56,7 @@ async def process(
 async def lex_process(**variables: str) -> AsyncIterator[httpx.AsyncClient]:
     """One worker under plain uvicorn, and a client for it once it is ready."""
     port = free_port()
-    command = ("-m", "uvicorn", "backend.main:app", "--port", str(port), "--no-access-log")
+    command = ("-m", "uvicorn", "backend.main:app", "--port", str(port))
     async with (
         process(*command, variables=variables) as running,
         httpx.AsyncClient(

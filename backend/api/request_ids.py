@@ -1,4 +1,7 @@
-"""A name for each request: taken from the client if it is a sane one, given back, and logged."""
+"""A name for each request: taken from the client if it is a sane one, given back, and logged.
+
+The trace that it belongs to is given back beside it.
+"""
 
 import re
 import secrets
@@ -6,6 +9,8 @@ import secrets
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from backend.telemetry import tracing
 
 _SANE = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -24,7 +29,10 @@ class RequestIds:
 
         async def send_named(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                if (trace := tracing.traceparent()) is not None:
+                    headers["traceresponse"] = trace
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):

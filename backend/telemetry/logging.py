@@ -1,16 +1,38 @@
-"""One line an event: for people in a terminal, JSON everywhere else."""
+"""One line an event: for people in a terminal, JSON everywhere else.
+
+Whatever is in a line, it stays one line, and it belongs to a trace if there is one at hand.
+What people, models and tools say is in none of them: of an exception the types and places are
+shown, and not what it says, which may quote anything.
+"""
 
 import logging
 import sys
-from typing import Any, Literal
+import time
+import traceback
+from collections.abc import Iterator
+from typing import Literal, TextIO
 
 import structlog
+from opentelemetry import trace
+from structlog.types import EventDict, ExcInfo, Processor, WrappedLogger
 
-_SHARED: list[structlog.types.Processor] = [
+SILENCE_SECONDS = 60.0
+
+
+def _in_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    at = trace.get_current_span().get_span_context()
+    if at.is_valid:
+        event["trace_id"] = f"{at.trace_id:032x}"
+        event["span_id"] = f"{at.span_id:016x}"
+    return event
+
+
+_SHARED: list[Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
+    _in_trace,
 ]
 
 
@@ -20,13 +42,15 @@ def configure_logging(*, level: str, style: Literal["auto", "json", "text"]) -> 
     `auto` is text in a terminal and JSON otherwise. May be called more than once.
     """
     is_text = sys.stderr.isatty() if style == "auto" else style == "text"
+    shown = Traceback(says_all=level == "DEBUG")
     handler = logging.StreamHandler()
+    handler.addFilter(Seldom("opentelemetry"))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=_SHARED,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *_renderer(is_text=is_text),
+                *(_as_text(shown) if is_text else _as_json(shown)),
             ],
         )
     )
@@ -43,36 +67,101 @@ def configure_logging(*, level: str, style: Literal["auto", "json", "text"]) -> 
     )
 
 
-def _renderer(*, is_text: bool) -> list[Any]:
-    if is_text:
-        # The default formatter prints local variables, and with them what people said.
-        return [
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-            )
-        ]
-    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+def _as_json(shown: "Traceback") -> list[Processor]:
+    exceptions = structlog.processors.ExceptionRenderer(shown.text)
+    return [exceptions, structlog.processors.JSONRenderer()]
+
+
+def _as_text(shown: "Traceback") -> list[Processor]:
+    renderer = structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(), exception_formatter=shown.write
+    )
+    return [_escaped, renderer]
+
+
+_ESCAPES = {
+    number: repr(chr(number))[1:-1] for number in (*range(32), *range(127, 160), 0x2028, 0x2029)
+}
+
+
+def _escaped(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """A line break in a value would begin a line that nobody wrote; JSON escapes it by itself."""
+    return {
+        name: value.translate(_ESCAPES) if isinstance(value, str) else value
+        for name, value in event.items()
+    }
+
+
+class Traceback:
+    """Where an exception was raised, and of what type it and its causes are.
+
+    One that `says_all` shows their messages too.
+    """
+
+    def __init__(self, *, says_all: bool) -> None:
+        self._says_all = says_all
+
+    def text(self, exc_info: ExcInfo) -> str:
+        return "\n".join(self._lines(exc_info[1]))
+
+    def write(self, to: TextIO, exc_info: ExcInfo) -> None:
+        """In a terminal, indented: no line of it looks like one of the log."""
+        to.writelines(f"\n  {line.translate(_ESCAPES)}" for line in self._lines(exc_info[1]))
+
+    def _lines(self, error: BaseException | None) -> Iterator[str]:
+        if error is None:
+            return
+        hidden = None if error.__suppress_context__ else error.__context__
+        if (cause := error.__cause__ or hidden) is not None:
+            yield from self._lines(cause)
+            yield "which led to:"
+        for frame in traceback.extract_tb(error.__traceback__):
+            yield f"{frame.filename}:{frame.lineno} in {frame.name}"
+        kind = f"{type(error).__module__}.{type(error).__qualname__}"
+        yield f"{kind}: {error}" if self._says_all else kind
+        if isinstance(error, BaseExceptionGroup):
+            for each in error.exceptions:
+                yield "in the group:"
+                yield from self._lines(each)
+
+
+class Seldom(logging.Filter):
+    """A library that complains of the same again and again gets one line a minute."""
+
+    def __init__(self, library: str) -> None:
+        super().__init__(library)
+        self._silent_until = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not super().filter(record):
+            return True
+        now = time.monotonic()
+        if now < self._silent_until:
+            return False
+        self._silent_until = now + SILENCE_SECONDS
+        return True
+
+
+def _is_no_access(record: logging.LogRecord) -> bool:
+    """Of WebSockets uvicorn says who came and went, with paths, in its other log."""
+    return not str(record.msg).startswith(('%s - "WebSocket', "connection "))
 
 
 def _adopt_libraries() -> None:
-    """Give uvicorn's lines to our renderer, and let nobody tell what people said.
+    """Give the servers' lines to our renderer, and let nobody tell what people said.
 
-    At the level DEBUG, the SDK logs whole requests and sse-starlette whole frames.
+    At the level DEBUG, the SDK logs whole requests and sse-starlette whole frames. Access logs
+    of others have in them what `GET /query` has in its address; there is one of our own.
     """
-    for name in ("aiohttp", "alembic", "groq", "httpcore", "httpx", "sse_starlette"):
+    for name in ("aiohttp", "alembic", "groq", "httpcore", "httpx", "sse_starlette", "urllib3"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("uvicorn.access").addFilter(_without_query)
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+    for name in ("uvicorn", "uvicorn.error", "gunicorn.error"):
         logger = logging.getLogger(name)
-        # An access log without a handler was switched off on the command line.
-        logger.propagate = logger.propagate or bool(logger.handlers)
+        logger.propagate = True
         logger.handlers.clear()
         logger.setLevel(logging.NOTSET)
-
-
-def _without_query(record: logging.LogRecord) -> bool:
-    """`GET /query` has in its address what a person said."""
-    match record.args:
-        case (client, method, str(path), *rest):
-            record.args = (client, method, path.partition("?")[0], *rest)
-    return True
+    logging.getLogger("uvicorn.error").addFilter(_is_no_access)
+    for name in ("uvicorn.access", "gunicorn.access"):
+        logger = logging.getLogger(name)
+        logger.propagate = False
+        logger.handlers.clear()

@@ -7,6 +7,7 @@ docstring and the Pydantic model of its arguments are what the model is told.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, get_type_hints
@@ -26,7 +27,7 @@ from backend.errors import (
     ToolTimedOut,
     UnknownTool,
 )
-from backend.telemetry import metrics
+from backend.telemetry import metrics, tracing
 from backend.tools.arguments import Arguments, parameters, validated
 from backend.tools.desk import Desk
 
@@ -117,6 +118,22 @@ class Toolbox:
 
     async def run(self, call: ToolCall, desk: Desk) -> ToolResult:
         """Run one call. Whatever goes wrong is an output that the model can act on."""
+        with self._span(call) as span:
+            result = await self._result(call, desk)
+            span.ended(result.outcome, result.output)
+        return result
+
+    def _span(self, call: ToolCall) -> AbstractContextManager[tracing.ToolSpan]:
+        tool = self._tools.get(call.name)
+        # A name that the model made up is something that it said.
+        return tracing.tool_called(
+            tool.name if tool else "unknown",
+            call_id=call.id,
+            description=tool.spec.description if tool else "",
+            arguments=call.arguments,
+        )
+
+    async def _result(self, call: ToolCall, desk: Desk) -> ToolResult:
         begun = time.perf_counter()
         try:
             output, outcome = await self._output(call, desk), ToolOutcome.OK

@@ -60,7 +60,7 @@ def test_a_good_stream_is_its_text_and_one_finish() -> None:
     )
 
     assert text == "Hi there"
-    finish = Finish(reason="stop", model="m", usage=Usage(12, 3))
+    finish = Finish(reason="stop", model="m", usage=Usage(12, 3), id="chatcmpl-1")
     assert rest == [finish]
 
 

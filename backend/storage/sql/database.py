@@ -13,7 +13,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from backend.errors import StorageError
-from backend.telemetry import metrics
+from backend.telemetry import metrics, tracing
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -70,8 +70,9 @@ class Database:
         transaction = partial(self.transact, function, *args, **kwargs)
         try:
             pending = asyncio.get_running_loop().run_in_executor(self._executor, transaction)
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                return await pending
+            with tracing.transaction(function.__name__):
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    return await pending
         except TimeoutError as error:
             raise StorageError("The database does not answer.") from error
         except RuntimeError as error:

@@ -1,0 +1,59 @@
+"""One line for each request that has ended. Probes and scrapes would drown all others."""
+
+import time
+from typing import Any
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+logger = structlog.get_logger()
+
+QUIET = frozenset({"/health", "/livez", "/readyz", "/metrics"})
+
+
+class AccessLog:
+    """Plain ASGI. It names the route and not the path, which has ids of sessions in it; nor the
+    query string, which has what a person said.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" or scope["path"] in QUIET:
+            await self._app(scope, receive, send)
+            return
+        begun = time.perf_counter()
+        status: int | None = None
+
+        async def send_noticed(message: Message) -> None:
+            nonlocal status
+            status = status or _status(message)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noticed)
+        finally:
+            logger.info(
+                "request_finished",
+                method=scope.get("method", "WEBSOCKET"),
+                route=_route(scope),
+                status=status,
+                seconds=round(time.perf_counter() - begun, 4),
+            )
+
+
+def _status(message: Message) -> int | None:
+    """Of a WebSocket: whether it was let in. None while nothing was answered."""
+    match message["type"]:
+        case "http.response.start" | "websocket.http.response.start":
+            return int(message["status"])
+        case "websocket.accept":
+            return 101
+        case "websocket.close":
+            return 403
+    return None
+
+
+def _route(scope: Scope) -> Any:
+    return getattr(scope.get("route"), "path", None)

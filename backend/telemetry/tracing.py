@@ -1,0 +1,225 @@
+"""The spans of a turn: their names, what they say, and what they hang under.
+
+A span is begun and ended by hand, and nothing is made per chunk. What people, models and tools
+say is in none of them, unless `captures_content`. Until `exporting` opens, nothing is recorded.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from opentelemetry import context, trace
+from opentelemetry.trace import Link, NoOpTracer, SpanKind, StatusCode, Tracer
+from opentelemetry.trace import Span as Span
+from opentelemetry.util.types import AttributeValue
+
+NO_SPAN: Span = trace.INVALID_SPAN
+
+PROVIDER = {"gen_ai.provider.name": "groq"}
+
+# One of a process, like its metrics.
+_tracer: Tracer = NoOpTracer()
+_captures_content = False
+
+
+def record_with(tracer: Tracer, *, captures_content: bool = False) -> None:
+    global _tracer, _captures_content
+    _tracer, _captures_content = tracer, captures_content
+
+
+def record_nothing() -> None:
+    record_with(NoOpTracer())
+
+
+def is_recording() -> bool:
+    return not isinstance(_tracer, NoOpTracer)
+
+
+def captures_content() -> bool:
+    return _captures_content
+
+
+def traceparent(span: Span | None = None) -> str | None:
+    """Of a span, or else of the one at hand, as W3C Trace Context writes it."""
+    at = (span or trace.get_current_span()).get_span_context()
+    if not at.is_valid:
+        return None
+    return f"00-{at.trace_id:032x}-{at.span_id:016x}-{at.trace_flags:02x}"
+
+
+def begin_turn(*, turn_id: str, session_id: str, is_own_trace: bool) -> Span:
+    """What this task does from here on hangs under the span that is returned.
+
+    A turn of a connection that may live for days `is_own_trace`, and links to it.
+    """
+    asked = trace.get_current_span().get_span_context()
+    span = _tracer.start_span(
+        "invoke_agent lex",
+        context=context.Context() if is_own_trace else None,
+        links=[Link(asked)] if is_own_trace and asked.is_valid else (),
+        attributes={
+            **PROVIDER,
+            "gen_ai.operation.name": "invoke_agent",
+            "gen_ai.agent.name": "lex",
+            "gen_ai.conversation.id": session_id,
+            "lex.turn.id": turn_id,
+        },
+    )
+    context.attach(trace.set_span_in_context(span))
+    return span
+
+
+def end_turn(
+    span: Span,
+    *,
+    outcome: str,
+    error: str | None,
+    model: str | None,
+    rounds: int,
+    input_tokens: int,
+    output_tokens: int,
+) -> None:
+    span.set_attributes(
+        {
+            "lex.outcome": outcome,
+            "lex.rounds": rounds,
+            "gen_ai.usage.input_tokens": input_tokens,
+            "gen_ai.usage.output_tokens": output_tokens,
+        }
+    )
+    if model is not None:
+        span.set_attribute("gen_ai.response.model", model)
+    if error is not None:
+        _fail(span, error)
+    span.end()
+
+
+def concerns(turn_id: str, span: Span | None) -> None:
+    """The request at hand reads or stops a turn that another one began."""
+    here = trace.get_current_span()
+    here.set_attribute("lex.turn.id", turn_id)
+    turn = (span or NO_SPAN).get_span_context()
+    if turn.is_valid and turn.trace_id != here.get_span_context().trace_id:
+        here.add_link(turn, {"lex.turn.id": turn_id})
+
+
+def stream_ended(outcome: str) -> None:
+    """`read` to its end, `disconnected` or `slow_client`: the stream of the request at hand."""
+    span = trace.get_current_span()
+    if span.is_recording():
+        span.set_attribute("lex.stream.outcome", outcome)
+
+
+def begin_chat(model: str) -> Span:
+    """One call of a model. It is never the one at hand: whoever made it may be in between."""
+    return _tracer.start_span(
+        f"chat {model}",
+        kind=SpanKind.CLIENT,
+        attributes={
+            **PROVIDER,
+            "gen_ai.operation.name": "chat",
+            "gen_ai.request.model": model,
+            "gen_ai.request.stream": True,
+        },
+    )
+
+
+def completed(
+    span: Span,
+    *,
+    response_id: str,
+    model: str,
+    finish_reason: str,
+    input_tokens: int,
+    output_tokens: int,
+) -> None:
+    """The call brought a whole completion."""
+    reasons: Sequence[str] = [finish_reason]
+    span.set_attributes(
+        {
+            "gen_ai.response.id": response_id,
+            "gen_ai.response.model": model,
+            "gen_ai.response.finish_reasons": reasons,
+            "gen_ai.usage.input_tokens": input_tokens,
+            "gen_ai.usage.output_tokens": output_tokens,
+        }
+    )
+
+
+def end_chat(
+    span: Span,
+    *,
+    error: str | None,
+    first_chunk_seconds: float | None,
+    content: Mapping[str, str],
+) -> None:
+    span.set_attributes(content)
+    if first_chunk_seconds is not None:
+        span.set_attribute("gen_ai.response.time_to_first_chunk", first_chunk_seconds)
+    if error is not None:
+        _fail(span, error)
+    span.end()
+
+
+class ToolSpan:
+    """One call of a tool, and how it ended."""
+
+    def __init__(self, span: Span) -> None:
+        self._span = span
+        self.outcome = "cancelled"
+
+    def ended(self, outcome: str, output: Mapping[str, Any]) -> None:
+        self.outcome = outcome
+        if _captures_content:
+            self._span.set_attribute("gen_ai.tool.call.result", json.dumps(output))
+
+    def end(self) -> None:
+        self._span.set_attribute("lex.outcome", self.outcome)
+        if self.outcome not in ("ok", "refused"):  # to say no is an answer
+            _fail(self._span, self.outcome)
+        self._span.end()
+
+
+@contextmanager
+def tool_called(name: str, *, call_id: str, description: str, arguments: str) -> Iterator[ToolSpan]:
+    """For a coroutine, not a generator: what it does meanwhile hangs under this span."""
+    attributes: dict[str, AttributeValue] = {
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": name,
+        "gen_ai.tool.call.id": call_id,
+        "gen_ai.tool.type": "function",
+        "gen_ai.tool.description": description,
+    }
+    if _captures_content:
+        attributes["gen_ai.tool.call.arguments"] = arguments
+    span = _tracer.start_span(f"execute_tool {name}", attributes=attributes)
+    token = context.attach(trace.set_span_in_context(span))
+    told = ToolSpan(span)
+    try:
+        yield told
+    finally:
+        context.detach(token)
+        told.end()
+
+
+@contextmanager
+def transaction(name: str) -> Iterator[None]:
+    """One transaction of the store, the wait for its thread included; inside a trace alone."""
+    if not trace.get_current_span().is_recording():
+        yield
+        return
+    span = _tracer.start_span(f"store {name}", kind=SpanKind.CLIENT)
+    try:
+        yield
+    except BaseException as error:
+        _fail(span, type(error).__name__)
+        raise
+    finally:
+        span.end()
+
+
+def _fail(span: Span, error_type: str) -> None:
+    span.set_attribute("error.type", error_type)
+    if error_type != "cancelled":  # nothing was wrong with it
+        span.set_status(StatusCode.ERROR)

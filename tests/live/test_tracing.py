@@ -1,0 +1,298 @@
+"""The spans of turns, as a collector receives them: under what they hang and what they say."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import connect
+
+from tests.fakes import Gates, echo, refuse
+from tests.live.test_disconnect import asking, outcome_of, script
+from tests.otlp import Collector, Span, collecting
+from tests.serving import Lex, lex
+
+TURN = "invoke_agent lex"
+LLAMA, OSS = "llama-3.3-70b-versatile", "openai/gpt-oss-120b"
+SECRET = "a-thing-nobody-may-repeat"
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
+    """While it is used, a service that starts sends its spans there, at its end at the latest."""
+    with collecting() as running:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", running.url)
+        yield running
+
+
+def called(name: str, **arguments: str) -> dict[str, Any]:
+    return {"name": name, "arguments": arguments}
+
+
+async def test_all_spans_of_a_turn_hang_together_and_say_what_they_should(
+    collector: Collector, tmp_path: Path
+) -> None:
+    async with lex(tools=(echo, refuse), database_url=f"sqlite:///{tmp_path}/lex.db") as service:
+        service.standin.script(
+            {"calls": [called("echo", word=SECRET), called("refuse", word=SECRET)]},
+            {"text": f"{SECRET} it is.", "usage": {"prompt_tokens": 12, "completion_tokens": 3}},
+        )
+        await service.ask(SECRET, "s1")
+
+    server = collector.one("POST /query")
+    assert (server.kind, server.parent_id) == ("server", "")
+    assert server.attributes["http.route"] == server.attributes["url.path"] == "/query"
+    assert server.attributes["http.response.status_code"] == 200
+    assert server.attributes["lex.stream.outcome"] == "read"
+    turn = collector.one(TURN)
+    assert (turn.kind, turn.parent_id) == ("internal", server.id)
+    assert turn.attributes["gen_ai.operation.name"] == "invoke_agent"
+    assert turn.attributes["gen_ai.conversation.id"] == "s1"
+    assert (turn.attributes["lex.outcome"], turn.attributes["lex.rounds"]) == ("completed", 2)
+    assert not turn.is_error
+    first, second = collector.named(f"chat {LLAMA}")
+    tools = collector.named("execute_tool echo") + collector.named("execute_tool refuse")
+    assert [span.name for span in collector.under(turn)][-1] == "store finish"
+    for span in (first, second, *tools):
+        assert (span.trace_id, span.parent_id) == (server.trace_id, turn.id)
+        assert turn.begun <= span.begun <= span.ended <= turn.ended
+    assert_a_whole_completion(second)
+    assert first.attributes["gen_ai.response.finish_reasons"] == ["tool_calls"]
+    assert [tool.attributes["lex.outcome"] for tool in tools] == ["ok", "refused"]
+    for tool in tools:
+        assert tool.kind == "internal"
+        assert tool.attributes["gen_ai.operation.name"] == "execute_tool"
+        assert tool.attributes["gen_ai.tool.type"] == "function"
+        assert tool.attributes["gen_ai.tool.call.id"]
+        assert tool.attributes["gen_ai.tool.description"]
+        assert first.ended <= tool.begun <= tool.ended <= second.begun
+        assert not tool.is_error
+    assert collector.one("store claim").parent_id == server.id
+    assert SECRET not in repr(collector.spans)
+
+
+def assert_a_whole_completion(chat: Span) -> None:
+    said = chat.attributes
+    assert chat.kind == "client"
+    assert not chat.is_error
+    assert "error.type" not in said
+    assert said["gen_ai.operation.name"] == "chat"
+    assert said["gen_ai.provider.name"] == "groq"
+    assert said["gen_ai.request.model"] == LLAMA
+    assert said["gen_ai.request.stream"] is True
+    assert said["gen_ai.response.id"].startswith("chatcmpl-")
+    assert said["gen_ai.response.model"] == f"groq-standin/{LLAMA}"
+    assert said["gen_ai.response.finish_reasons"] == ["stop"]
+    assert 0 < said["gen_ai.response.time_to_first_chunk"] < 10
+    assert said["gen_ai.usage.input_tokens"] == 12
+    assert said["gen_ai.usage.output_tokens"] == 3
+
+
+async def test_each_call_of_a_model_is_a_span_and_those_that_failed_say_why(
+    collector: Collector,
+) -> None:
+    async with lex() as service:
+        unavailable = {"kind": "status", "status": 503}
+        service.standin.script({"text": "Here.", "fault": unavailable}, model=LLAMA, times=None)
+        service.standin.script({"text": "Here."}, model=OSS, times=None)
+        await service.ask("Hello")
+
+    attempts = collector.under(collector.one(TURN))
+    assert [span.name for span in attempts] == [f"chat {LLAMA}"] * 3 + [f"chat {OSS}"]
+    errors = [span.attributes.get("error.type") for span in attempts]
+    assert errors == ["upstream_unavailable"] * 3 + [None]
+    assert [span.is_error for span in attempts] == [True, True, True, False]
+    assert collector.one(TURN).attributes["lex.outcome"] == "completed"
+
+
+async def test_a_call_that_had_to_be_rescued_failed_and_its_tool_ran(collector: Collector) -> None:
+    lost = {"kind": "tool_use_failed", "failed_generation": json.dumps(called("echo", word="a"))}
+    async with lex(tools=(echo,)) as service:
+        service.standin.script({"text": "unused", "fault": {**lost, "times": 1}}, {"text": "a"})
+        await service.ask("Hello")
+
+    names = [span.name for span in collector.under(collector.one(TURN))]
+    assert names == [f"chat {LLAMA}", "execute_tool echo", f"chat {LLAMA}"]
+    failed, _ = collector.named(f"chat {LLAMA}")
+    assert failed.attributes["error.type"] == "upstream_tool_use_failed"
+
+
+async def test_a_tool_that_the_model_made_up_is_not_named(collector: Collector) -> None:
+    async with lex(tools=(echo,)) as service:
+        service.standin.script({"calls": [called(SECRET), called("echo")]}, {"text": "Well."})
+        await service.ask("Hello")
+
+    assert collector.one("execute_tool unknown").attributes["error.type"] == "invalid"
+    assert collector.one("execute_tool echo").attributes["error.type"] == "invalid"
+    assert SECRET not in repr(collector.spans)
+
+
+async def test_a_turn_that_failed_or_took_too_long_says_why(collector: Collector) -> None:
+    async with lex(turn_timeout_seconds=0.5) as service:
+        broken = {"text": "one two", "fault": {"kind": "close", "after_tokens": 1}}
+        service.standin.script(broken, contains="Break")
+        service.standin.script({"text": "late", "first_token_after": 60}, contains="Wait")
+        await service.ask("Break", "s1")
+        await service.ask("Wait", "s2")
+
+    failed, late = collector.named(TURN)
+    assert (failed.attributes["lex.outcome"], failed.is_error) == ("failed", True)
+    assert failed.attributes["error.type"] == "upstream_garbled"
+    assert (late.attributes["lex.outcome"], late.is_error) == ("timed_out", True)
+    assert late.attributes["error.type"] == "turn_timed_out"
+    assert collector.under(late)[-1].attributes["error.type"] == "cancelled"
+
+
+async def test_when_a_client_leaves_every_span_ends_and_says_so(collector: Collector) -> None:
+    gates = Gates()
+    rounds = {"calls": [called("wait", word="look"), called("book", word="slot")]}
+    async with lex(tools=gates.tools) as service:
+        async with asking(service, script(rounds), "s1"):
+            await gates.begun.wait()
+        async with asyncio.timeout(10):
+            while gates.ended != ["look cancelled"]:
+                await asyncio.sleep(0.005)
+        gates.opened.set()
+        assert await outcome_of(service, "s1") == "disconnected"
+        async with asking(service, script({"text": "late", "first_token_after": 60}), "s2"):
+            await service.standin.stats.until(lambda stats: stats.open_streams == 1)
+        assert await outcome_of(service, "s2") == "disconnected"
+
+    looked_up, silent = collector.named(TURN)
+    for turn in (looked_up, silent):
+        assert turn.attributes["lex.outcome"] == "disconnected"
+        assert not turn.is_error
+    assert collector.one("execute_tool wait").attributes["error.type"] == "cancelled"
+    assert not collector.one("execute_tool wait").is_error
+    assert collector.one("execute_tool book").attributes["lex.outcome"] == "ok"
+    assert collector.under(silent)[-1].attributes["error.type"] == "cancelled"
+    for server in collector.named("POST /query"):
+        assert server.attributes["lex.stream.outcome"] == "disconnected"
+
+
+async def test_who_resumes_or_stops_a_turn_is_linked_to_it(collector: Collector) -> None:
+    async with lex() as service:
+        service.standin.script({"text": "one two three " * 20, "tokens_per_second": 5})
+        body = {"query": "Count", "session_id": "s1", "resume": True}
+        async with service.client.stream("POST", "/query", json=body) as stream:
+            turn_id = stream.headers["x-turn-id"]
+            async with service.client.stream("GET", f"/turns/{turn_id}/events") as again:
+                await anext(again.aiter_text())
+                await service.client.delete(f"/turns/{turn_id}")
+        await service.client.get(f"/turns/{turn_id}/events")
+
+    turn = collector.one(TURN)
+    assert turn.attributes["lex.outcome"] == "cancelled"
+    stopped = collector.one("DELETE /turns/{turn_id}")
+    resumed, replayed = collector.named("GET /turns/{turn_id}/events")
+    for span in (stopped, resumed):
+        assert span.trace_id != turn.trace_id
+        assert span.links == [(turn.trace_id, turn.id)]
+    for span in (stopped, resumed, replayed):
+        assert span.attributes["lex.turn.id"] == turn_id
+        assert span.attributes["url.path"] == span.attributes["http.route"]
+
+
+async def test_each_turn_over_a_websocket_is_a_trace_that_links_to_the_connection(
+    collector: Collector,
+) -> None:
+    async with lex() as service:
+        url = f"{service.url.replace('http', 'ws')}/ws/sessions/s1"
+        async with connect(url, proxy=None) as socket:
+            for query in ("Hello", "Hello again"):
+                await socket.send(query)
+                while json.loads(await socket.recv())["type"] != "end":
+                    pass
+
+    connection = collector.one("HTTP /ws/sessions/{session_id}")
+    turns = collector.named(TURN)
+    assert len({connection.trace_id, *(turn.trace_id for turn in turns)}) == 3
+    for turn in turns:
+        assert turn.parent_id == ""
+        assert turn.links == [(connection.trace_id, connection.id)]
+        assert [span.name for span in collector.under(turn)] == [f"chat {LLAMA}"]
+    assert connection.ended > turns[1].ended
+
+
+async def test_a_trace_comes_in_goes_back_and_goes_on_to_the_upstream(collector: Collector) -> None:
+    theirs = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    async with lex() as service:
+        headers = {
+            "traceparent": f"00-{theirs[0]}-{theirs[1]}-01",
+            "baggage": f"what={SECRET}",
+            "origin": "http://localhost:3000",
+        }
+        answer = await service.client.post("/query", json={"query": "Hello"}, headers=headers)
+        (asked,) = service.standin.stats.last_requests
+
+    server, chat = collector.one("POST /query"), collector.one(f"chat {LLAMA}")
+    assert (server.trace_id, server.parent_id) == theirs
+    assert chat.trace_id == theirs[0]
+    assert answer.headers["traceresponse"] == server.traceparent
+    assert "traceresponse" in answer.headers["access-control-expose-headers"]
+    assert asked.headers["traceparent"] == chat.traceparent
+    assert "baggage" not in asked.headers
+
+
+async def test_a_query_in_an_address_is_in_no_span(collector: Collector) -> None:
+    async with lex() as service:
+        answer = await service.client.get("/query", params={"query": SECRET, "session_id": "s1"})
+        await service.client.get(f"/{SECRET}")
+
+    assert answer.status_code == 200
+    assert collector.one("GET /query").attributes["url.path"] == "/query"
+    assert collector.one("GET").attributes["url.path"] == "unknown"
+    assert SECRET not in repr(collector.spans)
+
+
+async def test_probes_make_no_spans(collector: Collector) -> None:
+    async with lex() as service:
+        for path in ("/health", "/livez", "/readyz", "/metrics"):
+            assert (await service.client.get(path)).status_code == 200
+        await service.client.get("/sessions/health")
+
+    assert [span.name for span in collector.spans] == ["GET /sessions/{session_id}"]
+
+
+async def test_what_is_said_is_in_spans_when_that_is_switched_on(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "true")
+    async with lex(tools=(echo,)) as service:
+        service.standin.script({"calls": [called("echo", word="loud")]}, {"text": "So it is."})
+        await service.ask(SECRET)
+
+    _, chat = collector.named(f"chat {LLAMA}")
+    tool = collector.one("execute_tool echo")
+    assert SECRET in chat.attributes["gen_ai.input.messages"]
+    assert "You are Lex" in chat.attributes["gen_ai.system_instructions"]
+    (said,) = json.loads(chat.attributes["gen_ai.output.messages"])
+    assert said == {"role": "assistant", "parts": [{"type": "text", "content": "So it is."}]}
+    assert json.loads(tool.attributes["gen_ai.tool.call.arguments"]) == {"word": "loud"}
+    assert json.loads(tool.attributes["gen_ai.tool.call.result"]) == {"word": "loud"}
+
+
+async def test_the_standard_variables_name_the_service_and_choose_what_is_sampled(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _hello()
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "lex-of-berlin")
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")
+    await _hello()
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
+    await _hello()
+
+    plain, named = collector.named(TURN)
+    assert plain.resource["service.name"] == "lex"
+    assert plain.resource["service.version"]
+    assert plain.resource["service.instance.id"]
+    assert named.resource["service.name"] == "lex-of-berlin"
+    assert named.resource["deployment.environment.name"] == "test"
+
+
+async def _hello() -> Lex:
+    async with lex() as service:
+        await service.ask("Hello")
+    return service

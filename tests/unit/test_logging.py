@@ -1,0 +1,82 @@
+"""Whatever is logged is one line, and says nothing that a person said."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.processes import ROOT
+
+FORGED = 'Hello\r\n{"event": "forged"}\n2026-11-21 [info] forged\x1b[2J\x85\u2028forged'
+
+
+@pytest.fixture(params=["json", "text"])
+def style(request: pytest.FixtureRequest) -> str:
+    given: str = request.param
+    return given
+
+
+def written(style: str, program: str) -> list[str]:
+    """The lines of a process of its own, since logging is one for a process."""
+    setup = f"""if True:
+        import logging
+        import structlog
+        from backend.telemetry.logging import configure_logging
+
+        configure_logging(level="INFO", style={style!r})
+        ours, foreign = structlog.get_logger("ours"), logging.getLogger("foreign")
+        FORGED = {FORGED!r}
+    """
+    finished = subprocess.run(
+        [sys.executable, "-c", f"{setup}\n{program}"],
+        cwd=ROOT,
+        capture_output=True,
+        timeout=30,
+        check=True,
+    )
+    return finished.stderr.decode().splitlines()
+
+
+def test_line_breaks_forge_no_line(style: str) -> None:
+    program = """if True:
+        ours.info("said", what=FORGED, listed=[FORGED], inside={"what": FORGED})
+        ours.info(FORGED)
+        foreign.warning("%s", FORGED)
+    """
+
+    assert len(written(style, program)) == 3
+
+
+def test_an_exception_is_told_without_its_message(style: str) -> None:
+    program = """if True:
+        try:
+            try:
+                int(FORGED)
+            except ValueError as error:
+                raise KeyError(FORGED) from error
+        except KeyError:
+            ours.exception("broke")
+            foreign.exception("broke")
+    """
+
+    lines = written(style, program)
+
+    text = "\n".join(lines)
+    assert "forged" not in text
+    assert text.count("builtins.ValueError") == text.count("builtins.KeyError") == 2
+    assert text.count("<string>:") == 4
+    if style == "json":
+        assert [json.loads(line)["event"] for line in lines] == ["broke", "broke"]
+    else:
+        assert len([line for line in lines if not line.startswith("  ")]) == 2
+
+
+def test_a_library_that_complains_all_the_time_gets_one_line(style: str) -> None:
+    program = """if True:
+        for _ in range(1000):
+            logging.getLogger("opentelemetry.exporter").warning("Nobody is there.")
+            logging.getLogger("opentelemetry.sdk").error("Queue full.")
+    """
+
+    assert len(written(style, program)) == 1
