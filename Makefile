@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install run test soak check format lock system-deps test-system clean
+.PHONY: help install run test soak check format dashboards lock system-deps test-system clean
 
 PYTHON ?= python3
 PORT ?= 8000
@@ -28,6 +28,9 @@ check: .venv/.development ## lint, formatting, types, import rules
 format: .venv/.development ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+dashboards: .venv/.development ## Grafana's files and PANELS.md, from deploy/dashboards
+	$(BIN)/python -m deploy.dashboards
 
 lock: .venv/.development ## resolve the dependencies of pyproject.toml anew
 	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) pyproject.toml -o requirements.txt

@@ -1,0 +1,26 @@
+"""The dashboards as they are kept, read."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.operations.rules import DEPLOY
+
+PATHS = sorted((DEPLOY / "dashboards" / "json").glob("*.json"))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    board: dict[str, Any] = json.loads(path.read_text())
+    return board
+
+
+BOARDS = [_read(path) for path in PATHS]
+
+
+def panels(board: dict[str, Any]) -> list[dict[str, Any]]:
+    """Without the titles of rows."""
+    return [panel for panel in board["panels"] if panel["type"] != "row"]
+
+
+def expressions(board: dict[str, Any]) -> list[str]:
+    return [target["expr"] for panel in panels(board) for target in panel["targets"]]
