@@ -145,7 +145,7 @@ def child_exit(_arbiter: Arbiter, worker: Worker) -> None:
         # No sooner: see above.
         from prometheus_client.multiprocess import mark_process_dead
 
-        mark_process_dead(worker.pid)
+        mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 
 def on_exit(_arbiter: Arbiter) -> None:

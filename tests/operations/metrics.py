@@ -1,47 +1,13 @@
-"""What may be asked of Prometheus: the metrics of Lex, and those that come with its parts.
-
-The table has the shape of the README's, so that the README can take its place.
+"""What may be asked of Prometheus: the metrics of Lex, as README lists them, and those that come
+with its parts.
 """
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
-MEASURED = """
-| `gen_ai_client_operation_duration_seconds` | histogram | model, outcome |
-| `gen_ai_client_operation_time_to_first_chunk_seconds` | histogram | model |
-| `gen_ai_client_token_usage` | histogram | model, type |
-| `gen_ai_execute_tool_duration_seconds` | histogram | tool, outcome |
-| `gen_ai_invoke_agent_duration_seconds` | histogram | outcome |
-| `lex_time_to_first_chunk_seconds` | histogram | transport |
-| `lex_upstream_first_byte_seconds` | histogram | model |
-| `lex_upstream_queue_seconds` | histogram | model |
-| `lex_overhead_seconds` | histogram | |
-| `lex_upstream_tokens_per_second` | histogram | model |
-| `lex_turns_total` | counter | outcome, transport |
-| `lex_turn_rounds` | histogram | |
-| `lex_tool_calls_total` | counter | tool, outcome |
-| `lex_upstream_attempts_total` | counter | model, outcome |
-| `lex_upstream_rescued_calls_total` | counter | outcome |
-| `lex_model_retired` | gauge | model |
-| `lex_breaker_state` | gauge | model |
-| `lex_upstream_budget_remaining` | gauge | model, kind |
-| `lex_streams_open` | gauge | transport |
-| `lex_followers` | gauge | |
-| `lex_slots_free` | gauge | |
-| `lex_stream_disconnects_total` | counter | window |
-| `lex_resumed_streams_total` | counter | |
-| `lex_heartbeats_total` | counter | |
-| `lex_slow_clients_total` | counter | |
-| `lex_refusals_total` | counter | code |
-| `lex_rate_limited_total` | counter | limit |
-| `lex_shared_limits_available` | gauge | |
-| `lex_redis_up` | gauge | |
-| `lex_store_up` | gauge | |
-| `lex_draining` | gauge | |
-| `lex_store_transaction_seconds` | histogram | operation |
-| `lex_event_loop_lag_seconds` | histogram | |
-| `lex_build_info` | gauge | version, revision |
-"""
+README = (Path(__file__).parents[2] / "README.md").read_text()
+MEASURED = README.partition("\n## Metrics\n")[2].partition("\n## ")[0]
 
 FOREIGN = {
     "up": set[str](),
