@@ -13,8 +13,8 @@ run: .venv/.service ## talk to Lex on http://localhost:8000 (PORT= changes it), 
 
 install: .venv/.development ## everything that developing needs, locked and hashed
 
-test: .venv/.development ## all tests that need nothing but pip
-	$(BIN)/python -m pytest --ignore=tests/system --ignore=tests/soak
+test: .venv/.development ## what is shown within minutes, with nothing but pip
+	$(BIN)/python -m pytest --ignore=tests/deploy --ignore=tests/system --ignore=tests/soak
 
 soak: .venv/.development ## the same in long: thousands of cancelled calls, a thousand turns
 	$(BIN)/python -m pytest tests/soak
@@ -42,8 +42,8 @@ system-deps: ## Debian packages for the system tests (needs root)
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx-light redis-server chromium prometheus
 
-test-system: .venv/.development ## tests with the real parts that Debian brings
-	$(BIN)/python -m pytest tests/system
+test-system: .venv/.development ## restarts of real servers, and the real parts that Debian brings
+	$(BIN)/python -m pytest tests/deploy tests/system
 
 clean: ## forget the virtual environment and what tests left
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
