@@ -34,6 +34,7 @@ from backend.api.auth.tokens import SharedSecret, SigningKeys, Tokens
 from backend.api.body_limit import BodyLimit
 from backend.api.dependencies import State
 from backend.api.request_ids import RequestIds
+from backend.api.shell import Shell
 from backend.completion import Allowance, ChatModel
 from backend.conversation import Caller, now
 from backend.errors import StorageError
@@ -93,6 +94,8 @@ def create_app(settings: Settings, *, tools: Sequence[Tool] = TOOLS) -> FastAPI:
         # Their pages load scripts from a foreign host.
         docs_url=None,
         redoc_url=None,
+        # Each address is one place, and no redirect repeats a `Host` that anybody may send.
+        redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     errors.install(app)
@@ -109,7 +112,12 @@ def create_app(settings: Settings, *, tools: Sequence[Tool] = TOOLS) -> FastAPI:
         allow_headers=ALLOWED_HEADERS,
         expose_headers=EXPOSED_HEADERS,
     )
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=settings.max_body_bytes,
+        timeout_seconds=settings.body_timeout_seconds,
+    )
+    app.add_middleware(Shell)
     app.add_middleware(RequestIds)
     app.add_middleware(OneLineStart)
     return app

@@ -26,7 +26,12 @@ NOT_ALLOWED, TRY_LATER = 1008, 1013
 RETRY_SECONDS = 5
 """After a 503 that does not know better."""
 
-_CODES = {404: "not_found", 405: "method_not_allowed", 413: BodyTooLarge.code}
+_CODES = {
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "request_timeout",
+    413: BodyTooLarge.code,
+}
 
 
 def problem(
@@ -115,6 +120,8 @@ def _view(item: Mapping[str, Any]) -> InvalidFieldView:
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "model_attributes_type":
         message = "must be a JSON object, with the header Content-Type: application/json"
+    if item["type"] == "json_invalid":
+        message = f"is not valid JSON: {item['ctx']['error']}"
     return InvalidFieldView(field=_field(item["loc"]), message=message)
 
 

@@ -7,11 +7,12 @@ from fastapi import APIRouter, Depends, Header
 
 from backend.api.dependencies import CallerDep, StateDep, TurnsDep
 from backend.api.errors import responses
+from backend.api.strict_json import StrictRoute
 from backend.errors import BodyTooLarge, Draining, InvalidField, Overloaded, Refusal, SessionBusy
 from backend.models import QueryBody
 from backend.stream import EventStream
 
-router = APIRouter(tags=["query"])
+router = APIRouter(tags=["query"], route_class=StrictRoute)
 
 STREAMED: dict[int | str, dict[str, Any]] = {
     200: {"description": "The events of the turn", "content": {EventStream.media_type: {}}}

@@ -9,6 +9,7 @@ from backend.api.audit import happened
 from backend.api.dependencies import CallerDep, SessionsDep, TurnsDep
 from backend.api.errors import responses
 from backend.api.query import STREAM_REFUSALS, STREAMED, AskingDep
+from backend.api.strict_json import StrictRoute
 from backend.errors import InvalidField, SessionNotFound
 from backend.models import (
     MessageBody,
@@ -21,7 +22,7 @@ from backend.models import (
 )
 from backend.stream import EventStream
 
-router = APIRouter(prefix="/sessions", tags=["sessions"])
+router = APIRouter(prefix="/sessions", tags=["sessions"], route_class=StrictRoute)
 
 SessionIdPath = Annotated[SessionId, Path()]
 
