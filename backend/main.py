@@ -90,6 +90,7 @@ def create_app(settings: Settings, *, tools: Sequence[Tool] = TOOLS) -> FastAPI:
         version=__version__,
         debug=settings.debug,
         lifespan=_lifespan(settings, tools),
+        responses=errors.ALWAYS,
         openapi_url="/openapi.json" if settings.api_docs else None,
         # Their pages load scripts from a foreign host.
         docs_url=None,

@@ -14,8 +14,18 @@ from backend.stream import EventStream
 
 router = APIRouter(tags=["query"], route_class=StrictRoute)
 
+_TURN = {"turn_id": "$response.header.X-Turn-Id"}
 STREAMED: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The events of the turn", "content": {EventStream.media_type: {}}}
+    200: {
+        "description": "The events of the turn",
+        "content": {EventStream.media_type: {}},
+        "headers": {"X-Turn-Id": {"schema": {"type": "string"}}},
+        "links": {
+            "turn": {"operationId": "show_turn", "parameters": _TURN},
+            "events": {"operationId": "follow_turn", "parameters": _TURN},
+            "stop": {"operationId": "stop_turn", "parameters": _TURN},
+        },
+    }
 }
 STREAM_REFUSALS: tuple[type[Refusal], ...] = (SessionBusy, BodyTooLarge, Overloaded, Draining)
 

@@ -74,7 +74,13 @@ async def messages(
     caller: CallerDep,
     sessions: SessionsDep,
     limit: Annotated[int | None, Query(ge=1, le=1000)] = None,
-    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before")] = None,
+    cursor: Annotated[
+        str | None,
+        Query(
+            description="`next_cursor` of the page before",
+            json_schema_extra={"pattern": "^[0-9]{1,9}$"},
+        ),
+    ] = None,
 ) -> MessagesPage:
     """The whole history in order; in pages when `limit` is given."""
     after = _position(cursor)
