@@ -103,6 +103,7 @@ def create_app(settings: Settings, *, tools: Sequence[Tool] = TOOLS) -> FastAPI:
     for routes in (query, event_source, realtime, sessions, turns):
         app.include_router(routes.router, **guarded(auth=settings.auth))
     app.include_router(exchange.router, **exchanging(auth=settings.auth))
+    app.include_router(exchange.leaving)
     app.include_router(health.router)
     app.add_middleware(
         CORSMiddleware,

@@ -1,8 +1,13 @@
-"""One line an event: for people in a terminal, JSON everywhere else."""
+"""One line an event: for people in a terminal, JSON everywhere else.
+
+What people said, who they are and how they prove it is in none of them, at no level.
+"""
 
 import logging
 import sys
-from typing import Any, Literal
+import traceback
+from collections.abc import Iterator
+from typing import Any, Literal, TextIO
 
 import structlog
 
@@ -30,8 +35,11 @@ def configure_logging(*, level: str, style: Literal["auto", "json", "text"]) -> 
             ],
         )
     )
-    logging.basicConfig(handlers=[handler], level=level, force=True)
-    _adopt_libraries()
+    least = logging.getLevelNamesMapping()[level]
+    # Libraries tell whole requests, frames and headers below that.
+    logging.basicConfig(handlers=[handler], level=max(least, logging.WARNING), force=True)
+    logging.getLogger("backend").setLevel(least)
+    _adopt_uvicorn(max(least, logging.INFO))
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -45,34 +53,83 @@ def configure_logging(*, level: str, style: Literal["auto", "json", "text"]) -> 
 
 def _renderer(*, is_text: bool) -> list[Any]:
     if is_text:
-        # The default formatter prints local variables, and with them what people said.
         return [
+            _quote_controls,
             structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-            )
+                colors=sys.stderr.isatty(), exception_formatter=_print_traceback
+            ),
         ]
-    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    return [
+        structlog.processors.ExceptionRenderer(_formatted),
+        structlog.processors.JSONRenderer(),
+    ]
 
 
-def _adopt_libraries() -> None:
-    """Give uvicorn's lines to our renderer, and let nobody tell what people said.
-
-    At the level DEBUG, the SDK logs whole requests and sse-starlette whole frames.
+def _quote_controls(_logger: Any, _name: str, event: Any) -> Any:
+    """In a terminal a line break would begin a line that nobody wrote, and an escape could do
+    anything. JSON has them quoted.
     """
-    for name in ("aiohttp", "alembic", "groq", "httpcore", "httpx", "sse_starlette"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("uvicorn.access").addFilter(_without_query)
+    return {
+        key: _quoted(value) if isinstance(value, str) else value for key, value in event.items()
+    }
+
+
+def _quoted(text: str) -> str:
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def _print_traceback(file: TextIO, exc_info: Any) -> None:
+    file.write("\n" + _formatted(exc_info))
+
+
+def _formatted(exc_info: Any) -> str:
+    """Where it happened and what it is. What an exception says may be what somebody said, so
+    that is told only of kinds that speak of machines; of local variables nothing ever is.
+    """
+    return "\nfrom which came:\n".join(map(_told, _causes(exc_info[1])))
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The first one first."""
+    if error is None:
+        return
+    hidden = None if error.__suppress_context__ else error.__context__
+    yield from _causes(error.__cause__ or hidden)
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _causes(each)
+    yield error
+
+
+def _told(error: BaseException) -> str:
+    places = "".join(traceback.format_tb(error.__traceback__))
+    kind = f"{type(error).__module__}.{type(error).__qualname__}"
+    return f"{places}{kind}: {error}" if _speaks_of_machines(error) else f"{places}{kind}"
+
+
+def _speaks_of_machines(error: BaseException) -> bool:
+    is_ours = type(error).__module__ == "backend.errors"
+    return is_ours or isinstance(error, OSError) or type(error).__name__ == "OperationalError"
+
+
+def _adopt_uvicorn(level: int) -> None:
+    """Give its lines to our renderer, without the addresses that clients have asked for: those
+    of `GET /query` have what a person said in them.
+    """
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logger = logging.getLogger(name)
         # An access log without a handler was switched off on the command line.
         logger.propagate = logger.propagate or bool(logger.handlers)
         logger.handlers.clear()
-        logger.setLevel(logging.NOTSET)
+        # Below, it tells the frames and the headers of WebSockets.
+        logger.setLevel(level)
+        logger.addFilter(_without_query)
 
 
 def _without_query(record: logging.LogRecord) -> bool:
-    """`GET /query` has in its address what a person said."""
-    match record.args:
-        case (client, method, str(path), *rest):
-            record.args = (client, method, path.partition("?")[0], *rest)
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            value.partition("?")[0] if isinstance(value, str) and value.startswith("/") else value
+            for value in record.args
+        )
     return True
