@@ -67,15 +67,14 @@ class Connection(HttpToolsProtocol):
         )
 
     def data_received(self, data: bytes) -> None:
-        begun, in_body = self._has_begun, self._in_body
+        begun, in_body, request = self._has_begun, self._in_body, self.scope
         super().data_received(data)
         if self.transport.is_closing() or self.transport.get_protocol() is not self:
             return
-        if begun and self._has_begun:
+        if request is self.scope:
             # A header that does not end is not seen by `on_header`.
-            self._head_bytes += len(data)
-        if in_body and self._in_body:
-            self._framing_bytes += len(data)
+            self._head_bytes += len(data) if begun and self._has_begun else 0
+            self._framing_bytes += len(data) if in_body and self._in_body else 0
         if max(self._head_bytes, self._framing_bytes) > MAX_HEAD_BYTES:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         elif self._patience is None and not self._in_body and (self._has_begun or self._is_idle):
