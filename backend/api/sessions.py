@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 
 from backend.api.audit import happened
-from backend.api.dependencies import CallerDep, SessionsDep, TurnsDep
+from backend.api.dependencies import CallerDep, SessionsDep, StateDep, TurnsDep
 from backend.api.errors import responses
 from backend.api.query import STREAM_REFUSALS, STREAMED, AskingDep
 from backend.api.strict_json import StrictRoute
@@ -41,10 +41,16 @@ async def show(session_id: SessionIdPath, caller: CallerDep, sessions: SessionsD
 
 @router.delete("/{session_id}", status_code=204, responses=responses(SessionNotFound))
 async def forget(
-    session_id: SessionIdPath, caller: CallerDep, sessions: SessionsDep, turns: TurnsDep
+    session_id: SessionIdPath,
+    caller: CallerDep,
+    sessions: SessionsDep,
+    turns: TurnsDep,
+    state: StateDep,
 ) -> None:
     """Stop a running turn and forget the session. Bookings stay with their user."""
     await turns.stop_session(caller.owner, session_id)
+    if sharing := state["sharing"]:
+        sharing.forget([turn.id for turn in await sessions.turns(caller.owner, session_id)])
     await sessions.delete(caller.owner, session_id)
 
 
