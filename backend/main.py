@@ -27,6 +27,7 @@ from backend.api.body_limit import BodyLimit
 from backend.api.dependencies import State
 from backend.api.opening import open_admissions
 from backend.api.request_ids import RequestIds
+from backend.api.shell import Shell
 from backend.api.trusted_proxies import TrustedProxies
 from backend.conversation import Caller, now
 from backend.errors import StorageError
@@ -82,16 +83,20 @@ def create_app(settings: Settings, *, tools: Sequence[Tool] = TOOLS) -> FastAPI:
         version=__version__,
         debug=settings.debug,
         lifespan=_lifespan(settings, tools),
+        responses=errors.ALWAYS,
         openapi_url="/openapi.json" if settings.api_docs else None,
         # Their pages load scripts from a foreign host.
         docs_url=None,
         redoc_url=None,
+        # Each address is one place, and no redirect repeats a `Host` that anybody may send.
+        redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     errors.install(app)
     for routes in (query, event_source, realtime, sessions, turns):
         app.include_router(routes.router, **guarded(auth=settings.auth))
     app.include_router(exchange.router, **exchanging(auth=settings.auth))
+    app.include_router(exchange.leaving)
     app.include_router(health.router)
     app.include_router(metrics_route.router)
     app.add_middleware(
@@ -104,7 +109,12 @@ def create_app(settings: Settings, *, tools: Sequence[Tool] = TOOLS) -> FastAPI:
         expose_headers=EXPOSED_HEADERS,
     )
     app.add_middleware(TrustedProxies, addresses=settings.forwarded_allow_ips)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=settings.max_body_bytes,
+        timeout_seconds=settings.body_timeout_seconds,
+    )
+    app.add_middleware(Shell)
     if settings.metrics_port is not None:
         app.add_middleware(metrics_route.MetricsPort, port=settings.metrics_port)
     app.add_middleware(AccessLog)

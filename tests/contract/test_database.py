@@ -9,11 +9,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, select, text
+from pydantic import SecretStr
+from sqlalchemy import Connection, create_engine, select, text
 from sqlalchemy.sql import ClauseElement
 
 from backend.conversation import Message, now
 from backend.errors import StorageError
+from backend.storage.opening import open_stores
 from backend.storage.sql import appointments, claims, leases, sessions, summaries
 from backend.storage.sql.database import Database
 from backend.storage.sql.dialects import DatabaseTime
@@ -21,9 +23,9 @@ from backend.storage.sql.migrate import upgrade
 from backend.storage.sql.rows import message_row
 from backend.storage.sql.sessions import SqlSessions
 from backend.storage.sql.summaries import SqlSummaries
-from backend.storage.sql.tables import messages, turns, workers
+from backend.storage.sql.tables import messages, metadata, turns, workers
 from backend.storage.sql.tables import sessions as sessions_table
-from tests.contract.conversations import OWNER, ending, new_turn
+from tests.contract.conversations import OWNER, ending, new_turn, say
 from tests.postgres import PostgresServer
 
 
@@ -339,3 +341,29 @@ def test_a_new_file_may_be_opened_by_many_at_once(tmp_path: Path) -> None:
         answers = list(threads.map(open_it, range(320)))
 
     assert answers == [1] * 320
+
+
+async def test_a_deleted_session_leaves_no_row_anywhere(sql_url: str) -> None:
+    stores = await open_stores(SecretStr(sql_url), lease_seconds=60, migrate=True)
+    for session_id in ("gone", "kept"):
+        turn = new_turn("Hello", session_id=session_id)
+        await say(stores.sessions, turn, "Hi.")
+        await stores.sessions.claim(new_turn("More", session_id=session_id), history_tokens=9)
+
+    await stores.sessions.delete(OWNER, "gone")
+
+    await stores.close()
+    engine = create_engine(sql_url)
+    with engine.connect() as connection:
+        for name, table in metadata.tables.items():
+            column = table.c.id if name == "sessions" else table.c.get("session_id")
+            if column is not None:
+                left = connection.execute(select(column)).scalars().all()
+                assert set(left) == {"kept"}, name
+        everything = [
+            str(row)
+            for table in metadata.tables.values()
+            for row in connection.execute(select(table)).all()
+        ]
+    engine.dispose()
+    assert [row for row in everything if "gone" in row] == []

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from redis.asyncio import Redis
 
 from backend.errors import StorageError
 from backend.storage import SharedBatch
@@ -285,3 +286,27 @@ async def test_readers_on_another_worker_lose_nothing_whatever_becomes_of_redis(
         uncut = [(await one.get(f"/turns/{turn_id}/events")).text for turn_id, _ in turns]
 
     assert read == uncut
+
+
+async def test_nothing_of_a_deleted_session_is_left(redis: RedisServer, tmp_path: Path) -> None:
+    async with Standin.serve() as standin, Redis.from_url(redis.url) as looking:
+        variables = {
+            "GROQ_BASE_URL": standin.url,
+            "DATABASE_URL": f"sqlite:///{tmp_path}/lex.db",
+            "REDIS_URL": redis.url,
+        }
+        async with lex_process(**variables) as client:
+            for session_id in ("gone", "gone", "kept"):
+                body = {"query": "Hello", "session_id": session_id, "resume": True}
+                assert (await client.post("/query", json=body)).status_code == 200
+            async with asyncio.timeout(10):
+                while len(await looking.keys("lex:turn:*")) < 3:
+                    await asyncio.sleep(0.02)
+
+            await client.delete("/sessions/gone")
+
+            async with asyncio.timeout(10):
+                while len(await looking.keys("lex:turn:*")) > 1:
+                    await asyncio.sleep(0.02)
+            (kept,) = (await client.get("/sessions/kept/messages")).json()["messages"][:1]
+            assert await looking.keys("lex:turn:*") == [f"lex:turn:{kept['turn_id']}".encode()]
