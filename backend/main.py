@@ -21,7 +21,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend import __version__
-from backend.api import errors, event_source, health, query, realtime, sessions, turns
+from backend.api import docs, errors, event_source, health, query, realtime, sessions, turns
 from backend.api.auth import exchange
 from backend.api.auth.api_keys import ApiKeys, UnusableKeyFile
 from backend.api.auth.authentication import Authentication, OpenHouse
@@ -92,7 +92,7 @@ def create_app(settings: Settings, *, tools: Sequence[Tool] = TOOLS) -> FastAPI:
         lifespan=_lifespan(settings, tools),
         responses=errors.ALWAYS,
         openapi_url="/openapi.json" if settings.api_docs else None,
-        # Their pages load scripts from a foreign host.
+        # `docs` is our own.
         docs_url=None,
         redoc_url=None,
         # Each address is one place, and no redirect repeats a `Host` that anybody may send.
@@ -105,6 +105,8 @@ def create_app(settings: Settings, *, tools: Sequence[Tool] = TOOLS) -> FastAPI:
     app.include_router(exchange.router, **exchanging(auth=settings.auth))
     app.include_router(exchange.leaving)
     app.include_router(health.router)
+    if settings.api_docs:
+        app.include_router(docs.router)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,
