@@ -16,7 +16,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend import __version__
-from backend.api import errors, event_source, health, query, realtime, sessions, turns
+from backend.api import docs, errors, event_source, health, query, realtime, sessions, turns
 from backend.api import metrics as metrics_route
 from backend.api.access_log import AccessLog
 from backend.api.arrivals import Arrivals
@@ -24,6 +24,7 @@ from backend.api.auth import exchange
 from backend.api.auth.api_keys import UnusableKeyFile
 from backend.api.auth.described import exchanging, guarded
 from backend.api.body_limit import BodyLimit
+from backend.api.bounds import describe_bounds
 from backend.api.dependencies import State
 from backend.api.opening import open_admissions
 from backend.api.request_ids import RequestIds
@@ -85,7 +86,7 @@ def create_app(settings: Settings, *, tools: Sequence[Tool] = TOOLS) -> FastAPI:
         lifespan=_lifespan(settings, tools),
         responses=errors.ALWAYS,
         openapi_url="/openapi.json" if settings.api_docs else None,
-        # Their pages load scripts from a foreign host.
+        # `docs` is our own.
         docs_url=None,
         redoc_url=None,
         # Each address is one place, and no redirect repeats a `Host` that anybody may send.
@@ -93,12 +94,15 @@ def create_app(settings: Settings, *, tools: Sequence[Tool] = TOOLS) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     errors.install(app)
+    describe_bounds(app, max_query_chars=settings.max_query_chars)
     for routes in (query, event_source, realtime, sessions, turns):
         app.include_router(routes.router, **guarded(auth=settings.auth))
     app.include_router(exchange.router, **exchanging(auth=settings.auth))
     app.include_router(exchange.leaving)
     app.include_router(health.router)
     app.include_router(metrics_route.router)
+    if settings.api_docs:
+        app.include_router(docs.router)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,

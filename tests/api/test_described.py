@@ -37,3 +37,11 @@ async def test_with_authentication_every_operation_says_so(tmp_path: Path, is_kn
 
     assert str(answer.status_code) in described["paths"]["/sessions"]["post"]["responses"]
     assert answer.status_code == (201 if is_known else 401)
+
+
+async def test_the_description_says_how_long_a_text_may_be() -> None:
+    async with lex(max_query_chars=123) as service:
+        schemas = (await service.client.get("/openapi.json")).json()["components"]["schemas"]
+
+    assert schemas["QueryBody"]["properties"]["query"]["maxLength"] == 123
+    assert schemas["MessageBody"]["properties"]["content"]["maxLength"] == 123
