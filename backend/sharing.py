@@ -172,7 +172,8 @@ class _Outbox:
         self.emptied = asyncio.Event()
         self.emptied.set()
         self._written: dict[EventLog, int] = {}
-        self._changed: set[EventLog] = set()
+        self._changed: dict[EventLog, None] = {}
+        """In the order in which they changed: those that always do must not go first."""
         self._nudged: set[str] = set()
         self._on_its_way: dict[EventLog, int] = {}
 
@@ -186,7 +187,7 @@ class _Outbox:
         self._fill()
 
     def _note(self, log: EventLog) -> None:
-        self._changed.add(log)
+        self._changed[log] = None
         self._fill()
 
     def _fill(self) -> None:
@@ -196,7 +197,8 @@ class _Outbox:
     def take(self) -> tuple[list[SharedBatch], set[str]]:
         """What is to be written next. `written` or `put_back` must follow."""
         some = list(islice(self._changed, MOST_AT_ONCE))
-        self._changed.difference_update(some)
+        for log in some:
+            del self._changed[log]
         if not self._changed:
             self.filled.clear()
         self._on_its_way = {log: log.last for log in some}
@@ -223,6 +225,6 @@ class _Outbox:
         Logs that were closed meanwhile are left out: the session store has them.
         """
         self._written = {log: 0 for log in self._written if not log.is_closed}
-        self._changed = set(self._written)
+        self._changed = dict.fromkeys(self._written)
         self._nudged |= nudged
         self._fill()

@@ -12,7 +12,7 @@ from backend.conversation import ANONYMOUS, Outcome
 from backend.events import Chunk, End, Event, encode
 from backend.log import EventLog
 from backend.recurring import repeat
-from backend.sharing import Sharing
+from backend.sharing import MOST_AT_ONCE, Sharing
 from backend.storage import SharedBatch
 from tests.fakes import MemoryLogs, Scripted, says
 from tests.unit.turn_world import World, read, until
@@ -180,6 +180,21 @@ async def test_many_changes_between_two_writes_are_one_batch_a_log() -> None:
         await until(lambda: len(kept) == 3)
 
     assert [[batch.last for batch in kept[log.turn_id]] for log in written] == [[50]] * 3
+
+
+async def test_however_many_logs_change_all_the_time_each_is_written_in_its_turn() -> None:
+    logs = MemoryLogs({})
+    async with shared(logs, "w1") as sharing:
+        written = [EventLog(f"t{number}") for number in range(3 * MOST_AT_ONCE)]
+        for log in written:
+            sharing.share(log)
+        while len(logs.writes) < 3:
+            for log in written:
+                log.append(Chunk("more"))
+            await asyncio.sleep(0.001)
+
+    first = {batch.turn_id for batches in logs.writes[:3] for batch in batches}
+    assert first == {log.turn_id for log in written}
 
 
 async def test_logs_that_end_while_nothing_can_be_written_are_not_kept() -> None:
