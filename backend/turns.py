@@ -246,7 +246,9 @@ class Turns:
         tracing.concerns(turn_id, turn.span if turn else None)
         if turn is not None:
             return turn.follow(after)
-        return await self._replays.follow(caller.owner, turn_id, after=after)
+        follower = await self._replays.follow(caller.owner, turn_id, after=after)
+        self.news.set()  # its worker must not give it up meanwhile
+        return follower
 
     async def session_of(self, caller: Caller, turn_id: str) -> str:
         """The session that a turn belongs to.

@@ -108,6 +108,24 @@ async def test_a_reader_on_another_worker_outlasts_the_grace_and_the_next_query(
     await other.turns.close()
 
 
+async def test_the_store_hears_at_once_that_somebody_reads_elsewhere() -> None:
+    one = World(half_an_answer())
+    other = neighbour(one)
+    turn_id, _ = await one.start(is_resumable=True)
+    renewing = asyncio.create_task(
+        repeat(other.turns.renew, every_seconds=60, name="renew", sooner=other.turns.news)
+    )
+
+    await other.turns.follow(ANONYMOUS, turn_id)
+
+    async with asyncio.timeout(5):
+        while not await one.sessions.is_followed(turn_id):
+            await asyncio.sleep(0.01)
+    renewing.cancel()
+    await other.turns.close()
+    await one.turns.close()
+
+
 async def test_the_grace_counts_on_when_the_reader_elsewhere_is_gone() -> None:
     clock = Clock()
     sessions = MemorySessions(lease_seconds=15, clock=clock)
