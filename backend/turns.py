@@ -307,13 +307,12 @@ class Turns:
 
     async def stop_session(self, owner: str, session_id: str) -> None:
         """Stop what a session runs, wherever that is, and wait for its end."""
-        here = self._of_session(owner, session_id)
-        for turn in here:
+        for turn in self._of_session(owner, session_id):
             tracing.concerns(turn.new.id, turn.span)
             turn.stop(Outcome.CANCELLED)
             await asyncio.wait([turn.task])
-        if not here:
-            await self._elsewhere.stop_session(owner, session_id)
+        # Also then: what was here may only have wanted the session.
+        await self._elsewhere.stop_session(owner, session_id)
 
     def _of_session(self, owner: str, session_id: str) -> list[RunningTurn]:
         wanted = (owner, session_id)

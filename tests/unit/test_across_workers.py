@@ -11,7 +11,7 @@ from backend.events import Chunk, End
 from backend.recurring import repeat
 from backend.storage.memory import MemorySessions
 from tests.fakes import Clock, Scripted, says
-from tests.unit.turn_world import World, read, until
+from tests.unit.turn_world import SlowSessions, World, read, until
 
 
 def half_an_answer() -> Scripted:
@@ -161,6 +161,27 @@ async def test_a_session_is_stopped_wherever_it_runs_before_it_is_forgotten() ->
     assert await read(follower) == [End()]
     assert await one.outcome(turn_id) is Outcome.CANCELLED
     assert one.model.open_completions == 0
+
+
+async def test_a_session_is_stopped_elsewhere_also_while_it_is_wanted_here() -> None:
+    sessions = SlowSessions()
+    sessions.gate.set()
+    one = World(half_an_answer(), sessions=sessions)
+    other = neighbour(one)
+    turn_id, _ = await one.start()
+    sessions.gate.clear()
+    wanting = asyncio.create_task(other.start())
+    await until(lambda: other.turns.free_slots == 9)
+
+    stopping = asyncio.create_task(other.turns.stop_session("anonymous", "s1"))
+    sessions.gate.set()
+    while not stopping.done():
+        await one.turns.renew()
+        await asyncio.sleep(0.01)
+
+    with pytest.raises(SessionBusy):
+        await wanting
+    assert await one.outcome(turn_id) is Outcome.CANCELLED
 
 
 async def test_what_a_lost_worker_ran_is_not_waited_for() -> None:
