@@ -209,7 +209,7 @@ class Turns:
             return await self._sessions.claim(new, history_tokens=history_tokens)
         except SessionBusy:
             here = self._of_session(new.owner, new.session_id)
-            is_held_here = any(turn.new.id != new.id for turn in here)
+            is_held_here = any(turn.is_claimed for turn in here)
             if is_held_here or not await self._elsewhere.supersede(new.owner, new.session_id):
                 raise
             return await self._sessions.claim(new, history_tokens=history_tokens)

@@ -45,6 +45,20 @@ async def test_a_turn_that_nobody_follows_gives_way_to_a_query_on_another_worker
     assert await one.outcome(turn_id) is Outcome.DISCONNECTED
 
 
+async def test_of_two_queries_at_once_one_takes_the_place_of_a_turn_that_runs_elsewhere() -> None:
+    one = World(half_an_answer())
+    other = neighbour(one, says("Hello"))
+    await a_deserted_turn(one)
+
+    both = asyncio.gather(other.ask("And?"), other.ask("And?"), return_exceptions=True)
+    while not both.done():
+        await one.turns.renew()
+        await asyncio.sleep(0.01)
+
+    assert [Chunk("Hello"), End()] in await both
+    assert sum(isinstance(each, SessionBusy) for each in await both) == 1
+
+
 async def test_a_turn_that_is_followed_is_busy_on_every_worker_at_once() -> None:
     one = World(half_an_answer())
     other = neighbour(one, says("Hello"))
