@@ -7,12 +7,14 @@ the session store has as soon as the turn ends.
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from itertools import islice
 
 import msgspec
 import structlog
 
-from backend.events import End, decode, encode
+from backend.events import End, Event, decode, encode
 from backend.log import EventLog
 from backend.storage import SharedBatch, SharedLogs
 from backend.telemetry import metrics
@@ -104,7 +106,8 @@ class Sharing:
 
     async def _read_on(self) -> None:
         while True:
-            wanted = {turn: min(log.last for log in logs) for turn, logs in self._mirrors.items()}
+            asked = {turn: list(logs) for turn, logs in self._mirrors.items()}
+            wanted = {turn: min(log.last for log in logs) for turn, logs in asked.items()}
             try:
                 news = await self._logs.read(self._worker, wanted)
             except Exception as error:  # noqa: BLE001 - whatever it is, there is a next time
@@ -115,13 +118,16 @@ class Sharing:
             if news.is_nudged:
                 self.news.set()
             for batch in news.batches:
-                self._pass_on(batch)
+                self._pass_on(_Piece(batch), asked[batch.turn_id])
+                await asyncio.sleep(0)  # in between, others have their turn
             await asyncio.sleep(PAUSE_SECONDS)
 
-    def _pass_on(self, batch: SharedBatch) -> None:
-        for log in list(self._mirrors.get(batch.turn_id, ())):
+    def _pass_on(self, piece: "_Piece", asked: Iterable[EventLog]) -> None:
+        """To those for which it was read. Who came meanwhile may stand before it."""
+        mirrors = self._mirrors.get(piece.batch.turn_id, set())
+        for log in mirrors.intersection(asked):
             try:
-                is_over = _append(log, batch)
+                is_over = _append(log, piece)
             except _Lost as lost:
                 logger.warning("shared_log_lost", turn=log.turn_id, reason=str(lost))
                 is_over = True
@@ -145,21 +151,34 @@ class _Lost(Exception):
     """The rest of a log cannot be read here. The session store will have it."""
 
 
-def _append(log: EventLog, batch: SharedBatch) -> bool:
+class _Piece:
+    """A batch, decoded once for all who read it, if anybody does."""
+
+    def __init__(self, batch: SharedBatch) -> None:
+        self.batch = batch
+
+    @cached_property
+    def events(self) -> Sequence[Event]:
+        """Raises: _Lost."""
+        try:
+            events = decode(self.batch.events)
+        except msgspec.MsgspecError as error:
+            raise _Lost("another version wrote it") from error
+        if len(events) != self.batch.last - self.batch.after:
+            raise _Lost("it is not what it says")
+        return events
+
+
+def _append(log: EventLog, piece: _Piece) -> bool:
     """Append what is new of a batch. Returns whether nothing comes after it."""
+    batch = piece.batch
     if batch.last <= log.last:
         return False
     if batch.after > log.last:
         raise _Lost("events are missing")
-    try:
-        events = decode(batch.events)
-    except msgspec.MsgspecError as error:
-        raise _Lost("another version wrote it") from error
-    if len(events) != batch.last - batch.after:
-        raise _Lost("it is not what it says")
-    for event in events[log.last - batch.after :]:
+    for event in piece.events[log.last - batch.after :]:
         log.append(event)
-    if isinstance(events[-1], End):
+    if isinstance(piece.events[-1], End):
         log.close()
     return log.is_closed
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import pytest
@@ -13,7 +13,7 @@ from backend.events import Chunk, End, Event, encode
 from backend.log import EventLog
 from backend.recurring import repeat
 from backend.sharing import MOST_AT_ONCE, Sharing
-from backend.storage import SharedBatch
+from backend.storage import News, SharedBatch
 from tests.fakes import MemoryLogs, Scripted, says
 from tests.unit.turn_world import World, read, until
 
@@ -224,6 +224,54 @@ async def test_a_worker_that_leaves_shares_its_last_words() -> None:
         log.close()
 
     assert kept["t1"][-1].last == 2
+
+
+class WaitingLogs(MemoryLogs):
+    """Answers a read, as it was asked, when the gate is opened."""
+
+    def __init__(self, kept: Kept) -> None:
+        super().__init__(kept)
+        self.asked: list[Mapping[str, int]] = []
+        self.gate = asyncio.Event()
+
+    async def read(self, worker: str, after: Mapping[str, int]) -> News:
+        self.asked.append(after)
+        await self.gate.wait()
+        return await super().read(worker, after)
+
+
+async def test_who_comes_while_others_are_read_for_misses_nothing() -> None:
+    events = [Chunk("1"), Chunk("2"), Chunk("3")]
+    logs = WaitingLogs(
+        {
+            "t1": [
+                SharedBatch("t1", 0, 2, encode(events[:2])),
+                SharedBatch("t1", 2, 3, encode(events[2:])),
+            ]
+        }
+    )
+    first, second = EventLog("t1", begins_after=2), EventLog("t1")
+    async with shared(logs, "w2") as sharing:
+        sharing.fill(first)
+        await until(lambda: {"t1": 2} in logs.asked)
+        sharing.fill(second)
+        logs.gate.set()
+
+        await until(lambda: second.events == events)
+
+    assert first.events == events[2:]
+
+
+async def test_between_two_batches_of_a_read_others_have_their_turn() -> None:
+    batches = [SharedBatch("t1", after, after + 1, encode([Chunk("word")])) for after in range(50)]
+    log, seen = EventLog("t1"), set()
+    async with shared(MemoryLogs({"t1": batches}), "w2") as sharing:
+        sharing.fill(log)
+        while log.last < len(batches):
+            seen.add(log.last)
+            await asyncio.sleep(0)
+
+    assert seen == set(range(50))
 
 
 async def test_who_left_is_not_read_for_any_more() -> None:
