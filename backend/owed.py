@@ -31,7 +31,9 @@ class OwedEndings:
         self._owed.append(_Owed(ending))
 
     async def store(self) -> None:
-        """Offer them again. One that cannot be stored at all is closed with nothing in it."""
+        """Offer them again. One that cannot be stored when others can is closed with nothing
+        in it.
+        """
         for owed in list(self._owed):
             try:
                 await self._store(owed)
@@ -43,8 +45,15 @@ class OwedEndings:
 
     async def _store(self, owed: _Owed) -> None:
         ending = owed.ending
-        if owed.tries >= WHOLE_TRIES:
-            ending = bare(ending.turn_id, ending.outcome, ending.error_code)
+        try:
+            await self._offer(ending)
+        except StorageError:
+            if owed.tries < WHOLE_TRIES:
+                raise
+            # A store that is away takes this one neither, so nothing is lost for being away long.
+            await self._offer(bare(ending.turn_id, ending.outcome, ending.error_code))
+
+    async def _offer(self, ending: Ending) -> None:
         try:
             await self._sessions.finish(ending)
         except Exception as error:

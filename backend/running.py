@@ -62,6 +62,11 @@ class RunningTurn:
         """Wait until the session is held. Raises what the store refused with."""
         await asyncio.shield(self._is_claimed)
 
+    @property
+    def is_claimed(self) -> bool:
+        """It holds its session, or was refused it."""
+        return self._is_claimed.done()
+
     def follow(self, after: int = 0) -> Follower:
         if self._giving_up is not None:
             self._giving_up.cancel()

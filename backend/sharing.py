@@ -7,13 +7,14 @@ the session store has as soon as the turn ends.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from itertools import islice
 
 import msgspec
 import structlog
 
-from backend.events import End, decode, encode
+from backend.events import End, Event, decode, encode
 from backend.log import EventLog
 from backend.storage import SharedBatch, SharedLogs
 from backend.telemetry import metrics
@@ -111,7 +112,8 @@ class Sharing:
 
     async def _read_on(self) -> None:
         while True:
-            wanted = {turn: min(log.last for log in logs) for turn, logs in self._mirrors.items()}
+            asked = {turn: list(logs) for turn, logs in self._mirrors.items()}
+            wanted = {turn: min(log.last for log in logs) for turn, logs in asked.items()}
             try:
                 news = await self._logs.read(self._worker, wanted)
             except Exception as error:  # noqa: BLE001 - whatever it is, there is a next time
@@ -122,13 +124,16 @@ class Sharing:
             if news.is_nudged:
                 self.news.set()
             for batch in news.batches:
-                self._pass_on(batch)
+                self._pass_on(_Piece(batch), asked[batch.turn_id])
+                await asyncio.sleep(0)  # in between, others have their turn
             await asyncio.sleep(PAUSE_SECONDS)
 
-    def _pass_on(self, batch: SharedBatch) -> None:
-        for log in list(self._mirrors.get(batch.turn_id, ())):
+    def _pass_on(self, piece: "_Piece", asked: Iterable[EventLog]) -> None:
+        """To those for which it was read. Who came meanwhile may stand before it."""
+        mirrors = self._mirrors.get(piece.batch.turn_id, set())
+        for log in mirrors.intersection(asked):
             try:
-                is_over = _append(log, batch)
+                is_over = _append(log, piece)
             except _Lost as lost:
                 logger.warning("shared_log_lost", turn=log.turn_id, reason=str(lost))
                 is_over = True
@@ -152,21 +157,34 @@ class _Lost(Exception):
     """The rest of a log cannot be read here. The session store will have it."""
 
 
-def _append(log: EventLog, batch: SharedBatch) -> bool:
+class _Piece:
+    """A batch, decoded once for all who read it, if anybody does."""
+
+    def __init__(self, batch: SharedBatch) -> None:
+        self.batch = batch
+
+    @cached_property
+    def events(self) -> Sequence[Event]:
+        """Raises: _Lost."""
+        try:
+            events = decode(self.batch.events)
+        except msgspec.MsgspecError as error:
+            raise _Lost("another version wrote it") from error
+        if len(events) != self.batch.last - self.batch.after:
+            raise _Lost("it is not what it says")
+        return events
+
+
+def _append(log: EventLog, piece: _Piece) -> bool:
     """Append what is new of a batch. Returns whether nothing comes after it."""
+    batch = piece.batch
     if batch.last <= log.last:
         return False
     if batch.after > log.last:
         raise _Lost("events are missing")
-    try:
-        events = decode(batch.events)
-    except msgspec.MsgspecError as error:
-        raise _Lost("another version wrote it") from error
-    if len(events) != batch.last - batch.after:
-        raise _Lost("it is not what it says")
-    for event in events[log.last - batch.after :]:
+    for event in piece.events[log.last - batch.after :]:
         log.append(event)
-    if isinstance(events[-1], End):
+    if isinstance(piece.events[-1], End):
         log.close()
     return log.is_closed
 
@@ -179,7 +197,8 @@ class _Outbox:
         self.emptied = asyncio.Event()
         self.emptied.set()
         self._written: dict[EventLog, int] = {}
-        self._changed: set[EventLog] = set()
+        self._changed: dict[EventLog, None] = {}
+        """In the order in which they changed: those that always do must not go first."""
         self._nudged: set[str] = set()
         self._forgotten: set[str] = set()
         self._on_its_way: dict[EventLog, int] = {}
@@ -197,12 +216,12 @@ class _Outbox:
         self._forgotten.update(turn_ids)
         for log in [log for log in self._written if log.turn_id in self._forgotten]:
             del self._written[log]
-            self._changed.discard(log)
+            self._changed.pop(log, None)
         self._fill()
 
     def _note(self, log: EventLog) -> None:
         if log in self._written:
-            self._changed.add(log)
+            self._changed[log] = None
             self._fill()
 
     def _fill(self) -> None:
@@ -212,7 +231,8 @@ class _Outbox:
     def take(self) -> tuple[list[SharedBatch], set[str], set[str]]:
         """What is to be written next. `written` or `put_back` must follow."""
         some = list(islice(self._changed, MOST_AT_ONCE))
-        self._changed.difference_update(some)
+        for log in some:
+            del self._changed[log]
         if not self._changed:
             self.filled.clear()
         self._on_its_way = {log: log.last for log in some}
@@ -242,7 +262,7 @@ class _Outbox:
         Logs that were closed meanwhile are left out: the session store has them.
         """
         self._written = {log: 0 for log in self._written if not log.is_closed}
-        self._changed = set(self._written)
+        self._changed = dict.fromkeys(self._written)
         self._nudged |= nudged
         self._forgotten |= forgotten
         self._fill()

@@ -209,7 +209,7 @@ class Turns:
             return await self._sessions.claim(new, history_tokens=history_tokens)
         except SessionBusy:
             here = self._of_session(new.owner, new.session_id)
-            is_held_here = any(turn.new.id != new.id for turn in here)
+            is_held_here = any(turn.is_claimed for turn in here)
             if is_held_here or not await self._elsewhere.supersede(new.owner, new.session_id):
                 raise
             return await self._sessions.claim(new, history_tokens=history_tokens)
@@ -246,7 +246,9 @@ class Turns:
         tracing.concerns(turn_id, turn.span if turn else None)
         if turn is not None:
             return turn.follow(after)
-        return await self._replays.follow(caller.owner, turn_id, after=after)
+        follower = await self._replays.follow(caller.owner, turn_id, after=after)
+        self.news.set()  # its worker must not give it up meanwhile
+        return follower
 
     async def session_of(self, caller: Caller, turn_id: str) -> str:
         """The session that a turn belongs to.
@@ -305,13 +307,12 @@ class Turns:
 
     async def stop_session(self, owner: str, session_id: str) -> None:
         """Stop what a session runs, wherever that is, and wait for its end."""
-        here = self._of_session(owner, session_id)
-        for turn in here:
+        for turn in self._of_session(owner, session_id):
             tracing.concerns(turn.new.id, turn.span)
             turn.stop(Outcome.CANCELLED)
             await asyncio.wait([turn.task])
-        if not here:
-            await self._elsewhere.stop_session(owner, session_id)
+        # Also then: what was here may only have wanted the session.
+        await self._elsewhere.stop_session(owner, session_id)
 
     def _of_session(self, owner: str, session_id: str) -> list[RunningTurn]:
         wanted = (owner, session_id)

@@ -22,6 +22,9 @@ T = TypeVar("T")
 ANSWER_SECONDS = 0.125
 """For one answer. A caller waits for that of those before it, and for its own: 250 ms."""
 
+CONNECT_SECONDS = 1.0
+"""To connect takes several answers; a probe has this long for it, since nobody waits."""
+
 PROBE_SECONDS = 1.0
 
 SLICES = 5
@@ -39,6 +42,10 @@ class Script:
     text: str
     keys: Sequence[str]
     arguments: Sequence[str | int | float]
+
+
+PROBE = Script("redis.call('SET', KEYS[1], '', 'PX', 1)", ["lex:probe"], [])
+"""It writes, as all that is asked for does: one that is full, or a replica, only answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +129,8 @@ class RedisLine:
         self._has_waiting.clear()
         sent, self._waiting = self._waiting, []
         try:
-            replies = await self._answer(self._ask([waiting.script for waiting in sent]))
+            asking = self._ask([waiting.script for waiting in sent])
+            replies = await self._answer(asking, seconds=self._answer_seconds)
             for waiting, reply in zip(sent, replies, strict=True):
                 if not waiting.reply.done():
                     waiting.reply.set_result(reply)
@@ -140,15 +148,16 @@ class RedisLine:
 
     async def _probe(self) -> None:
         with suppress(OutOfReach):
-            await self._answer(self._client.ping())
+            await self._answer(self._client.ping(), seconds=CONNECT_SECONDS)
+            await self._answer(self._ask([PROBE]), seconds=self._answer_seconds)
             self._change(is_up=True)
 
-    async def _answer(self, asking: Awaitable[T]) -> T:
+    async def _answer(self, asking: Awaitable[T], *, seconds: float) -> T:
         """Raises: OutOfReach, with the name of what went wrong."""
         task = asyncio.ensure_future(asking)
         try:
             for _ in range(SLICES):
-                await asyncio.wait([task], timeout=self._answer_seconds / SLICES)
+                await asyncio.wait([task], timeout=seconds / SLICES)
                 if task.done():
                     break
         finally:

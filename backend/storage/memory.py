@@ -189,7 +189,8 @@ class MemorySessions:
         turn = None if session is None else session.current
         if turn is None or (unless_read and not self._is_unread(turn)):
             return None
-        turn.stop_as = Outcome.DISCONNECTED if unless_read else Outcome.CANCELLED
+        asked = turn.stop_as or Outcome.DISCONNECTED
+        turn.stop_as = asked if unless_read else Outcome.CANCELLED
         return turn.holder
 
     async def running(self, turn_ids: Collection[str]) -> frozenset[str]:

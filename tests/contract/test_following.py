@@ -122,6 +122,20 @@ async def test_a_turn_that_is_read_again_is_no_longer_asked_to_give_way(stores: 
     assert (list(read_again), list(deserted_again)) == ([], [])
 
 
+async def test_who_comes_back_to_a_turn_does_not_take_back_that_it_is_to_stop(
+    stores: Stores,
+) -> None:
+    turn = new_turn(worker="w1")
+    await stores.sessions.claim(turn, history_tokens=EVERYTHING)
+    await stores.sessions.renew("w1", deserted=[turn.id])
+    await stores.sessions.request_stop(OWNER, turn.id)
+    await stores.sessions.request_end(OWNER, "s1", unless_read=True)
+
+    read_again = await stores.sessions.renew("w1")
+
+    assert list(read_again) == [StopRequest(turn.id, Outcome.CANCELLED)]
+
+
 async def test_a_turn_runs_until_it_ends_or_its_worker_is_gone(stores: Stores) -> None:
     ended, lost, lives = [new_turn(worker=f"w{n}", session_id=f"s{n}") for n in range(3)]
     for turn in (ended, lost, lives):

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -135,6 +137,63 @@ async def test_the_line_is_lost_and_comes_back_by_itself(redis: RedisServer) -> 
         "unavailable",
         "available",
     ]
+
+
+@pytest.mark.parametrize(
+    "fault", [("CONFIG", "SET", "maxmemory", "1"), ("REPLICAOF", "127.0.0.1", "1")]
+)
+async def test_a_redis_that_takes_nothing_is_lost_once_however_well_it_answers(
+    redis: RedisServer, fault: tuple[str, ...]
+) -> None:
+    changes: list[bool] = []
+    client: Any = connect(redis.url)
+    async with line_to(redis, changes.append) as line, client:
+        limits = SharedLimits(line)
+        await client.execute_command(*fault)
+        with pytest.raises(OutOfReach):
+            await limits.charge(WINDOWS)
+        await asyncio.sleep(0.5)  # many probes
+        with pytest.raises(OutOfReach):
+            await limits.charge(WINDOWS)
+        lost = list(changes)
+        await client.execute_command("CONFIG", "SET", "maxmemory", "0")
+        await client.execute_command("REPLICAOF", "NO", "ONE")
+        await until_up(line)
+        verdict = await limits.charge(WINDOWS)
+
+    assert lost == [True, False]
+    assert verdict.is_granted
+
+
+@asynccontextmanager
+async def distant(redis: RedisServer, *, one_way_seconds: float) -> AsyncIterator[str]:
+    """The URL of that Redis from far away."""
+    later = asyncio.get_running_loop().call_later
+    place = urlsplit(redis.url)
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65_536):
+            later(one_way_seconds, writer.write, data)
+        later(one_way_seconds, writer.close)
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there = await asyncio.open_connection(place.hostname, place.port)
+        await asyncio.gather(carry(reader, there[1]), carry(there[0], writer))
+
+    async with await asyncio.start_server(connected, "127.0.0.1", 0) as server:
+        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
+
+
+async def test_a_redis_far_away_is_found_though_connecting_takes_several_answers(
+    redis: RedisServer,
+) -> None:
+    async with distant(redis, one_way_seconds=0.04) as url, connect(url) as client:
+        line = RedisLine(client, on_change=lambda _: None)
+        await line.open()
+        verdict = await SharedLimits(line).charge(WINDOWS)
+        await line.close()
+
+    assert verdict.is_granted
 
 
 async def test_many_at_once_go_over_one_connection(redis: RedisServer) -> None:

@@ -11,7 +11,7 @@ from backend.events import Chunk, End
 from backend.recurring import repeat
 from backend.storage.memory import MemorySessions
 from tests.fakes import Clock, Scripted, says
-from tests.unit.turn_world import World, read, until
+from tests.unit.turn_world import SlowSessions, World, read, until
 
 
 def half_an_answer() -> Scripted:
@@ -43,6 +43,20 @@ async def test_a_turn_that_nobody_follows_gives_way_to_a_query_on_another_worker
 
     assert await asking == [Chunk("Hello"), End()]
     assert await one.outcome(turn_id) is Outcome.DISCONNECTED
+
+
+async def test_of_two_queries_at_once_one_takes_the_place_of_a_turn_that_runs_elsewhere() -> None:
+    one = World(half_an_answer())
+    other = neighbour(one, says("Hello"))
+    await a_deserted_turn(one)
+
+    both = asyncio.gather(other.ask("And?"), other.ask("And?"), return_exceptions=True)
+    while not both.done():
+        await one.turns.renew()
+        await asyncio.sleep(0.01)
+
+    assert [Chunk("Hello"), End()] in await both
+    assert sum(isinstance(each, SessionBusy) for each in await both) == 1
 
 
 async def test_a_turn_that_is_followed_is_busy_on_every_worker_at_once() -> None:
@@ -108,6 +122,24 @@ async def test_a_reader_on_another_worker_outlasts_the_grace_and_the_next_query(
     await other.turns.close()
 
 
+async def test_the_store_hears_at_once_that_somebody_reads_elsewhere() -> None:
+    one = World(half_an_answer())
+    other = neighbour(one)
+    turn_id, _ = await one.start(is_resumable=True)
+    renewing = asyncio.create_task(
+        repeat(other.turns.renew, every_seconds=60, name="renew", sooner=other.turns.news)
+    )
+
+    await other.turns.follow(ANONYMOUS, turn_id)
+
+    async with asyncio.timeout(5):
+        while not await one.sessions.is_followed(turn_id):
+            await asyncio.sleep(0.01)
+    renewing.cancel()
+    await other.turns.close()
+    await one.turns.close()
+
+
 async def test_the_grace_counts_on_when_the_reader_elsewhere_is_gone() -> None:
     clock = Clock()
     sessions = MemorySessions(lease_seconds=15, clock=clock)
@@ -143,6 +175,27 @@ async def test_a_session_is_stopped_wherever_it_runs_before_it_is_forgotten() ->
     assert await read(follower) == [End()]
     assert await one.outcome(turn_id) is Outcome.CANCELLED
     assert one.model.open_completions == 0
+
+
+async def test_a_session_is_stopped_elsewhere_also_while_it_is_wanted_here() -> None:
+    sessions = SlowSessions()
+    sessions.gate.set()
+    one = World(half_an_answer(), sessions=sessions)
+    other = neighbour(one)
+    turn_id, _ = await one.start()
+    sessions.gate.clear()
+    wanting = asyncio.create_task(other.start())
+    await until(lambda: other.turns.free_slots == 9)
+
+    stopping = asyncio.create_task(other.turns.stop_session("anonymous", "s1"))
+    sessions.gate.set()
+    while not stopping.done():
+        await one.turns.renew()
+        await asyncio.sleep(0.01)
+
+    with pytest.raises(SessionBusy):
+        await wanting
+    assert await one.outcome(turn_id) is Outcome.CANCELLED
 
 
 async def test_what_a_lost_worker_ran_is_not_waited_for() -> None:

@@ -64,6 +64,20 @@ async def test_an_ending_that_can_never_be_stored_does_not_hold_up_the_others() 
         assert (await world.ask(session_id=session_id))[-1] == End()
 
 
+async def test_however_long_the_store_is_away_no_answer_is_lost_for_it() -> None:
+    sessions = FailingSessions()
+    world = World(says("Hello"), sessions=sessions)
+    await world.ask()
+    await until(lambda: world.turns.free_slots == 10)
+
+    for _ in range(2 * WHOLE_TRIES):
+        await world.turns.store_owed()
+    sessions.is_down = False
+    await world.turns.store_owed()
+
+    assert await world.said() == [Message.user("Hi"), Message.assistant("Hello")]
+
+
 async def test_a_stream_whose_claim_was_taken_over_does_not_end_as_a_success() -> None:
     gate = asyncio.Event()
     world = World(Scripted([Text("Hel"), gate, *says("lo").steps]))

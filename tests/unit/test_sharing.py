@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import pytest
@@ -12,8 +12,8 @@ from backend.conversation import ANONYMOUS, Outcome
 from backend.events import Chunk, End, Event, encode
 from backend.log import EventLog
 from backend.recurring import repeat
-from backend.sharing import Sharing
-from backend.storage import SharedBatch
+from backend.sharing import MOST_AT_ONCE, Sharing
+from backend.storage import News, SharedBatch
 from tests.fakes import MemoryLogs, Scripted, says
 from tests.unit.turn_world import World, read, until
 
@@ -182,6 +182,21 @@ async def test_many_changes_between_two_writes_are_one_batch_a_log() -> None:
     assert [[batch.last for batch in kept[log.turn_id]] for log in written] == [[50]] * 3
 
 
+async def test_however_many_logs_change_all_the_time_each_is_written_in_its_turn() -> None:
+    logs = MemoryLogs({})
+    async with shared(logs, "w1") as sharing:
+        written = [EventLog(f"t{number}") for number in range(3 * MOST_AT_ONCE)]
+        for log in written:
+            sharing.share(log)
+        while len(logs.writes) < 3:
+            for log in written:
+                log.append(Chunk("more"))
+            await asyncio.sleep(0.001)
+
+    first = {batch.turn_id for batches in logs.writes[:3] for batch in batches}
+    assert first == {log.turn_id for log in written}
+
+
 async def test_logs_that_end_while_nothing_can_be_written_are_not_kept() -> None:
     logs = MemoryLogs({})
     logs.is_down = True
@@ -209,6 +224,54 @@ async def test_a_worker_that_leaves_shares_its_last_words() -> None:
         log.close()
 
     assert kept["t1"][-1].last == 2
+
+
+class WaitingLogs(MemoryLogs):
+    """Answers a read, as it was asked, when the gate is opened."""
+
+    def __init__(self, kept: Kept) -> None:
+        super().__init__(kept)
+        self.asked: list[Mapping[str, int]] = []
+        self.gate = asyncio.Event()
+
+    async def read(self, worker: str, after: Mapping[str, int]) -> News:
+        self.asked.append(after)
+        await self.gate.wait()
+        return await super().read(worker, after)
+
+
+async def test_who_comes_while_others_are_read_for_misses_nothing() -> None:
+    events = [Chunk("1"), Chunk("2"), Chunk("3")]
+    logs = WaitingLogs(
+        {
+            "t1": [
+                SharedBatch("t1", 0, 2, encode(events[:2])),
+                SharedBatch("t1", 2, 3, encode(events[2:])),
+            ]
+        }
+    )
+    first, second = EventLog("t1", begins_after=2), EventLog("t1")
+    async with shared(logs, "w2") as sharing:
+        sharing.fill(first)
+        await until(lambda: {"t1": 2} in logs.asked)
+        sharing.fill(second)
+        logs.gate.set()
+
+        await until(lambda: second.events == events)
+
+    assert first.events == events[2:]
+
+
+async def test_between_two_batches_of_a_read_others_have_their_turn() -> None:
+    batches = [SharedBatch("t1", after, after + 1, encode([Chunk("word")])) for after in range(50)]
+    log, seen = EventLog("t1"), set()
+    async with shared(MemoryLogs({"t1": batches}), "w2") as sharing:
+        sharing.fill(log)
+        while log.last < len(batches):
+            seen.add(log.last)
+            await asyncio.sleep(0)
+
+    assert seen == set(range(50))
 
 
 async def test_who_left_is_not_read_for_any_more() -> None:
