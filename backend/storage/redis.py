@@ -92,8 +92,9 @@ def _of_worker(worker: str) -> str:
 
 
 def _batch(turn_id: str, id_: bytes, entry: Mapping[bytes, bytes]) -> SharedBatch:
+    """Of an entry that another version wrote, one that cannot be decoded: it stops nobody else."""
     last = int(id_.partition(b"-")[0])
-    return SharedBatch(turn_id, int(entry[b"after"]), last, entry[b"events"])
+    return SharedBatch(turn_id, int(entry.get(b"after", 0)), last, entry.get(b"events", b""))
 
 
 def _is_known(error: Exception) -> bool:
