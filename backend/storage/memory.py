@@ -189,7 +189,9 @@ class MemorySessions:
         turn = None if session is None else session.current
         if turn is None or (unless_read and not self._is_unread(turn)):
             return None
-        turn.stop_as = Outcome.DISCONNECTED if unless_read else Outcome.CANCELLED
+        if not unless_read:
+            turn.stop_as = Outcome.CANCELLED
+        turn.stop_as = turn.stop_as or Outcome.DISCONNECTED
         return turn.holder
 
     async def running(self, turn_ids: Collection[str]) -> frozenset[str]:

@@ -2,7 +2,18 @@
 
 from collections.abc import Collection
 
-from sqlalchemy import BindParameter, Connection, Float, and_, bindparam, or_, select, true, update
+from sqlalchemy import (
+    BindParameter,
+    Connection,
+    Float,
+    and_,
+    bindparam,
+    func,
+    or_,
+    select,
+    true,
+    update,
+)
 
 from backend.conversation import Outcome
 from backend.errors import TurnNotFound
@@ -20,11 +31,11 @@ _DESERTED = (
     .where(*_MINE, turns.c.id.in_(_IDS), turns.c.is_deserted.is_not(true()))
     .values(is_deserted=True)
 )
-# Who came back to a turn also takes back what was asked for while nobody read it.
+# Who came back to a turn also takes back that it was to give way, but not that it is to stop.
 _READ_AGAIN = (
     update(turns)
     .where(*_MINE, turns.c.id.not_in(_IDS), turns.c.is_deserted.is_(true()))
-    .values(is_deserted=False, stop_as=None)
+    .values(is_deserted=False, stop_as=func.nullif(turns.c.stop_as, Outcome.DISCONNECTED.value))
 )
 _FOLLOWED = update(turns).where(turns.c.id.in_(_IDS)).values(followed_at=DatabaseTime())
 _TO_STOP = select(turns.c.id, turns.c.stop_as).where(*_MINE, turns.c.stop_as.is_not(None))
@@ -53,7 +64,7 @@ _END_UNREAD = (
         turns.c.is_deserted.is_(true()),
         or_(turns.c.followed_at.is_(None), turns.c.followed_at < _LATELY),
     )
-    .values(stop_as=Outcome.DISCONNECTED.value)
+    .values(stop_as=func.coalesce(turns.c.stop_as, Outcome.DISCONNECTED.value))
     .returning(turns.c.id, turns.c.worker)
 )
 _RUNNING = (
