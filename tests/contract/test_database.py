@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy import Connection, select, text
 from sqlalchemy.sql import ClauseElement
 
@@ -339,3 +340,18 @@ def test_a_new_file_may_be_opened_by_many_at_once(tmp_path: Path) -> None:
         answers = list(threads.map(open_it, range(320)))
 
     assert answers == [1] * 320
+
+
+async def test_the_claim_for_a_summary_is_not_counted_as_that_of_a_turn(database: Database) -> None:
+    def counted() -> list[float]:
+        name = "lex_store_transaction_seconds_count"
+        operations = ({"operation": "claim"}, {"operation": "claim_idle"})
+        return [REGISTRY.get_sample_value(name, labels) or 0 for labels in operations]
+
+    before = counted()
+    await SqlSessions(database, lease_seconds=15).claim(new_turn(), history_tokens=0)
+    idle = SqlSummaries(database, lease_seconds=15)
+    for _ in range(2):
+        await idle.claim(idle_seconds=0, claim_seconds=1, history_tokens=0)
+
+    assert [new - old for new, old in zip(counted(), before, strict=True)] == [1, 2]
