@@ -10,7 +10,6 @@ from backend.errors import StorageError
 
 logger = structlog.get_logger()
 
-
 SOONEST_SECONDS = 0.05
 """However often it is wanted sooner, it is not done more often than that."""
 
@@ -46,5 +45,7 @@ async def repeat(
 async def _until(sooner: asyncio.Event, seconds: float) -> None:
     await asyncio.sleep(SOONEST_SECONDS)
     with suppress(TimeoutError):
-        await asyncio.wait_for(sooner.wait(), seconds - SOONEST_SECONDS)
+        # Not `wait_for`: before Python 3.12 it swallows a cancellation that comes with the event.
+        async with asyncio.timeout(seconds - SOONEST_SECONDS):
+            await sooner.wait()
     sooner.clear()
