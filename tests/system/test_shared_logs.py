@@ -11,10 +11,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 from redis.asyncio import Redis
 
 from backend.errors import StorageError
+from backend.events import decode
 from backend.storage import SharedBatch
 from backend.storage.redis import RedisLogs
 from infrastructure.groq_standin import Standin
@@ -50,6 +52,21 @@ async def test_what_is_written_twice_is_there_once(logs: RedisLogs) -> None:
         await logs.write([batch])
 
     assert (await logs.read("w1", {"t1": 0})).batches == [batch]
+
+
+async def test_an_entry_of_another_version_hides_no_others(
+    redis: RedisServer, logs: RedisLogs
+) -> None:
+    async with Redis.from_url(redis.url) as client:
+        await client.xadd("lex:turn:t1", {"said": "x"}, id="3-0")
+    batch = SharedBatch("t2", 0, 3, b"abc")
+    await logs.write([batch])
+
+    foreign, read = (await logs.read("w1", {"t1": 0, "t2": 0})).batches
+
+    assert read == batch
+    with pytest.raises(msgspec.MsgspecError):
+        decode(foreign.events)
 
 
 async def test_a_nudge_ends_the_wait_of_its_worker_and_is_heard_once(logs: RedisLogs) -> None:
