@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 from pydantic import SecretStr
 from sqlalchemy import Connection, create_engine, select, text
 from sqlalchemy.sql import ClauseElement
@@ -367,3 +368,18 @@ async def test_a_deleted_session_leaves_no_row_anywhere(sql_url: str) -> None:
         ]
     engine.dispose()
     assert [row for row in everything if "gone" in row] == []
+
+
+async def test_the_claim_for_a_summary_is_not_counted_as_that_of_a_turn(database: Database) -> None:
+    def counted() -> list[float]:
+        name = "lex_store_transaction_seconds_count"
+        operations = ({"operation": "claim"}, {"operation": "claim_idle"})
+        return [REGISTRY.get_sample_value(name, labels) or 0 for labels in operations]
+
+    before = counted()
+    await SqlSessions(database, lease_seconds=15).claim(new_turn(), history_tokens=0)
+    idle = SqlSummaries(database, lease_seconds=15)
+    for _ in range(2):
+        await idle.claim(idle_seconds=0, claim_seconds=1, history_tokens=0)
+
+    assert [new - old for new, old in zip(counted(), before, strict=True)] == [1, 2]
