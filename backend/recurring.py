@@ -1,8 +1,8 @@
-"""What a worker does again and again: renew its lease, forget old logs."""
+"""How something is done again and again, whatever becomes of it each time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 
 import structlog
 
@@ -40,6 +40,19 @@ async def repeat(
             logger.warning("recurring_failed", name=name, error=str(error))
         except Exception:
             logger.exception("recurring_failed", name=name)
+
+
+@asynccontextmanager
+async def repeating(
+    do: Callable[[], Awaitable[None]], *, every_seconds: float, name: str
+) -> AsyncIterator[None]:
+    """`repeat`, beside the block and until its end."""
+    task = asyncio.create_task(repeat(do, every_seconds=every_seconds, name=name))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 async def _until(sooner: asyncio.Event, seconds: float) -> None:

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from backend.errors import StorageError
-from backend.recurring import SOONEST_SECONDS, repeat
+from backend.recurring import SOONEST_SECONDS, repeat, repeating
 
 
 @pytest.mark.parametrize("error", [StorageError(), ValueError("a defect")])
@@ -75,3 +75,20 @@ async def test_it_can_be_cancelled_while_it_is_wanted_sooner(steps: int) -> None
     ended, _ = await asyncio.wait([keeping], timeout=5)
 
     assert ended == {keeping}
+
+
+async def test_it_is_done_beside_a_block_until_its_end() -> None:
+    renewals = 0
+    renewed = asyncio.Event()
+
+    async def renew() -> None:
+        nonlocal renewals
+        renewals += 1
+        renewed.set()
+
+    async with repeating(renew, every_seconds=0.01, name="renew"):
+        await asyncio.wait_for(renewed.wait(), 5)
+    until_then = renewals
+    await asyncio.sleep(0.1)
+
+    assert renewals == until_then
