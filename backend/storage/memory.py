@@ -76,9 +76,6 @@ class _Session:
         for message in messages:
             self.messages.append(StoredMessage(len(self.messages) + 1, turn_id, message))
 
-    def with_key(self, key: str) -> str | None:
-        return next((turn.record.id for turn in self.turns if turn.idempotency_key == key), None)
-
     def history(self, history_tokens: int) -> tuple[Message, ...]:
         budget = history_tokens * self.characters_per_token
         return newest_whole_turns(reversed(self.messages), characters=budget)
