@@ -140,6 +140,7 @@ async def _service_error(connection: Request | WebSocket, error: Exception) -> R
 
 async def _refuse(socket: WebSocket, error: ServiceError) -> None:
     """A browser is told the code only of a connection that was accepted."""
+    metrics.refused(error.code)
     await socket.accept()
     await socket.close(TRY_LATER if error.retryable else NOT_ALLOWED)
 

@@ -149,7 +149,8 @@ class Connection:
                 # Anew for each message: a credential may expire, a key may be withdrawn.
                 self._caller = await self._authentication.caller(self._socket)
                 await self._answer(text)
-            except NotAuthenticated:
+            except NotAuthenticated as error:
+                metrics.refused(error.code)
                 await self._socket.close(NOT_ALLOWED)
                 return
             except ServiceError as error:
