@@ -1,4 +1,4 @@
-"""The turns of this worker: start, stop, and what is still owed to the store."""
+"""The turns of this worker: start, follow, stop, drain, and how many there may be."""
 
 import asyncio
 import secrets

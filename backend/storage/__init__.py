@@ -1,4 +1,5 @@
-"""The ports to kept state. `memory` and `sql` stand behind them; `opening` picks one.
+"""The ports to kept state. `memory` and `sql` stand behind them, and `opening` picks one; behind
+the shared logs stands `redis`.
 
 Every method may raise `StorageError`. Times are aware and in UTC, except those of
 appointments: a date and a time on the wall of the dealership.
