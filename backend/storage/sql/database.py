@@ -71,7 +71,7 @@ class Database:
         transaction = partial(self.transact, function, *args, **kwargs)
         try:
             pending = asyncio.get_running_loop().run_in_executor(self._executor, transaction)
-            with tracing.transaction(operation):
+            with tracing.transaction(operation, failures=(StorageError, TimeoutError)):
                 async with asyncio.timeout(PATIENCE_SECONDS):
                     return await pending
         except TimeoutError as error:
