@@ -53,7 +53,9 @@ def _candidate(name: str, ask: Callable[..., GroqModel], schedule: Schedule) -> 
 
     def note(allowance: Allowance) -> None:
         budget.note(allowance)
-        metrics.budget_noted(name, allowance.kind, allowance.remaining)
+        metrics.budget_noted(
+            name, allowance.kind, remaining=allowance.remaining, limit=allowance.limit
+        )
 
     breaker = Breaker(on_change=lambda state: metrics.breaker_changed(name, state))
     asked = ask(name, on_allowance=note)
