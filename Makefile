@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install run test soak check format dashboards lock system-deps test-system clean
+.PHONY: help install run test soak check format dashboards image lock system-deps test-system clean
 
 PYTHON ?= python3
 PORT ?= 8000
@@ -13,7 +13,7 @@ run: .venv/.service ## talk to Lex on http://localhost:8000 (PORT= changes it), 
 
 install: .venv/.development ## everything that developing needs, locked and hashed
 
-test: .venv/.development ## all tests that need nothing but pip
+test: .venv/.development .venv/manifests ## all tests that need nothing but pip
 	$(BIN)/python -m pytest --ignore=tests/system --ignore=tests/soak
 
 soak: .venv/.development ## the same in long: thousands of cancelled calls, a thousand turns
@@ -32,17 +32,27 @@ format: .venv/.development ## let ruff mend what it can
 dashboards: .venv/.development ## Grafana's files and PANELS.md, from deploy/dashboards
 	$(BIN)/python -m deploy.dashboards
 
+image: ## lex:<version>, and groq-standin:<version> beside it (BASE_IMAGE= changes what they stand on)
+	docker build $(BUILD) --build-arg REVISION=$(REVISION) -f deploy/docker/Dockerfile -t lex:$(VERSION) .
+	docker build $(BUILD) -f infrastructure/groq_standin/Dockerfile -t groq-standin:$(VERSION) .
+
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+REVISION = $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)$(shell git diff --quiet HEAD 2>/dev/null || echo -changed)
+BUILD = $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE))
+
 lock: .venv/.development ## resolve the dependencies of pyproject.toml anew
 	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) pyproject.toml -o requirements.txt
 	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
+	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) --group standin -c requirements.txt -o infrastructure/groq_standin/requirements.txt
+	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) --group manifests -o requirements-manifests.txt
 
 LOCKED := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 system-deps: ## Debian packages for the system tests (needs root)
 	apt-get update -qq
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx-light redis-server chromium prometheus
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx-light redis-server chromium prometheus docker.io docker-compose iptables mmdebstrap
 
-test-system: .venv/.development ## tests with the real parts that Debian brings
+test-system: .venv/.development .venv/manifests ## tests with the real parts that Debian brings
 	$(BIN)/python -m pytest tests/system
 
 clean: ## forget the virtual environment and what tests left
@@ -54,6 +64,11 @@ clean: ## forget the virtual environment and what tests left
 
 .venv/.service: requirements.txt | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.txt
+	@touch $@
+
+.venv/manifests: requirements-manifests.txt | .venv/bin/python
+	$(BIN)/python -m venv $@
+	$@/bin/python -m pip install --quiet --require-hashes -r requirements-manifests.txt
 	@touch $@
 
 .venv/.development: requirements-dev.txt | .venv/bin/python
