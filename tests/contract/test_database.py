@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import Connection, select, text
 from sqlalchemy.sql import ClauseElement
 
-from backend.conversation import Message, now
-from backend.errors import StorageError
+from backend.conversation import Message, Outcome, now
+from backend.errors import SessionBusy, StorageError
 from backend.storage.sql import appointments, claims, leases, sessions, summaries
 from backend.storage.sql.database import Database
 from backend.storage.sql.dialects import DatabaseTime
@@ -23,6 +23,7 @@ from backend.storage.sql.sessions import SqlSessions
 from backend.storage.sql.summaries import SqlSummaries
 from backend.storage.sql.tables import messages, turns, workers
 from backend.storage.sql.tables import sessions as sessions_table
+from tests.contract.conftest import SHORT_LEASE
 from tests.contract.conversations import OWNER, ending, new_turn
 from tests.postgres import PostgresServer
 
@@ -339,3 +340,34 @@ def test_a_new_file_may_be_opened_by_many_at_once(tmp_path: Path) -> None:
         answers = list(threads.map(open_it, range(320)))
 
     assert answers == [1] * 320
+
+
+async def test_nobody_is_given_up_for_what_the_database_could_not_take(database: Database) -> None:
+    store = SqlSessions(database, lease_seconds=SHORT_LEASE)
+    turn = new_turn(worker="w1")
+    await store.claim(turn, history_tokens=100)
+    await _rename(database, "workers", "away")
+    with pytest.raises(StorageError):
+        await store.renew("w2")
+    await asyncio.sleep(SHORT_LEASE / 2)
+    with pytest.raises(StorageError):
+        await store.renew("w2")
+    await asyncio.sleep(SHORT_LEASE * 0.6)
+    await _rename(database, "away", "workers")
+
+    running = await store.running([turn.id])
+    settled = await store.settle(OWNER, turn.id)
+    with pytest.raises(SessionBusy):
+        await store.claim(new_turn(worker="w2"), history_tokens=100)
+    await asyncio.sleep(SHORT_LEASE)
+    later = await store.settle(OWNER, turn.id)
+
+    assert running == {turn.id}
+    assert (settled.outcome, later.outcome) == (None, Outcome.FAILED)
+
+
+async def _rename(database: Database, table: str, other: str) -> None:
+    def rename(connection: Connection) -> None:
+        connection.execute(text(f"ALTER TABLE {table} RENAME TO {other}"))
+
+    await database.run(rename)
