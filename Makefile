@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install run test soak check format dashboards lock system-deps test-system clean
+.PHONY: help install run test soak check format dashboards chart lock system-deps test-system clean
 
 PYTHON ?= python3
 PORT ?= 8000
@@ -13,8 +13,8 @@ run: .venv/.service ## talk to Lex on http://localhost:8000 (PORT= changes it), 
 
 install: .venv/.development ## everything that developing needs, locked and hashed
 
-test: .venv/.development ## all tests that need nothing but pip
-	$(BIN)/python -m pytest --ignore=tests/system --ignore=tests/soak
+test: .venv/.development ## what is shown within minutes, with nothing but pip
+	$(BIN)/python -m pytest --ignore=tests/deploy --ignore=tests/system --ignore=tests/soak
 
 soak: .venv/.development ## the same in long: thousands of cancelled calls, a thousand turns
 	$(BIN)/python -m pytest tests/soak
@@ -32,9 +32,13 @@ format: .venv/.development ## let ruff mend what it can
 dashboards: .venv/.development ## Grafana's files and PANELS.md, from deploy/dashboards
 	$(BIN)/python -m deploy.dashboards
 
+chart: .venv/.development ## the chart's README, from its values
+	$(BIN)/python deploy/helm/readme.py
+
 lock: .venv/.development ## resolve the dependencies of pyproject.toml anew
 	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) pyproject.toml -o requirements.txt
 	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
+	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) --group manifests -o requirements-manifests.txt
 
 LOCKED := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
@@ -42,8 +46,8 @@ system-deps: ## Debian packages for the system tests (needs root)
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx-light redis-server chromium prometheus
 
-test-system: .venv/.development ## tests with the real parts that Debian brings
-	$(BIN)/python -m pytest tests/system
+test-system: .venv/.development .venv/manifests ## restarts of real servers, and the real parts that Debian brings
+	$(BIN)/python -m pytest tests/deploy tests/system
 
 clean: ## forget the virtual environment and what tests left
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
@@ -54,6 +58,11 @@ clean: ## forget the virtual environment and what tests left
 
 .venv/.service: requirements.txt | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.txt
+	@touch $@
+
+.venv/manifests: requirements-manifests.txt | .venv/bin/python
+	$(BIN)/python -m venv $@
+	$@/bin/python -m pip install --quiet --require-hashes -r requirements-manifests.txt
 	@touch $@
 
 .venv/.development: requirements-dev.txt | .venv/bin/python

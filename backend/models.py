@@ -32,7 +32,7 @@ SessionId = Annotated[
 
 
 def _speakable(text: str) -> str:
-    if not text.strip():
+    if re.fullmatch(r"[\s\x01-\x1f\x85]*", text):
         raise ValueError("must not be empty")
     if "\x00" in text:
         raise ValueError("must not contain the character NUL")
@@ -41,11 +41,22 @@ def _speakable(text: str) -> str:
     return text
 
 
-Said = Annotated[str, AfterValidator(_speakable)]
+Said = Annotated[
+    str,
+    AfterValidator(_speakable),
+    # The same for machines: something that is neither blank nor a control, and no NUL.
+    Field(
+        json_schema_extra={
+            "minLength": 1,
+            "pattern": r"^[^\u0000]*[^\s\u0000-\u001f\u0085][^\u0000]*$",
+        }
+    ),
+]
 
 
 RESUME: bool = Field(
     default=False,
+    strict=True,
     description="Whether the turn may be read on after a broken connection: events carry ids.",
 )
 

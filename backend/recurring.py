@@ -1,15 +1,14 @@
-"""What a worker does again and again: renew its lease, forget old logs."""
+"""How something is done again and again, whatever becomes of it each time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 
 import structlog
 
 from backend.errors import StorageError
 
 logger = structlog.get_logger()
-
 
 SOONEST_SECONDS = 0.05
 """However often it is wanted sooner, it is not done more often than that."""
@@ -43,8 +42,23 @@ async def repeat(
             logger.exception("recurring_failed", name=name)
 
 
+@asynccontextmanager
+async def repeating(
+    do: Callable[[], Awaitable[None]], *, every_seconds: float, name: str
+) -> AsyncIterator[None]:
+    """`repeat`, beside the block and until its end."""
+    task = asyncio.create_task(repeat(do, every_seconds=every_seconds, name=name))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
 async def _until(sooner: asyncio.Event, seconds: float) -> None:
     await asyncio.sleep(SOONEST_SECONDS)
     with suppress(TimeoutError):
-        await asyncio.wait_for(sooner.wait(), seconds - SOONEST_SECONDS)
+        # Not `wait_for`: before Python 3.12 it swallows a cancellation that comes with the event.
+        async with asyncio.timeout(seconds - SOONEST_SECONDS):
+            await sooner.wait()
     sooner.clear()

@@ -133,7 +133,8 @@ class Replays:
         except Refusal as error:  # it was deleted, or forgotten
             self._let_go(log)
             position, events = log.last, [failure(error), End()]
-        except StorageError:
+        except BaseException:
+            # Whoever waits for it is not forgotten: there is another look, or the farewell.
             self._awaited[log] = owner
             raise
         if not log.is_closed:

@@ -11,7 +11,6 @@ import faulthandler
 import os
 import signal
 import socket
-import struct
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,8 +23,9 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 from gunicorn.workers import base
 from uvicorn.protocols.http.flow_control import CLOSE_HEADER
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from backend.connections import Connection, WebSocketConnection, reset
 
 # By name: run as a program, the module has another one.
 logger = structlog.get_logger("backend.server")
@@ -54,69 +54,8 @@ class State(TypedDict):
     drain_seconds: float
     send_timeout_seconds: float
     metrics_port: int | None
-
-
-class Connection(HttpToolsProtocol):
-    """Can be cut by the application, through `scope["extensions"]["lex.cut"]`, and says so when
-    the kernel cut it: either way what the client did not read is thrown away.
-
-    uvicorn takes the last request for the one that is being answered; when more are pipelined
-    behind it, whoever answers would never hear that the client left.
-    """
-
-    _answering: RequestResponseCycle | None = None
-    """Or answered last."""
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._answering = cycle
-        super()._start_asgi_task(cycle, app)
-
-    def on_headers_complete(self) -> None:
-        super().on_headers_complete()
-        if len(self.pipeline) == 1:
-            # uvicorn has paused reading, and a close is heard only while reading. With more than
-            # one it stays so, for the sake of memory, until the next write fails.
-            self.flow.resume_reading()
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        _let_cut(self.scope, self._cut)
-
-    def _cut(self) -> None:
-        # The cycle would hear of it a moment later, and call the response incomplete.
-        self._disconnect()
-        _reset(self.transport)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if (cycle := self._disconnect()) and isinstance(exc, TimeoutError):
-            logger.warning("slow_client", route=getattr(cycle.scope.get("route"), "path", None))
-            cast(dict[str, Any], cycle.scope)["extensions"]["lex.cut"]["has_stalled"] = True
-        super().connection_lost(exc)
-
-    def _disconnect(self) -> RequestResponseCycle | None:
-        """Tell whoever is answering, if anybody is."""
-        cycle = self._answering
-        if cycle is None or cycle.response_complete:
-            return None
-        cycle.disconnected = True
-        cycle.message_event.set()
-        return cycle
-
-
-class WebSocketConnection(WebSocketsSansIOProtocol):
-    """Can be cut by the application in the same way."""
-
-    async def run_asgi(self) -> None:
-        _let_cut(self.scope, self._cut)
-        await super().run_asgi()
-
-    def _cut(self) -> None:
-        if not self.disconnected:
-            _reset(self.transport)
-
-
-def _let_cut(scope: Any, cut: Callable[[], None]) -> None:
-    scope.setdefault("extensions", {})["lex.cut"] = {"cut": cut}
+    max_body_bytes: int
+    """For `WebSocketConnection`."""
 
 
 class Server(uvicorn.Server):
@@ -210,15 +149,7 @@ class Server(uvicorn.Server):
 
     def _cut_stalled(self) -> None:
         for connection in list(self.server_state.connections):
-            _reset(connection.transport)
-
-
-def _reset(transport: asyncio.Transport) -> None:
-    """Close a connection at once, and have the kernel forget what was not read yet."""
-    if (connection := transport.get_extra_info("socket")) is not None:
-        linger_not = struct.pack("ii", 1, 0)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_not)
-    transport.abort()
+            reset(connection.transport)
 
 
 def _close_stalled(listener: socket.socket, seconds: float) -> None:

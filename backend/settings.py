@@ -64,6 +64,7 @@ class Settings(BaseSettings):
     max_streams: Count = 2000
     max_query_chars: Count = 4000
     max_body_bytes: Count = 65_536
+    body_timeout_seconds: Seconds = 30
     cors_origins: CommaSeparated = ("http://localhost:3000",)
 
     auth: Literal["none", "api_key", "jwt"] = "none"

@@ -77,6 +77,12 @@ class Sharing:
         """Ask a worker to look at the session store now."""
         self._outbox.nudge(worker)
 
+    def forget(self, turn_ids: Iterable[str]) -> None:
+        """Keep nothing more of turns that have ended. What another worker is about to write in
+        this very moment stays until it expires, some minutes later.
+        """
+        self._outbox.forget(turn_ids)
+
     def fill(self, log: EventLog) -> None:
         """Append to a log what its turn says on another worker, and close it at the end."""
         self._mirrors[log.turn_id].add(log)
@@ -92,12 +98,12 @@ class Sharing:
     async def _write_on(self) -> None:
         while True:
             await self._outbox.filled.wait()
-            batches, nudged = self._outbox.take()
+            batches, nudged, forgotten = self._outbox.take()
             try:
-                await self._logs.write(batches, nudged=nudged)
+                await self._logs.write(batches, nudged=nudged, forgotten=forgotten)
             except Exception as error:  # noqa: BLE001 - whatever it is, there is a next time
                 self._failed("writer", error)
-                self._outbox.put_back(nudged)
+                self._outbox.put_back(nudged, forgotten)
                 await asyncio.sleep(BACK_OFF_SECONDS)
             else:
                 self._worked("writer")
@@ -194,6 +200,7 @@ class _Outbox:
         self._changed: dict[EventLog, None] = {}
         """In the order in which they changed: those that always do must not go first."""
         self._nudged: set[str] = set()
+        self._forgotten: set[str] = set()
         self._on_its_way: dict[EventLog, int] = {}
 
     def add(self, log: EventLog) -> None:
@@ -205,15 +212,23 @@ class _Outbox:
         self._nudged.add(worker)
         self._fill()
 
-    def _note(self, log: EventLog) -> None:
-        self._changed[log] = None
+    def forget(self, turn_ids: Iterable[str]) -> None:
+        self._forgotten.update(turn_ids)
+        for log in [log for log in self._written if log.turn_id in self._forgotten]:
+            del self._written[log]
+            self._changed.pop(log, None)
         self._fill()
+
+    def _note(self, log: EventLog) -> None:
+        if log in self._written:
+            self._changed[log] = None
+            self._fill()
 
     def _fill(self) -> None:
         self.filled.set()
         self.emptied.clear()
 
-    def take(self) -> tuple[list[SharedBatch], set[str]]:
+    def take(self) -> tuple[list[SharedBatch], set[str], set[str]]:
         """What is to be written next. `written` or `put_back` must follow."""
         some = list(islice(self._changed, MOST_AT_ONCE))
         for log in some:
@@ -227,10 +242,13 @@ class _Outbox:
             if (after := self._written[log]) < log.last
         ]
         nudged, self._nudged = self._nudged, set()
-        return batches, nudged
+        forgotten, self._forgotten = self._forgotten, set()
+        return batches, nudged, forgotten
 
     def written(self) -> None:
         for log, last in self._on_its_way.items():
+            if log not in self._written:  # it was forgotten meanwhile
+                continue
             self._written[log] = last
             if log.is_closed and log.last == last:
                 del self._written[log]
@@ -238,7 +256,7 @@ class _Outbox:
         if not self.filled.is_set():
             self.emptied.set()
 
-    def put_back(self, nudged: set[str]) -> None:
+    def put_back(self, nudged: set[str], forgotten: set[str]) -> None:
         """Nobody knows what was written and what is still there: all of it, once more.
 
         Logs that were closed meanwhile are left out: the session store has them.
@@ -246,4 +264,5 @@ class _Outbox:
         self._written = {log: 0 for log in self._written if not log.is_closed}
         self._changed = dict.fromkeys(self._written)
         self._nudged |= nudged
+        self._forgotten |= forgotten
         self._fill()

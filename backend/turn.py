@@ -2,7 +2,7 @@
 
 It asks the model, announces and runs the tool calls that the model wants, feeds their
 outputs back, and yields what the client is to see. It knows nothing of HTTP, SSE, Groq
-or SQL, and it does not end the stream: `turns` does, when everything is stored.
+or SQL, and it does not end the stream: `running` does, when everything is stored.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The turns of this worker: start, stop, and what is still owed to the store."""
+"""The turns of this worker: start, follow, stop, drain, and how many there may be."""
 
 import asyncio
 import secrets
@@ -351,7 +351,8 @@ class Turns:
 
     async def _wait(self, seconds: float) -> None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._is_hurried.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._is_hurried.wait()
 
     def hurry(self) -> None:
         """Shorten every wait of a drain to nothing."""

@@ -88,7 +88,13 @@ class MemoryLogs:
         self.writes: list[Sequence[SharedBatch]] = []
         self._nudges_seen = 0
 
-    async def write(self, batches: Sequence[SharedBatch], *, nudged: Collection[str] = ()) -> None:
+    async def write(
+        self,
+        batches: Sequence[SharedBatch],
+        *,
+        nudged: Collection[str] = (),
+        forgotten: Collection[str] = (),
+    ) -> None:
         if self.is_down:
             raise StorageError
         self.writes.append(batches)
@@ -98,6 +104,8 @@ class MemoryLogs:
                 stream.append(batch)
         for worker in nudged:
             self.kept.setdefault(worker, []).append(SharedBatch(worker, 0, 0, b""))
+        for turn_id in forgotten:
+            self.kept.pop(turn_id, None)
 
     async def read(self, worker: str, after: Mapping[str, int]) -> News:
         if self.is_down:

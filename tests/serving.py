@@ -11,8 +11,8 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
+from backend.connections import Connection, WebSocketConnection
 from backend.main import create_app
-from backend.server import Connection
 from backend.settings import Settings
 from backend.tools import TOOLS
 from backend.tools.registry import Tool
@@ -79,11 +79,12 @@ def settings(**given: Any) -> Settings:
 
 
 @asynccontextmanager
-async def serve(app: FastAPI) -> AsyncIterator[str]:
+async def serve(app: FastAPI, *, http: type[Connection] = Connection) -> AsyncIterator[str]:
     config = uvicorn.Config(
         app,
         port=0,
-        http=Connection,
+        http=http,
+        ws=WebSocketConnection,
         log_config=None,
         timeout_graceful_shutdown=5,
         access_log=False,
@@ -102,11 +103,14 @@ async def serve(app: FastAPI) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def lex(*, tools: Sequence[Tool] = TOOLS, **given: Any) -> AsyncIterator[Lex]:
+async def lex(
+    *, tools: Sequence[Tool] = TOOLS, http: type[Connection] = Connection, **given: Any
+) -> AsyncIterator[Lex]:
     async with AsyncExitStack() as stack:
         standin = await stack.enter_async_context(Standin.serve())
         given.setdefault("groq_base_url", standin.url)
-        url = await stack.enter_async_context(serve(create_app(settings(**given), tools=tools)))
+        app = create_app(settings(**given), tools=tools)
+        url = await stack.enter_async_context(serve(app, http=http))
         limits = httpx.Limits(max_connections=None)
         # An empty context: reading the system's certificates takes 30 ms, for plain HTTP.
         client = httpx.AsyncClient(

@@ -73,7 +73,8 @@ def test_the_sample_environment_has_every_setting_with_its_default() -> None:
 
 
 def test_every_setting_is_used() -> None:
-    source = (ROOT / "backend" / "main.py").read_text()
+    files = [ROOT / "backend" / "main.py", *(ROOT / "backend" / "opening").glob("*.py")]
+    source = "".join(file.read_text() for file in files)
     read = set(re.findall(r"settings\.([a-z_]+)", source))
 
     together = {"model_name", "model_fallbacks", "jwt_algorithms", "session_cookie_secret"}

@@ -11,6 +11,7 @@ import structlog
 from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
 
 from backend.errors import (
@@ -36,7 +37,14 @@ NOT_ALLOWED, TRY_LATER = 1008, 1013
 RETRY_SECONDS = 5
 """After a 503 that does not know better."""
 
-_CODES = {404: "not_found", 405: "method_not_allowed", 413: BodyTooLarge.code}
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+_CODES = {
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "request_timeout",
+    413: BodyTooLarge.code,
+}
 _OTHER_CODE = "refused"
 
 
@@ -75,23 +83,51 @@ def problem(
 
 def responses(*refusals: type[Refusal]) -> dict[int | str, dict[str, Any]]:
     """What a route may answer besides success, for its OpenAPI description."""
-    content = {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}
     texts: dict[int, list[str]] = {}
-    every: tuple[type[Refusal], ...] = (*refusals, InvalidField)
+    every: tuple[type[ServiceError], ...] = (*refusals, InvalidField, StorageError)
     for refusal in every:
-        texts.setdefault(refusal.status, []).append(f"`{refusal.code}`: {refusal.message}")
-    return {
-        status: {"description": " ".join(lines), "content": content}
-        for status, lines in texts.items()
-    }
+        status = refusal.status if issubclass(refusal, Refusal) else 503
+        texts.setdefault(status, []).append(f"`{refusal.code}`: {refusal.message}")
+    return {status: _described(" ".join(lines)) for status, lines in texts.items()}
+
+
+def _described(text: str) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {"description": text, "content": {MEDIA_TYPE: {"schema": schema}}}
+
+
+ALWAYS: dict[int | str, dict[str, Any]] = {
+    400: _described("`bad_request`: The request cannot be read."),
+    408: _described("`request_timeout`: The request took too long to come."),
+    413: _described(f"`{BodyTooLarge.code}`: {BodyTooLarge.message}"),
+    414: _described("`bad_request`: The address is too long."),
+    431: _described("`bad_request`: There are too many headers, or they are too large."),
+    500: _described(f"`{ServiceError.code}`: {ServiceError.message}"),
+}
+"""What any route may answer: what comes before a route is even known, and defects."""
 
 
 def install(app: FastAPI) -> None:
+    _describe_problems(app)
     app.add_exception_handler(ServiceError, cast(ExceptionHandler, _service_error))
     metrics.prepare_refusals(codes())
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_middleware(LastResort)
+
+
+def _describe_problems(app: FastAPI) -> None:
+    """FastAPI knows the schemas of routes alone."""
+    describe = app.openapi
+
+    def describe_all() -> dict[str, Any]:
+        described = describe()
+        problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        known = described.setdefault("components", {}).setdefault("schemas", {})
+        known.update({**problem.pop("$defs"), "Problem": problem})
+        return described
+
+    cast(Any, app).openapi = describe_all
 
 
 async def _service_error(connection: Request | WebSocket, error: Exception) -> Response | None:
@@ -104,6 +140,7 @@ async def _service_error(connection: Request | WebSocket, error: Exception) -> R
 
 async def _refuse(socket: WebSocket, error: ServiceError) -> None:
     """A browser is told the code only of a connection that was accepted."""
+    metrics.refused(error.code)
     await socket.accept()
     await socket.close(TRY_LATER if error.retryable else NOT_ALLOWED)
 
@@ -145,6 +182,8 @@ def _view(item: Mapping[str, Any]) -> InvalidFieldView:
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "model_attributes_type":
         message = "must be a JSON object, with the header Content-Type: application/json"
+    if item["type"] == "json_invalid":
+        message = f"is not valid JSON: {item['ctx']['error']}"
     return InvalidFieldView(field=_field(item["loc"]), message=message)
 
 
@@ -154,8 +193,11 @@ def _field(location: tuple[int | str, ...]) -> str:
     return ".".join(names) or str(location[0])
 
 
-async def _http_exception(_request: Request, error: Exception) -> Response:
+async def _http_exception(request: Request, error: Exception) -> Response:
     error = cast(HTTPException, error)
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        # The framework names the methods of one route only, and the address may have several.
+        error.headers = {"Allow": ", ".join(_methods(request))}
     if error.status_code == HTTPStatus.BAD_REQUEST:
         # FastAPI's answer to a body that is not even text.
         return _invalid([InvalidFieldView(field="body", message=error.detail)])
@@ -165,6 +207,17 @@ async def _http_exception(_request: Request, error: Exception) -> Response:
         detail=str(error.detail),
         headers=error.headers,
     )
+
+
+def _methods(request: Request) -> list[str]:
+    routes: list[BaseRoute] = request.app.router.routes
+    return [
+        method
+        for method in METHODS
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes
+        )
+    ]
 
 
 class LastResort:

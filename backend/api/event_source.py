@@ -9,11 +9,12 @@ import uuid
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import ValidationError
 
-from backend.api.last_event_id import place_of
+from backend.api.errors import responses
+from backend.api.last_event_id import LastEventId, place_of
 from backend.api.query import STREAMED, Asking, AskingDep
 from backend.errors import (
     IdentityUnavailable,
@@ -21,6 +22,7 @@ from backend.errors import (
     ServiceError,
     StorageError,
     TooManyRequests,
+    TurnNotFound,
 )
 from backend.events import End, failure
 from backend.log import EventLog
@@ -63,14 +65,16 @@ router = APIRouter(tags=["query"], route_class=StreamedRefusals)
 @router.get(
     "/query",
     response_model=None,
-    responses=STREAMED | {204: {"description": "That turn was read to its end"}},
+    responses=STREAMED
+    | responses(TurnNotFound)
+    | {204: {"description": "That turn was read to its end"}},
 )
 async def query(
     request: Request,
     asking: AskingDep,
     query: Annotated[str, Query(description="What the customer says.")] = "",
     session_id: Annotated[str | None, Query()] = None,
-    last_event_id: Annotated[str | None, Header()] = None,
+    last_event_id: LastEventId = None,
 ) -> Response:
     """Ask Lex, or read on. Always resumable; refusals are a stream of `error` and `end`."""
     if last_event_id is not None:

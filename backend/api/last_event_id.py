@@ -1,11 +1,19 @@
 """Where a reader stopped: `<turn>-<n>`, the id of the last event it has seen."""
 
 import re
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+from fastapi import Header
 
 from backend.errors import InvalidField
 
 _ID = re.compile(r"([0-9a-f]{16})-(\d{1,9})", re.ASCII)
+
+
+# Described and not enforced: a reader that can only be answered by a stream is not refused here.
+LastEventId = Annotated[
+    str | None, Header(json_schema_extra={"pattern": r"^[0-9a-f]{16}-[0-9]{1,9}$"})
+]
 
 
 class Place(NamedTuple):

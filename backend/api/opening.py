@@ -1,6 +1,5 @@
 """Opens what admits queries: what counts in this worker, and with a Redis also in all of them."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -13,7 +12,7 @@ from backend.api.rate_limits.tiers import TieredLimits
 from backend.api.rate_limits.windows import quotas
 from backend.api.redis_line import RedisLine, connect
 from backend.api.stream_slots import RENEW_SECONDS, LocalSlots, SharedSlots
-from backend.recurring import repeat
+from backend.recurring import repeating
 from backend.telemetry import metrics
 
 
@@ -33,12 +32,9 @@ async def open_admissions(
     async with AsyncExitStack() as stack:
         line = await _line(redis_url.get_secret_value(), stack)
         shared_slots = SharedSlots(slots, line, most=most_streams)
-        renewing = asyncio.create_task(
-            repeat(shared_slots.renew, every_seconds=RENEW_SECONDS, name="renew_slots")
-        )
-        stack.callback(renewing.cancel)
         tiered = TieredLimits(limits, SharedLimits(line))
-        yield Admissions(limits=tiered, slots=shared_slots, **per_session_and_client)
+        async with repeating(shared_slots.renew, every_seconds=RENEW_SECONDS, name="renew_slots"):
+            yield Admissions(limits=tiered, slots=shared_slots, **per_session_and_client)
 
 
 async def _line(url: str, stack: AsyncExitStack) -> RedisLine:

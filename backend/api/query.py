@@ -8,6 +8,7 @@ from starlette.requests import HTTPConnection
 
 from backend.api.dependencies import CallerDep, StateDep, TurnsDep
 from backend.api.errors import responses
+from backend.api.strict_json import StrictRoute
 from backend.errors import (
     BodyTooLarge,
     Draining,
@@ -21,10 +22,20 @@ from backend.models import QueryBody
 from backend.stream import EventStream
 from backend.telemetry import metrics
 
-router = APIRouter(tags=["query"])
+router = APIRouter(tags=["query"], route_class=StrictRoute)
 
+_TURN = {"turn_id": "$response.header.X-Turn-Id"}
 STREAMED: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The events of the turn", "content": {EventStream.media_type: {}}}
+    200: {
+        "description": "The events of the turn",
+        "content": {EventStream.media_type: {}},
+        "headers": {"X-Turn-Id": {"schema": {"type": "string"}}},
+        "links": {
+            "turn": {"operationId": "show_turn", "parameters": _TURN},
+            "events": {"operationId": "follow_turn", "parameters": _TURN},
+            "stop": {"operationId": "stop_turn", "parameters": _TURN},
+        },
+    }
 }
 STREAM_REFUSALS: tuple[type[Refusal], ...] = (
     SessionBusy,

@@ -15,6 +15,7 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from starlette.websockets import WebSocketDisconnected
 
+from backend.api import strict_json
 from backend.api.dependencies import CallerDep, State, StateDep
 from backend.api.errors import NOT_ALLOWED, TRY_LATER
 from backend.api.last_event_id import place_of
@@ -148,7 +149,8 @@ class Connection:
                 # Anew for each message: a credential may expire, a key may be withdrawn.
                 self._caller = await self._authentication.caller(self._socket)
                 await self._answer(text)
-            except NotAuthenticated:
+            except NotAuthenticated as error:
+                metrics.refused(error.code)
                 await self._socket.close(NOT_ALLOWED)
                 return
             except ServiceError as error:
@@ -242,12 +244,14 @@ def _parsed(text: str) -> Ask | Stop | Resume:
         given: Any = {"type": "query", "query": text}
     else:
         try:
-            given = msgspec.json.decode(text)
-        except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+            given = strict_json.parse(text)
+        except (ValueError, RecursionError) as error:
             raise InvalidField("is not valid JSON", field="message") from error
     try:
         return _request.validate_python(given)
     except ValidationError as error:
         first = error.errors()[0]
-        field = str(first["loc"][-1]) if first["loc"] else "type"
-        raise InvalidField(first["msg"].removeprefix("Value error, "), field=field) from error
+        if not first["loc"]:
+            raise InvalidField("must be query, stop or resume", field="type") from error
+        message = first["msg"].removeprefix("Value error, ")
+        raise InvalidField(message, field=str(first["loc"][-1])) from error

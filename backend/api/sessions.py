@@ -6,9 +6,10 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 
 from backend.api.audit import happened
-from backend.api.dependencies import CallerDep, SessionsDep, TurnsDep
+from backend.api.dependencies import CallerDep, SessionsDep, StateDep, TurnsDep
 from backend.api.errors import responses
 from backend.api.query import STREAM_REFUSALS, STREAMED, AskingDep
+from backend.api.strict_json import StrictRoute
 from backend.errors import InvalidField, SessionNotFound
 from backend.models import (
     MessageBody,
@@ -21,7 +22,7 @@ from backend.models import (
 )
 from backend.stream import EventStream
 
-router = APIRouter(prefix="/sessions", tags=["sessions"])
+router = APIRouter(prefix="/sessions", tags=["sessions"], route_class=StrictRoute)
 
 SessionIdPath = Annotated[SessionId, Path()]
 
@@ -40,10 +41,16 @@ async def show(session_id: SessionIdPath, caller: CallerDep, sessions: SessionsD
 
 @router.delete("/{session_id}", status_code=204, responses=responses(SessionNotFound))
 async def forget(
-    session_id: SessionIdPath, caller: CallerDep, sessions: SessionsDep, turns: TurnsDep
+    session_id: SessionIdPath,
+    caller: CallerDep,
+    sessions: SessionsDep,
+    turns: TurnsDep,
+    state: StateDep,
 ) -> None:
     """Stop a running turn and forget the session. Bookings stay with their user."""
     await turns.stop_session(caller.owner, session_id)
+    if sharing := state["sharing"]:
+        sharing.forget([turn.id for turn in await sessions.turns(caller.owner, session_id)])
     await sessions.delete(caller.owner, session_id)
 
 
@@ -73,7 +80,13 @@ async def messages(
     caller: CallerDep,
     sessions: SessionsDep,
     limit: Annotated[int | None, Query(ge=1, le=1000)] = None,
-    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before")] = None,
+    cursor: Annotated[
+        str | None,
+        Query(
+            description="`next_cursor` of the page before",
+            json_schema_extra={"pattern": "^[0-9]{1,9}$"},
+        ),
+    ] = None,
 ) -> MessagesPage:
     """The whole history in order; in pages when `limit` is given."""
     after = _position(cursor)

@@ -1,4 +1,5 @@
-"""The ports to kept state. `memory` and `sql` stand behind them; `opening` picks one.
+"""The ports to kept state. `memory` and `sql` stand behind them, and `opening` picks one; behind
+the shared logs stands `redis`.
 
 Every method may raise `StorageError`. Times are aware and in UTC, except those of
 appointments: a date and a time on the wall of the dealership.
@@ -219,8 +220,15 @@ class SharedLogs(Protocol):
     They may be lost at any moment: the session store is what counts, and this is quicker.
     """
 
-    async def write(self, batches: Sequence[SharedBatch], *, nudged: Collection[str] = ()) -> None:
-        """Add what is not there yet, and tell workers to look at the session store.
+    async def write(
+        self,
+        batches: Sequence[SharedBatch],
+        *,
+        nudged: Collection[str] = (),
+        forgotten: Collection[str] = (),
+    ) -> None:
+        """Add what is not there yet, tell workers to look at the session store, and keep nothing
+        of turns that are to be forgotten.
 
         After a `StorageError` nothing is known of what was written; to write it again does
         no harm.

@@ -76,9 +76,6 @@ class _Session:
         for message in messages:
             self.messages.append(StoredMessage(len(self.messages) + 1, turn_id, message))
 
-    def with_key(self, key: str) -> str | None:
-        return next((turn.record.id for turn in self.turns if turn.idempotency_key == key), None)
-
     def history(self, history_tokens: int) -> tuple[Message, ...]:
         budget = history_tokens * self.characters_per_token
         return newest_whole_turns(reversed(self.messages), characters=budget)
@@ -189,7 +186,9 @@ class MemorySessions:
         turn = None if session is None else session.current
         if turn is None or (unless_read and not self._is_unread(turn)):
             return None
-        turn.stop_as = Outcome.DISCONNECTED if unless_read else Outcome.CANCELLED
+        if not unless_read:
+            turn.stop_as = Outcome.CANCELLED
+        turn.stop_as = turn.stop_as or Outcome.DISCONNECTED
         return turn.holder
 
     async def running(self, turn_ids: Collection[str]) -> frozenset[str]:

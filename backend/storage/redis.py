@@ -36,7 +36,13 @@ class RedisLogs:
         self._reader = _connect(url, answer_seconds=BLOCK_SECONDS + ANSWER_SECONDS)
         self._last_nudge: bytes | str = "0-0"
 
-    async def write(self, batches: Sequence[SharedBatch], *, nudged: Collection[str] = ()) -> None:
+    async def write(
+        self,
+        batches: Sequence[SharedBatch],
+        *,
+        nudged: Collection[str] = (),
+        forgotten: Collection[str] = (),
+    ) -> None:
         pipeline = self._writer.pipeline(transaction=False)
         for batch in batches:
             key = _of_turn(batch.turn_id)
@@ -47,6 +53,8 @@ class RedisLogs:
             key = _of_worker(worker)
             pipeline.xadd(key, {b"": b""}, maxlen=1, approximate=False)
             pipeline.expire(key, NUDGES_KEPT_SECONDS)
+        if forgotten:
+            pipeline.unlink(*map(_of_turn, forgotten))
         for result in await _translated(pipeline.execute(raise_on_error=False)):
             if isinstance(result, Exception) and not _is_known(result):
                 raise StorageError from result

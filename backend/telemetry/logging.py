@@ -1,8 +1,8 @@
 """One line an event: for people in a terminal, JSON everywhere else.
 
 Whatever is in a line, it stays one line, and it belongs to a trace if there is one at hand.
-What people, models and tools say is in none of them: of an exception the types and places are
-shown, and not what it says, which may quote anything.
+What people say, who they are and how they prove it is in none of them, at no level: of an
+exception the types and places are shown, and what it says only if it speaks of machines.
 """
 
 import logging
@@ -42,7 +42,6 @@ def configure_logging(*, level: str, style: Literal["auto", "json", "text"]) -> 
     `auto` is text in a terminal and JSON otherwise. May be called more than once.
     """
     is_text = sys.stderr.isatty() if style == "auto" else style == "text"
-    shown = Traceback(says_all=level == "DEBUG")
     handler = logging.StreamHandler()
     handler.addFilter(Seldom("opentelemetry"))
     handler.setFormatter(
@@ -50,12 +49,16 @@ def configure_logging(*, level: str, style: Literal["auto", "json", "text"]) -> 
             foreign_pre_chain=_SHARED,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *(_as_text(shown) if is_text else _as_json(shown)),
+                *(_as_text() if is_text else _as_json()),
             ],
         )
     )
-    logging.basicConfig(handlers=[handler], level=level, force=True)
-    _adopt_libraries()
+    least = logging.getLevelNamesMapping()[level]
+    # Libraries tell whole requests, frames and headers below that.
+    logging.basicConfig(handlers=[handler], level=max(least, logging.WARNING), force=True)
+    logging.getLogger("backend").setLevel(least)
+    # Below, uvicorn tells the frames and the headers of WebSockets.
+    _adopt_servers(max(least, logging.INFO))
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -67,15 +70,13 @@ def configure_logging(*, level: str, style: Literal["auto", "json", "text"]) -> 
     )
 
 
-def _as_json(shown: "Traceback") -> list[Processor]:
-    exceptions = structlog.processors.ExceptionRenderer(shown.text)
+def _as_json() -> list[Processor]:
+    exceptions = structlog.processors.ExceptionRenderer(_text)
     return [exceptions, structlog.processors.JSONRenderer()]
 
 
-def _as_text(shown: "Traceback") -> list[Processor]:
-    renderer = structlog.dev.ConsoleRenderer(
-        colors=sys.stderr.isatty(), exception_formatter=shown.write
-    )
+def _as_text() -> list[Processor]:
+    renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_write)
     return [_escaped, renderer]
 
 
@@ -92,37 +93,37 @@ def _escaped(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDic
     }
 
 
-class Traceback:
-    """Where an exception was raised, and of what type it and its causes are.
+def _text(exc_info: ExcInfo) -> str:
+    return "\n".join(_told(exc_info[1]))
 
-    One that `says_all` shows their messages too.
-    """
 
-    def __init__(self, *, says_all: bool) -> None:
-        self._says_all = says_all
+def _write(to: TextIO, exc_info: ExcInfo) -> None:
+    """In a terminal, indented: no line of it looks like one of the log."""
+    to.writelines(f"\n  {line.translate(_ESCAPES)}" for line in _told(exc_info[1]))
 
-    def text(self, exc_info: ExcInfo) -> str:
-        return "\n".join(self._lines(exc_info[1]))
 
-    def write(self, to: TextIO, exc_info: ExcInfo) -> None:
-        """In a terminal, indented: no line of it looks like one of the log."""
-        to.writelines(f"\n  {line.translate(_ESCAPES)}" for line in self._lines(exc_info[1]))
+def _told(error: BaseException | None) -> Iterator[str]:
+    """Where an exception was raised, and of what type it and its causes are."""
+    if error is None:
+        return
+    hidden = None if error.__suppress_context__ else error.__context__
+    if (cause := error.__cause__ or hidden) is not None:
+        yield from _told(cause)
+        yield "which led to:"
+    for frame in traceback.extract_tb(error.__traceback__):
+        yield f"{frame.filename}:{frame.lineno} in {frame.name}"
+    kind = f"{type(error).__module__}.{type(error).__qualname__}"
+    yield f"{kind}: {error}" if _speaks_of_machines(error) else kind
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield "in the group:"
+            yield from _told(each)
 
-    def _lines(self, error: BaseException | None) -> Iterator[str]:
-        if error is None:
-            return
-        hidden = None if error.__suppress_context__ else error.__context__
-        if (cause := error.__cause__ or hidden) is not None:
-            yield from self._lines(cause)
-            yield "which led to:"
-        for frame in traceback.extract_tb(error.__traceback__):
-            yield f"{frame.filename}:{frame.lineno} in {frame.name}"
-        kind = f"{type(error).__module__}.{type(error).__qualname__}"
-        yield f"{kind}: {error}" if self._says_all else kind
-        if isinstance(error, BaseExceptionGroup):
-            for each in error.exceptions:
-                yield "in the group:"
-                yield from self._lines(each)
+
+def _speaks_of_machines(error: BaseException) -> bool:
+    """What others say may be what somebody said."""
+    is_ours = type(error).__module__ == "backend.errors"
+    return is_ours or isinstance(error, OSError) or type(error).__name__ == "OperationalError"
 
 
 class Seldom(logging.Filter):
@@ -147,19 +148,15 @@ def _is_no_access(record: logging.LogRecord) -> bool:
     return not str(record.msg).startswith(('%s - "WebSocket', "connection "))
 
 
-def _adopt_libraries() -> None:
-    """Give the servers' lines to our renderer, and let nobody tell what people said.
-
-    At the level DEBUG, the SDK logs whole requests and sse-starlette whole frames. Access logs
-    of others have in them what `GET /query` has in its address; there is one of our own.
+def _adopt_servers(level: int) -> None:
+    """Give their lines to our renderer, except those of their access logs, which have in them what
+    `GET /query` has in its address; there is one of our own.
     """
-    for name in ("aiohttp", "alembic", "groq", "httpcore", "httpx", "sse_starlette", "urllib3"):
-        logging.getLogger(name).setLevel(logging.WARNING)
     for name in ("uvicorn", "uvicorn.error", "gunicorn.error"):
         logger = logging.getLogger(name)
         logger.propagate = True
         logger.handlers.clear()
-        logger.setLevel(logging.NOTSET)
+        logger.setLevel(level)
     logging.getLogger("uvicorn.error").addFilter(_is_no_access)
     for name in ("uvicorn.access", "gunicorn.access"):
         logger = logging.getLogger(name)

@@ -106,8 +106,10 @@ def breaker_changed(model: str, state: int) -> None:
     series.breaker.labels(model).set(state)
 
 
-def budget_noted(model: str, kind: str, remaining: int) -> None:
+def budget_noted(model: str, kind: str, *, remaining: int, limit: int | None) -> None:
     series.budget.labels(model, kind).set(remaining)
+    if limit is not None:
+        series.budget_limit.labels(model, kind).set(limit)
 
 
 def tool_called(tool: str, outcome: str, seconds: float) -> None:

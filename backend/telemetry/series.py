@@ -115,6 +115,12 @@ budget = Gauge(
     ["model", "kind"],
     multiprocess_mode="livemin",
 )
+budget_limit = Gauge(
+    "lex_upstream_budget_limit",
+    "The whole of such a rate, as the upstream says",
+    ["model", "kind"],
+    multiprocess_mode="livemax",
+)
 
 # Tools
 tool_seconds = Histogram(

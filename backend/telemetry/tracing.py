@@ -204,15 +204,19 @@ def tool_called(name: str, *, call_id: str, description: str, arguments: str) ->
 
 
 @contextmanager
-def transaction(name: str) -> Iterator[None]:
-    """One transaction of the store, the wait for its thread included; inside a trace alone."""
+def transaction(name: str, *, failures: tuple[type[Exception], ...]) -> Iterator[None]:
+    """One transaction of the store, the wait for its thread included; inside a trace alone.
+
+    What is raised besides `failures` is an answer, such as that a session is busy, or a caller
+    who left.
+    """
     if not trace.get_current_span().is_recording():
         yield
         return
     span = _tracer.start_span(f"store {name}", kind=SpanKind.CLIENT)
     try:
         yield
-    except BaseException as error:
+    except failures as error:
         _fail(span, type(error).__name__)
         raise
     finally:

@@ -125,9 +125,8 @@ class Toolbox:
 
     def _span(self, call: ToolCall) -> AbstractContextManager[tracing.ToolSpan]:
         tool = self._tools.get(call.name)
-        # A name that the model made up is something that it said.
         return tracing.tool_called(
-            tool.name if tool else "unknown",
+            self._known_name(call),
             call_id=call.id,
             description=tool.spec.description if tool else "",
             arguments=call.arguments,
@@ -141,9 +140,12 @@ class Toolbox:
             details = to_jsonable_python(error.details, fallback=str, inf_nan_mode="null")
             output, outcome = {"error": details}, _outcome_of(error)
         result = ToolResult(output, outcome, time.perf_counter() - begun)
-        name = call.name if call.name in self._tools else metrics.UNKNOWN_TOOL
-        metrics.tool_called(name, result.outcome, result.seconds)
+        metrics.tool_called(self._known_name(call), result.outcome, result.seconds)
         return result
+
+    def _known_name(self, call: ToolCall) -> str:
+        """A name that the model made up is something that it said, and has no bounds."""
+        return call.name if call.name in self._tools else metrics.UNKNOWN_TOOL
 
     async def _output(self, call: ToolCall, desk: Desk) -> dict[str, Any]:
         tool = self._tools.get(call.name)

@@ -184,10 +184,10 @@ _BUDGET = row(
     ),
     lines(
         "Share that is left",
-        "How near is the end? Compared with the most that was left within a day, since Groq's"
-        " limits are not measured; below the line for 5 minutes is an alert.",
+        "How near is the end? What is left of what Groq allows; below the line for 5 minutes is an"
+        " alert.",
         query(
-            "min by (model, kind) (job_model_kind:lex_upstream_budget_remaining:ratio_max1d{HERE})",
+            "min by (model, kind) (job_model_kind:lex_upstream_budget_remaining:ratio{HERE})",
             "{{model}}, {{kind}}",
         ),
         unit=SHARE,

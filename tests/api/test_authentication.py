@@ -80,7 +80,7 @@ BAD: dict[str, Any] = {
     "no credential": {"Authorization": "Bearer"},
     "no token": bearer("hello"),
     "expired": bearer(token("alice", exp=int(time.time()) - 60)),
-    "not yet valid": bearer(token("alice", nbf=int(time.time()) + 60)),
+    "not yet valid": bearer(token("alice", nbf=int(time.time()) + 3600)),
     "another audience": bearer(token("alice", aud="other")),
     "too long": bearer(token("alice", padding="x" * 8192)),
     "no latin": {"Authorization": "Bearer é".encode()},

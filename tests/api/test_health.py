@@ -34,7 +34,7 @@ async def test_a_strange_path_and_a_strange_method_are_problems(service: Lex) ->
 
     assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
     assert (method.status_code, method.json()["code"]) == (405, "method_not_allowed")
-    assert method.headers["allow"] == "POST"
+    assert method.headers["allow"] == "GET, POST"
 
 
 async def test_a_request_id_that_could_forge_a_log_line_is_replaced(service: Lex) -> None:

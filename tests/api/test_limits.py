@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import httpx
 import pytest
+from websockets import ConnectionClosed, Origin
 from websockets.asyncio.client import connect
 
 from tests.api.test_realtime import address, until_end
@@ -290,3 +291,15 @@ async def test_every_refusal_is_counted_by_its_code(service: Lex) -> None:
     assert await counted(service, 'lex_refusals_total{code="session_not_found"}') == before + 1
     for code in ("overloaded", "draining", "session_busy", "storage_unavailable", "invalid_field"):
         assert await counted(service, f'lex_refusals_total{{code="{code}"}}') >= 0
+
+
+async def test_a_websocket_that_is_not_let_in_is_counted(service: Lex) -> None:
+    before = await counted(service, 'lex_refusals_total{code="not_authenticated"}')
+
+    async with connect(
+        address(service, "s1"), proxy=None, origin=Origin("https://evil.example")
+    ) as strange:
+        with pytest.raises(ConnectionClosed):
+            await strange.recv()
+
+    assert await counted(service, 'lex_refusals_total{code="not_authenticated"}') == before + 1

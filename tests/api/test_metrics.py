@@ -46,6 +46,34 @@ async def test_series_exist_before_anything_has_happened(service: Lex) -> None:
     assert seen.value("lex_build_info", version="0.1.0", revision="unknown") == 1
 
 
+async def test_what_is_left_of_a_rate_is_told_beside_the_whole_of_it(service: Lex) -> None:
+    headers = {
+        "x-ratelimit-limit-requests": "1000",
+        "x-ratelimit-remaining-requests": "250",
+        "x-ratelimit-limit-tokens": None,
+        "x-ratelimit-remaining-tokens": "12",
+    }
+    service.standin.script({"text": "Hi.", "headers": headers})
+    before = await scrape(service.client)
+
+    await service.ask("Hello")
+    seen = await scrape(service.client)
+
+    requests = {"model": MODEL, "kind": "requests"}
+    assert seen.value("lex_upstream_budget_remaining", **requests) == 250
+    assert seen.value("lex_upstream_budget_limit", **requests) == 1000
+    # Nothing was said of it, so nothing new is known.
+    tokens = {"model": MODEL, "kind": "tokens"}
+    assert seen.value("lex_upstream_budget_remaining", **tokens) == 12
+    assert limits(seen, **tokens) == limits(before, **tokens)
+
+
+def limits(seen: Scrape, **labels: str) -> list[float]:
+    """There are none before the upstream has named one."""
+    name = "lex_upstream_budget_limit"
+    return [each.value for each in seen._with(name, labels)]
+
+
 async def test_a_turn_with_a_tool_is_seen_from_the_query_to_the_upstream(service: Lex) -> None:
     usage = {"prompt_tokens": 40, "completion_tokens": 8}
     call = {"name": "get_weather", "arguments": {"city": "Paris"}}

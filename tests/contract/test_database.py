@@ -9,11 +9,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, select, text
+from prometheus_client import REGISTRY
+from pydantic import SecretStr
+from sqlalchemy import Connection, create_engine, select, text
 from sqlalchemy.sql import ClauseElement
 
 from backend.conversation import Message, Outcome, now
 from backend.errors import SessionBusy, StorageError
+from backend.storage.opening import open_stores
 from backend.storage.sql import appointments, claims, leases, sessions, summaries
 from backend.storage.sql.database import Database
 from backend.storage.sql.dialects import DatabaseTime
@@ -21,10 +24,10 @@ from backend.storage.sql.migrate import upgrade
 from backend.storage.sql.rows import message_row
 from backend.storage.sql.sessions import SqlSessions
 from backend.storage.sql.summaries import SqlSummaries
-from backend.storage.sql.tables import messages, turns, workers
+from backend.storage.sql.tables import messages, metadata, turns, workers
 from backend.storage.sql.tables import sessions as sessions_table
 from tests.contract.conftest import SHORT_LEASE
-from tests.contract.conversations import OWNER, ending, new_turn
+from tests.contract.conversations import OWNER, ending, new_turn, say
 from tests.postgres import PostgresServer
 
 
@@ -340,6 +343,47 @@ def test_a_new_file_may_be_opened_by_many_at_once(tmp_path: Path) -> None:
         answers = list(threads.map(open_it, range(320)))
 
     assert answers == [1] * 320
+
+
+async def test_a_deleted_session_leaves_no_row_anywhere(sql_url: str) -> None:
+    stores = await open_stores(SecretStr(sql_url), lease_seconds=60, migrate=True)
+    for session_id in ("gone", "kept"):
+        turn = new_turn("Hello", session_id=session_id)
+        await say(stores.sessions, turn, "Hi.")
+        await stores.sessions.claim(new_turn("More", session_id=session_id), history_tokens=9)
+
+    await stores.sessions.delete(OWNER, "gone")
+
+    await stores.close()
+    engine = create_engine(sql_url)
+    with engine.connect() as connection:
+        for name, table in metadata.tables.items():
+            column = table.c.id if name == "sessions" else table.c.get("session_id")
+            if column is not None:
+                left = connection.execute(select(column)).scalars().all()
+                assert set(left) == {"kept"}, name
+        everything = [
+            str(row)
+            for table in metadata.tables.values()
+            for row in connection.execute(select(table)).all()
+        ]
+    engine.dispose()
+    assert [row for row in everything if "gone" in row] == []
+
+
+async def test_the_claim_for_a_summary_is_not_counted_as_that_of_a_turn(database: Database) -> None:
+    def counted() -> list[float]:
+        name = "lex_store_transaction_seconds_count"
+        operations = ({"operation": "claim"}, {"operation": "claim_idle"})
+        return [REGISTRY.get_sample_value(name, labels) or 0 for labels in operations]
+
+    before = counted()
+    await SqlSessions(database, lease_seconds=15).claim(new_turn(), history_tokens=0)
+    idle = SqlSummaries(database, lease_seconds=15)
+    for _ in range(2):
+        await idle.claim(idle_seconds=0, claim_seconds=1, history_tokens=0)
+
+    assert [new - old for new, old in zip(counted(), before, strict=True)] == [1, 2]
 
 
 async def test_nobody_is_given_up_for_what_the_database_could_not_take(database: Database) -> None:

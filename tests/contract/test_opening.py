@@ -1,21 +1,19 @@
 """Opening a store by its URL, closing it, and the schema it finds."""
 
-from collections.abc import Callable
-
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from pydantic import SecretStr
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, inspect
 
 from backend.errors import StorageError
 from backend.storage.opening import open_stores
 from backend.storage.sql.database import Database
-from backend.storage.sql.migrate import _config, main, migrate
+from backend.storage.sql.migrate import main, migrate
 from backend.storage.sql.tables import metadata
 from tests.contract.conversations import EVERYTHING, OWNER, new_turn, say
+from tests.contract.schemas import execute, migrate_to
 
 
 async def test_what_was_stored_is_there_after_a_restart(sql_url: str) -> None:
@@ -43,9 +41,9 @@ async def test_a_database_that_was_not_migrated_is_refused(sql_url: str) -> None
         await open_stores(sql_url, lease_seconds=15, migrate=False)
 
 
-async def test_a_database_of_a_newer_version_is_refused(sql_url: str) -> None:
+async def test_a_database_of_something_else_is_refused(sql_url: str) -> None:
     migrate(sql_url)
-    _execute(sql_url, "UPDATE alembic_version SET version_num = 'from the future'")
+    execute(sql_url, "UPDATE alembic_version SET version_num = 'from the future'")
 
     with pytest.raises(StorageError, match="cannot be migrated by this version"):
         await open_stores(sql_url, lease_seconds=15, migrate=True)
@@ -55,8 +53,8 @@ async def test_a_database_of_a_newer_version_is_refused(sql_url: str) -> None:
 
 async def test_what_an_operator_changed_stays(sql_url: str) -> None:
     migrate(sql_url)
-    _execute(sql_url, "UPDATE dealerships SET phone = '+1 212-555-0199' WHERE id = 'manhattan'")
-    _execute(sql_url, "DELETE FROM profiles")
+    execute(sql_url, "UPDATE dealerships SET phone = '+1 212-555-0199' WHERE id = 'manhattan'")
+    execute(sql_url, "DELETE FROM profiles")
 
     stores = await open_stores(sql_url, lease_seconds=15, migrate=True)
 
@@ -86,7 +84,7 @@ async def test_what_was_said_survives_a_migration_there_and_back(sql_url: str) -
     await say(before.sessions, new_turn("Hello"), "Hi")
     await before.close()
 
-    _migrate_to(sql_url, command.downgrade, "0002")
+    migrate_to(sql_url, command.downgrade, "0002")
     after = await open_stores(sql_url, lease_seconds=15, migrate=True)
 
     assert len(await after.sessions.messages(OWNER, "s1")) == 2
@@ -156,23 +154,6 @@ def test_the_migration_says_in_a_line_what_went_wrong(capsys: pytest.CaptureFixt
 def _differences(connection: Connection) -> list[object]:
     context = MigrationContext.configure(connection, opts={"compare_server_default": True})
     return list(compare_metadata(context, metadata))
-
-
-def _migrate_to(url: str, how: Callable[[Config, str], None], revision: str) -> None:
-    def migrate_to(connection: Connection) -> None:
-        config = _config()
-        config.attributes["connection"] = connection
-        how(config, revision)
-
-    database = Database(url)
-    database.transact(migrate_to)
-    database.dispose()
-
-
-def _execute(url: str, statement: str) -> None:
-    database = Database(url)
-    database.transact(lambda connection: connection.execute(text(statement)))
-    database.dispose()
 
 
 def _columns(connection: Connection, table: str) -> list[str]:

@@ -38,7 +38,7 @@ async def test_clients_that_read_nothing_are_cut_and_leave_nothing_behind(
             await until_gone(service, clients)
         await service.until_said("turn_finished", times=20)
 
-        assert [line["path"] for line in service.lines("slow_client")] == ["/query"] * 10
+        assert [line["route"] for line in service.lines("slow_client")] == ["/query"] * 10
         assert open_sockets(service.process.pid) <= sockets
         assert_no_force(service)
     assert standin.stats.open_streams == 0

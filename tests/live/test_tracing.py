@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -234,6 +235,21 @@ async def test_a_trace_comes_in_goes_back_and_goes_on_to_the_upstream(collector:
     assert "traceresponse" in answer.headers["access-control-expose-headers"]
     assert asked.headers["traceparent"] == chat.traceparent
     assert "baggage" not in asked.headers
+
+
+async def test_a_store_that_breaks_is_an_error_and_one_that_says_no_is_not(
+    collector: Collector, tmp_path: Path
+) -> None:
+    async with lex(database_url=f"sqlite:///{tmp_path}/lex.db") as service:
+        missing = await service.client.get("/sessions/none")
+        with sqlite3.connect(tmp_path / "lex.db") as database:
+            database.execute("DROP TABLE messages")
+        broken = await service.client.get("/sessions/none/messages")
+
+    assert (missing.status_code, broken.status_code) == (404, 503)
+    assert not collector.one("store get").is_error
+    assert collector.one("store messages").attributes["error.type"] == "StorageError"
+    assert collector.one("store messages").is_error
 
 
 async def test_a_query_in_an_address_is_in_no_span(collector: Collector) -> None:

@@ -29,6 +29,7 @@ VALUES = {
     },
     ("lex_tool_calls_total", "outcome"): {"ok", "refused", "invalid", "failed", "timed_out"},
     ("lex_upstream_budget_remaining", "kind"): {"requests", "tokens"},
+    ("lex_upstream_budget_limit", "kind"): {"requests", "tokens"},
     ("lex_time_to_first_chunk_seconds_bucket", "le"): {
         str(float(bound)) for bound in (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30)
     },

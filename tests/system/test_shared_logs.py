@@ -11,9 +11,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
+from redis.asyncio import Redis
 
 from backend.errors import StorageError
+from backend.events import decode
 from backend.storage import SharedBatch
 from backend.storage.redis import RedisLogs
 from infrastructure.groq_standin import Standin
@@ -49,6 +52,21 @@ async def test_what_is_written_twice_is_there_once(logs: RedisLogs) -> None:
         await logs.write([batch])
 
     assert (await logs.read("w1", {"t1": 0})).batches == [batch]
+
+
+async def test_an_entry_of_another_version_hides_no_others(
+    redis: RedisServer, logs: RedisLogs
+) -> None:
+    async with Redis.from_url(redis.url) as client:
+        await client.xadd("lex:turn:t1", {"said": "x"}, id="3-0")
+    batch = SharedBatch("t2", 0, 3, b"abc")
+    await logs.write([batch])
+
+    foreign, read = (await logs.read("w1", {"t1": 0, "t2": 0})).batches
+
+    assert read == batch
+    with pytest.raises(msgspec.MsgspecError):
+        decode(foreign.events)
 
 
 async def test_a_nudge_ends_the_wait_of_its_worker_and_is_heard_once(logs: RedisLogs) -> None:
@@ -285,3 +303,27 @@ async def test_readers_on_another_worker_lose_nothing_whatever_becomes_of_redis(
         uncut = [(await one.get(f"/turns/{turn_id}/events")).text for turn_id, _ in turns]
 
     assert read == uncut
+
+
+async def test_nothing_of_a_deleted_session_is_left(redis: RedisServer, tmp_path: Path) -> None:
+    async with Standin.serve() as standin, Redis.from_url(redis.url) as looking:
+        variables = {
+            "GROQ_BASE_URL": standin.url,
+            "DATABASE_URL": f"sqlite:///{tmp_path}/lex.db",
+            "REDIS_URL": redis.url,
+        }
+        async with lex_process(**variables) as client:
+            for session_id in ("gone", "gone", "kept"):
+                body = {"query": "Hello", "session_id": session_id, "resume": True}
+                assert (await client.post("/query", json=body)).status_code == 200
+            async with asyncio.timeout(10):
+                while len(await looking.keys("lex:turn:*")) < 3:
+                    await asyncio.sleep(0.02)
+
+            await client.delete("/sessions/gone")
+
+            async with asyncio.timeout(10):
+                while len(await looking.keys("lex:turn:*")) > 1:
+                    await asyncio.sleep(0.02)
+            (kept,) = (await client.get("/sessions/kept/messages")).json()["messages"][:1]
+            assert await looking.keys("lex:turn:*") == [f"lex:turn:{kept['turn_id']}".encode()]

@@ -12,6 +12,7 @@ from backend.errors import (
 from backend.events import Chunk, End, Failure
 from tests.fakes import Scripted, says
 from tests.unit.turn_world import (
+    StumblingSessions,
     World,
     read,
     until,
@@ -113,3 +114,20 @@ async def test_readers_of_a_turn_on_another_worker_are_sent_elsewhere_and_miss_n
     assert (error.code, error.retryable, end) == ("server_draining", True, End())
     assert place == last_place == 1
     assert await read(back) == [Chunk("lo"), End()]
+
+
+async def test_a_reader_whose_turn_ends_elsewhere_during_the_drain_is_told_as_well() -> None:
+    gate = asyncio.Event()
+    sessions = StumblingSessions()
+    one = World(Scripted([gate, *says("Hi").steps]), sessions=sessions)
+    other = World(says("unused"), sessions=sessions, worker="w2")
+    turn_id, _ = await one.start(is_resumable=True)
+    remote = await other.turns.follow(ANONYMOUS, turn_id)
+    gate.set()
+    await asyncio.wait_for(sessions.is_asked.wait(), 10)
+
+    await other.turns.drain(accept_seconds=0, drain_seconds=0)
+    error, end = await asyncio.wait_for(read(remote), 10)
+
+    assert isinstance(error, Failure)
+    assert (error.code, end) == ("server_draining", End())

@@ -20,6 +20,7 @@ from tests.unit.turn_world import (
     DistantSessions,
     GarblingSessions,
     MuteSessions,
+    StumblingSessions,
     World,
     read,
     until,
@@ -141,6 +142,21 @@ async def test_a_reader_who_waits_for_a_log_that_cannot_be_read_is_told() -> Non
 
     assert isinstance(error, Failure)
     assert (error.code, end) == (LogGone.code, End())
+
+
+async def test_a_reader_who_waits_is_not_forgotten_when_the_lookup_breaks() -> None:
+    gate = asyncio.Event()
+    sessions = StumblingSessions()
+    sessions.gate.set()
+    one = World(Scripted([gate, *says("Hi").steps]), sessions=sessions)
+    other = World(says("unused"), sessions=sessions, worker="w2")
+    turn_id, _ = await one.start(is_resumable=True)
+
+    follower = await other.turns.follow(ANONYMOUS, turn_id)
+    gate.set()
+
+    assert await asyncio.wait_for(read(follower), 10) == [Chunk("Hi"), End()]
+    await other.turns.close()
 
 
 async def test_a_turn_whose_worker_was_lost_ends_with_an_error_wherever_one_had_read_to() -> None:

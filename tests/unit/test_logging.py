@@ -25,7 +25,7 @@ def written(style: str, program: str) -> list[str]:
         from backend.telemetry.logging import configure_logging
 
         configure_logging(level="INFO", style={style!r})
-        ours, foreign = structlog.get_logger("ours"), logging.getLogger("foreign")
+        ours, foreign = structlog.get_logger("backend.ours"), logging.getLogger("foreign")
         FORGED = {FORGED!r}
     """
     finished = subprocess.run(

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from backend.errors import StorageError
-from backend.recurring import repeat
+from backend.recurring import SOONEST_SECONDS, repeat, repeating
 
 
 @pytest.mark.parametrize("error", [StorageError(), ValueError("a defect")])
@@ -54,3 +54,41 @@ async def test_it_is_done_at_its_interval() -> None:
     await asyncio.wait([keeping])
 
     assert 2 <= len(renewals) <= 3
+
+
+@pytest.mark.parametrize("steps", range(4))
+async def test_it_can_be_cancelled_while_it_is_wanted_sooner(steps: int) -> None:
+    sooner = asyncio.Event()
+    renewed = asyncio.Event()
+
+    async def renew() -> None:
+        renewed.set()
+
+    sooner.set()
+    keeping = asyncio.create_task(repeat(renew, every_seconds=600, name="renew", sooner=sooner))
+    await asyncio.wait_for(renewed.wait(), 5)
+    await asyncio.sleep(2 * SOONEST_SECONDS)  # it waits again
+    sooner.set()
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    keeping.cancel()
+    ended, _ = await asyncio.wait([keeping], timeout=5)
+
+    assert ended == {keeping}
+
+
+async def test_it_is_done_beside_a_block_until_its_end() -> None:
+    renewals = 0
+    renewed = asyncio.Event()
+
+    async def renew() -> None:
+        nonlocal renewals
+        renewals += 1
+        renewed.set()
+
+    async with repeating(renew, every_seconds=0.01, name="renew"):
+        await asyncio.wait_for(renewed.wait(), 5)
+    until_then = renewals
+    await asyncio.sleep(0.1)
+
+    assert renewals == until_then

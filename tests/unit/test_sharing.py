@@ -286,3 +286,39 @@ async def test_who_left_is_not_read_for_any_more() -> None:
         sharing = other.turns._sharing
         assert sharing is not None
         assert not sharing._mirrors
+
+
+async def test_what_is_forgotten_is_kept_nowhere_though_the_logs_fail_meanwhile() -> None:
+    kept: Kept = {}
+    logs = MemoryLogs(kept)
+    async with shared(logs, "w1") as sharing:
+        for turn_id in ("gone", "kept"):
+            log = EventLog(turn_id)
+            sharing.share(log)
+            log.append(Chunk("Hello"))
+            log.append(End())
+            log.close()
+        await until(lambda: {"gone", "kept"} <= set(kept))
+        logs.is_down = True
+        sharing.forget(["gone", "unknown"])
+        await asyncio.sleep(0.1)
+        logs.is_down = False
+        await until(lambda: "gone" not in kept)
+
+    assert [batch.last for batch in kept["kept"]] == [2]
+
+
+async def test_what_is_forgotten_before_it_was_written_never_is() -> None:
+    kept: Kept = {}
+    logs = MemoryLogs(kept)
+    logs.is_down = True
+    async with shared(logs, "w1") as sharing:
+        log = EventLog("gone")
+        sharing.share(log)
+        log.append(Chunk("Hello"))
+        sharing.forget(["gone"])
+        log.append(End())
+        log.close()
+        logs.is_down = False
+
+    assert "gone" not in kept

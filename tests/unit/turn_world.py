@@ -142,6 +142,23 @@ class GarblingSessions(MemorySessions):
         return b"neither an event nor a list of them"
 
 
+class StumblingSessions(MemorySessions):
+    """Looking up a log takes until `gate` is set, and breaks the first time."""
+
+    def __init__(self) -> None:
+        super().__init__(lease_seconds=15)
+        self.is_asked = asyncio.Event()
+        self.gate = asyncio.Event()
+
+    async def turn_log(self, owner: str, turn_id: str) -> bytes | None:
+        is_first = not self.is_asked.is_set()
+        self.is_asked.set()
+        await self.gate.wait()
+        if is_first:
+            raise OverflowError("a number that the driver cannot hold")
+        return await super().turn_log(owner, turn_id)
+
+
 class MuteSessions(MemorySessions):
     """Commits the first claim, and loses its answer."""
 

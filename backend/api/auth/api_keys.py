@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from backend.api.auth.identity import Identity, is_user_id
 from backend.errors import NotAuthenticated
-from backend.recurring import repeat
+from backend.recurring import repeating
 
 logger = structlog.get_logger()
 
@@ -95,14 +95,8 @@ class ApiKeys:
     async def watched(cls, path: Path) -> AsyncIterator[Self]:
         """Looked at again and again, until the end of the block. Raises: UnusableKeyFile."""
         keys = await cls.load(path)
-        watching = asyncio.create_task(
-            repeat(keys.reload, every_seconds=LOOK_SECONDS, name="reload_api_keys")
-        )
-        try:
+        async with repeating(keys.reload, every_seconds=LOOK_SECONDS, name="reload_api_keys"):
             yield keys
-        finally:
-            watching.cancel()
-            await asyncio.wait([watching])
 
     @classmethod
     async def load(cls, path: Path) -> Self:

@@ -18,7 +18,7 @@ import jwt
 import structlog
 
 from backend.errors import IdentityUnavailable, NotAuthenticated
-from backend.recurring import repeat
+from backend.recurring import repeating
 
 logger = structlog.get_logger()
 
@@ -68,14 +68,12 @@ class Jwks:
         async with httpx.AsyncClient(timeout=FETCH_SECONDS) as client:
             keys = cls(url, client, algorithms=algorithms)
             await keys.refresh()
-            keeping = asyncio.create_task(
-                repeat(keys.refresh, every_seconds=REFRESH_SECONDS, name="refresh_jwks")
-            )
             try:
-                yield keys
+                async with repeating(
+                    keys.refresh, every_seconds=REFRESH_SECONDS, name="refresh_jwks"
+                ):
+                    yield keys
             finally:
-                keeping.cancel()
-                await asyncio.wait([keeping])
                 await keys.close()
 
     async def find(self, kid: str | None, algorithm: str) -> jwt.PyJWK:

@@ -62,15 +62,16 @@ class Database:
         **kwargs: P.kwargs,
     ) -> T:
         """One transaction in one thread hop. A started one commits even if its caller leaves.
+        The function's name is what metrics and spans call it.
 
         Raises: StorageError, and whatever the function raises; both roll back.
         """
         pending: asyncio.Future[T] | None = None
-        begun = time.perf_counter()
+        operation, begun = _name_of(function), time.perf_counter()
         transaction = partial(self.transact, function, *args, **kwargs)
         try:
             pending = asyncio.get_running_loop().run_in_executor(self._executor, transaction)
-            with tracing.transaction(function.__name__):
+            with tracing.transaction(operation, failures=(StorageError, TimeoutError)):
                 async with asyncio.timeout(PATIENCE_SECONDS):
                     return await pending
         except TimeoutError as error:
@@ -80,7 +81,7 @@ class Database:
                 raise StorageError from error  # closed
             raise
         finally:
-            metrics.transaction_ended(_name_of(function), time.perf_counter() - begun)
+            metrics.transaction_ended(operation, time.perf_counter() - begun)
 
     def transact(
         self,

@@ -2,16 +2,24 @@
 
 from collections.abc import Collection
 
-from sqlalchemy import BindParameter, Connection, Float, and_, bindparam, or_, select, true, update
+from sqlalchemy import (
+    BindParameter,
+    Connection,
+    bindparam,
+    func,
+    or_,
+    select,
+    true,
+    update,
+)
 
 from backend.conversation import Outcome
 from backend.errors import TurnNotFound
 from backend.storage import Holder, StopRequest
 from backend.storage.sql import leases
 from backend.storage.sql.dialects import DatabaseTime
-from backend.storage.sql.tables import sessions, turns, workers
+from backend.storage.sql.tables import sessions, turns
 
-_LATELY = DatabaseTime() - bindparam("lease_seconds", type_=Float)
 _IDS: BindParameter[str] = bindparam("ids", expanding=True)
 
 _MINE = (turns.c.worker == bindparam("this_worker"), turns.c.outcome.is_(None))
@@ -20,11 +28,11 @@ _DESERTED = (
     .where(*_MINE, turns.c.id.in_(_IDS), turns.c.is_deserted.is_not(true()))
     .values(is_deserted=True)
 )
-# Who came back to a turn also takes back what was asked for while nobody read it.
+# Who comes back to a turn takes back that it was to give way, and not that it was to stop.
 _READ_AGAIN = (
     update(turns)
     .where(*_MINE, turns.c.id.not_in(_IDS), turns.c.is_deserted.is_(true()))
-    .values(is_deserted=False, stop_as=None)
+    .values(is_deserted=False, stop_as=func.nullif(turns.c.stop_as, Outcome.DISCONNECTED.value))
 )
 _FOLLOWED = update(turns).where(turns.c.id.in_(_IDS)).values(followed_at=DatabaseTime())
 _TO_STOP = select(turns.c.id, turns.c.stop_as).where(*_MINE, turns.c.stop_as.is_not(None))
@@ -51,18 +59,16 @@ _END_UNREAD = (
     .where(
         turns.c.id == _CURRENT,
         turns.c.is_deserted.is_(true()),
-        or_(turns.c.followed_at.is_(None), turns.c.followed_at < _LATELY),
+        or_(turns.c.followed_at.is_(None), turns.c.followed_at < leases.LEASE_AGO),
     )
-    .values(stop_as=Outcome.DISCONNECTED.value)
+    .values(stop_as=func.coalesce(turns.c.stop_as, Outcome.DISCONNECTED.value))
     .returning(turns.c.id, turns.c.worker)
 )
-_RUNNING = (
-    select(turns.c.id)
-    .join(workers, and_(workers.c.id == turns.c.worker, workers.c.seen_at > _LATELY))
-    .where(turns.c.id.in_(_IDS), turns.c.outcome.is_(None))
+_RUNNING = leases.LIVING_HOLDER.with_only_columns(turns.c.id).where(
+    turns.c.id.in_(_IDS), turns.c.outcome.is_(None)
 )
 _IS_FOLLOWED = select(turns.c.id).where(
-    turns.c.id == bindparam("turn_id"), turns.c.followed_at > _LATELY
+    turns.c.id == bindparam("turn_id"), turns.c.followed_at > leases.LEASE_AGO
 )
 
 

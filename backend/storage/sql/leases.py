@@ -7,10 +7,11 @@ from backend.storage.sql.tables import turns, workers
 
 FORGOTTEN_SECONDS = 86400.0
 
+LEASE_AGO = DatabaseTime() - bindparam("lease_seconds", type_=Float)
 LIVING_HOLDER = (
     select(literal(1))
     .join_from(turns, workers, workers.c.id == turns.c.worker)
-    .where(workers.c.seen_at > DatabaseTime() - bindparam("lease_seconds", type_=Float))
+    .where(workers.c.seen_at > LEASE_AGO)
 )
 _HOLDER_LIVES = LIVING_HOLDER.where(turns.c.id == bindparam("turn_id"))
 _RENEWED_LATELY = select(literal(1)).where(

@@ -1,5 +1,7 @@
 """Brings a database to the schema of this version. Any number of workers may try at once.
 
+One that a later version has migrated already is left as it is, if this version can work with it.
+
 `python -m backend.storage.sql.migrate` does it for DATABASE_URL, for those who do not want
 it done on start.
 """
@@ -18,10 +20,13 @@ from sqlalchemy import Connection, text
 
 from backend.errors import StorageError
 from backend.storage.sql.database import Database
+from backend.storage.sql.newer import accept, is_newer
 from backend.storage.sql.seeding import plant
 
 _UNLIMITED = text("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0")
 _LOCK = text("SELECT pg_advisory_xact_lock(715517)")  # any number, as long as it stays
+# While a change waits for a table, everybody else's queries wait behind it.
+_IMPATIENT = text("SET LOCAL lock_timeout = '3s'")
 
 
 def migrate(database_url: str) -> None:
@@ -42,20 +47,27 @@ def upgrade(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(_UNLIMITED)
         connection.execute(_LOCK)
-    is_new = not _revisions(connection)
+        connection.execute(_IMPATIENT)
+    revisions = _revisions(connection)
+    if is_newer(revisions, _head()):
+        accept(connection, revisions)
+        return
     config = _config()
     config.attributes["connection"] = connection
     try:
         command.upgrade(config, "head")
     except CommandError as error:
         raise StorageError("The database cannot be migrated by this version.") from error
-    if is_new:
+    if not revisions:
         plant(connection)
 
 
 def require_current(connection: Connection) -> None:
-    """Raises: StorageError, when `upgrade` has not been run for this version."""
-    if _revisions(connection) != ScriptDirectory.from_config(_config()).get_heads():
+    """Raises: StorageError, when `upgrade` has not been run for this version or a later one."""
+    revisions = _revisions(connection)
+    if is_newer(revisions, _head()):
+        accept(connection, revisions)
+    elif revisions != [_head()]:
         raise StorageError(
             "The database is not at the schema of this version: "
             "run python -m backend.storage.sql.migrate, or set MIGRATE_ON_START=true."
@@ -64,6 +76,11 @@ def require_current(connection: Connection) -> None:
 
 def _revisions(connection: Connection) -> list[str]:
     return list(MigrationContext.configure(connection).get_current_heads())
+
+
+def _head() -> str:
+    (head,) = ScriptDirectory.from_config(_config()).get_heads()
+    return head
 
 
 def _config() -> Config:

@@ -65,16 +65,16 @@ class SqlSummaries:
         self, *, idle_seconds: float, claim_seconds: float, history_tokens: int
     ) -> IdleSession | None:
         due = {"idle_seconds": idle_seconds, "lease_seconds": self._lease_seconds}
-        return await self._database.run(_claim, due, claim_seconds, history_tokens)
+        return await self._database.run(_claim_idle, due, claim_seconds, history_tokens)
 
     async def store(self, idle: IdleSession, summary: str) -> bool:
-        return await self._database.run(_store, idle, summary)
+        return await self._database.run(_store_summary, idle, summary)
 
     async def postpone(self, idle: IdleSession, *, seconds: float | None, failures: int) -> None:
-        await self._database.run(_postpone, idle, seconds, failures)
+        await self._database.run(_postpone_summary, idle, seconds, failures)
 
 
-def _claim(
+def _claim_idle(
     connection: Connection, due: dict[str, float], claim_seconds: float, history_tokens: int
 ) -> IdleSession | None:
     session = connection.execute(_DUE, due).one_or_none()
@@ -101,12 +101,12 @@ def _claim(
     )
 
 
-def _store(connection: Connection, idle: IdleSession, summary: str) -> bool:
+def _store_summary(connection: Connection, idle: IdleSession, summary: str) -> bool:
     stored = connection.execute(_STORE, {**_place(idle), "new_summary": summary})
     return stored.rowcount > 0
 
 
-def _postpone(
+def _postpone_summary(
     connection: Connection, idle: IdleSession, seconds: float | None, failures: int
 ) -> None:
     if seconds is None:

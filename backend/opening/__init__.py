@@ -1,0 +1,1 @@
+"""What `main` opens, by what it is for. Whoever opens puts the closing onto the stack."""

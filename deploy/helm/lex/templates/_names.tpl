@@ -1,0 +1,44 @@
+{{- define "lex.name" -}}
+{{ .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* Short enough for a suffix: names of objects have 63 characters. */}}
+{{- define "lex.fullname" -}}
+{{- $name := include "lex.name" . -}}
+{{- $default := contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) -}}
+{{ .Values.fullnameOverride | default $default | trunc 45 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "lex.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{ include "lex.release" . }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "lex.release" -}}
+app.kubernetes.io/name: {{ include "lex.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{/* The pods that serve, and not those of `helm test`. A Deployment keeps its selector for ever. */}}
+{{- define "lex.selector" -}}
+{{ include "lex.release" . }}
+app.kubernetes.io/component: server
+{{- end }}
+
+{{- define "lex.image" -}}
+{{- $tag := .Values.image.tag | default .Chart.AppVersion -}}
+{{ .Values.image.repository }}{{ with .Values.image.digest }}@{{ . }}{{ else }}:{{ $tag }}{{ end }}
+{{- end }}
+
+{{- define "lex.secretName" -}}
+{{ .Values.secretName | default (include "lex.fullname" .) }}
+{{- end }}
+
+{{- define "lex.url" -}}
+http://{{ include "lex.fullname" . }}:{{ .Values.service.port }}
+{{- end }}

@@ -1,0 +1,43 @@
+{{/* Settings that have a value of their name: `modelName` here is MODEL_NAME in the environment. */}}
+{{- define "lex.settings" -}}
+groqBaseUrl modelName modelFallbacks maxCompletionTokens maxRounds historyTokens
+upstreamConnectSeconds upstreamFirstByteSeconds upstreamGapSeconds
+databaseUrl migrateOnStart redisUrl leaseSeconds eventLogHours sessionRetentionDays
+auth jwtIssuer jwtAudience jwtJwksUrl jwtAlgorithms jwtLeewaySeconds sessionCookieHours corsOrigins
+forwardedAllowIps rateLimitSession rateLimitClient maxStreamsPerClient
+maxStreams maxQueryChars maxBodyBytes
+heartbeatSeconds chunkFlushMs sendTimeoutSeconds bodyTimeoutSeconds disconnectGraceSeconds turnTimeoutSeconds
+toolTimeoutSeconds summaryIdleSeconds weatherProvider clientProfile
+webConcurrency host port preStopSeconds drainAcceptSeconds drainSeconds
+logLevel logFormat apiDocs debug metricsPort
+otelExporterOtlpEndpoint otelExporterOtlpProtocol otelServiceName otelTracesSampler
+otelTracesSamplerArg otelInstrumentationGenaiCaptureMessageContent
+{{- end }}
+
+{{/* Helm reads every number as a float, and would write a million as 1e+06. */}}
+{{- define "lex.text" -}}
+{{- if and (kindIs "float64" .) (eq . (floor .)) }}{{ printf "%.0f" . }}{{ else }}{{ toString . }}{{ end -}}
+{{- end }}
+
+{{/* Where conversations are: sqlite, memory or postgres. */}}
+{{- define "lex.store" -}}
+{{- $scheme := .Values.databaseUrl | splitList ":" | first -}}
+{{ has $scheme (list "sqlite" "memory") | ternary $scheme "postgres" }}
+{{- end }}
+
+{{- define "lex.hasRedis" -}}
+{{ if or .Values.redisUrl (has "REDIS_URL" .Values.secretKeys) }}true{{ end }}
+{{- end }}
+
+{{- define "lex.isScaled" -}}
+{{ if or .Values.autoscaling.enabled .Values.keda.enabled }}true{{ end }}
+{{- end }}
+
+{{/* The most pods that there may be, but for those that a rollout adds. */}}
+{{- define "lex.mostReplicas" -}}
+{{ if include "lex.isScaled" . }}{{ .Values.autoscaling.maxReplicas }}{{ else }}{{ .Values.replicaCount }}{{ end }}
+{{- end }}
+
+{{- define "lex.isPublic" -}}
+{{ if or .Values.ingress.enabled .Values.httpRoute.enabled (ne .Values.service.type "ClusterIP") }}true{{ end }}
+{{- end }}

@@ -1,0 +1,59 @@
+"""What hostile inputs share: one service that takes them all, and is asked after each."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from tests.credentials import WITH_SECRET
+from tests.raw import wire
+from tests.serving import Lex, lex
+
+ONE_LOOP = pytest.mark.asyncio(loop_scope="module")
+
+MAX_BODY = 4096
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def attacked() -> AsyncIterator[Lex]:
+    async with lex(max_query_chars=100, max_body_bytes=MAX_BODY) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def owned() -> AsyncIterator[Lex]:
+    """The same with tokens."""
+    async with lex(**WITH_SECRET, max_query_chars=100, max_body_bytes=MAX_BODY) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def service(attacked: Lex) -> AsyncIterator[Lex]:
+    yield attacked
+    await assert_still_there(attacked)
+
+
+async def assert_still_there(service: Lex) -> None:
+    """It answers, and nothing of the attack is left running."""
+    events = await service.ask("Hello", "afterwards")
+    assert [name for name, _ in events][-1] == "end"
+    assert "error" not in [name for name, _ in events]
+    async with asyncio.timeout(10):
+        while (await service.client.get("/readyz")).json()["free_slots"] != 2000:
+            await asyncio.sleep(0.01)
+
+
+async def exchange(service: Lex, data: bytes, *, is_all: bool = True) -> bytes:
+    """What comes for these bytes until the server closes; it is told if they are all."""
+    async with wire(service) as line:
+        await line.send(data)
+        if is_all:
+            line.writer.write_eof()
+        return await line.rest()
+
+
+def statuses(said: bytes) -> list[int]:
+    """Of all responses in it."""
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", said)]

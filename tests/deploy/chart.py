@@ -1,0 +1,194 @@
+"""The chart, rendered by Helm's own engine, and releases of it: sets of values for one use each."""
+
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import helm_python
+import yaml
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "deploy" / "helm" / "lex"
+GOLDEN = Path(__file__).with_name("golden")
+
+Values = dict[str, Any]
+Manifest = dict[str, Any]
+
+
+def values_of(name: str) -> Values:
+    loaded: Values = yaml.safe_load((CHART / name).read_text())
+    return loaded
+
+
+SHARED: Values = {
+    "databaseUrl": "",
+    "secretKeys": ["GROQ_API_KEY", "DATABASE_URL", "REDIS_URL"],
+    "replicaCount": 3,
+}
+"""What several pods take."""
+
+BEHIND_A_PROXY: Values = {"forwardedAllowIps": "10.0.0.0/8", "allowAnonymousIngress": True}
+
+RELEASES: dict[str, Values] = {
+    "defaults": {},
+    "prod": values_of("values-prod.yaml"),
+    "memory": {"databaseUrl": "memory://"},
+    "postgres-alone": {"databaseUrl": "postgresql://lex@db/lex", "migrateOnStart": True},
+    "shared": SHARED,
+    "workers": {"webConcurrency": 4, "redisUrl": "redis://redis:6379/0"},
+    "no-limits": {
+        "databaseUrl": "postgresql://lex@db/lex",
+        "replicaCount": 2,
+        "rateLimitSession": "none",
+        "rateLimitClient": "none",
+    },
+    "ingress": {**BEHIND_A_PROXY, "ingress": {"enabled": True, "hosts": ["lex.example.com"]}},
+    "httproute": {
+        **BEHIND_A_PROXY,
+        "httpRoute": {
+            "enabled": True,
+            "parentRefs": [{"name": "gateway", "namespace": "gateways", "sectionName": "https"}],
+            "hostnames": ["lex.example.com"],
+            "annotations": {"team": "sales"},
+        },
+    },
+    "load-balancer": {
+        "allowAnonymousIngress": True,
+        "service": {"type": "LoadBalancer", "annotations": {"team": "sales"}},
+    },
+    "autoscaling": {**SHARED, "autoscaling": {"enabled": True, "targetCpuPercent": 0}},
+    "keda": {**SHARED, "keda": {"enabled": True}},
+    "external-secret": {
+        "externalSecret": {"enabled": True, "storeName": "vault"},
+        "secretName": "lex-secrets",
+    },
+    "api-keys": {
+        "auth": "api_key",
+        "apiKeysSecretName": "lex-api-keys",
+        "secretKeys": ["GROQ_API_KEY", "SESSION_COOKIE_SECRET"],
+        "testTokenSecretName": "lex-test",
+    },
+    "jwt-secret": {
+        "auth": "jwt",
+        "jwtIssuer": "https://id.example.com/",
+        "jwtAudience": "lex",
+        "jwtAlgorithms": "HS256",
+        "secretKeys": ["GROQ_API_KEY", "SESSION_COOKIE_SECRET", "JWT_SECRET"],
+    },
+    "disruptions": {**SHARED, "podDisruptionBudget": {"enabled": True, "maxUnavailable": "25%"}},
+    "network-policy": {
+        **SHARED,
+        "otelExporterOtlpEndpoint": "http://collector:4317",
+        "networkPolicy": {
+            "enabled": True,
+            "postgresTo": [{"podSelector": {"matchLabels": {"app": "postgres"}}}],
+            "extraEgress": [{"ports": [{"port": 8080}], "to": [{"podSelector": {}}]}],
+        },
+    },
+    "closed": {"networkPolicy": {"enabled": True, "metricsFrom": [], "dnsTo": [], "httpsTo": []}},
+    "watched": {
+        "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+        "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
+        "dashboards": {"enabled": True, "annotations": {"grafana_folder": "Lex"}},
+    },
+    "particular": {
+        "fullnameOverride": "assistant",
+        "commonLabels": {"team": "sales"},
+        "podLabels": {"tier": "front"},
+        "podAnnotations": {"note": "yes"},
+        "image": {"digest": "sha256:" + 64 * "0", "pullPolicy": "Always"},
+        "imagePullSecrets": [{"name": "registry"}],
+        "nodeSelector": {"disk": "ssd"},
+        "tolerations": [{"key": "spot", "operator": "Exists"}],
+        "affinity": {"podAntiAffinity": {}},
+        "topologySpreadKeys": [],
+        "priorityClassName": "high",
+        "extraEnv": [{"name": "TZ", "value": "UTC"}],
+        "persistence": {"existingClaim": "old"},
+        "maxStreams": 1_000_000,
+        "chunkFlushMs": 12.5,
+        "host": "::",
+        "terminationGracePeriodSeconds": 300,
+        "otelExporterOtlpEndpoint": "http://collector:4318",
+        "otelExporterOtlpProtocol": "http/protobuf",
+        "otelResourceAttributes": "team=sales",
+        "otelTracesSampler": "traceidratio",
+        "otelTracesSamplerArg": "0.1",
+        "otelInstrumentationGenaiCaptureMessageContent": "true",
+    },
+}
+
+
+@cache
+def _chart() -> helm_python.Chart:
+    return helm_python.Chart.load(CHART)
+
+
+def texts(values: Values) -> dict[str, str]:
+    """What each template becomes, by its path; those that become nothing are left out.
+
+    Raises: helm_python.HelmError.
+    """
+    return dict(_texts(json.dumps(values)))
+
+
+@cache
+def _texts(values: str) -> dict[str, str]:
+    return rendered(_chart(), json.loads(values))
+
+
+def rendered(chart: helm_python.Chart, values: Values) -> dict[str, str]:
+    chart.validate_schema(values)
+    made = chart.render(values, name="lex", namespace="shop")
+    return {
+        path.removeprefix("lex/templates/"): text
+        for path, text in sorted(made.items())
+        if text.strip()
+    }
+
+
+def manifests(values: Values) -> list[Manifest]:
+    return loaded(texts(values))
+
+
+def loaded(made: dict[str, str]) -> list[Manifest]:
+    return [
+        manifest
+        for path, text in made.items()
+        if path.endswith(".yaml")
+        for manifest in yaml.safe_load_all(text)
+        if manifest
+    ]
+
+
+def one(values: Values, kind: str) -> Manifest:
+    (found,) = [manifest for manifest in manifests(values) if manifest["kind"] == kind]
+    return found
+
+
+def pod(values: Values) -> Manifest:
+    spec: Manifest = one(values, "Deployment")["spec"]["template"]["spec"]
+    return spec
+
+
+def settings(values: Values) -> dict[str, str]:
+    """The ConfigMap that the service reads."""
+    (text,) = [text for path, text in texts(values).items() if path == "configmap.yaml"]
+    data: dict[str, str] = yaml.safe_load(text)["data"]
+    return data
+
+
+def variables(values: Values) -> dict[str, str]:
+    """The environment of the service; what comes from a Secret is something of its kind."""
+    environment: dict[str, str] = dict(settings(values))
+    (container,) = pod(values)["containers"]
+    for variable in container["env"]:
+        environment[variable["name"]] = variable.get("value") or _secret(variable["name"])
+    return environment
+
+
+def _secret(name: str) -> str:
+    known = {"DATABASE_URL": "postgresql://lex:secret@db/lex", "REDIS_URL": "redis://:secret@redis"}
+    return known.get(name) or hashlib.sha256(name.encode()).hexdigest()

@@ -1,0 +1,186 @@
+"""What would break later is refused when the chart is rendered, with a sentence that says why."""
+
+import re
+
+import helm_python
+import pytest
+
+from tests.deploy.chart import BEHIND_A_PROXY, CHART, RELEASES, SHARED, Values, texts
+
+INGRESS: Values = {"ingress": {"enabled": True, "hosts": ["lex.example.com"]}}
+JWT = RELEASES["jwt-secret"]
+SCALED: Values = {**SHARED, "autoscaling": {"enabled": True}}
+
+REFUSED: dict[str, tuple[Values, Values, str]] = {
+    "two replicas on SQLite": (
+        {"redisUrl": "redis://redis"},
+        {"replicaCount": 2},
+        "2 replicas with databaseUrl sqlite:////data/lex.db",
+    ),
+    "an autoscaler on SQLite": (
+        {"redisUrl": "redis://redis"},
+        {"autoscaling": {"enabled": True, "maxReplicas": 5}},
+        "5 replicas with databaseUrl sqlite",
+    ),
+    "two replicas that forget": (
+        {"redisUrl": "redis://redis", "databaseUrl": "memory://"},
+        {"replicaCount": 2},
+        "2 replicas with databaseUrl memory://",
+    ),
+    "workers that forget": (
+        {"redisUrl": "redis://redis", "databaseUrl": "memory://"},
+        {"webConcurrency": 2},
+        "webConcurrency above 1 with databaseUrl memory://",
+    ),
+    "replicas that count alone": (
+        RELEASES["postgres-alone"],
+        {"replicaCount": 2},
+        "count limits together in Redis only",
+    ),
+    "workers that count alone": ({}, {"webConcurrency": 2}, "count limits together in Redis only"),
+    "KEDA that counts alone": (
+        RELEASES["postgres-alone"],
+        {"keda": {"enabled": True}},
+        "count limits together in Redis only",
+    ),
+    "half of the limits": (
+        RELEASES["no-limits"],
+        {"rateLimitClient": "120/minute"},
+        "count limits together in Redis only",
+    ),
+    "two autoscalers": (SCALED, {"keda": {"enabled": True}}, "two would scale the same pods"),
+    "fewer at most than at least": (
+        SCALED,
+        {"autoscaling": {"enabled": True, "minReplicas": 9, "maxReplicas": 3}},
+        "minReplicas is more than",
+    ),
+    "an autoscaler that looks at nothing": (
+        SCALED,
+        {"autoscaling": {"enabled": True, "targetStreamsPerPod": 0, "targetCpuPercent": 0}},
+        "nothing else is looked at",
+    ),
+    "a share of nothing": (
+        SCALED,
+        {"resources": {"requests": None}},
+        "a share of resources.requests.cpu",
+    ),
+    "a drain longer than the grace": (
+        {"terminationGracePeriodSeconds": 120},
+        {"drainSeconds": 90},
+        "terminationGracePeriodSeconds of 120 is too short",
+    ),
+    "a grace shorter than the drain": (
+        {},
+        {"terminationGracePeriodSeconds": 30},
+        "terminationGracePeriodSeconds of 30 is too short",
+    ),
+    "a door for everybody": (
+        {"forwardedAllowIps": "10.0.0.0/8"},
+        INGRESS,
+        "auth: none behind an Ingress",
+    ),
+    "a route for everybody": (
+        {"forwardedAllowIps": "10.0.0.0/8"},
+        {"httpRoute": {"enabled": True, "parentRefs": [{"name": "gateway"}]}},
+        "auth: none behind an Ingress, an HTTPRoute",
+    ),
+    "a balancer for everybody": ({}, {"service": {"type": "LoadBalancer"}}, "auth: none behind"),
+    "a proxy that is not believed": (
+        {**INGRESS, **BEHIND_A_PROXY},
+        {"forwardedAllowIps": "127.0.0.1"},
+        "forwardedAllowIps must name the proxy",
+    ),
+    "an Ingress for all names": (
+        BEHIND_A_PROXY,
+        {"ingress": {"enabled": True}},
+        "ingress.enabled needs ingress.hosts",
+    ),
+    "a route from nowhere": (
+        BEHIND_A_PROXY,
+        {"httpRoute": {"enabled": True}},
+        "httpRoute.enabled needs httpRoute.parentRefs",
+    ),
+    "metrics for everybody": ({}, {"metricsPort": 8000}, "metricsPort must not be port"),
+    "no key of Groq": ({}, {"secretKeys": ["REDIS_URL"]}, "secretKeys must have GROQ_API_KEY"),
+    "two databases": (
+        {},
+        {"secretKeys": ["GROQ_API_KEY", "DATABASE_URL"]},
+        "databaseUrl and DATABASE_URL of the Secret are both there",
+    ),
+    "no database": ({}, {"databaseUrl": ""}, "conversations must be stored somewhere"),
+    "two Redis": (
+        SHARED,
+        {"redisUrl": "redis://redis"},
+        "redisUrl and REDIS_URL of the Secret are both there",
+    ),
+    "a password of the database": (
+        {},
+        {"databaseUrl": "postgresql://lex:hunter2@db/lex"},
+        "databaseUrl has a password: put it into the Secret as DATABASE_URL",
+    ),
+    "a password of Redis": (
+        {},
+        {"redisUrl": "redis://:hunter2@redis"},
+        "redisUrl has a password: put it into the Secret as REDIS_URL",
+    ),
+    "a file beside the volume": (
+        {},
+        {"databaseUrl": "sqlite:///lex.db"},
+        "databaseUrl must be under sqlite:////data/",
+    ),
+    "an external secret from nowhere": (
+        {},
+        {"externalSecret": {"enabled": True}},
+        "externalSecret.enabled needs externalSecret.storeName",
+    ),
+    "cookies that nobody can open": (
+        JWT,
+        {"secretKeys": ["GROQ_API_KEY", "JWT_SECRET"]},
+        "auth: jwt needs SESSION_COOKIE_SECRET",
+    ),
+    "any page": (JWT, {"corsOrigins": "*"}, "corsOrigins cannot be * with auth: jwt"),
+    "no file of keys": (
+        RELEASES["api-keys"],
+        {"apiKeysSecretName": ""},
+        "auth: api_key needs apiKeysSecretName",
+    ),
+    "no issuer": (JWT, {"jwtIssuer": ""}, "auth: jwt needs jwtIssuer and jwtAudience"),
+    "no keys of the issuer": (
+        RELEASES["prod"],
+        {"jwtJwksUrl": ""},
+        "auth: jwt needs jwtJwksUrl, or JWT_SECRET",
+    ),
+    "two kinds of keys": (
+        JWT,
+        {"jwtJwksUrl": "https://id.example.com/jwks"},
+        "auth: jwt needs jwtJwksUrl, or JWT_SECRET in secretKeys, and not both",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def refusal(values: Values) -> str:
+    with pytest.raises(helm_python.HelmRenderError) as refused:
+        texts(values)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_would_break_is_refused_with_its_reason(case: str) -> None:
+    good, change, sentence = REFUSED[case]
+    texts(good)
+
+    said = refusal({**good, **change})
+
+    assert sentence in said
+    assert "hunter2" not in said
+
+
+def test_every_refusal_is_among_them() -> None:
+    text = (CHART / "templates" / "_refusals.tpl").read_text()
+    sentences = re.findall(r'fail \(?(?:printf )?"(.+?)"', text)
+    said = "".join(refusal({**good, **change}) for good, change, _ in REFUSED.values())
+
+    assert len(sentences) > 20
+    for sentence in sentences:
+        assert re.search(re.sub("%[ds]", ".+", re.escape(sentence)), said), sentence

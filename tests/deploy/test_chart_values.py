@@ -1,0 +1,259 @@
+"""The chart's values: which there are, what they default to, where they go."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import helm_python
+import pytest
+
+from backend.settings import Settings
+from tests.deploy.chart import (
+    CHART,
+    RELEASES,
+    ROOT,
+    Values,
+    one,
+    pod,
+    settings,
+    texts,
+    values_of,
+    variables,
+)
+from tests.test_documents import defaults
+
+DEFAULTS = values_of("values.yaml")
+SCHEMA = json.loads((CHART / "values.schema.json").read_text())
+TEMPLATES = "".join(path.read_text() for path in sorted((CHART / "templates").rglob("*.*")))
+
+OF_THE_IMAGE = {"LEX_REVISION"}
+OF_THE_SERVER = {
+    *("HOST", "PORT", "WEB_CONCURRENCY", "PRE_STOP_SECONDS", "TERMINATION_GRACE_SECONDS"),
+}
+"""Read by deploy/gunicorn.conf.py rather than by the service."""
+OTHERWISE = {
+    "DATABASE_URL": "sqlite:////data/lex.db",  # the volume
+    "MIGRATE_ON_START": "false",  # an init container does it
+    "CORS_ORIGINS": "none",  # no page of a laptop
+    "METRICS_PORT": "9090",  # apart from what is public
+}
+AHEAD = {"CLIENT_PROFILE"}
+"""Settings that the service may not have yet."""
+
+every_release = pytest.mark.parametrize("release", RELEASES)
+
+
+def test_every_setting_can_be_reached() -> None:
+    reached = {name for values in RELEASES.values() for name in variables(values)}
+
+    assert {name.upper() for name in Settings.model_fields} - OF_THE_IMAGE <= reached
+
+
+def test_every_variable_is_known_to_the_service() -> None:
+    known = {name.upper() for name in Settings.model_fields} | OF_THE_SERVER | AHEAD
+
+    for values in RELEASES.values():
+        assert {name for name in settings(values) if not name.startswith("OTEL_")} <= known
+
+
+def test_what_is_not_said_is_as_in_the_service() -> None:
+    made, service = settings({}), defaults()
+
+    for name in made.keys() & service.keys():
+        assert made[name] == OTHERWISE.get(name, service[name]), name
+
+
+@every_release
+def test_the_service_takes_the_settings_of_every_release(release: str) -> None:
+    given = {name.lower(): value for name, value in variables(RELEASES[release]).items()}
+
+    taken = Settings(_env_file=None, **given)  # type: ignore[arg-type]
+
+    assert taken.model_name == given["model_name"]
+    assert taken.max_streams == int(given["max_streams"])
+
+
+def test_a_million_is_no_power_of_ten() -> None:
+    assert settings({"maxStreams": 1_000_000})["MAX_STREAMS"] == "1000000"
+    assert settings({"chunkFlushMs": 12.5})["CHUNK_FLUSH_MS"] == "12.5"
+
+
+def test_a_secret_goes_past_the_config_map() -> None:
+    secrets = {"GROQ_API_KEY", "DATABASE_URL", "REDIS_URL", "JWT_SECRET", "SESSION_COOKIE_SECRET"}
+
+    for name in ("prod", "jwt-secret", "shared"):
+        values = RELEASES[name]
+        (container,) = pod(values)["containers"]
+        sources = {
+            each["name"]: each["valueFrom"]["secretKeyRef"]["key"]
+            for each in container["env"]
+            if each["name"] in secrets
+        }
+        assert sources == {key: key for key in values["secretKeys"]}
+        assert not set(settings(values)) & set(sources)
+
+
+def test_every_value_is_used() -> None:
+    text = TEMPLATES.replace("$policy.", "networkPolicy.")
+    named = set(re.findall(r"[\w.]*\.?(?:Values|v)\.([\w.]+)|\b(networkPolicy\.\w+)", text))
+    used = {first or second for first, second in named}
+    listed = set(re.search(r'"lex.settings" -}}(.*?){{', text, re.DOTALL)[1].split())  # type: ignore[index]
+
+    assert set(leaves(DEFAULTS)) - used - listed == set()
+    assert used - set(leaves(DEFAULTS)) - set(groups(DEFAULTS)) == set()
+
+
+def leaves(values: Values, path: str = "") -> Iterator[str]:
+    """Values that are set one by one; what is any object of its kind is one."""
+    for name, value in values.items():
+        here = f"{path}{name}"
+        if isinstance(value, dict) and is_closed(here):
+            yield from leaves(value, f"{here}.")
+        else:
+            yield here
+
+
+def groups(values: Values) -> Iterator[str]:
+    return (name for name, value in values.items() if isinstance(value, dict))
+
+
+def schema_of(path: str) -> dict[str, Any]:
+    found: dict[str, Any] = SCHEMA
+    for name in path.split("."):
+        found = found["properties"][name]
+    return found
+
+
+def is_closed(path: str) -> bool:
+    return "properties" in schema_of(path) and path != "resources"
+
+
+def test_every_value_has_a_line_and_a_place_in_the_schema() -> None:
+    readme = (CHART / "README.md").read_text()
+
+    assert re.findall(r"^\| `([\w.]+)` ", readme, re.MULTILINE) == list(leaves(DEFAULTS))
+    for path in leaves(DEFAULTS):
+        assert schema_of(path), path
+
+
+def test_the_schema_has_no_value_that_does_not_exist() -> None:
+    def named(schema: dict[str, Any], path: str = "") -> Iterator[str]:
+        for name, below in schema.get("properties", {}).items():
+            if "properties" in below and f"{path}{name}" != "resources":
+                yield from named(below, f"{path}{name}.")
+            else:
+                yield f"{path}{name}"
+
+    assert set(named(SCHEMA)) - {"global"} == set(leaves(DEFAULTS))
+
+
+@pytest.mark.parametrize(
+    "group", ["", *(name for name in groups(DEFAULTS) if is_closed(name)), "resources"]
+)
+def test_an_unknown_value_is_refused(group: str) -> None:
+    values: Values = {group: {"misspelt": 1}} if group else {"misspelt": 1}
+
+    with pytest.raises(helm_python.HelmError, match="misspelt"):
+        texts(values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"replicaCount": 0},
+        {"replicaCount": "two"},
+        {"metricsPort": 80},
+        {"auth": "basic"},
+        {"groqBaseUrl": "https://api.groq.com/openai/v1"},
+        {"databaseUrl": "mysql://db/lex"},
+        {"redisUrl": "http://redis"},
+        {"secretKeys": ["GROQ_KEY"]},
+        {"image": {"digest": "latest"}},
+        {"drainSeconds": -1},
+        {"logLevel": "info"},
+        {"autoscaling": {"scaleDownSeconds": 7200}},
+    ],
+    ids=json.dumps,
+)
+def test_what_no_value_can_be_is_refused(values: Values) -> None:
+    (name,) = values
+
+    with pytest.raises(helm_python.HelmError, match=name):
+        texts(values)
+
+
+# Times.
+
+
+@pytest.mark.parametrize("release", ["defaults", "prod", "particular"])
+def test_the_server_finds_that_the_times_fit(release: str) -> None:
+    checked = gunicorn_checks(RELEASES[release])
+
+    assert checked.returncode == 0, checked.stderr
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"drainSeconds": 300, "preStopSeconds": 20},
+        {"drainSeconds": 0, "drainAcceptSeconds": 0, "preStopSeconds": 0, "toolTimeoutSeconds": 1},
+        {"drainSeconds": 10.5, "toolTimeoutSeconds": 0.7},
+    ],
+    ids=json.dumps,
+)
+def test_the_shortest_grace_that_the_chart_takes_is_enough_for_the_server(values: Values) -> None:
+    computed = pod(values)["terminationGracePeriodSeconds"]
+    shortest = {**values, "terminationGracePeriodSeconds": computed - 9}
+
+    assert pod(shortest)["terminationGracePeriodSeconds"] == computed - 9
+    assert gunicorn_checks(shortest).returncode == 0
+    with pytest.raises(helm_python.HelmError, match="too short"):
+        texts({**values, "terminationGracePeriodSeconds": computed - 10})
+
+
+def test_the_chart_adds_up_no_more_than_a_few_seconds_beyond_the_server() -> None:
+    values = {"terminationGracePeriodSeconds": 109}
+    made = {**variables({}), "TERMINATION_GRACE_SECONDS": "104"}
+
+    assert pod(values)["terminationGracePeriodSeconds"] == 109
+    assert "TERMINATION_GRACE_SECONDS of 104 is too short" in gunicorn(made).stderr
+
+
+def test_what_the_pod_sleeps_is_what_the_server_is_told() -> None:
+    (container,) = pod({"preStopSeconds": 12})["containers"]
+
+    assert container["lifecycle"]["preStop"]["exec"]["command"] == ["sleep", "12"]
+    assert variables({"preStopSeconds": 12})["PRE_STOP_SECONDS"] == "12"
+
+
+def gunicorn_checks(values: Values) -> subprocess.CompletedProcess[str]:
+    return gunicorn(variables(values))
+
+
+def gunicorn(made: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """The start of the server, up to where it would begin to listen."""
+    command = [sys.executable, "-m", "gunicorn", "-c", "deploy/gunicorn.conf.py", "--check-config"]
+    environment = {**os.environ, **made}
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_an_autoscaler_leaves_the_number_of_pods_alone() -> None:
+    assert "replicas" not in one(RELEASES["autoscaling"], "Deployment")["spec"]
+    assert "replicas" not in one(RELEASES["keda"], "Deployment")["spec"]
+
+
+def test_a_pod_leaves_only_after_another_had_time_to() -> None:
+    behavior = one(RELEASES["autoscaling"], "HorizontalPodAutoscaler")["spec"]["behavior"]
+    (policy,) = behavior["scaleDown"]["policies"]
+
+    assert policy["type"] == "Pods"
+    assert policy["value"] == 1
+    assert policy["periodSeconds"] == pod(RELEASES["autoscaling"])["terminationGracePeriodSeconds"]
+    assert behavior["scaleDown"]["stabilizationWindowSeconds"] >= 300

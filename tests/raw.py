@@ -1,0 +1,69 @@
+"""Requests as bytes, for what no client library would send."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from tests.serving import Lex
+
+HANDSHAKE = (
+    b"GET /ws/sessions/s1 HTTP/1.1\r\nHost: lex\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
+"""Of a WebSocket; an empty line is still to come."""
+
+
+@dataclass(frozen=True)
+class Wire:
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def rest(self, *, seconds: float = 10) -> bytes:
+        """All that comes until the server closes. Raises: TimeoutError, if it does not."""
+        received = b""
+        async with asyncio.timeout(seconds):
+            try:
+                while some := await self.reader.read(65_536):
+                    received += some
+            except ConnectionResetError:
+                pass
+        return received
+
+    async def head(self) -> bytes:
+        """Of one response."""
+        async with asyncio.timeout(10):
+            return await self.reader.readuntil(b"\r\n\r\n")
+
+
+@asynccontextmanager
+async def wire(service: Lex) -> AsyncIterator[Wire]:
+    port = int(service.url.rpartition(":")[2])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield Wire(reader, writer)
+    finally:
+        writer.transport.abort()
+
+
+def frame(
+    payload: bytes, *, opcode: int = 1, final: bool = True, reserved: int = 0, masked: bool = True
+) -> bytes:
+    """One frame of a WebSocket, as a client sends it."""
+    first = bytes([final << 7 | reserved << 4 | opcode])
+    mask = os.urandom(4) if masked else b""
+    size, bit = len(payload), 0x80 if masked else 0
+    if size < 126:
+        length = bytes([bit | size])
+    elif size < 65_536:
+        length = bytes([bit | 126]) + size.to_bytes(2, "big")
+    else:
+        length = bytes([bit | 127]) + size.to_bytes(8, "big")
+    if masked:
+        payload = bytes(byte ^ mask[place % 4] for place, byte in enumerate(payload))
+    return first + length + mask + payload
