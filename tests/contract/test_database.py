@@ -14,8 +14,8 @@ from pydantic import SecretStr
 from sqlalchemy import Connection, create_engine, select, text
 from sqlalchemy.sql import ClauseElement
 
-from backend.conversation import Message, now
-from backend.errors import StorageError
+from backend.conversation import Message, Outcome, now
+from backend.errors import SessionBusy, StorageError
 from backend.storage.opening import open_stores
 from backend.storage.sql import appointments, claims, leases, sessions, summaries
 from backend.storage.sql.database import Database
@@ -26,6 +26,7 @@ from backend.storage.sql.sessions import SqlSessions
 from backend.storage.sql.summaries import SqlSummaries
 from backend.storage.sql.tables import messages, metadata, turns, workers
 from backend.storage.sql.tables import sessions as sessions_table
+from tests.contract.conftest import SHORT_LEASE
 from tests.contract.conversations import OWNER, ending, new_turn, say
 from tests.postgres import PostgresServer
 
@@ -383,3 +384,34 @@ async def test_the_claim_for_a_summary_is_not_counted_as_that_of_a_turn(database
         await idle.claim(idle_seconds=0, claim_seconds=1, history_tokens=0)
 
     assert [new - old for new, old in zip(counted(), before, strict=True)] == [1, 2]
+
+
+async def test_nobody_is_given_up_for_what_the_database_could_not_take(database: Database) -> None:
+    store = SqlSessions(database, lease_seconds=SHORT_LEASE)
+    turn = new_turn(worker="w1")
+    await store.claim(turn, history_tokens=100)
+    await _rename(database, "workers", "away")
+    with pytest.raises(StorageError):
+        await store.renew("w2")
+    await asyncio.sleep(SHORT_LEASE / 2)
+    with pytest.raises(StorageError):
+        await store.renew("w2")
+    await asyncio.sleep(SHORT_LEASE * 0.6)
+    await _rename(database, "away", "workers")
+
+    running = await store.running([turn.id])
+    settled = await store.settle(OWNER, turn.id)
+    with pytest.raises(SessionBusy):
+        await store.claim(new_turn(worker="w2"), history_tokens=100)
+    await asyncio.sleep(SHORT_LEASE)
+    later = await store.settle(OWNER, turn.id)
+
+    assert running == {turn.id}
+    assert (settled.outcome, later.outcome) == (None, Outcome.FAILED)
+
+
+async def _rename(database: Database, table: str, other: str) -> None:
+    def rename(connection: Connection) -> None:
+        connection.execute(text(f"ALTER TABLE {table} RENAME TO {other}"))
+
+    await database.run(rename)

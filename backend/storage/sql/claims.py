@@ -98,13 +98,18 @@ _CLOSED = (
 
 
 def claim(
-    connection: Connection, turn: NewTurn, *, history_tokens: int, lease_seconds: float
+    connection: Connection,
+    turn: NewTurn,
+    *,
+    history_tokens: int,
+    lease_seconds: float,
+    patience_seconds: float,
 ) -> Claim:
     at = now()
     session = _lock(connection, turn, at)
     _check_key(connection, turn)
     if session.current_turn_id is not None:
-        if leases.is_held(connection, session.current_turn_id, lease_seconds):
+        if leases.is_held(connection, session.current_turn_id, patience_seconds):
             raise SessionBusy
         _close_lost(connection, session.current_turn_id, at)
     leases.vouch_for(connection, turn.worker, lease_seconds)

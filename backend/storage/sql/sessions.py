@@ -1,13 +1,15 @@
 """Sessions, turns and messages in SQL. What holds a session is in `claims` and `leases`."""
 
-from collections.abc import Collection, Sequence
+import math
+import time
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from itertools import takewhile
 
 from sqlalchemy import BindParameter, Connection, bindparam, delete, func, select, tuple_, update
 
 from backend.conversation import Session, TurnRecord, now
-from backend.errors import SessionNotFound, TurnNotFound
+from backend.errors import SessionNotFound, StorageError, TurnNotFound
 from backend.storage import Claim, Ending, Holder, NewTurn, StopRequest, StoredMessage
 from backend.storage.sql import claims, elsewhere, leases
 from backend.storage.sql.database import Database
@@ -54,9 +56,24 @@ _TURN_LOG = select(turns.c.log).where(*_THIS_TURN)
 
 
 class SqlSessions:
-    def __init__(self, database: Database, *, lease_seconds: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        lease_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._database = database
         self._lease_seconds = lease_seconds
+        self._clock = clock
+        self._may_judge_from = -math.inf
+
+    @property
+    def _patience_seconds(self) -> float:
+        """A worker that is silent for longer is gone. While we could not renew our own lease,
+        and for a lease after that, nobody is: they could not either.
+        """
+        return self._lease_seconds if self._clock() >= self._may_judge_from else math.inf
 
     async def create(self, owner: str, session_id: str) -> Session:
         return await self._database.run(_create, owner, session_id)
@@ -82,7 +99,7 @@ class SqlSessions:
         return await self._database.run(claims.turn_with_key, owner, session_id, key)
 
     async def settle(self, owner: str, turn_id: str) -> TurnRecord:
-        return await self._database.run(_settled, owner, turn_id, self._lease_seconds)
+        return await self._database.run(_settled, owner, turn_id, self._patience_seconds)
 
     async def purge_logs(self, *, before: datetime) -> None:
         while await self._database.run(_purge_logs, before) == PURGED_AT_ONCE:
@@ -103,21 +120,25 @@ class SqlSessions:
             owner,
             session_id,
             unless_read=unless_read,
-            lease_seconds=self._lease_seconds,
+            lease_seconds=self._patience_seconds,
         )
 
     async def running(self, turn_ids: Collection[str]) -> frozenset[str]:
-        return await self._database.run(elsewhere.running, turn_ids, self._lease_seconds)
+        return await self._database.run(elsewhere.running, turn_ids, self._patience_seconds)
 
     async def is_followed(self, turn_id: str) -> bool:
-        return await self._database.run(elsewhere.is_followed, turn_id, self._lease_seconds)
+        return await self._database.run(elsewhere.is_followed, turn_id, self._patience_seconds)
 
     async def turn_log(self, owner: str, turn_id: str) -> bytes | None:
         return await self._database.run(_turn_log, owner, turn_id)
 
     async def claim(self, turn: NewTurn, *, history_tokens: int) -> Claim:
         return await self._database.run(
-            claims.claim, turn, history_tokens=history_tokens, lease_seconds=self._lease_seconds
+            claims.claim,
+            turn,
+            history_tokens=history_tokens,
+            lease_seconds=self._lease_seconds,
+            patience_seconds=self._patience_seconds,
         )
 
     async def finish(self, ending: Ending) -> bool:
@@ -126,7 +147,11 @@ class SqlSessions:
     async def renew(
         self, worker: str, *, deserted: Collection[str] = (), followed: Collection[str] = ()
     ) -> Sequence[StopRequest]:
-        return await self._database.run(elsewhere.renew, worker, deserted, followed)
+        try:
+            return await self._database.run(elsewhere.renew, worker, deserted, followed)
+        except StorageError:
+            self._may_judge_from = self._clock() + self._lease_seconds
+            raise
 
     async def retire(self, worker: str) -> None:
         await self._database.run(leases.retire, worker)
