@@ -159,6 +159,8 @@ class Connection:
     async def _answer(self, text: str) -> None:
         match _parsed(text):
             case Ask(query=query):
+                if len(self._reading) >= MOST_READ:
+                    raise Overloaded  # before a turn is begun that nobody could read
                 asked_at = time.perf_counter()
                 self._read(await self._start(query), asked_at=asked_at)
             case Resume(last_event_id=last_event_id):
