@@ -70,7 +70,7 @@ class Database:
         transaction = partial(self.transact, function, *args, **kwargs)
         try:
             pending = asyncio.get_running_loop().run_in_executor(self._executor, transaction)
-            with tracing.transaction(function.__name__):
+            with tracing.transaction(_name_of(function)):
                 async with asyncio.timeout(PATIENCE_SECONDS):
                     return await pending
         except TimeoutError as error:
