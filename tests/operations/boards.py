@@ -24,3 +24,17 @@ def panels(board: dict[str, Any]) -> list[dict[str, Any]]:
 
 def expressions(board: dict[str, Any]) -> list[str]:
     return [target["expr"] for panel in panels(board) for target in panel["targets"]]
+
+
+def as_asked(expression: str, *, namespace: str, job: str, interval: str) -> str:
+    """As Grafana sends it when these were chosen on top of the dashboard, and all pods."""
+    chosen = {
+        "$__rate_interval": interval,
+        "$namespace": namespace,
+        "$job": job,
+        "$pod": ".*",
+    }
+    for name, value in chosen.items():
+        expression = expression.replace(name, value)
+    assert "$" not in expression, expression
+    return expression

@@ -1,0 +1,1 @@
+"""What pushes Lex, and measures what that costs."""

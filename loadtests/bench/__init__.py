@@ -1,0 +1,1 @@
+"""Benchmarks: what something costs, as one figure and how far it spreads."""

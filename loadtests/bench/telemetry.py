@@ -1,0 +1,193 @@
+"""What it costs to be watched: `make bench-telemetry`.
+
+Two servers, one that tells everything (every turn traced and sent to a collector, metrics scraped,
+a line of JSON for each turn, call and request) and one that is silent (no collector, no scrape,
+`LOG_LEVEL=ERROR`), are asked the same in turns, a window each, while the other idles. What is
+compared is the processor time that the kernel says a turn took of the server; clients, the
+stand-in for Groq and the collector are other processes.
+"""
+
+import argparse
+import asyncio
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+
+from loadtests.bench.collector import collecting
+from loadtests.bench.processes import Server, lex, standin
+
+SCRAPE_SECONDS = 5.0
+SPANS_PER_TURN = 3
+"""At least: the request's, the turn's and the call's."""
+
+OPENMETRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
+
+
+@dataclass
+class Side:
+    """One of the two servers, and what a turn cost it in each window, in milliseconds."""
+
+    name: str
+    server: Server
+    is_scraped: bool
+    windows: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.windows)
+
+    def __str__(self) -> str:
+        spread = f"{min(self.windows):.3f} … {max(self.windows):.3f}"
+        return f"{self.name:<11} {self.median:.3f} ms of CPU a turn ({spread})"
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is asked in one window."""
+
+    turns: int
+    at_once: int
+    tokens: int
+    tokens_per_second: float
+
+    @property
+    def query(self) -> str:
+        script = {"rounds": [{"tokens": self.tokens, "tokens_per_second": self.tokens_per_second}]}
+        return f"[[script {json.dumps(script)}]]"
+
+    async def put_on(self, client: aiohttp.ClientSession, server: Server) -> None:
+        left = iter(range(self.turns))
+
+        async def ask_on() -> None:
+            for _ in left:
+                await _ask(client, server, self.query)
+
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(self.at_once):
+                tasks.create_task(ask_on())
+
+
+async def _ask(client: aiohttp.ClientSession, server: Server, query: str) -> None:
+    async with client.post(f"{server.url}/query", json={"query": query}) as answer:
+        text = await answer.text()
+    if (
+        answer.status != 200
+        or "event: error" in text
+        or not text.endswith("event: end\ndata: \n\n")
+    ):
+        raise SystemExit(f"A turn failed: {answer.status} {text[-300:]}")
+
+
+@asynccontextmanager
+async def _scraping(client: aiohttp.ClientSession, side: Side) -> AsyncIterator[None]:
+    async def scrape_on() -> None:
+        while True:
+            async with client.get(f"{side.server.url}/metrics", headers=OPENMETRICS) as answer:
+                await answer.read()
+            await asyncio.sleep(SCRAPE_SECONDS)
+
+    scraping = asyncio.create_task(scrape_on()) if side.is_scraped else None
+    try:
+        yield
+    finally:
+        if scraping is not None:
+            scraping.cancel()
+            await asyncio.wait([scraping])
+
+
+async def measure(sides: Sequence[Side], load: Load, *, windows: int) -> None:
+    """The first window of each is for warming up."""
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector) as client:
+        for number in range(windows + 1):
+            # Each goes first as often as the other.
+            for side in sides if number % 2 else reversed(sides):
+                begun = side.server.cpu_seconds
+                async with _scraping(client, side):
+                    await load.put_on(client, side.server)
+                # What is left to be sent belongs to the window that made it.
+                await asyncio.sleep(0.5)
+                cost = (side.server.cpu_seconds - begun) / load.turns * 1000
+                if number:
+                    side.windows.append(cost)
+                    print(f"window {number}, {side.name}: {cost:.3f} ms", flush=True)
+
+
+def price(silent: Side, watched: Side) -> list[float]:
+    """The extra cost of each window over the one beside it, in percent: what else the machine does
+    changes slowly, and makes both dearer.
+    """
+    pairs = zip(silent.windows, watched.windows, strict=True)
+    return [100 * (dear / cheap - 1) for cheap, dear in pairs]
+
+
+def main() -> None:
+    given = _options()
+    load = Load(given.turns, given.at_once, given.tokens, given.tokens_per_second)
+    everything = {
+        "LOG_FORMAT": "json",
+        "LOG_LEVEL": "INFO",
+        "OTEL_TRACES_SAMPLER": "always_on",
+        "OTEL_BSP_SCHEDULE_DELAY": "400",
+    }
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        collecting() as collector,
+        standin() as upstream,
+        lex(upstream, Path(scratch, "silent"), LOG_LEVEL="ERROR") as off,
+        lex(
+            upstream,
+            Path(scratch, "watched"),
+            OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
+            **everything,
+        ) as on,
+    ):
+        silent = Side("all off", off, is_scraped=False)
+        watched = Side("all on", on, is_scraped=True)
+        asyncio.run(measure((silent, watched), load, windows=given.windows))
+        _check_that_it_was_watched(on, turns=(given.windows + 1) * given.turns)
+    spans = collector.count()
+    if spans < SPANS_PER_TURN * (given.windows + 1) * given.turns:
+        sys.exit(f"Only {spans} spans came: nothing was measured.")
+    sys.exit(_tell(silent, watched, load, at_most=given.at_most))
+
+
+def _check_that_it_was_watched(server: Server, *, turns: int) -> None:
+    told = server.log.read_text().count('"turn_finished"')
+    if told != turns:
+        sys.exit(f"{told} of {turns} turns are in the log: nothing was measured.")
+
+
+def _tell(silent: Side, watched: Side, load: Load, *, at_most: float) -> int:
+    prices = price(silent, watched)
+    median = statistics.median(prices)
+    print(
+        f"\n{load.turns} turns of {load.tokens} tokens a window, {load.at_once} at once,", end=" "
+    )
+    print(f"{load.tokens_per_second:g} tokens a second")
+    print(silent, watched, sep="\n")
+    spread = f"{min(prices):+.1f} … {max(prices):+.1f}"
+    print(f"price       {median:+.1f} % ({spread}); it may be {at_most:g} %")
+    return 0 if median <= at_most else 1
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m loadtests.bench.telemetry")
+    parser.add_argument("--windows", type=int, default=11)
+    parser.add_argument("--turns", type=int, default=250, help="in each window")
+    parser.add_argument("--at-once", type=int, default=40)
+    parser.add_argument("--tokens", type=int, default=100)
+    parser.add_argument("--tokens-per-second", type=float, default=300.0)
+    parser.add_argument("--at-most", type=float, default=15.0, metavar="PERCENT")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

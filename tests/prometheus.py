@@ -1,0 +1,120 @@
+"""A real Prometheus for tests, from Debian's package: it scrapes, evaluates our rules, is asked."""
+
+import asyncio
+import json
+import math
+import shutil
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.operations.rules import DEPLOY
+from tests.processes import free_port
+
+EVERY_SECONDS = 1
+
+
+@dataclass(frozen=True)
+class Pod:
+    """Something to scrape: where it is, and under which name."""
+
+    name: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Prometheus:
+    client: httpx.AsyncClient
+
+    async def values(self, expression: str) -> list[float]:
+        """What an expression is now, one number for each series; NaN is no answer."""
+        result = (await self._get("query", query=expression))["result"]
+        values = [float(series["value"][1]) for series in result]
+        return [value for value in values if not math.isnan(value)]
+
+    async def until(self, expression: str, *, seconds: float = 20) -> list[float]:
+        """Wait until an expression has a value. None at all if it never has."""
+        try:
+            async with asyncio.timeout(seconds):
+                while not (values := await self.values(expression)):
+                    await asyncio.sleep(0.2)
+        except TimeoutError:
+            return []
+        return values
+
+    async def broken_rules(self) -> list[str]:
+        """What it says of rules that it could not evaluate."""
+        groups = (await self._get("rules"))["groups"]
+        rules = [rule for group in groups for rule in group["rules"]]
+        assert rules
+        return [f"{rule['name']}: {rule}" for rule in rules if rule["health"] == "err"]
+
+    async def exemplars(self, expression: str) -> list[str]:
+        """The traces that the buckets of a histogram name."""
+        found: Any = await self._get("query_exemplars", query=expression, start="0", end="4e9")
+        return [each["labels"]["trace_id"] for series in found for each in series["exemplars"]]
+
+    async def _get(self, what: str, **params: str) -> Any:
+        answer = (await self.client.get(f"/api/v1/{what}", params=params)).json()
+        assert answer["status"] == "success", answer
+        return answer["data"]
+
+
+@asynccontextmanager
+async def running_prometheus(
+    folder: Path, pods: Sequence[Pod], *, namespace: str, job: str
+) -> AsyncIterator[Prometheus]:
+    """With all rules of `deploy/`, as they are."""
+    program = shutil.which("prometheus")
+    assert program, "prometheus is missing: make system-deps"
+    port = free_port()
+    configuration = folder / "prometheus.yml"
+    # JSON is YAML, too.
+    configuration.write_text(json.dumps(_configuration(pods, namespace, job)))
+    running = await asyncio.create_subprocess_exec(
+        program,
+        f"--config.file={configuration}",
+        f"--storage.tsdb.path={folder}/prometheus",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--enable-feature=exemplar-storage",
+        "--log.level=error",
+    )
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            await _ready(client, running)
+            yield Prometheus(client)
+    finally:
+        running.terminate()
+        await running.wait()
+
+
+def _configuration(pods: Sequence[Pod], namespace: str, job: str) -> dict[str, Any]:
+    targets = [
+        {"targets": [f"127.0.0.1:{pod.port}"], "labels": {"namespace": namespace, "pod": pod.name}}
+        for pod in pods
+    ]
+    return {
+        "global": {
+            "scrape_interval": f"{EVERY_SECONDS}s",
+            "scrape_timeout": f"{EVERY_SECONDS}s",
+            "evaluation_interval": f"{EVERY_SECONDS}s",
+        },
+        "rule_files": [f"{DEPLOY}/prometheus/rules/*.yml"],
+        "scrape_configs": [{"job_name": job, "static_configs": targets}],
+    }
+
+
+async def _ready(client: httpx.AsyncClient, running: asyncio.subprocess.Process) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            assert running.returncode is None, "Prometheus did not start"
+            try:
+                if (await client.get("/-/ready")).status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            await asyncio.sleep(0.05)

@@ -1,0 +1,137 @@
+"""What goes wrong, one after the other, and which alerts are about it."""
+
+import asyncio
+import json
+import signal
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
+from dataclasses import dataclass
+
+from tests.live.test_disconnect import script
+from tests.prometheus import EVERY_SECONDS
+from tests.system.watching.mixture import BUSY, GOOD, LONG_TOOL, SLOW, ask, client
+from tests.system.watching.stage import LLAMA, OLDER, Stage
+
+
+@dataclass(frozen=True)
+class Fault:
+    happens: Callable[[Stage], AbstractAsyncContextManager[None]]
+    """It does as long as the block lasts."""
+    alerts: tuple[str, ...]
+
+
+@asynccontextmanager
+async def first_chunks_are_late(stage: Stage) -> AsyncIterator[None]:
+    late = script({"text": "Late.", "first_token_after": 2.2})
+    await asyncio.gather(*(ask(stage.pair, late, f"late{number}") for number in range(16)))
+    yield
+
+
+@asynccontextmanager
+async def a_model_is_retired(stage: Stage) -> AsyncIterator[None]:
+    gone = {"kind": "model_decommissioned"}
+    stage.standin.script({"text": "-", "fault": BUSY}, model=LLAMA, contains="Retired", times=None)
+    stage.standin.script({"text": "-", "fault": gone}, model=OLDER, contains="Retired", times=None)
+    answer, events = await ask(stage.pair, script({"text": "Here."}, word="Retired"), "retired")
+    assert ("chunk", "Here.") in events, answer.text
+    yield
+
+
+@asynccontextmanager
+async def little_is_left_at_groq(stage: Stage) -> AsyncIterator[None]:
+    headers = {"x-ratelimit-limit-requests": "1000", "x-ratelimit-remaining-requests": "50"}
+    await ask(stage.single, script({"text": "Nearly.", "headers": headers}), "budget")
+    yield
+
+
+@asynccontextmanager
+async def a_tool_does_not_answer(stage: Stage) -> AsyncIterator[None]:
+    await asyncio.gather(*(ask(stage.single, LONG_TOOL, f"tool{number}") for number in range(6)))
+    yield
+
+
+@asynccontextmanager
+async def the_loop_stands_still(stage: Stage) -> AsyncIterator[None]:
+    for _ in range(4):
+        stage.single.send(signal.SIGSTOP)
+        await asyncio.sleep(0.6)
+        stage.single.send(signal.SIGCONT)
+        await asyncio.sleep(0.4)
+    yield
+
+
+@asynccontextmanager
+async def groq_is_away(stage: Stage) -> AsyncIterator[None]:
+    away = {"kind": "status", "status": 503}
+    stage.standin.script({"text": "-", "fault": away}, contains="Away", times=None)
+    failed = await asyncio.gather(
+        *(ask(stage.single, "Away", f"away{number}") for number in range(20))
+    )
+    assert sum("error" in dict(events) for _, events in failed) >= 12
+    refused = await asyncio.gather(
+        *(ask(stage.single, "Away", f"still{number}") for number in range(20))
+    )
+    assert {json.loads(answer.text)["code"] for answer, _ in refused} == {"upstream_unavailable"}
+    yield
+
+
+@asynccontextmanager
+async def redis_is_gone(stage: Stage) -> AsyncIterator[None]:
+    await stage.redis.kill()
+    # A worker finds out when it counts.
+    await asyncio.gather(*(ask(stage.pair, GOOD[0], f"uncounted{n}") for n in range(8)))
+    yield
+
+
+@asynccontextmanager
+async def the_store_is_locked(stage: Stage) -> AsyncIterator[None]:
+    with closing(sqlite3.connect(stage.single_store, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        yield
+        other.execute("ROLLBACK")
+
+
+@asynccontextmanager
+async def a_pod_leaves(stage: Stage) -> AsyncIterator[None]:
+    """It cannot before its last stream has ended."""
+    body = {"query": SLOW, "session_id": "leaving"}
+    async with client(stage.pair) as own, own.stream("POST", "/query", json=body) as stream:
+        assert stream.status_code == 200
+        lines = stream.aiter_lines()
+        while await anext(lines) != "event: chunk":
+            pass
+        stage.pair.send(signal.SIGTERM)
+        yield
+    assert await stage.pair.ended() == 0
+
+
+@asynccontextmanager
+async def a_pod_is_gone(stage: Stage) -> AsyncIterator[None]:
+    assert stage.pair.process.returncode is not None
+    yield
+
+
+@asynccontextmanager
+async def nobody_is_left(stage: Stage) -> AsyncIterator[None]:
+    stage.single.send(signal.SIGTERM)
+    await stage.single.ended()
+    # What was scraped before it ended may still be on its way.
+    await asyncio.sleep(2 * EVERY_SECONDS)
+    yield
+
+
+FAULTS = (
+    Fault(first_chunks_are_late, ("LexFirstChunkBurn",)),
+    Fault(a_model_is_retired, ("LexModelRetired",)),
+    Fault(little_is_left_at_groq, ("LexBudgetNearlyUsedUp",)),
+    Fault(a_tool_does_not_answer, ("LexToolFailing",)),
+    Fault(the_loop_stands_still, ("LexEventLoopLag",)),
+    Fault(groq_is_away, ("LexBreakerOpen", "LexTurnsBurn", "LexTurnsRefused")),
+    Fault(redis_is_gone, ("LexRedisDown", "LexSharedLimitsLost")),
+    Fault(the_store_is_locked, ("LexStoreDown",)),
+    Fault(a_pod_leaves, ("LexDrainLong",)),
+    Fault(a_pod_is_gone, ("LexTargetDown",)),
+    Fault(nobody_is_left, ("LexNoMetrics",)),
+)
+"""Each finds what those before it left behind; the last two are the end of both pods."""
