@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install run test soak check format dashboards chart lock system-deps test-system clean
+.PHONY: help install run test soak check format dashboards chart image lock system-deps test-system clean
 
 PYTHON ?= python3
 PORT ?= 8000
@@ -35,16 +35,25 @@ dashboards: .venv/.development ## Grafana's files and PANELS.md, from deploy/das
 chart: .venv/.development ## the chart's README, from its values
 	$(BIN)/python deploy/helm/readme.py
 
+image: ## lex:<version>, and groq-standin:<version> beside it (BASE_IMAGE= changes what they stand on)
+	docker build $(BUILD) --build-arg REVISION=$(REVISION) -f deploy/docker/Dockerfile -t lex:$(VERSION) .
+	docker build $(BUILD) -f infrastructure/groq_standin/Dockerfile -t groq-standin:$(VERSION) .
+
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+REVISION = $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)$(shell git diff --quiet HEAD 2>/dev/null || echo -changed)
+BUILD = $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE))
+
 lock: .venv/.development ## resolve the dependencies of pyproject.toml anew
 	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) pyproject.toml -o requirements.txt
 	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
+	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) --group standin -c requirements.txt -o infrastructure/groq_standin/requirements.txt
 	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) --group manifests -o requirements-manifests.txt
 
 LOCKED := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 system-deps: ## Debian packages for the system tests (needs root)
 	apt-get update -qq
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx-light redis-server chromium prometheus
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx-light redis-server chromium prometheus docker.io docker-compose iptables mmdebstrap
 
 test-system: .venv/.development .venv/manifests ## restarts of real servers, and the real parts that Debian brings
 	$(BIN)/python -m pytest tests/deploy tests/system
