@@ -24,6 +24,18 @@ from backend.settings import Settings
 from backend.telemetry.exporting import CLOSING_SECONDS
 from backend.telemetry.logging import configure_logging
 
+
+def _refuse(why: str) -> NoReturn:
+    raise SystemExit(f"lex: {why}")
+
+
+def _whole(name: str, otherwise: int) -> int:
+    text = os.environ.get(name) or str(otherwise)
+    if not text.isdecimal() or int(text) == 0:
+        _refuse(f"{name} cannot be used: it must be a whole number above zero.")
+    return int(text)
+
+
 # Read here as well, so that a wrong one stops the arbiter instead of worker after worker.
 _settings = Settings.read()
 
@@ -44,14 +56,14 @@ wsgi_app = "backend.main:app"
 worker_class = "backend.server.Worker"
 
 _host = os.environ.get("HOST") or "127.0.0.1"
-_port = os.environ.get("PORT") or "8000"
+_port = _whole("PORT", 8000)
 # A second port is the arbiter's like the first: workers come and go, and any of them can tell
 # what all have counted.
 _ports = [_port, _settings.metrics_port] if _settings.metrics_port else [_port]
 bind = [f"[{_host}]:{port}" if ":" in _host else f"{_host}:{port}" for port in _ports]
 
 # One a core; in a cluster one a pod, where pods are what is scaled.
-workers = int(os.environ.get("WEB_CONCURRENCY") or 1)
+workers = _whole("WEB_CONCURRENCY", 1)
 
 # Longer than any proxy keeps an idle connection (ALB and nginx: 60 s), so that it closes first.
 keepalive = KEEP_ALIVE_SECONDS
@@ -86,10 +98,6 @@ def _seconds(name: str) -> float | None:
         return float(text) if text else None
     except ValueError:
         _refuse(f"{name} cannot be used: it must be a number of seconds.")
-
-
-def _refuse(why: str) -> NoReturn:
-    raise SystemExit(f"lex: {why}")
 
 
 def _check(graceful: float) -> None:

@@ -27,7 +27,9 @@ NOT_HELD = {
 
 @pytest.mark.parametrize("dockerfile", [LEX, STANDIN], ids=["lex", "stand-in"])
 def test_hadolint_finds_nothing(dockerfile: Path) -> None:
-    found = subprocess.run([BIN / "hadolint", dockerfile], capture_output=True, text=True)
+    found = subprocess.run(
+        [BIN / "hadolint", dockerfile], capture_output=True, text=True, check=False
+    )
 
     assert (found.returncode, found.stdout) == (0, "")
 

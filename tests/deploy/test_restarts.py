@@ -143,9 +143,11 @@ async def test_workers_whose_arbiter_was_killed_finish_their_streams_and_go(
         ),
         ([], {"PRE_STOP_SECONDS": "soon"}, "lex: PRE_STOP_SECONDS cannot be used: "),
         ([], {"DRAIN_SECONDS": "-1"}, "lex: DRAIN_SECONDS cannot be used: "),
+        ([], {"WEB_CONCURRENCY": "0"}, "lex: WEB_CONCURRENCY cannot be used: "),
+        ([], {"PORT": "http"}, "lex: PORT cannot be used: "),
     ],
 )
-def test_times_that_do_not_fit_are_refused_with_one_line(
+def test_what_cannot_be_used_or_does_not_fit_is_refused_with_one_line(
     arguments: list[str], variables: dict[str, str], line: str
 ) -> None:
     finished = subprocess.run(
