@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install run test soak check format dashboards chart image lock system-deps test-system clean
+.PHONY: help install run test soak check format dashboards chart image up up-observability down lock system-deps test-system clean
 
 PYTHON ?= python3
 PORT ?= 8000
@@ -38,6 +38,18 @@ chart: .venv/.development ## the chart's README, from its values
 image: ## lex:<version>, and groq-standin:<version> beside it (BASE_IMAGE= changes what they stand on)
 	docker build $(BUILD) --build-arg REVISION=$(REVISION) -f deploy/docker/Dockerfile -t lex:$(VERSION) .
 	docker build $(BUILD) -f infrastructure/groq_standin/Dockerfile -t groq-standin:$(VERSION) .
+
+up: image ## Lex in containers on http://localhost:8000, WITH="storage replicas observability" or some of them
+	$(COMPOSE) $(call files,$(WITH)) up --detach --wait
+
+up-observability: ## the same with Grafana on http://localhost:3001, Prometheus and traces
+	@$(MAKE) --no-print-directory up WITH="$(WITH) observability"
+
+down: ## stop all of it; what was stored stays
+	$(COMPOSE) $(call files,storage replicas observability) down --remove-orphans
+
+COMPOSE = docker compose --project-directory infrastructure $(if $(wildcard .env),--env-file .env)
+files = --file infrastructure/compose.yaml $(foreach name,$(sort $(1)),--file infrastructure/compose.$(name).yaml)
 
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 REVISION = $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)$(shell git diff --quiet HEAD 2>/dev/null || echo -changed)

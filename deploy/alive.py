@@ -15,4 +15,5 @@ def is_alive() -> bool:
         return False
 
 
-sys.exit(not is_alive())
+if __name__ == "__main__":
+    sys.exit(not is_alive())
