@@ -1,0 +1,42 @@
+"""The workflow of the public host, and the script that decides."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from tests.processes import ROOT
+
+WORKFLOW = ROOT / ".github/workflows/ci.yml"
+BIN = Path(sys.executable).parent
+
+
+def test_the_workflow_fits_its_schema() -> None:
+    command = [BIN / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", WORKFLOW]
+
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_the_workflow_runs_the_script_that_decides_and_nothing_else() -> None:
+    (job,) = yaml.safe_load(WORKFLOW.read_text())["jobs"].values()
+
+    assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
+
+
+def test_what_others_wrote_is_pinned_by_its_commit() -> None:
+    used = re.findall(r"uses: (\S+)", WORKFLOW.read_text())
+
+    assert used
+    assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", each) for each in used)
+
+
+def test_shellcheck_finds_nothing() -> None:
+    command = [BIN / "shellcheck", ROOT / ".ci/run", ROOT / "tests/system/parts/postgres.sh"]
+
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert (checked.returncode, checked.stdout) == (0, "")
