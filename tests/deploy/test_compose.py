@@ -37,7 +37,7 @@ def services(*, with_images: bool) -> list[Any]:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_the_file_fits_the_schema_of_compose(file: Path) -> None:
-    command = [BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", file]
+    command = [str(BIN / "check-jsonschema"), "--builtin-schema", "vendor.compose-spec", str(file)]
 
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
 
@@ -45,7 +45,7 @@ def test_the_file_fits_the_schema_of_compose(file: Path) -> None:
 
 
 def test_yamllint_finds_nothing() -> None:
-    command = [BIN / "yamllint", "--strict", "infrastructure", ".github"]
+    command = [str(BIN / "yamllint"), "--strict", "infrastructure", ".github"]
 
     checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 

@@ -14,7 +14,12 @@ BIN = Path(sys.executable).parent
 
 
 def test_the_workflow_fits_its_schema() -> None:
-    command = [BIN / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", WORKFLOW]
+    command = [
+        str(BIN / "check-jsonschema"),
+        "--builtin-schema",
+        "vendor.github-workflows",
+        str(WORKFLOW),
+    ]
 
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
 

@@ -3,15 +3,17 @@
 import asyncio
 import shutil
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
+from tests.docker_engine import DockerEngine, running_engine
 from tests.processes import free_port
 from tests.redis_server import RedisServer, running_redis
+from tests.system.images import Images, build_images
 
 
 class Proxying(Protocol):
@@ -22,6 +24,19 @@ class Proxying(Protocol):
 async def redis(tmp_path: Path) -> AsyncIterator[RedisServer]:
     async with running_redis(tmp_path) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerEngine]:
+    """Started when the first test asks for it, with a base image and nothing else."""
+    with running_engine(tmp_path_factory.mktemp("engine")) as running:
+        running.import_base()
+        yield running
+
+
+@pytest.fixture(scope="session")
+def images(engine: DockerEngine) -> Images:
+    return build_images(engine)
 
 
 @pytest.fixture
