@@ -24,6 +24,10 @@ _PACKAGES = "python3,python3-pip,ca-certificates"
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
+class EngineRefused(Exception):
+    """With the command and all that it said."""
+
+
 class DockerEngine:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -82,7 +86,7 @@ class DockerEngine:
         while True:
             try:
                 self.docker("version")
-            except subprocess.CalledProcessError:
+            except EngineRefused:
                 assert time.monotonic() < deadline, (self._folder / "engine.log").read_text()
                 time.sleep(0.1)
             else:
@@ -97,8 +101,7 @@ class DockerEngine:
         environment = {**self._environment, **variables}
         ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if ran.returncode:
-            # With what it said, which the exception alone would keep to itself.
-            raise subprocess.CalledProcessError(ran.returncode, command, ran.stdout, ran.stderr)
+            raise EngineRefused(f"{' '.join(command)}\n{ran.stdout}\n{ran.stderr}")
         return ran.stdout
 
 

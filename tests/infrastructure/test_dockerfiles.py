@@ -1,0 +1,43 @@
+"""The Dockerfiles, as a linter sees them, and what they say of versions. The image itself is built
+and run by the system tests.
+"""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import backend
+from tests.processes import ROOT
+
+LEX = ROOT / "deploy/docker/Dockerfile"
+STANDIN = ROOT / "infrastructure/groq_standin/Dockerfile"
+BIN = Path(sys.executable).parent
+
+
+@pytest.mark.parametrize("dockerfile", [LEX, STANDIN], ids=["lex", "stand-in"])
+def test_hadolint_finds_nothing(dockerfile: Path) -> None:
+    found = subprocess.run(
+        [BIN / "hadolint", dockerfile], capture_output=True, text=True, check=False
+    )
+
+    assert (found.returncode, found.stdout) == (0, "")
+
+
+def default(dockerfile: Path, argument: str) -> str:
+    found = re.search(rf"^ARG {argument}=(.*)$", dockerfile.read_text(), re.MULTILINE)
+    assert found, argument
+    return found[1]
+
+
+def test_both_images_have_one_base_that_is_pinned_by_version() -> None:
+    base = default(LEX, "BASE_IMAGE")
+
+    assert base == default(STANDIN, "BASE_IMAGE")
+    assert re.fullmatch(r"python:3\.1[1-3]\.\d+-slim-[a-z]+", base)
+
+
+def test_the_image_has_the_version_of_the_service() -> None:
+    assert default(LEX, "VERSION") == backend.__version__
