@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 
 import httpx
 import structlog
@@ -127,8 +128,14 @@ class OpenMeteo:
         if key not in self._asking:
             task = asyncio.create_task(self._ask(key, city))
             self._asking[key] = task
-            task.add_done_callback(lambda _: self._asking.pop(key))
+            task.add_done_callback(partial(self._asked, key))
         return self._asking[key]
+
+    def _asked(self, key: str, task: asyncio.Task[Conditions]) -> None:
+        del self._asking[key]
+        if not task.cancelled():
+            # Marked as seen: if nobody waits any more, it is no news, and it names the city.
+            task.exception()
 
     async def _ask(self, key: str, city: str) -> Conditions:
         try:

@@ -1,4 +1,5 @@
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 
 import httpx
@@ -275,6 +276,27 @@ async def test_one_who_leaves_does_not_take_the_answer_from_others(
     assert leaves.cancelled()
     assert conditions.city == "Paris"
     assert len(server.forecasts) == 1
+
+
+async def test_a_look_up_that_fails_when_nobody_waits_any_more_is_no_error(
+    server: OpenMeteoServer, weather: OpenMeteo
+) -> None:
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: complaints.append(told))
+    server.is_open.clear()
+    leaves = asyncio.create_task(weather.current("Atlantis"))
+    await server.was_asked.wait()
+    (asking,) = weather._asking.values()
+
+    leaves.cancel()
+    await asyncio.wait([leaves])
+    server.is_open.set()
+    await asyncio.wait([asking])
+    del asking
+    gc.collect()  # only now would anybody complain
+
+    assert weather._asking == {}
+    assert complaints == []
 
 
 async def test_closing_ends_what_is_still_asked(
