@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client.mmap_dict import MmapedDict
 
 from infrastructure.groq_standin import Standin
 from tests.deploy.servers import GUNICORN, PLAIN, Deployed, count_for, deployed, read, reading
@@ -73,6 +74,30 @@ async def test_after_so_many_turns_the_counters_say_so_many(
     assert seen.value("lex_slots_free") == workers * 2000
     assert seen.value("lex_store_up") == 1
     assert ("process_resident_memory_bytes" in seen.types) is (workers == 1)
+
+
+async def test_the_sum_is_of_workers_that_each_counted_some(
+    standin: Standin, tmp_path: Path
+) -> None:
+    count_for(standin, 0.2)
+    turns, counts = 40, tmp_path / "counts"
+    given = {"PROMETHEUS_MULTIPROC_DIR": str(counts)}
+
+    async with deployed(GUNICORN, standin, tmp_path, **given) as service:
+        await ask(service, turns)
+        seen = await counted(service, turns)
+        shares = [turns_in(counts / f"counter_{pid}.db") for pid in service.workers]
+
+    assert_turns(seen, turns)
+    assert sum(shares) == turns
+    assert len(shares) == 2
+    assert min(shares) > 0
+
+
+def turns_in(path: Path) -> float:
+    """What one worker has counted."""
+    kept = MmapedDict.read_all_values_from_file(path)  # type: ignore[no-untyped-call]
+    return sum(float(value) for key, value, *_ in kept if "lex_turns_total" in key)
 
 
 async def test_nothing_is_lost_when_workers_are_replaced(standin: Standin, tmp_path: Path) -> None:
