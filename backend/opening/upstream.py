@@ -1,9 +1,11 @@
 """The models, each with all that stands around it."""
 
+import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from functools import partial
+from typing import Any
 
 import structlog
 
@@ -71,4 +73,13 @@ def _attempted(attempt: Attempt) -> None:
         seconds=attempt.seconds,
         first_chunk_seconds=attempt.first_chunk_seconds,
     )
-    logger.info("upstream_attempt", **asdict(attempt))
+    # One that went well is in the line of its turn.
+    level = logging.DEBUG if attempt.outcome == "ok" else logging.INFO
+    logger.log(level, "upstream_attempt", **_shown(attempt))
+
+
+def _shown(attempt: Attempt) -> dict[str, Any]:
+    told = asdict(attempt)
+    return {
+        name: round(value, 4) if isinstance(value, float) else value for name, value in told.items()
+    }

@@ -72,7 +72,13 @@ def configure_logging(*, level: str, style: Literal["auto", "json", "text"]) -> 
 
 def _as_json() -> list[Processor]:
     exceptions = structlog.processors.ExceptionRenderer(_text)
-    return [exceptions, structlog.processors.JSONRenderer()]
+    return [exceptions, _in_order, structlog.processors.JSONRenderer()]
+
+
+def _in_order(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """When, how bad and what comes first: people read JSON, too."""
+    first = {name: event.pop(name) for name in ("timestamp", "level", "event") if name in event}
+    return {**first, **event}
 
 
 def _as_text() -> list[Processor]:

@@ -191,7 +191,12 @@ loop_lag_seconds = Histogram(
     "How late a timer of the event loop went off",
     buckets=OUR_SECONDS,
 )
-build = Gauge("lex_build_info", "1", ["version", "revision"], multiprocess_mode="livemax")
+build = Gauge(
+    "lex_build_info",
+    "1, and in its labels what is running",
+    ["version", "revision"],
+    multiprocess_mode="livemax",
+)
 
 # A worker that cannot reach its store does not start, so one that has started could.
 store.set(1)

@@ -41,6 +41,8 @@ async def test_a_turn_is_one_line_with_all_that_explains_it(
 
     (turn,) = service.lines("turn_finished")
     (request,) = service.lines("request_finished")
+    assert list(turn)[:3] == ["timestamp", "level", "event"]
+    assert service.lines("upstream_attempt") == []
     span = collector.one("invoke_agent lex")
     assert (turn["trace_id"], turn["span_id"]) == (span.trace_id, span.id)
     assert turn["outcome"] == "completed"
