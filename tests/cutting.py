@@ -16,7 +16,11 @@ import httpx
 from tests.serving import ids_of
 
 Cut = int | bytes
-"""Behind so many bytes of an answer, its head included, or behind the first of these bytes."""
+"""So many bytes behind the head of an answer (or, below 0, before its end), or behind the first of
+these bytes.
+"""
+
+WITHIN_HEAD = -100
 
 END = "event: end\ndata: \n\n"
 
@@ -105,7 +109,10 @@ def _place(cut: Cut | None, answered: bytearray) -> int | None:
     if isinstance(cut, bytes):
         found = answered.find(cut)
         return None if found < 0 else found + len(cut)
-    return cut if cut is not None and cut <= len(answered) else None
+    if cut is None or (head := answered.find(b"\r\n\r\n")) < 0:
+        return None
+    place = head + len(b"\r\n\r\n") + cut
+    return place if place <= len(answered) else None
 
 
 async def _until_one_ends(*directions: Awaitable[None]) -> None:
@@ -143,7 +150,7 @@ async def cutting(upstream: str, cuts: Iterable[Cut]) -> AsyncIterator[Cutter]:
 def anywhere(chance: random.Random, *, up_to: int) -> Iterator[int]:
     """Cuts without end: in the head of an answer, within a frame, between two."""
     while True:
-        yield chance.randrange(up_to)
+        yield chance.randrange(WITHIN_HEAD, up_to)
 
 
 async def asked_and_resumed(ways: Iterator[httpx.AsyncClient], query: str, session_id: str) -> str:

@@ -32,7 +32,7 @@ async def test_a_stream_that_is_cut_at_a_hundred_places_equals_the_uncut_one() -
     chance = random.Random(7)  # noqa: S311 - any places will do
     async with (
         lex() as service,
-        cutting(service.url, anywhere(chance, up_to=900)) as cutter,
+        cutting(service.url, anywhere(chance, up_to=500)) as cutter,
         httpx.AsyncClient(base_url=cutter.url) as client,
     ):
         service.standin.script(*ROUNDS, times=None)
@@ -61,7 +61,7 @@ async def test_a_stream_that_is_cut_and_resumed_on_another_worker_equals_the_unc
         workers = [await stack.enter_async_context(lex_process(**variables)) for _ in range(2)]
         cutters, ways = [], []
         for worker in workers:
-            cuts = anywhere(chance, up_to=900)
+            cuts = anywhere(chance, up_to=500)
             cutters.append(await stack.enter_async_context(cutting(str(worker.base_url), cuts)))
             client = httpx.AsyncClient(base_url=cutters[-1].url, timeout=30)
             ways.append(await stack.enter_async_context(client))

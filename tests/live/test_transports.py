@@ -97,7 +97,7 @@ async def test_a_reader_that_is_cut_off_again_and_again(service: Lex, transport:
     async with transport.ask(service, "Count", "s1") as reader:
         seen = [await reader.next()]
     async with (
-        cutting(service.url, anywhere(chance, up_to=450)) as cutter,
+        cutting(service.url, anywhere(chance, up_to=250)) as cutter,
         httpx.AsyncClient(base_url=cutter.url) as client,
     ):
         last_id, by_way_of_cuts = reader.last_id, replace(service, url=cutter.url, client=client)
