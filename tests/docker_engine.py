@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +93,12 @@ class DockerEngine:
                 return
 
     def forget_everything(self) -> None:
-        if containers := self.docker("ps", "--all", "--quiet").split():
-            self.docker("rm", "--force", "--volumes", *containers)
+        """Where a test was broken off, somebody else may be removing the same container still."""
+        deadline = time.monotonic() + 60
+        while containers := self.docker("ps", "--all", "--quiet").split():
+            assert time.monotonic() < deadline, containers
+            with suppress(EngineRefused):
+                self.docker("rm", "--force", "--volumes", *containers)
         self.docker("network", "prune", "--force")
 
     def _run(self, command: Sequence[str], variables: Mapping[str, str]) -> str:
@@ -108,21 +112,29 @@ class DockerEngine:
 @contextmanager
 def running_engine(folder: Path) -> Iterator[DockerEngine]:
     engine = DockerEngine(folder)
+    try:
+        with _daemon(engine, folder):
+            engine.until_it_answers()
+            try:
+                yield engine
+            finally:
+                engine.forget_everything()
+    finally:
+        _remove(folder)
+
+
+@contextmanager
+def _daemon(engine: DockerEngine, folder: Path) -> Iterator[None]:
     environment = {"PATH": _PATH, "HOME": str(folder)}
     with (
         (folder / "engine.log").open("wb") as log,
         subprocess.Popen(engine.daemon, env=environment, stdout=log, stderr=log) as daemon,
     ):
         try:
-            engine.until_it_answers()
-            try:
-                yield engine
-            finally:
-                engine.forget_everything()
+            yield
         finally:
             daemon.terminate()
             daemon.wait(60)
-    _remove(folder)
 
 
 def _remove(folder: Path) -> None:
