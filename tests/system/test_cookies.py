@@ -84,14 +84,14 @@ async def tries(page: Page, service_url: str) -> dict[str, Any]:
 
 async def sign_in(page: Page, service: Lex) -> None:
     """On the service's own page."""
-    await page.goto(f"{service.url}/health")
+    await page.goto(f"{service.url}/docs")
     assert await page.evaluate(EXCHANGE, [service.url, token("alice")]) == 200
     assert await page.evaluate("document.cookie") == ""
 
 
 async def test_the_services_own_page_talks_with_the_cookie(page: Page) -> None:
     async with lex(**WITH_SECRET) as service:
-        await page.goto(f"{service.url}/health")
+        await page.goto(f"{service.url}/docs")
         before = await tries(page, service.url)
         await sign_in(page, service)
         await tries(page, service.url)
