@@ -101,7 +101,7 @@ def turns_in(path: Path) -> float:
 
 
 async def test_nothing_is_lost_when_workers_are_replaced(standin: Standin, tmp_path: Path) -> None:
-    count_for(standin, 2)
+    count_for(standin, 8)
 
     async with deployed(GUNICORN, standin, tmp_path) as service:
         before = service.workers
