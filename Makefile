@@ -62,6 +62,7 @@ lock: .venv/.development ## resolve the dependencies of pyproject.toml anew
 	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) pyproject.toml -o requirements.txt
 	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
 	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) --group standin -c requirements.txt -o infrastructure/groq_standin/requirements.txt
+	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) --group load -c requirements-dev.txt -o loadtests/requirements.txt
 	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) --group manifests -o requirements-manifests.txt
 
 LOCKED := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
