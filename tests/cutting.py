@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from tests.listening import listening
 from tests.serving import ids_of
 
 Cut = int | bytes
@@ -62,7 +63,6 @@ class Cutter:
             )
         finally:
             upstream_writer.close()
-            writer.close()
 
     async def _carry_there(
         self, client: asyncio.StreamReader, upstream: asyncio.StreamWriter
@@ -130,21 +130,9 @@ async def _until_one_ends(*directions: Awaitable[None]) -> None:
 @asynccontextmanager
 async def cutting(upstream: str, cuts: Iterable[Cut]) -> AsyncIterator[Cutter]:
     cutter = Cutter(upstream, iter(cuts))
-    carrying: set[asyncio.Task[None]] = set()
-
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(cutter.carry(reader, writer))
-        carrying.add(task)
-        task.add_done_callback(carrying.discard)
-
-    async with await asyncio.start_server(accept, "127.0.0.1", 0) as listener:
-        cutter.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
-        try:
-            yield cutter
-        finally:
-            for task in carrying:
-                task.cancel()
-            await asyncio.gather(*carrying, return_exceptions=True)
+    async with listening(cutter.carry) as port:
+        cutter.url = f"http://127.0.0.1:{port}"
+        yield cutter
 
 
 def anywhere(chance: random.Random, *, up_to: int) -> Iterator[int]:

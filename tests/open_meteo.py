@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from tests.listening import listening
+
 PARIS = {
     "id": 2988507,
     "name": "Paris",
@@ -138,18 +140,6 @@ async def open_meteo_server() -> AsyncIterator[OpenMeteoServer]:
     """Serve on a free port of the loopback; connections still open at the end are cut."""
     server = OpenMeteoServer()
     server.is_open.set()
-    answering: set[asyncio.Task[None]] = set()
-
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(server.answer(reader, writer))
-        answering.add(task)
-        task.add_done_callback(answering.discard)
-
-    async with await asyncio.start_server(accept, "127.0.0.1", 0) as listener:
-        server.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
-        try:
-            yield server
-        finally:
-            for task in answering:
-                task.cancel()
-            await asyncio.gather(*answering, return_exceptions=True)
+    async with listening(server.answer) as port:
+        server.url = f"http://127.0.0.1:{port}"
+        yield server

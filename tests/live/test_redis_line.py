@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from backend.api.redis_line import OutOfReach, RedisLine, Script, connect
+from tests.listening import listening
 from tests.processes import free_port
 
 ANYTHING = Script("return 1", [], [])
@@ -29,21 +30,13 @@ async def line_to(port: int, changes: list[bool], **seconds: float) -> AsyncIter
 @asynccontextmanager
 async def silent_server() -> AsyncIterator[int]:
     """It takes connections and what is sent, and never answers."""
-    writers: list[asyncio.StreamWriter] = []
 
-    async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.append(writer)
+    async def swallow(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         while await reader.read(4096):
             pass
 
-    server = await asyncio.start_server(swallow, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        for writer in writers:
-            writer.close()
-        await server.wait_closed()
+    async with listening(swallow) as port:
+        yield port
 
 
 async def test_without_a_redis_the_line_opens_and_every_call_fails_at_once() -> None:

@@ -10,6 +10,7 @@ import pytest
 from playwright.async_api import Page, async_playwright
 
 from tests.cutting import Cutter, cutting
+from tests.listening import listening
 from tests.serving import Lex, ids_of, lex, parse, without_ids
 
 PAGE = """<!doctype html><title>A reader</title><link rel="icon" href="data:,"><script>
@@ -59,10 +60,9 @@ async def page_server() -> AsyncIterator[str]:
         await reader.readuntil(b"\r\n\r\n")
         head = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nconnection: close\r\n\r\n"
         writer.write(f"{head}{PAGE}".encode())
-        writer.close()
 
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as listener:
-        yield f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    async with listening(answer) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @asynccontextmanager

@@ -23,6 +23,7 @@ from backend.api.redis_line import OutOfReach, RedisLine, Script, connect
 from backend.api.stream_slots import LocalSlots, SharedSlots
 from infrastructure.groq_standin import Standin
 from tests.api.test_limits import FOREVER, abandon, assert_not_locked_out, streaming
+from tests.listening import listening
 from tests.processes import lex_process
 from tests.redis_server import RedisServer
 from tests.serving import lex
@@ -174,14 +175,18 @@ async def distant(redis: RedisServer, *, one_way_seconds: float) -> AsyncIterato
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65_536):
             later(one_way_seconds, writer.write, data)
-        later(one_way_seconds, writer.close)
+        await asyncio.sleep(one_way_seconds)
+        writer.close()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there = await asyncio.open_connection(place.hostname, place.port)
-        await asyncio.gather(carry(reader, there[1]), carry(there[0], writer))
+        there_reader, there_writer = await asyncio.open_connection(place.hostname, place.port)
+        try:
+            await asyncio.gather(carry(reader, there_writer), carry(there_reader, writer))
+        finally:
+            there_writer.close()
 
-    async with await asyncio.start_server(connected, "127.0.0.1", 0) as server:
-        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
+    async with listening(connected) as port:
+        yield f"redis://127.0.0.1:{port}/0"
 
 
 async def test_a_redis_far_away_is_found_though_connecting_takes_several_answers(
@@ -425,6 +430,7 @@ async def arrivals(place: str, number: int) -> list[float]:
         if line.startswith(b"event: end"):
             break
     writer.close()
+    await writer.wait_closed()
     return times
 
 
