@@ -1,57 +1,52 @@
-"""A collector for OTLP that takes every span and keeps none: it counts them."""
+"""A collector for OTLP that takes every span and keeps none: it counts them. It is a process of its
+own, so that whoever measures has the processor to itself: `python -m loadtests.bench.collector`.
+"""
 
+import argparse
 import gzip
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 
-class Collector:
-    def __init__(self) -> None:
-        self.url = ""
-        self._bodies: list[bytes] = []
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    bodies: list[bytes] = []  # noqa: RUF012 - of all connections
 
-    def take(self, body: bytes) -> None:
-        self._bodies.append(body)
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        is_packed = self.headers["content-encoding"] == "gzip"
+        self.bodies.append(gzip.decompress(body) if is_packed else body)
+        self._answer(b"")
 
-    def count(self) -> int:
-        """The spans that came. They are read only now: the processor is wanted elsewhere before."""
-        requests = map(ExportTraceServiceRequest.FromString, self._bodies)
-        return sum(
+    def do_GET(self) -> None:
+        """How many spans came. They are read only now; before, others want the processor."""
+        requests = map(ExportTraceServiceRequest.FromString, self.bodies)
+        spans = sum(
             len(scope.spans)
             for request in requests
             for resource in request.resource_spans
             for scope in resource.scope_spans
         )
+        self._answer(str(spans).encode())
+
+    def _answer(self, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """It has nothing to say."""
 
 
-@contextmanager
-def collecting() -> Iterator[Collector]:
-    collector = Collector()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            is_packed = self.headers["content-encoding"] == "gzip"
-            collector.take(gzip.decompress(body) if is_packed else body)
-            self.send_response(200)
-            self.send_header("content-length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """It has nothing to say."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m loadtests.bench.collector")
+    parser.add_argument("--port", type=int, required=True)
+    server = ThreadingHTTPServer(("127.0.0.1", parser.parse_args().port), _Handler)
     server.daemon_threads = True
-    collector.url = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield collector
-    finally:
-        server.shutdown()
-        server.server_close()
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

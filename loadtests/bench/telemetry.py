@@ -13,21 +13,26 @@ import json
 import statistics
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import urllib.request
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
 
-from loadtests.bench.collector import collecting
-from loadtests.bench.processes import Server, lex, standin
+from loadtests.bench.processes import Server, collector, lex, standin
+from loadtests.bench.scraping import scraping
 
-SCRAPE_SECONDS = 5.0
+EVERYTHING = {
+    "LOG_FORMAT": "json",
+    "LOG_LEVEL": "INFO",
+    "OTEL_TRACES_SAMPLER": "always_on",
+    "OTEL_BSP_SCHEDULE_DELAY": "400",
+}
+
 SPANS_PER_TURN = 3
 """At least: the request's, the turn's and the call's."""
-
-OPENMETRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
 
 
 @dataclass
@@ -85,23 +90,6 @@ async def _ask(client: aiohttp.ClientSession, server: Server, query: str) -> Non
         raise SystemExit(f"A turn failed: {answer.status} {text[-300:]}")
 
 
-@asynccontextmanager
-async def _scraping(client: aiohttp.ClientSession, side: Side) -> AsyncIterator[None]:
-    async def scrape_on() -> None:
-        while True:
-            async with client.get(f"{side.server.url}/metrics", headers=OPENMETRICS) as answer:
-                await answer.read()
-            await asyncio.sleep(SCRAPE_SECONDS)
-
-    scraping = asyncio.create_task(scrape_on()) if side.is_scraped else None
-    try:
-        yield
-    finally:
-        if scraping is not None:
-            scraping.cancel()
-            await asyncio.wait([scraping])
-
-
 async def measure(sides: Sequence[Side], load: Load, *, windows: int) -> None:
     """The first window of each is for warming up."""
     connector = aiohttp.TCPConnector(limit=0)
@@ -110,7 +98,7 @@ async def measure(sides: Sequence[Side], load: Load, *, windows: int) -> None:
             # Each goes first as often as the other.
             for side in sides if number % 2 else reversed(sides):
                 begun = side.server.cpu_seconds
-                async with _scraping(client, side):
+                async with scraping(side.server.url) if side.is_scraped else nullcontext():
                     await load.put_on(client, side.server)
                 # What is left to be sent belongs to the window that made it.
                 await asyncio.sleep(0.5)
@@ -131,38 +119,33 @@ def price(silent: Side, watched: Side) -> list[float]:
 def main() -> None:
     given = _options()
     load = Load(given.turns, given.at_once, given.tokens, given.tokens_per_second)
-    everything = {
-        "LOG_FORMAT": "json",
-        "LOG_LEVEL": "INFO",
-        "OTEL_TRACES_SAMPLER": "always_on",
-        "OTEL_BSP_SCHEDULE_DELAY": "400",
-    }
     with (
         tempfile.TemporaryDirectory() as scratch,
-        collecting() as collector,
+        collector(Path(scratch, "collector")) as spans,
         standin() as upstream,
-        lex(upstream, Path(scratch, "silent"), LOG_LEVEL="ERROR") as off,
+        lex(upstream.url, Path(scratch, "silent"), variables={"LOG_LEVEL": "ERROR"}) as off,
         lex(
-            upstream,
+            upstream.url,
             Path(scratch, "watched"),
-            OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
-            **everything,
+            variables={**EVERYTHING, "OTEL_EXPORTER_OTLP_ENDPOINT": spans.url},
         ) as on,
     ):
         silent = Side("all off", off, is_scraped=False)
         watched = Side("all on", on, is_scraped=True)
         asyncio.run(measure((silent, watched), load, windows=given.windows))
-        _check_that_it_was_watched(on, turns=(given.windows + 1) * given.turns)
-    spans = collector.count()
-    if spans < SPANS_PER_TURN * (given.windows + 1) * given.turns:
-        sys.exit(f"Only {spans} spans came: nothing was measured.")
+        turns = (given.windows + 1) * given.turns
+        _check_that_it_was_watched(on, spans, turns=turns)
     sys.exit(_tell(silent, watched, load, at_most=given.at_most))
 
 
-def _check_that_it_was_watched(server: Server, *, turns: int) -> None:
+def _check_that_it_was_watched(server: Server, collector: Server, *, turns: int) -> None:
     told = server.log.read_text().count('"turn_finished"')
     if told != turns:
         sys.exit(f"{told} of {turns} turns are in the log: nothing was measured.")
+    with urllib.request.urlopen(collector.url) as answer:
+        spans = int(answer.read())
+    if spans < SPANS_PER_TURN * turns:
+        sys.exit(f"Only {spans} spans came: nothing was measured.")
 
 
 def _tell(silent: Side, watched: Side, load: Load, *, at_most: float) -> int:

@@ -1,0 +1,28 @@
+"""Scrapes as Prometheus makes them, so that what they cost is part of what is measured."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+
+SCRAPE_SECONDS = 5.0
+
+OPENMETRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
+
+
+@asynccontextmanager
+async def scraping(url: str) -> AsyncIterator[None]:
+    async def scrape_on() -> None:
+        async with aiohttp.ClientSession(headers=OPENMETRICS) as client:
+            while True:
+                async with client.get(f"{url}/metrics") as answer:
+                    await answer.read()
+                await asyncio.sleep(SCRAPE_SECONDS)
+
+    task = asyncio.create_task(scrape_on())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
