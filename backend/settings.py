@@ -92,6 +92,7 @@ class Settings(BaseSettings):
     upstream_gap_seconds: Seconds = 20
 
     weather_provider: Literal["sample", "open-meteo"] = "sample"
+    client_profile: Literal["standard", "legacy"] = "standard"
     metrics_port: Annotated[int, Field(ge=1, le=65_535)] | None = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["auto", "json", "text"] = "auto"

@@ -11,7 +11,7 @@ from backend.conversation import Caller
 from backend.resilience.fallbacks import Fallbacks
 from backend.sharing import Sharing
 from backend.storage import SessionStore, Stores
-from backend.stream import StreamOptions
+from backend.stream import Frames, StreamOptions
 from backend.turns import Turns
 
 
@@ -25,6 +25,8 @@ class State(TypedDict):
     models: Fallbacks
     sharing: Sharing | None
     stream_options: StreamOptions
+    plain_frames: Frames | None
+    """Of plain streams, if they are not the standard ones."""
     max_query_chars: int
     max_body_bytes: int
     upstream: str
