@@ -28,6 +28,8 @@ class NewTurn:
     query: str
     creates_session: bool
     idempotency_key: str | None = None
+    traceparent: str | None = None
+    """Of its span, as W3C Trace Context writes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class Holder:
 
     turn_id: str
     worker: str
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +126,10 @@ class SessionStore(Protocol):
         ...
 
     async def settle(self, owner: str, turn_id: str) -> TurnRecord:
-        """The turn; closed as failed first, if its worker is gone. Raises: TurnNotFound."""
+        """The turn, and with it its `traceparent`, which no other look-up brings.
+
+        It is closed as failed first, if its worker is gone. Raises: TurnNotFound.
+        """
         ...
 
     async def turn_log(self, owner: str, turn_id: str) -> bytes | None:

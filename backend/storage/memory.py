@@ -44,13 +44,14 @@ class _Turn:
     worker: str
     log: bytes | None = None
     idempotency_key: str | None = None
+    traceparent: str | None = None
     stop_as: Outcome | None = None
     is_deserted: bool = False
     followed_at: float | None = None
 
     @property
     def holder(self) -> Holder:
-        return Holder(self.record.id, self.worker)
+        return Holder(self.record.id, self.worker, self.traceparent)
 
 
 @dataclass(slots=True)
@@ -85,7 +86,12 @@ class _Session:
 
     def open(self, turn: NewTurn, at: datetime) -> None:
         record = TurnRecord(id=turn.id, session_id=turn.session_id, started_at=at)
-        self.current = _Turn(record, turn.worker, idempotency_key=turn.idempotency_key)
+        self.current = _Turn(
+            record,
+            turn.worker,
+            idempotency_key=turn.idempotency_key,
+            traceparent=turn.traceparent,
+        )
         self.turns.append(self.current)
         self.session = replace(self.session, turns=len(self.turns), last_turn_at=at)
         self.store(turn.id, [Message.user(turn.query)])
@@ -159,7 +165,7 @@ class MemorySessions:
         for session in self._sessions.values():
             if session.current is turn and not self._is_alive(turn.worker):
                 session.close_lost(turn, now())
-        return turn.record
+        return replace(turn.record, traceparent=turn.traceparent)
 
     async def turn_log(self, owner: str, turn_id: str) -> bytes | None:
         return self._found_turn(owner, turn_id).log

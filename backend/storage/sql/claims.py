@@ -213,6 +213,7 @@ def _open(connection: Connection, turn: NewTurn, session: AnyRow, at: datetime) 
             "worker": turn.worker,
             "started_at": at,
             "idempotency_key": turn.idempotency_key,
+            "traceparent": turn.traceparent,
         },
     )
     said = [Message.user(turn.query)]

@@ -33,6 +33,7 @@ def turn_of(row: AnyRow) -> TurnRecord:
         rounds=row.rounds,
         usage=Usage(row.input_tokens, row.output_tokens),
         first_chunk_seconds=row.first_chunk_seconds,
+        traceparent=getattr(row, "traceparent", None),
     )
 
 
