@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
-from backend.storage import Holder, SessionStore
+from backend.storage.ports.sessions import Holder, SessionStore
 from backend.telemetry import tracing
 
 LOOK_SECONDS = 0.05

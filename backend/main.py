@@ -39,8 +39,8 @@ from backend.prompt import Prompt
 from backend.settings import Settings
 from backend.sharing import Sharing
 from backend.showroom import Showroom
-from backend.storage import Stores
 from backend.storage.opening import open_stores
+from backend.storage.ports.stores import Stores
 from backend.storage.redis import RedisLogs
 from backend.stream import StreamOptions
 from backend.telemetry import loop_lag, metrics

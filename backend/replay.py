@@ -15,7 +15,7 @@ from backend.errors import LogGone, Refusal, ServerDraining, StorageError, Worke
 from backend.events import End, Event, decode, failure
 from backend.log import EventLog, Follower
 from backend.sharing import Sharing
-from backend.storage import WORKER_LOST, SessionStore
+from backend.storage.ports.sessions import WORKER_LOST, SessionStore
 from backend.telemetry import tracing
 
 logger = structlog.get_logger()

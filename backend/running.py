@@ -12,7 +12,7 @@ from backend.conversation import Outcome, Role
 from backend.errors import ServiceError, StorageError, TurnInterrupted, TurnTimedOut
 from backend.events import Chunk, End, Event, Transport, encode, failure
 from backend.log import EventLog, Follower
-from backend.storage import Claim, Ending, NewTurn, SessionStore
+from backend.storage.ports.sessions import Claim, Ending, NewTurn, SessionStore
 from backend.telemetry import metrics, tracing
 from backend.turn import Turn
 

@@ -15,7 +15,7 @@ from backend.owed import OwedEndings
 from backend.replay import Replays
 from backend.running import RunningTurn
 from backend.sharing import Sharing
-from backend.storage import AlreadyStarted, Claim, NewTurn, SessionStore
+from backend.storage.ports.sessions import AlreadyStarted, Claim, NewTurn, SessionStore
 from backend.telemetry import metrics, tracing
 from backend.turn import Turn
 

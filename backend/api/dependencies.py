@@ -10,7 +10,8 @@ from backend.api.auth.authentication import Authentication, OpenHouse
 from backend.conversation import Caller
 from backend.resilience.fallbacks import Fallbacks
 from backend.sharing import Sharing
-from backend.storage import SessionStore, Stores
+from backend.storage.ports.sessions import SessionStore
+from backend.storage.ports.stores import Stores
 from backend.stream import Frames, StreamOptions
 from backend.turns import Turns
 

@@ -13,28 +13,23 @@ from backend.conversation import Message, Outcome, Session, TurnRecord, now
 from backend.errors import SessionBusy, SessionNotFound, TurnNotFound
 from backend.history import CHARACTERS_PER_TOKEN
 from backend.showroom import Showroom
-from backend.storage import (
+from backend.storage.confirmation import new_confirmation_id
+from backend.storage.history import newest_whole_turns
+from backend.storage.ports.appointments import Appointment, AppointmentStore, Booking, SlotTaken
+from backend.storage.ports.profiles import Profile, ProfileStore
+from backend.storage.ports.sessions import (
     WORKER_LOST,
     AlreadyStarted,
-    Appointment,
-    AppointmentStore,
-    Booking,
     Claim,
     Ending,
     Holder,
-    IdleSession,
     NewTurn,
-    Profile,
-    ProfileStore,
     SessionStore,
-    ShowroomStore,
-    SlotTaken,
     StopRequest,
     StoredMessage,
-    SummaryStore,
 )
-from backend.storage.confirmation import new_confirmation_id
-from backend.storage.history import newest_whole_turns
+from backend.storage.ports.showrooms import ShowroomStore
+from backend.storage.ports.summaries import IdleSession, SummaryStore
 from backend.storage.seed import read_seed
 
 

@@ -3,7 +3,7 @@
 from itertools import count
 
 from backend.conversation import Message, Outcome, ToolCall
-from backend.storage import Claim, Ending, NewTurn, SessionStore
+from backend.storage.ports.sessions import Claim, Ending, NewTurn, SessionStore
 
 OWNER = "anonymous"
 EVERYTHING = 1_000_000

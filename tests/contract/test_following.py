@@ -7,7 +7,8 @@ import pytest
 
 from backend.conversation import Outcome, now
 from backend.errors import SessionBusy, TurnNotFound
-from backend.storage import WORKER_LOST, AlreadyStarted, Holder, StopRequest, Stores
+from backend.storage.ports.sessions import WORKER_LOST, AlreadyStarted, Holder, StopRequest
+from backend.storage.ports.stores import Stores
 from tests.contract.conftest import SHORT_LEASE
 from tests.contract.conversations import EVERYTHING, OWNER, ending, new_turn, say
 

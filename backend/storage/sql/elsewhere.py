@@ -15,7 +15,7 @@ from sqlalchemy import (
 
 from backend.conversation import Outcome
 from backend.errors import TurnNotFound
-from backend.storage import Holder, StopRequest
+from backend.storage.ports.sessions import Holder, StopRequest
 from backend.storage.sql import leases
 from backend.storage.sql.dialects import DatabaseTime
 from backend.storage.sql.tables import sessions, turns

@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from backend.conversation import Message, Outcome, Role, Session, ToolCall, TurnRecord, Usage
-from backend.storage import StoredMessage
+from backend.storage.ports.sessions import StoredMessage
 
 AnyRow = Row[*tuple[Any, ...]]
 

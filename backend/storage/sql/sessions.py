@@ -21,7 +21,14 @@ from sqlalchemy import (
 
 from backend.conversation import Session, TurnRecord, now
 from backend.errors import SessionNotFound, StorageError, TurnNotFound
-from backend.storage import Claim, Ending, Holder, NewTurn, StopRequest, StoredMessage
+from backend.storage.ports.sessions import (
+    Claim,
+    Ending,
+    Holder,
+    NewTurn,
+    StopRequest,
+    StoredMessage,
+)
 from backend.storage.sql import claims, elsewhere, leases
 from backend.storage.sql.database import Database
 from backend.storage.sql.dialects import insert
