@@ -138,3 +138,5 @@ class TurnRecord:
     rounds: int = 0
     usage: Usage = Usage()
     first_chunk_seconds: float | None = None
+    traceparent: str | None = None
+    """Of its span, where somebody is to be linked to it."""

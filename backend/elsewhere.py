@@ -8,7 +8,8 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
-from backend.storage import Holder, SessionStore
+from backend.storage.ports.sessions import Holder, SessionStore
+from backend.telemetry import tracing
 
 LOOK_SECONDS = 0.05
 """Between two looks whether a turn has ended."""
@@ -27,11 +28,15 @@ class Elsewhere:
     async def stop(self, owner: str, turn_id: str) -> None:
         """Does not wait for it. Raises: TurnNotFound."""
         holder = await self._sessions.request_stop(owner, turn_id)
+        tracing.concerns(turn_id, holder.traceparent)
         self._nudge(holder.worker)
 
     async def stop_session(self, owner: str, session_id: str) -> None:
         """End what a session runs, and wait for it."""
-        await self._ended(await self._sessions.request_end(owner, session_id))
+        holder = await self._sessions.request_end(owner, session_id)
+        if holder is not None:
+            tracing.concerns(holder.turn_id, holder.traceparent)
+        await self._ended(holder)
 
     async def supersede(self, owner: str, session_id: str) -> bool:
         """End what a session runs for nobody. False if it is still read, or does not end."""

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from backend import __version__
+from backend import __version__, legacy
 from backend.api import docs, errors, event_source, health, query, realtime, sessions, turns
 from backend.api import metrics as metrics_route
 from backend.api.access_log import AccessLog
@@ -39,8 +39,8 @@ from backend.prompt import Prompt
 from backend.settings import Settings
 from backend.sharing import Sharing
 from backend.showroom import Showroom
-from backend.storage import Stores
 from backend.storage.opening import open_stores
+from backend.storage.ports.stores import Stores
 from backend.storage.redis import RedisLogs
 from backend.stream import StreamOptions
 from backend.telemetry import loop_lag, metrics
@@ -236,6 +236,7 @@ async def _open(
             heartbeat_seconds=settings.heartbeat_seconds,
             send_timeout_seconds=settings.send_timeout_seconds,
         ),
+        plain_frames=legacy.frames if settings.client_profile == "legacy" else None,
         max_query_chars=settings.max_query_chars,
         max_body_bytes=settings.max_body_bytes,
         upstream=settings.groq_base_url,

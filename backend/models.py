@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from backend.conversation import Message, Outcome, Role, Session, ToolCall, TurnRecord, Usage
-from backend.storage import StoredMessage
+from backend.storage.ports.sessions import StoredMessage
 from backend.tools.arguments import shown
 
 SESSION_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"

@@ -6,7 +6,7 @@ import structlog
 
 from backend.errors import StorageError
 from backend.running import bare
-from backend.storage import Ending, SessionStore
+from backend.storage.ports.sessions import Ending, SessionStore
 
 logger = structlog.get_logger()
 

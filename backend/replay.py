@@ -15,7 +15,8 @@ from backend.errors import LogGone, Refusal, ServerDraining, StorageError, Worke
 from backend.events import End, Event, decode, failure
 from backend.log import EventLog, Follower
 from backend.sharing import Sharing
-from backend.storage import WORKER_LOST, SessionStore
+from backend.storage.ports.sessions import WORKER_LOST, SessionStore
+from backend.telemetry import tracing
 
 logger = structlog.get_logger()
 
@@ -55,6 +56,7 @@ class Replays:
             LogGone: it ended too long ago.
         """
         turn = await self._sessions.settle(owner, turn_id)
+        tracing.concerns(turn_id, turn.traceparent)
         if turn.outcome is None:
             return self._await(owner, turn_id, after)
         begins_after, events = await self._rest(owner, turn, after)

@@ -12,7 +12,7 @@ from backend.conversation import Outcome, Role
 from backend.errors import ServiceError, StorageError, TurnInterrupted, TurnTimedOut
 from backend.events import Chunk, End, Event, Transport, encode, failure
 from backend.log import EventLog, Follower
-from backend.storage import Claim, Ending, NewTurn, SessionStore
+from backend.storage.ports.sessions import Claim, Ending, NewTurn, SessionStore
 from backend.telemetry import metrics, tracing
 from backend.turn import Turn
 
@@ -38,7 +38,7 @@ class RunningTurn:
         readers_changed: Callable[[], None] = lambda: None,
     ) -> None:
         self.new = new
-        self.span = tracing.NO_SPAN
+        self._span = tracing.NO_SPAN
         self._transport = transport
         self.log = EventLog(new.id, deserted=self._deserted)
         self._grace_seconds = grace_seconds
@@ -66,6 +66,11 @@ class RunningTurn:
     def is_claimed(self) -> bool:
         """It holds its session, or was refused it."""
         return self._is_claimed.done()
+
+    @property
+    def traceparent(self) -> str | None:
+        """Of its span, which a turn has that is claimed."""
+        return tracing.traceparent(self._span)
 
     def follow(self, after: int = 0) -> Follower:
         if self._giving_up is not None:
@@ -108,16 +113,19 @@ class RunningTurn:
 
     async def _run(self) -> None:
         """Only a cancellation by `stop` comes out of it."""
-        try:
-            claim = await self._claim(self.new, self._turn.history_tokens)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to who waits
-            self._refuse(error)
-            return
-        self.span = tracing.begin_turn(
+        span = tracing.begin_turn(
             turn_id=self.new.id,
             session_id=self.new.session_id,
             is_own_trace=self._transport == "websocket",
         )
+        new = replace(self.new, traceparent=tracing.traceparent(span))
+        try:
+            claim = await self._claim(new, self._turn.history_tokens)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to who waits
+            self._refuse(error)
+            return
+        self._span = span
+        tracing.enter(span)
         self._is_claimed.set_result(None)
         failed: ServiceError | None = None
         try:
@@ -228,7 +236,7 @@ class RunningTurn:
             rounds=turn.rounds,
         )
         tracing.end_turn(
-            self.span,
+            self._span,
             outcome=ending.outcome,
             error=ending.error_code,
             model=ending.model,

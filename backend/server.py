@@ -1,27 +1,21 @@
 """The server around the application: uvicorn's, but one that serves on while the turns drain.
 
 Stock uvicorn closes its listener as soon as it is told to stop, and with it every probe, every
-resume and every WebSocket. `Worker` runs it under gunicorn, `python -m backend.server` without.
+resume and every WebSocket. `python -m backend.server` runs it, and under gunicorn `workers` does.
 It finds what it needs of the application in the state of the lifespan.
 """
 
 import argparse
 import asyncio
-import faulthandler
 import os
-import signal
 import socket
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from types import FrameType
 from typing import Any, Protocol, TypedDict, cast
 
 import structlog
 import uvicorn
-from gunicorn.arbiter import Arbiter
-from gunicorn.glogging import Logger
-from gunicorn.workers import base
 from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -36,8 +30,6 @@ FLUSH_SECONDS = 5
 KEEP_ALIVE_SECONDS = 75
 """Proxies keep idle connections for up to 60 s. If we were the first to close one, a request
 could be on its way."""
-
-NOTIFY_SECONDS = 1
 
 
 class Drainable(Protocol):
@@ -165,94 +157,7 @@ def _close_stalled(listener: socket.socket, seconds: float) -> None:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
 
 
-class WorkerServer(Server):
-    """One of several that share a listener, and their arbiter.
-
-    gunicorn sends SIGTERM to a worker that it has replaced or that is one too many, and sends
-    it again every second; a supervisor may send it to all processes at once. So only SIGQUIT
-    is haste, and SIGINT says that all workers leave (see `pass_sigterm_on`).
-    """
-
-    def __init__(self, config: uvicorn.Config, worker: "Worker") -> None:
-        super().__init__(config)
-        self._worker = worker
-
-    @property
-    def _is_hurried(self) -> bool:
-        return signal.SIGQUIT in self._signals
-
-    @property
-    def _is_replaced(self) -> bool:
-        return signal.SIGINT not in self._signals
-
-    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        notifying = asyncio.create_task(self._notify())
-        try:
-            await super().serve(sockets=sockets)
-        finally:
-            notifying.cancel()
-
-    async def _notify(self) -> None:
-        """Tell the arbiter that the loop turns: from the start to the end, shutdown included."""
-        while True:
-            self._worker.notify()
-            if os.getppid() != self._worker.ppid and not self._signals:
-                logger.error("arbiter_lost")
-                self.handle_exit(signal.SIGTERM, None)
-            await asyncio.sleep(NOTIFY_SECONDS)
-
-
-class Worker(base.Worker):
-    """What `worker_class` names in gunicorn's configuration."""
-
-    def init_signals(self) -> None:
-        """Until the server handles them, signals end a process that has not begun."""
-        for number in self.SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
-        # Reloading is the arbiter's business, whoever else the signal was sent to.
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        signal.signal(signal.SIGUSR1, self.handle_usr1)
-        # With SIGABRT the arbiter ends a worker whose loop hangs; this says where.
-        faulthandler.enable()
-
-    def run(self) -> None:
-        server = WorkerServer(_config(self.wsgi, backlog=self.cfg.backlog), self)
-        signal.signal(signal.SIGQUIT, server.handle_exit)
-        # Not gunicorn's wrappers: uvloop would close their descriptors behind their backs.
-        server.run(sockets=[cast(Any, listener).sock for listener in self.sockets])
-
-
-class PlainLogger(Logger):
-    """What `logger_class` names: gunicorn's lines go where those of the service go."""
-
-    def setup(self, cfg: Any) -> None:
-        super().setup(cfg)
-        self.error_log.handlers.clear()
-        self.error_log.propagate = True
-
-
-def pass_sigterm_on(arbiter: Arbiter) -> None:
-    """For gunicorn's `when_ready`: the workers hear at once that the service is to stop.
-
-    The arbiter itself is deaf while it reloads, and to a second SIGTERM.
-    """
-    told = 0
-
-    def pass_on(sig: int, frame: FrameType | None) -> None:
-        nonlocal told
-        if os.getpid() != arbiter.pid:
-            # A worker that was forked a moment ago and has not set its own handlers yet.
-            raise SystemExit(0)
-        told += 1
-        for pid in list(arbiter.WORKERS):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGINT if told == 1 else signal.SIGQUIT)
-        arbiter.signal(sig, frame)
-
-    signal.signal(signal.SIGTERM, pass_on)
-
-
-def _config(app: str | Callable[..., Any], **options: Any) -> uvicorn.Config:
+def config_of(app: str | Callable[..., Any], **options: Any) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="uvloop",
@@ -277,7 +182,7 @@ def main() -> None:
     parser.add_argument("--host", default=os.environ.get("HOST") or "127.0.0.1")
     parser.add_argument("--port", type=int, default=os.environ.get("PORT") or "8000")
     given = parser.parse_args()
-    Server(_config("backend.main:app", host=given.host, port=given.port)).run()
+    Server(config_of("backend.main:app", host=given.host, port=given.port)).run()
 
 
 if __name__ == "__main__":

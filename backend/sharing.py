@@ -16,7 +16,7 @@ import structlog
 
 from backend.events import End, Event, decode, encode
 from backend.log import EventLog
-from backend.storage import SharedBatch, SharedLogs
+from backend.storage.ports.shared_logs import SharedBatch, SharedLogs
 from backend.telemetry import metrics
 
 logger = structlog.get_logger()

@@ -1,7 +1,8 @@
 """Events as Server-Sent Events: the frames, the response that carries them, its heartbeats."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import structlog
 from sse_starlette import EventSourceResponse, ServerSentEvent
@@ -10,7 +11,6 @@ from starlette.types import Receive, Scope, Send
 
 from backend.conversation import as_json
 from backend.delivery import Delivery
-from backend.events import Event
 from backend.log import Follower
 from backend.telemetry import metrics, tracing
 
@@ -20,7 +20,17 @@ logger = structlog.get_logger()
 AppStatus.enable_automatic_graceful_drain = False
 
 
-def frame(event: Event) -> bytes:
+class Framed(Protocol):
+    """What a frame is made of: an event, or what a client is shown in its place."""
+
+    @property
+    def event(self) -> str: ...
+
+    @property
+    def data(self) -> str | dict[str, Any]: ...
+
+
+def frame(event: Framed) -> bytes:
     """One event as bytes: LF line ends, `event:` before `data:`, one space after the colon."""
     data = event.data if isinstance(event.data, str) else as_json(event.data)
     if "\n" in data or "\r" in data:
@@ -30,6 +40,10 @@ def frame(event: Event) -> bytes:
 
 RETRY_MS = 1000
 """After so long a browser whose connection broke comes back."""
+
+
+Frames = Callable[[Follower, Delivery], AsyncGenerator[bytes, None]]
+"""Reads a follower to its end, and yields what is sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +56,8 @@ class EventStream(EventSourceResponse):
     """The response that lets one follower's events out, with comments as heartbeats.
 
     However it ends, the follower leaves, also when the client was gone before the first
-    frame was asked for. `asked_at` is when the query came that it answers.
+    frame was asked for. `asked_at` is when the query came that it answers; `frames` are for
+    clients that do not know the standard ones.
     """
 
     media_type = "text/event-stream"
@@ -55,9 +70,10 @@ class EventStream(EventSourceResponse):
         options: StreamOptions,
         is_resumable: bool = False,
         asked_at: float | None = None,
+        frames: Frames | None = None,
     ) -> None:
         self._delivery = Delivery(follower, transport="sse", asked_at=asked_at)
-        frames = _resumable_frames if is_resumable else _frames
+        frames = frames or (_resumable_frames if is_resumable else _frames)
         super().__init__(
             frames(follower, self._delivery),
             headers=headers,

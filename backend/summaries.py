@@ -16,7 +16,7 @@ from backend.completion import ChatModel, CompletionRequest, Text
 from backend.conversation import Message, Role
 from backend.errors import ServiceError, StorageError, UpstreamError, UpstreamGarbled
 from backend.history import CHARACTERS_PER_TOKEN
-from backend.storage import IdleSession, SummaryStore
+from backend.storage.ports.summaries import IdleSession, SummaryStore
 
 logger = structlog.get_logger()
 

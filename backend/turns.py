@@ -15,7 +15,7 @@ from backend.owed import OwedEndings
 from backend.replay import Replays
 from backend.running import RunningTurn
 from backend.sharing import Sharing
-from backend.storage import AlreadyStarted, Claim, NewTurn, SessionStore
+from backend.storage.ports.sessions import AlreadyStarted, Claim, NewTurn, SessionStore
 from backend.telemetry import metrics, tracing
 from backend.turn import Turn
 
@@ -183,7 +183,7 @@ class Turns:
     async def _known(self, caller: Caller, session_id: str, key: str) -> Follower | None:
         """A follower of the turn that this key started: that takes no slot and ends no turn."""
         if turn := self._with_key(caller.owner, session_id, key):
-            tracing.concerns(turn.new.id, turn.span)
+            tracing.concerns(turn.new.id, turn.traceparent)
             return turn.follow()
         turn_id = await self._sessions.turn_with_key(caller.owner, session_id, key)
         if turn_id is not None:
@@ -243,8 +243,8 @@ class Turns:
             StorageError: the store cannot be reached.
         """
         turn = self._here(caller, turn_id)
-        tracing.concerns(turn_id, turn.span if turn else None)
         if turn is not None:
+            tracing.concerns(turn_id, turn.traceparent)
             return turn.follow(after)
         follower = await self._replays.follow(caller.owner, turn_id, after=after)
         self.news.set()  # its worker must not give it up meanwhile
@@ -275,10 +275,10 @@ class Turns:
             TurnNotFound: there is none, or it is somebody else's.
         """
         turn = self._here(caller, turn_id)
-        tracing.concerns(turn_id, turn.span if turn else None)
         if turn is None:
             await self._elsewhere.stop(caller.owner, turn_id)
             return
+        tracing.concerns(turn_id, turn.traceparent)
         turn.stop(Outcome.CANCELLED)
         await asyncio.wait([turn.task])
 
@@ -308,7 +308,7 @@ class Turns:
     async def stop_session(self, owner: str, session_id: str) -> None:
         """Stop what a session runs, wherever that is, and wait for its end."""
         for turn in self._of_session(owner, session_id):
-            tracing.concerns(turn.new.id, turn.span)
+            tracing.concerns(turn.new.id, turn.traceparent)
             turn.stop(Outcome.CANCELLED)
             await asyncio.wait([turn.task])
         # Also then: what was here may only have wanted the session.

@@ -19,10 +19,11 @@ from typing import NoReturn
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
-from backend.server import FLUSH_SECONDS, KEEP_ALIVE_SECONDS, pass_sigterm_on
+from backend.server import FLUSH_SECONDS, KEEP_ALIVE_SECONDS
 from backend.settings import Settings
 from backend.telemetry.exporting import CLOSING_SECONDS
 from backend.telemetry.logging import configure_logging
+from backend.workers import pass_sigterm_on
 
 
 def _refuse(why: str) -> NoReturn:
@@ -41,7 +42,7 @@ _settings = Settings.read()
 
 # The arbiter, too, says one line an event.
 configure_logging(level=_settings.log_level, style=_settings.log_format)
-logger_class = "backend.server.PlainLogger"
+logger_class = "backend.workers.PlainLogger"
 
 # After the drain: a booking that has begun is waited for, then the endings of late turns are
 # stored, and then the worker's lease is given back. A transaction fails after 10 s. Last of all,
@@ -53,7 +54,7 @@ _leaving_seconds = (
 )
 
 wsgi_app = "backend.main:app"
-worker_class = "backend.server.Worker"
+worker_class = "backend.workers.Worker"
 
 _host = os.environ.get("HOST") or "127.0.0.1"
 _port = _whole("PORT", 8000)

@@ -11,8 +11,8 @@ from backend.completion import CompletionRequest, Delta, Finish, Text
 from backend.conversation import ANONYMOUS, Caller, ToolCall, Usage
 from backend.errors import StorageError, ToolRefused, UpstreamError
 from backend.showroom import CarModel, Dealership, OpenHours, Showroom
-from backend.storage import News, SharedBatch
 from backend.storage.memory import memory_stores
+from backend.storage.ports.shared_logs import News, SharedBatch
 from backend.tools.arguments import Arguments
 from backend.tools.desk import Desk
 from backend.tools.registry import Output, tool

@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 from pydantic import SecretStr
 
 import backend
-from backend import errors
+from backend import errors, legacy
 from backend.conversation import Outcome, ToolCall
 from backend.delivery import Window
 from backend.errors import Refusal, ServiceError
@@ -89,6 +89,14 @@ def test_the_readme_lists_every_event() -> None:
 
 
 EVENTS = [f"`{event.__struct_config__.tag}`" for event in get_args(Event)]
+
+
+def test_the_readme_says_what_becomes_of_every_event_on_the_older_page() -> None:
+    older = section(README, "The older page")
+
+    assert [row[0] for row in rows(older)] == EVENTS
+    assert f"*{legacy.SORRY}*" in older
+    assert f"`{legacy.NOTICE}`" in older
 
 
 def leaves(error: type[ServiceError]) -> list[type[ServiceError]]:

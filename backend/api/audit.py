@@ -7,7 +7,7 @@ from typing import Any
 
 from backend.conversation import Outcome, Role, TurnRecord
 from backend.models import SessionEvent, SessionEventType, ToolCallView
-from backend.storage import StoredMessage
+from backend.storage.ports.sessions import StoredMessage
 
 
 def happened(

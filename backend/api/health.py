@@ -10,7 +10,7 @@ from backend.api.dependencies import StateDep, StoresDep, TurnsDep
 from backend.errors import StorageError
 from backend.models import Health, ModelView, Readiness
 from backend.sharing import Sharing
-from backend.storage import Stores
+from backend.storage.ports.stores import Stores
 
 router = APIRouter(tags=["health"])
 

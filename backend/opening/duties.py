@@ -13,7 +13,7 @@ from backend.conversation import now
 from backend.errors import StorageError
 from backend.recurring import repeat
 from backend.settings import Settings
-from backend.storage import Stores
+from backend.storage.ports.stores import Stores
 from backend.summaries import AT_ONCE, Summaries, load_prompt
 from backend.telemetry import metrics
 from backend.turns import Turns

@@ -6,7 +6,7 @@ from operator import attrgetter
 
 from backend.conversation import Message
 from backend.history import newest_that_fit
-from backend.storage import StoredMessage
+from backend.storage.ports.sessions import StoredMessage
 
 
 def newest_whole_turns(

@@ -13,28 +13,23 @@ from backend.conversation import Message, Outcome, Session, TurnRecord, now
 from backend.errors import SessionBusy, SessionNotFound, TurnNotFound
 from backend.history import CHARACTERS_PER_TOKEN
 from backend.showroom import Showroom
-from backend.storage import (
+from backend.storage.confirmation import new_confirmation_id
+from backend.storage.history import newest_whole_turns
+from backend.storage.ports.appointments import Appointment, AppointmentStore, Booking, SlotTaken
+from backend.storage.ports.profiles import Profile, ProfileStore
+from backend.storage.ports.sessions import (
     WORKER_LOST,
     AlreadyStarted,
-    Appointment,
-    AppointmentStore,
-    Booking,
     Claim,
     Ending,
     Holder,
-    IdleSession,
     NewTurn,
-    Profile,
-    ProfileStore,
     SessionStore,
-    ShowroomStore,
-    SlotTaken,
     StopRequest,
     StoredMessage,
-    SummaryStore,
 )
-from backend.storage.confirmation import new_confirmation_id
-from backend.storage.history import newest_whole_turns
+from backend.storage.ports.showrooms import ShowroomStore
+from backend.storage.ports.summaries import IdleSession, SummaryStore
 from backend.storage.seed import read_seed
 
 
@@ -44,13 +39,14 @@ class _Turn:
     worker: str
     log: bytes | None = None
     idempotency_key: str | None = None
+    traceparent: str | None = None
     stop_as: Outcome | None = None
     is_deserted: bool = False
     followed_at: float | None = None
 
     @property
     def holder(self) -> Holder:
-        return Holder(self.record.id, self.worker)
+        return Holder(self.record.id, self.worker, self.traceparent)
 
 
 @dataclass(slots=True)
@@ -85,7 +81,12 @@ class _Session:
 
     def open(self, turn: NewTurn, at: datetime) -> None:
         record = TurnRecord(id=turn.id, session_id=turn.session_id, started_at=at)
-        self.current = _Turn(record, turn.worker, idempotency_key=turn.idempotency_key)
+        self.current = _Turn(
+            record,
+            turn.worker,
+            idempotency_key=turn.idempotency_key,
+            traceparent=turn.traceparent,
+        )
         self.turns.append(self.current)
         self.session = replace(self.session, turns=len(self.turns), last_turn_at=at)
         self.store(turn.id, [Message.user(turn.query)])
@@ -159,7 +160,7 @@ class MemorySessions:
         for session in self._sessions.values():
             if session.current is turn and not self._is_alive(turn.worker):
                 session.close_lost(turn, now())
-        return turn.record
+        return replace(turn.record, traceparent=turn.traceparent)
 
     async def turn_log(self, owner: str, turn_id: str) -> bytes | None:
         return self._found_turn(owner, turn_id).log

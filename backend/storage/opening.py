@@ -2,8 +2,8 @@
 
 from pydantic import SecretStr
 
-from backend.storage import Stores
 from backend.storage.memory import memory_stores
+from backend.storage.ports.stores import Stores
 from backend.storage.sql.stores import open_sql
 
 

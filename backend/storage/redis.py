@@ -14,7 +14,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from backend.errors import StorageError
-from backend.storage import News, SharedBatch
+from backend.storage.ports.shared_logs import News, SharedBatch
 
 T = TypeVar("T")
 

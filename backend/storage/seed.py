@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.showroom import CarModel, Dealership, OpenHours, Showroom
-from backend.storage import Profile
+from backend.storage.ports.profiles import Profile
 
 _FILE = Path(__file__).with_name("seed.json")
 

@@ -12,9 +12,12 @@ from typing import Any
 from opentelemetry import context, trace
 from opentelemetry.trace import Link, NoOpTracer, SpanKind, StatusCode, Tracer
 from opentelemetry.trace import Span as Span
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
 
 NO_SPAN: Span = trace.INVALID_SPAN
+
+_W3C = TraceContextTextMapPropagator()
 
 PROVIDER = {"gen_ai.provider.name": "groq"}
 
@@ -49,12 +52,13 @@ def traceparent(span: Span | None = None) -> str | None:
 
 
 def begin_turn(*, turn_id: str, session_id: str, is_own_trace: bool) -> Span:
-    """What this task does from here on hangs under the span that is returned.
+    """Before it is claimed, since its claim names its span. Of a turn that is refused nothing is
+    sent: only a span that ends is.
 
     A turn of a connection that may live for days `is_own_trace`, and links to it.
     """
     asked = trace.get_current_span().get_span_context()
-    span = _tracer.start_span(
+    return _tracer.start_span(
         "invoke_agent lex",
         context=context.Context() if is_own_trace else None,
         links=[Link(asked)] if is_own_trace and asked.is_valid else (),
@@ -66,8 +70,11 @@ def begin_turn(*, turn_id: str, session_id: str, is_own_trace: bool) -> Span:
             "lex.turn.id": turn_id,
         },
     )
+
+
+def enter(span: Span) -> None:
+    """What this task does from here on hangs under the span."""
     context.attach(trace.set_span_in_context(span))
-    return span
 
 
 def end_turn(
@@ -95,11 +102,14 @@ def end_turn(
     span.end()
 
 
-def concerns(turn_id: str, span: Span | None) -> None:
-    """The request at hand reads or stops a turn that another one began."""
+def concerns(turn_id: str, traceparent: str | None) -> None:
+    """The request at hand reads or stops a turn that another one began, on whichever worker."""
     here = trace.get_current_span()
+    if not here.is_recording():
+        return
     here.set_attribute("lex.turn.id", turn_id)
-    turn = (span or NO_SPAN).get_span_context()
+    carried = _W3C.extract({"traceparent": traceparent or ""}, context.Context())
+    turn = trace.get_current_span(carried).get_span_context()
     if turn.is_valid and turn.trace_id != here.get_span_context().trace_id:
         here.add_link(turn, {"lex.turn.id": turn_id})
 

@@ -4,7 +4,7 @@ import datetime as dt
 
 from pydantic import Field
 
-from backend.storage import Appointment, Booking, SlotTaken
+from backend.storage.ports.appointments import Appointment, Booking, SlotTaken
 from backend.tools.arguments import Clock, Day, UserId
 from backend.tools.dealership import DealershipArguments
 from backend.tools.desk import Desk

@@ -7,7 +7,8 @@ from typing import Protocol
 from backend.conversation import Caller
 from backend.errors import InvalidArguments, ToolRefused
 from backend.showroom import CarModel, Dealership, Showroom
-from backend.storage import AppointmentStore, ProfileStore
+from backend.storage.ports.appointments import AppointmentStore
+from backend.storage.ports.profiles import ProfileStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,8 @@ import datetime as dt
 from pydantic import Field
 
 from backend.errors import ToolRefused
-from backend.storage import Booking, Profile
+from backend.storage.ports.appointments import Booking
+from backend.storage.ports.profiles import Profile
 from backend.tools.arguments import Arguments, UserId
 from backend.tools.desk import Desk
 from backend.tools.registry import Output, tool

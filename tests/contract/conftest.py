@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from backend.storage import Stores
 from backend.storage.opening import open_stores
+from backend.storage.ports.stores import Stores
 from tests.postgres import PostgresServer
 
 LONG_LEASE = 60.0

@@ -3,7 +3,7 @@
 from itertools import count
 
 from backend.conversation import Message, Outcome, ToolCall
-from backend.storage import Claim, Ending, NewTurn, SessionStore
+from backend.storage.ports.sessions import Claim, Ending, NewTurn, SessionStore
 
 OWNER = "anonymous"
 EVERYTHING = 1_000_000
@@ -20,6 +20,7 @@ def new_turn(
     worker: str = "w1",
     creates_session: bool = True,
     idempotency_key: str | None = None,
+    traceparent: str | None = None,
 ) -> NewTurn:
     return NewTurn(
         id=id or f"turn-{next(_numbers)}",
@@ -29,6 +30,7 @@ def new_turn(
         query=query,
         creates_session=creates_session,
         idempotency_key=idempotency_key,
+        traceparent=traceparent,
     )
 
 

@@ -7,7 +7,8 @@ from datetime import date, time
 
 import pytest
 
-from backend.storage import Appointment, SlotTaken, Stores
+from backend.storage.ports.appointments import Appointment, SlotTaken
+from backend.storage.ports.stores import Stores
 
 MINE = Appointment(
     user_id="123",

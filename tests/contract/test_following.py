@@ -7,7 +7,8 @@ import pytest
 
 from backend.conversation import Outcome, now
 from backend.errors import SessionBusy, TurnNotFound
-from backend.storage import WORKER_LOST, AlreadyStarted, Holder, StopRequest, Stores
+from backend.storage.ports.sessions import WORKER_LOST, AlreadyStarted, Holder, StopRequest
+from backend.storage.ports.stores import Stores
 from tests.contract.conftest import SHORT_LEASE
 from tests.contract.conversations import EVERYTHING, OWNER, ending, new_turn, say
 
@@ -41,6 +42,40 @@ async def test_settling_belongs_to_the_owner(stores: Stores) -> None:
 
     with pytest.raises(TurnNotFound):
         await stores.sessions.settle("somebody else", turn.id)
+
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+async def test_who_reads_or_stops_a_turn_learns_its_trace(stores: Stores) -> None:
+    sessions, turn = stores.sessions, new_turn(traceparent=TRACE)
+    await sessions.claim(turn, history_tokens=EVERYTHING)
+
+    running = await sessions.settle(OWNER, turn.id)
+    stopped = await sessions.request_stop(OWNER, turn.id)
+    ended = await sessions.request_end(OWNER, "s1")
+    await sessions.finish(ending(turn))
+    finished = await sessions.settle(OWNER, turn.id)
+
+    assert running.traceparent == finished.traceparent == TRACE
+    assert stopped == ended == Holder(turn.id, "w1", TRACE)
+
+
+async def test_a_turn_without_a_trace_has_none(stores: Stores) -> None:
+    turn = new_turn()
+    await stores.sessions.claim(turn, history_tokens=EVERYTHING)
+
+    assert (await stores.sessions.settle(OWNER, turn.id)).traceparent is None
+
+
+async def test_who_only_looks_at_turns_does_not_look_for_traces(stores: Stores) -> None:
+    turn = new_turn(traceparent=TRACE)
+    await stores.sessions.claim(turn, history_tokens=EVERYTHING)
+
+    (listed,) = await stores.sessions.turns(OWNER, "s1")
+
+    assert listed.traceparent is None
+    assert (await stores.sessions.turn(OWNER, turn.id)).traceparent is None
 
 
 async def test_a_worker_hears_at_its_renewal_which_of_its_turns_are_to_stop(stores: Stores) -> None:

@@ -1,7 +1,8 @@
 """What a claim gives to send upstream again: the newest whole turns that fit."""
 
 from backend.conversation import Message, Outcome
-from backend.storage import Ending, SessionStore, Stores
+from backend.storage.ports.sessions import Ending, SessionStore
+from backend.storage.ports.stores import Stores
 from tests.contract.conversations import EVERYTHING, a_tool_round, ending, new_turn, said, say
 
 

@@ -8,8 +8,9 @@ import pytest
 
 from backend.conversation import Message, Outcome
 from backend.errors import SessionBusy, TurnNotFound
-from backend.storage import SessionStore, Stores
 from backend.storage.memory import MemorySessions
+from backend.storage.ports.sessions import SessionStore
+from backend.storage.ports.stores import Stores
 from tests.contract.conftest import SHORT_LEASE
 from tests.contract.conversations import EVERYTHING, OWNER, ending, new_turn, said
 

@@ -7,7 +7,8 @@ import pytest
 
 from backend.conversation import Message, Outcome, Role, ToolCall, Usage, now
 from backend.errors import SessionNotFound, TurnNotFound
-from backend.storage import Ending, Stores
+from backend.storage.ports.sessions import Ending
+from backend.storage.ports.stores import Stores
 from tests.contract.conversations import (
     EVERYTHING,
     OWNER,

@@ -4,7 +4,8 @@ from datetime import date, time
 from zoneinfo import ZoneInfo
 
 from backend.showroom import OpenHours
-from backend.storage import Profile, Stores
+from backend.storage.ports.profiles import Profile
+from backend.storage.ports.stores import Stores
 
 
 async def test_the_dealerships_come_in_the_order_that_customers_see(stores: Stores) -> None:

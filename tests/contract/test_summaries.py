@@ -6,7 +6,8 @@ import pytest
 
 from backend.conversation import Message
 from backend.errors import SessionNotFound
-from backend.storage import IdleSession, Stores
+from backend.storage.ports.stores import Stores
+from backend.storage.ports.summaries import IdleSession
 from tests.contract.conftest import SHORT_LEASE
 from tests.contract.conversations import EVERYTHING, OWNER, ending, new_turn, say
 

@@ -13,8 +13,9 @@ from structlog.testing import capture_logs
 
 from backend.conversation import Outcome, ToolCall
 from backend.errors import StorageError
-from backend.storage import SlotTaken, Stores
 from backend.storage.opening import open_stores
+from backend.storage.ports.appointments import SlotTaken
+from backend.storage.ports.stores import Stores
 from backend.storage.sql.database import Database
 from backend.storage.sql.migrate import _config, main, migrate
 from tests.contract.conversations import EVERYTHING, OWNER, new_turn, said, say

@@ -41,8 +41,6 @@ OTHERWISE = {
     "CORS_ORIGINS": "none",  # no page of a laptop
     "METRICS_PORT": "9090",  # apart from what is public
 }
-AHEAD = {"CLIENT_PROFILE"}
-"""Settings that the service may not have yet."""
 
 every_release = pytest.mark.parametrize("release", RELEASES)
 
@@ -54,7 +52,7 @@ def test_every_setting_can_be_reached() -> None:
 
 
 def test_every_variable_is_known_to_the_service() -> None:
-    known = {name.upper() for name in Settings.model_fields} | OF_THE_SERVER | AHEAD
+    known = {name.upper() for name in Settings.model_fields} | OF_THE_SERVER
 
     for values in RELEASES.values():
         assert {name for name in settings(values) if not name.startswith("OTEL_")} <= known

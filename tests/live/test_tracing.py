@@ -3,16 +3,20 @@
 import asyncio
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from websockets.asyncio.client import connect
 
+from infrastructure.groq_standin import Standin
 from tests.fakes import Gates, echo, refuse
 from tests.live.test_disconnect import asking, outcome_of, script
 from tests.otlp import Collector, Span, collecting
+from tests.processes import lex_process
 from tests.serving import Lex, lex
 
 TURN = "invoke_agent lex"
@@ -188,12 +192,73 @@ async def test_who_resumes_or_stops_a_turn_is_linked_to_it(collector: Collector)
     assert turn.attributes["lex.outcome"] == "cancelled"
     stopped = collector.one("DELETE /turns/{turn_id}")
     resumed, replayed = collector.named("GET /turns/{turn_id}/events")
-    for span in (stopped, resumed):
+    for span in (stopped, resumed, replayed):
         assert span.trace_id != turn.trace_id
         assert span.links == [(turn.trace_id, turn.id)]
-    for span in (stopped, resumed, replayed):
         assert span.attributes["lex.turn.id"] == turn_id
         assert span.attributes["url.path"] == span.attributes["http.route"]
+
+
+@pytest.mark.parametrize("transport", ["sse", "websocket"])
+async def test_who_reads_or_stops_a_turn_of_another_worker_is_linked_to_it(
+    transport: str, collector: Collector, tmp_path: Path
+) -> None:
+    async with Standin.serve() as standin, AsyncExitStack() as stack:
+        standin.script({"text": "one two three " * 20, "tokens_per_second": 5}, times=None)
+        variables = {
+            "GROQ_BASE_URL": standin.url,
+            "DATABASE_URL": f"sqlite:///{tmp_path}/lex.db",
+            "LEASE_SECONDS": "2",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+        }
+        here, there = [await stack.enter_async_context(lex_process(**variables)) for _ in "12"]
+        async with a_turn(here, transport) as turn_id:
+            async with there.stream("GET", f"/turns/{turn_id}/events") as resumed:
+                await there.delete(f"/turns/{turn_id}")
+                await resumed.aread()
+            await there.get(f"/turns/{turn_id}/events")
+            replayed = {"Last-Event-ID": f"{turn_id}-1"}
+            await there.get("/query", headers=replayed)
+        async with a_turn(here, transport) as deleted_id:
+            await there.delete("/sessions/s1")
+
+    stopped, deleted = collector.named(TURN)
+    assert stopped.attributes["lex.turn.id"] == turn_id
+    assert deleted.attributes["lex.turn.id"] == deleted_id
+    readers = collector.named("GET /turns/{turn_id}/events") + collector.named("GET /query")
+    assert len(readers) == 3
+    for span in (*readers, collector.one("DELETE /turns/{turn_id}")):
+        assert span.resource["service.instance.id"] != stopped.resource["service.instance.id"]
+        assert span.links == [(stopped.trace_id, stopped.id)]
+        assert span.attributes["lex.turn.id"] == turn_id
+    forgot = collector.one("DELETE /sessions/{session_id}")
+    assert forgot.links == [(deleted.trace_id, deleted.id)]
+
+
+@asynccontextmanager
+async def a_turn(client: httpx.AsyncClient, transport: str) -> AsyncIterator[str]:
+    """The id of one that runs and is read."""
+    if transport == "websocket":
+        url = f"{client.base_url}/ws/sessions/s1".replace("http", "ws", 1)
+        async with connect(url, proxy=None) as socket:
+            await socket.send("Count")
+            yield json.loads(await socket.recv())["turn"]
+        return
+    body = {"query": "Count", "session_id": "s1", "resume": True}
+    async with client.stream("POST", "/query", json=body) as stream:
+        yield stream.headers["x-turn-id"]
+
+
+async def test_a_turn_that_is_refused_has_no_span(collector: Collector) -> None:
+    async with lex() as service:
+        async with asking(service, script({"text": "late", "first_token_after": 60}), "s1"):
+            await service.standin.stats.until(lambda stats: stats.open_streams == 1)
+            refused = await service.client.post("/query", json={"query": "Hi", "session_id": "s1"})
+        assert await outcome_of(service, "s1") == "disconnected"
+
+    assert refused.status_code == 409
+    assert len(collector.named("POST /query")) == 2
+    assert collector.one(TURN).attributes["lex.outcome"] == "disconnected"
 
 
 async def test_each_turn_over_a_websocket_is_a_trace_that_links_to_the_connection(

@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 
 from backend.errors import StorageError
 from backend.events import decode
-from backend.storage import SharedBatch
+from backend.storage.ports.shared_logs import SharedBatch
 from backend.storage.redis import RedisLogs
 from infrastructure.groq_standin import Standin
 from tests.processes import lex_process

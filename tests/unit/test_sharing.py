@@ -13,7 +13,7 @@ from backend.events import Chunk, End, Event, encode
 from backend.log import EventLog
 from backend.recurring import repeat
 from backend.sharing import MOST_AT_ONCE, Sharing
-from backend.storage import News, SharedBatch
+from backend.storage.ports.shared_logs import News, SharedBatch
 from tests.fakes import MemoryLogs, Scripted, says
 from tests.unit.turn_world import World, read, until
 

@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 from backend.completion import ChatModel, CompletionRequest, Delta, Text
 from backend.conversation import Message
 from backend.errors import StorageError, UpstreamBusy, UpstreamRefused, UpstreamUnavailable
-from backend.storage import IdleSession
 from backend.storage.memory import MemorySessions, MemorySummaries
+from backend.storage.ports.summaries import IdleSession
 from backend.summaries import (
     CLAIM_SECONDS,
     FIRST_REST_SECONDS,

@@ -11,8 +11,8 @@ from backend.errors import (
 from backend.events import Event
 from backend.log import Follower
 from backend.sharing import Sharing
-from backend.storage import Claim, Ending, NewTurn, SessionStore
 from backend.storage.memory import MemorySessions, memory_stores
+from backend.storage.ports.sessions import Claim, Ending, NewTurn, SessionStore
 from backend.tools.registry import Tool, Toolbox
 from backend.turn import Assistant, Turn
 from backend.turns import Turns

@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, select
 
 from backend.conversation import now
-from backend.storage import Appointment, Booking, SlotTaken
 from backend.storage.confirmation import new_confirmation_id
+from backend.storage.ports.appointments import Appointment, Booking, SlotTaken
 from backend.storage.sql.database import Database
 from backend.storage.sql.dialects import insert
 from backend.storage.sql.rows import AnyRow

@@ -14,8 +14,15 @@ from sqlalchemy import Connection, Float, and_, bindparam, func, select, update
 from backend.conversation import Message, Outcome, now
 from backend.errors import SessionBusy, SessionNotFound
 from backend.history import CHARACTERS_PER_TOKEN
-from backend.storage import WORKER_LOST, AlreadyStarted, Claim, Ending, NewTurn, StoredMessage
 from backend.storage.history import newest_whole_turns
+from backend.storage.ports.sessions import (
+    WORKER_LOST,
+    AlreadyStarted,
+    Claim,
+    Ending,
+    NewTurn,
+    StoredMessage,
+)
 from backend.storage.sql import leases
 from backend.storage.sql.dialects import DatabaseTime, insert
 from backend.storage.sql.rows import AnyRow, message_of, message_row
@@ -213,6 +220,7 @@ def _open(connection: Connection, turn: NewTurn, session: AnyRow, at: datetime) 
             "worker": turn.worker,
             "started_at": at,
             "idempotency_key": turn.idempotency_key,
+            "traceparent": turn.traceparent,
         },
     )
     said = [Message.user(turn.query)]

@@ -15,13 +15,14 @@ from sqlalchemy import (
 
 from backend.conversation import Outcome
 from backend.errors import TurnNotFound
-from backend.storage import Holder, StopRequest
+from backend.storage.ports.sessions import Holder, StopRequest
 from backend.storage.sql import leases
 from backend.storage.sql.dialects import DatabaseTime
 from backend.storage.sql.tables import sessions, turns
 
 _IDS: BindParameter[str] = bindparam("ids", expanding=True)
 
+_HOLDER = (turns.c.id, turns.c.worker, turns.c.traceparent)
 _MINE = (turns.c.worker == bindparam("this_worker"), turns.c.outcome.is_(None))
 _DESERTED = (
     update(turns)
@@ -41,7 +42,7 @@ _STOP = (
     update(turns)
     .where(turns.c.owner == bindparam("this_owner"), turns.c.id == bindparam("turn_id"))
     .values(stop_as=Outcome.CANCELLED.value)
-    .returning(turns.c.id, turns.c.worker)
+    .returning(*_HOLDER)
 )
 _CURRENT = (
     select(sessions.c.current_turn_id)
@@ -52,7 +53,7 @@ _END = (
     update(turns)
     .where(turns.c.id == _CURRENT)
     .values(stop_as=Outcome.CANCELLED.value)
-    .returning(turns.c.id, turns.c.worker)
+    .returning(*_HOLDER)
 )
 _END_UNREAD = (
     update(turns)
@@ -62,7 +63,7 @@ _END_UNREAD = (
         or_(turns.c.followed_at.is_(None), turns.c.followed_at < leases.LEASE_AGO),
     )
     .values(stop_as=func.coalesce(turns.c.stop_as, Outcome.DISCONNECTED.value))
-    .returning(turns.c.id, turns.c.worker)
+    .returning(*_HOLDER)
 )
 _RUNNING = leases.LIVING_HOLDER.with_only_columns(turns.c.id).where(
     turns.c.id.in_(_IDS), turns.c.outcome.is_(None)
@@ -90,7 +91,7 @@ def request_stop(connection: Connection, owner: str, turn_id: str) -> Holder:
     turn = connection.execute(_STOP, {"this_owner": owner, "turn_id": turn_id}).one_or_none()
     if turn is None:
         raise TurnNotFound
-    return Holder(turn.id, turn.worker)
+    return Holder(*turn)
 
 
 def request_end(
@@ -102,7 +103,7 @@ def request_end(
     else:
         turn = connection.execute(_END, asked)
     row = turn.one_or_none()
-    return None if row is None else Holder(row.id, row.worker)
+    return None if row is None else Holder(*row)
 
 
 def running(

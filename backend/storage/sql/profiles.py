@@ -2,7 +2,7 @@
 
 from sqlalchemy import Connection, bindparam, select
 
-from backend.storage import Profile
+from backend.storage.ports.profiles import Profile
 from backend.storage.sql.database import Database
 from backend.storage.sql.tables import profiles
 

@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from backend.conversation import Message, Outcome, Role, Session, ToolCall, TurnRecord, Usage
-from backend.storage import StoredMessage
+from backend.storage.ports.sessions import StoredMessage
 
 AnyRow = Row[*tuple[Any, ...]]
 
@@ -33,6 +33,7 @@ def turn_of(row: AnyRow) -> TurnRecord:
         rounds=row.rounds,
         usage=Usage(row.input_tokens, row.output_tokens),
         first_chunk_seconds=row.first_chunk_seconds,
+        traceparent=getattr(row, "traceparent", None),
     )
 
 

@@ -5,12 +5,30 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from itertools import takewhile
+from typing import Any
 
-from sqlalchemy import BindParameter, Connection, bindparam, delete, func, select, tuple_, update
+from sqlalchemy import (
+    BindParameter,
+    Connection,
+    Select,
+    bindparam,
+    delete,
+    func,
+    select,
+    tuple_,
+    update,
+)
 
 from backend.conversation import Session, TurnRecord, now
 from backend.errors import SessionNotFound, StorageError, TurnNotFound
-from backend.storage import Claim, Ending, Holder, NewTurn, StopRequest, StoredMessage
+from backend.storage.ports.sessions import (
+    Claim,
+    Ending,
+    Holder,
+    NewTurn,
+    StopRequest,
+    StoredMessage,
+)
 from backend.storage.sql import claims, elsewhere, leases
 from backend.storage.sql.database import Database
 from backend.storage.sql.dialects import insert
@@ -37,6 +55,7 @@ _TURNS = _TURN_COLUMNS.where(turns.c.owner == _OWNER, turns.c.session_id == _SES
 )
 _THIS_TURN = (turns.c.owner == _OWNER, turns.c.id == bindparam("turn_id"))
 _TURN = _TURN_COLUMNS.where(*_THIS_TURN)
+_TURN_WITH_TRACE = _TURN.add_columns(turns.c.traceparent)
 PURGED_AT_ONCE = 1000
 _OLD_LOGS = (
     select(turns.c.id)
@@ -193,19 +212,21 @@ def _turns(connection: Connection, owner: str, session_id: str) -> list[TurnReco
     return [turn_of(row) for row in rows]
 
 
-def _turn(connection: Connection, owner: str, turn_id: str) -> TurnRecord:
-    row = connection.execute(_TURN, {"owner": owner, "turn_id": turn_id}).one_or_none()
+def _turn(
+    connection: Connection, owner: str, turn_id: str, look_up: Select[Any] = _TURN
+) -> TurnRecord:
+    row = connection.execute(look_up, {"owner": owner, "turn_id": turn_id}).one_or_none()
     if row is None:
         raise TurnNotFound
     return turn_of(row)
 
 
 def _settled(connection: Connection, owner: str, turn_id: str, lease_seconds: float) -> TurnRecord:
-    turn = _turn(connection, owner, turn_id)
+    turn = _turn(connection, owner, turn_id, _TURN_WITH_TRACE)
     if turn.outcome is not None:
         return turn
     claims.settle(connection, turn_id, lease_seconds=lease_seconds)
-    return _turn(connection, owner, turn_id)
+    return _turn(connection, owner, turn_id, _TURN_WITH_TRACE)
 
 
 def _purge_logs(connection: Connection, before: datetime) -> int:

@@ -4,13 +4,11 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
-from backend.storage import (
-    AppointmentStore,
-    ProfileStore,
-    SessionStore,
-    ShowroomStore,
-    SummaryStore,
-)
+from backend.storage.ports.appointments import AppointmentStore
+from backend.storage.ports.profiles import ProfileStore
+from backend.storage.ports.sessions import SessionStore
+from backend.storage.ports.showrooms import ShowroomStore
+from backend.storage.ports.summaries import SummaryStore
 from backend.storage.sql.appointments import SqlAppointments
 from backend.storage.sql.database import Database
 from backend.storage.sql.migrate import require_current, upgrade

@@ -8,8 +8,8 @@ import secrets
 
 from sqlalchemy import Connection, Float, bindparam, or_, select, update
 
-from backend.storage import IdleSession
 from backend.storage.history import newest_whole_turns
+from backend.storage.ports.summaries import IdleSession
 from backend.storage.sql import claims, leases
 from backend.storage.sql.database import Database
 from backend.storage.sql.dialects import DatabaseTime

@@ -76,12 +76,13 @@ turns = Table(
     Column("output_tokens", Integer, nullable=False, default=0),
     Column("first_chunk_seconds", Float),
     # SQLite reads the columns before it without its pages. Those behind it came later, and are
-    # read through an index, or of turns that run and have no log yet.
+    # read through an index, of turns that run and have no log yet, or of one turn alone.
     Column("log", LargeBinary),
     Column("idempotency_key", Text),
     Column("is_deserted", Boolean),  # nobody follows it on its own worker
     Column("followed_at", Float),  # on another worker; DatabaseTime
     Column("stop_as", Text),  # the outcome that somebody asked for, on another worker
+    Column("traceparent", Text),  # of its span
     ForeignKeyConstraint(
         ["owner", "session_id"], ["sessions.owner", "sessions.id"], ondelete="CASCADE"
     ),

@@ -9,7 +9,8 @@ from datetime import UTC, date, datetime, time
 
 from backend.conversation import ANONYMOUS, Caller, ToolCall, as_json
 from backend.showroom import CarModel, Dealership, OpenHours, Showroom
-from backend.storage import Appointment, Booking, Profile, SlotTaken
+from backend.storage.ports.appointments import Appointment, Booking, SlotTaken
+from backend.storage.ports.profiles import Profile
 from backend.tools import TOOLS
 from backend.tools.desk import Desk, WeatherProvider
 from backend.tools.registry import Toolbox, ToolResult

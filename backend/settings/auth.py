@@ -1,0 +1,87 @@
+"""Who may ask: the settings of `AUTH`, and what each of its kinds needs and cannot have."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings
+
+from backend.settings.kinds import CommaSeparated, Hours, ListOrNone, split
+
+SHARED = ("HS256", "HS384", "HS512")
+PUBLIC = (
+    *("RS256", "ES256", "RS384", "RS512", "ES384", "ES512"),
+    *("PS256", "PS384", "PS512", "EdDSA"),
+)
+"""Algorithms of signatures: who can check one of the first kind can make one as well."""
+
+SECRET_CHARACTERS = 32
+
+
+class AuthSettings(BaseSettings):
+    cors_origins: ListOrNone = ("http://localhost:3000",)
+    auth: Literal["none", "api_key", "jwt"] = "none"
+    api_keys_file: Path | None = None
+    jwt_issuer: str | None = None
+    jwt_audience: str | None = None
+    jwt_jwks_url: Annotated[str, Field(pattern=r"^https?://[^/\s]+\S*$")] | None = None
+    jwt_secret: SecretStr | None = None
+    # Here `none` would be an algorithm, and it is none that can be named.
+    jwt_algorithms: CommaSeparated = ()
+    jwt_leeway_seconds: Annotated[float, Field(ge=0, le=300)] = 30
+    session_cookie_secret: SecretStr | None = None
+    session_cookie_hours: Hours = 12
+
+    @model_validator(mode="after")
+    def _can_tell_who_asks(self) -> Self:
+        if problem := _problem(self):
+            raise ValueError(problem)
+        return self
+
+    @property
+    def signing_algorithms(self) -> tuple[str, ...]:
+        """That a token may be signed with: those that were named, or what suits its keys."""
+        return self.jwt_algorithms or (SHARED[:1] if self.jwt_secret else PUBLIC[:2])
+
+    @property
+    def session_cookie_secrets(self) -> tuple[str, ...]:
+        """The first is the one in use; the others were, until a while ago."""
+        secret = self.session_cookie_secret
+        parts: tuple[str, ...] = split(secret.get_secret_value()) if secret else ()
+        return parts
+
+
+def _problem(settings: AuthSettings) -> str | None:
+    """What is missing for the chosen `AUTH`, or contradicts it, told with the variable's name."""
+    auth = settings.auth
+    if auth == "none":
+        return None
+    if "*" in settings.cors_origins:
+        return f"CORS_ORIGINS cannot be * with AUTH={auth}: name the pages that may call"
+    secrets = settings.session_cookie_secrets
+    if not secrets or min(map(len, secrets)) < SECRET_CHARACTERS:
+        return (
+            f"SESSION_COOKIE_SECRET must have {SECRET_CHARACTERS} characters or more with "
+            f"AUTH={auth}, the same for all workers: openssl rand -hex 32 makes one"
+        )
+    if auth == "jwt":
+        return _jwt_problem(settings)
+    return None if settings.api_keys_file else "API_KEYS_FILE is not set, and AUTH=api_key needs it"
+
+
+def _jwt_problem(settings: AuthSettings) -> str | None:
+    for name in ("jwt_issuer", "jwt_audience"):
+        if not getattr(settings, name):
+            return f"{name.upper()} is not set, and AUTH=jwt needs it"
+    secret = settings.jwt_secret
+    if (secret is None) == (settings.jwt_jwks_url is None):
+        return "JWT_JWKS_URL or JWT_SECRET must be set with AUTH=jwt, and not both"
+    keys, usable = ("JWT_SECRET", SHARED) if secret else ("JWT_JWKS_URL", PUBLIC)
+    for algorithm in settings.jwt_algorithms:
+        if algorithm not in usable:
+            return f"JWT_ALGORITHMS cannot have {algorithm} with {keys}: {', '.join(usable)} can be"
+    # As many bytes as the digest has, or PyJWT takes no signature.
+    needed = max(int(each[2:]) // 8 for each in settings.signing_algorithms) if secret else 0
+    if secret and len(secret.get_secret_value().encode()) < needed:
+        return f"JWT_SECRET must have {needed} bytes or more for its algorithm"
+    return None

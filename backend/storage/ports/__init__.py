@@ -1,0 +1,5 @@
+"""What is asked of kept state, one port a file.
+
+Every method may raise `StorageError`. Times are aware and in UTC, except those of
+appointments: a date and a time on the wall of the dealership.
+"""

@@ -1,0 +1,196 @@
+"""Sessions, their turns and messages; and what workers tell each other of these."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from backend.conversation import Message, Outcome, Session, TurnRecord, Usage
+
+WORKER_LOST = "worker_lost"
+"""The error code of a turn that somebody else had to close. It has no log."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewTurn:
+    """A query that asks for its session."""
+
+    id: str
+    owner: str
+    session_id: str
+    worker: str
+    query: str
+    creates_session: bool
+    idempotency_key: str | None = None
+    traceparent: str | None = None
+    """Of its span, as W3C Trace Context writes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A session, held for one turn by one worker.
+
+    `history` is what was said before, oldest first and in whole turns.
+    `characters_per_token` is what the upstream's reported usage says of this session.
+    """
+
+    history: tuple[Message, ...]
+    characters_per_token: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """Everything that the end of a turn stores at once."""
+
+    turn_id: str
+    outcome: Outcome
+    messages: Sequence[Message]
+    log: bytes
+    error_code: str | None = None
+    model: str | None = None
+    rounds: int = 0
+    usage: Usage = field(default_factory=Usage)
+    first_chunk_seconds: float | None = None
+    characters_per_token: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """A message at its place; positions count from 1 within a session, without gaps."""
+
+    position: int
+    turn_id: str
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A turn that runs, and the worker that runs it."""
+
+    turn_id: str
+    worker: str
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequest:
+    """Somebody wants a turn to end: as cancelled, or as disconnected if nobody reads it."""
+
+    turn_id: str
+    outcome: Outcome
+
+
+class AlreadyStarted(Exception):
+    """The session has a turn with this idempotency key."""
+
+    def __init__(self, turn_id: str) -> None:
+        super().__init__(turn_id)
+        self.turn_id = turn_id
+
+
+class SessionStore(Protocol):
+    """Sessions, their turns and messages. A session is found by `(owner, session_id)` only."""
+
+    async def create(self, owner: str, session_id: str) -> Session: ...
+
+    async def get(self, owner: str, session_id: str) -> Session:
+        """Raises: SessionNotFound."""
+        ...
+
+    async def delete(self, owner: str, session_id: str) -> None:
+        """Forget the session and everything in it. Raises: SessionNotFound."""
+        ...
+
+    async def messages(
+        self, owner: str, session_id: str, *, after: int = 0, limit: int | None = None
+    ) -> Sequence[StoredMessage]:
+        """In order, those behind position `after`. Raises: SessionNotFound."""
+        ...
+
+    async def turns(self, owner: str, session_id: str) -> Sequence[TurnRecord]:
+        """Oldest first. Raises: SessionNotFound."""
+        ...
+
+    async def turn(self, owner: str, turn_id: str) -> TurnRecord:
+        """Raises: TurnNotFound."""
+        ...
+
+    async def turn_with_key(self, owner: str, session_id: str, key: str) -> str | None:
+        """The id of the turn that this idempotency key started in this session, if it did."""
+        ...
+
+    async def settle(self, owner: str, turn_id: str) -> TurnRecord:
+        """The turn, and with it its `traceparent`, which no other look-up brings.
+
+        It is closed as failed first, if its worker is gone. Raises: TurnNotFound.
+        """
+        ...
+
+    async def turn_log(self, owner: str, turn_id: str) -> bytes | None:
+        """The log that `finish` was given, while it is kept. Raises: TurnNotFound."""
+        ...
+
+    async def purge_logs(self, *, before: datetime) -> None:
+        """Forget the logs of turns that ended before."""
+        ...
+
+    async def purge_sessions(self, *, before: datetime) -> None:
+        """Forget the sessions in which nothing has begun since then."""
+        ...
+
+    async def request_stop(self, owner: str, turn_id: str) -> Holder:
+        """Ask the worker that runs the turn, if any does, to stop it. Raises: TurnNotFound."""
+        ...
+
+    async def request_end(
+        self, owner: str, session_id: str, *, unless_read: bool = False
+    ) -> Holder | None:
+        """Ask for the end of the turn that holds the session.
+
+        With `unless_read` only of one that nobody follows, on any worker. None if there is
+        no such turn.
+        """
+        ...
+
+    async def running(self, turn_ids: Collection[str]) -> frozenset[str]:
+        """Those of the turns that have not ended and whose worker lives."""
+        ...
+
+    async def is_followed(self, turn_id: str) -> bool:
+        """Whether another worker than its own has said lately that somebody follows it there."""
+        ...
+
+    async def claim(self, turn: NewTurn, *, history_tokens: int) -> Claim:
+        """Store the turn and the user's message, and hold the session.
+
+        A claim whose worker has not renewed its lease is taken over, and its turn is
+        closed as failed. The history is the newest whole turns that fit `history_tokens`.
+
+        Raises:
+            AlreadyStarted: the session has a turn with this idempotency key.
+            SessionBusy: a living worker holds the session.
+            SessionNotFound: there is none and `creates_session` is False.
+        """
+        ...
+
+    async def finish(self, ending: Ending) -> bool:
+        """Store how the turn ended and let go of its session.
+
+        False, and nothing stored, if the turn is no longer held: it was taken over,
+        or its session was deleted.
+        """
+        ...
+
+    async def renew(
+        self, worker: str, *, deserted: Collection[str] = (), followed: Collection[str] = ()
+    ) -> Sequence[StopRequest]:
+        """Say that the worker lives. Its claims hold for `lease_seconds` from now.
+
+        It also says which of its turns nobody follows here, and which turns of other
+        workers somebody follows here. Returns what is asked of it.
+        """
+        ...
+
+    async def retire(self, worker: str) -> None:
+        """Say that the worker is gone: whatever it still held is free at once."""
+        ...

@@ -1,0 +1,25 @@
+"""All ports of one opened backend."""
+
+from typing import Protocol
+
+from backend.storage.ports.appointments import AppointmentStore
+from backend.storage.ports.profiles import ProfileStore
+from backend.storage.ports.sessions import SessionStore
+from backend.storage.ports.showrooms import ShowroomStore
+from backend.storage.ports.summaries import SummaryStore
+
+
+class Stores(Protocol):
+    """Whoever opens them closes them."""
+
+    sessions: SessionStore
+    summaries: SummaryStore
+    appointments: AppointmentStore
+    profiles: ProfileStore
+    showrooms: ShowroomStore
+
+    async def ping(self) -> None:
+        """Raises: StorageError."""
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,15 @@
+"""The span of a turn, so that whoever reads or stops it on another worker can link to it."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+
+
+def upgrade() -> None:
+    op.add_column("turns", sa.Column("traceparent", sa.Text))
+
+
+def downgrade() -> None:
+    op.drop_column("turns", "traceparent")

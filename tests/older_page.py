@@ -1,0 +1,89 @@
+"""The older page of this product, as far as it reads a stream: what it would show of one.
+
+It splits by lines, remembers the last `event: `, and takes each `data: ` for an event of its own.
+A chunk it adds to its text as it is; an output it gives to the component for that tool.
+"""
+
+import codecs
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+
+@dataclass
+class OlderPage:
+    """What broke it would raise here."""
+
+    dispatched: list[tuple[str, str]] = field(default_factory=list)
+    text: str = ""
+    tools: list[str] = field(default_factory=list)
+    shown: list[tuple[str, str]] = field(default_factory=list)
+    """Outputs by the name under which they came, as somebody would read them."""
+    has_ended: bool = False
+    _event: str = ""
+    _rest: str = ""
+    _decoder: codecs.IncrementalDecoder = field(
+        default_factory=codecs.getincrementaldecoder("utf-8")
+    )
+
+    @classmethod
+    def reading(cls, pieces: Iterable[bytes]) -> Self:
+        page = cls()
+        for piece in pieces:
+            page.read(piece)
+        return page
+
+    def read(self, piece: bytes) -> None:
+        *lines, self._rest = (self._rest + self._decoder.decode(piece)).split("\n")
+        for line in lines:
+            if line.startswith("event: "):
+                self._event = line[7:]
+            elif line.startswith("data: "):
+                self._dispatch(self._event, line[6:])
+            else:
+                assert line == "" or line.startswith(":"), line
+
+    def _dispatch(self, event: str, data: str) -> None:
+        assert not self.has_ended
+        self.dispatched.append((event, data))
+        match event:
+            case "chunk":
+                self.text += data
+            case "tool_use":
+                self.tools.append(data)
+            case "tool_output":
+                output = json.loads(data)
+                show = _COMPONENTS.get(output["name"], _as_text)
+                self.shown.append((output["name"], show(output["output"])))
+            case "end":
+                assert self.text.strip(), "it would wait for an answer for ever"
+                self.has_ended = True
+            case _:
+                assert event == "error"  # which it does not know, and passes over
+
+    @property
+    def events(self) -> list[str]:
+        return [event for event, _ in self.dispatched]
+
+
+def _as_text(output: Any) -> str:
+    """What is no text cannot be put between two tags."""
+    assert isinstance(output, str), output
+    return output
+
+
+def _as_list(output: Any) -> str:
+    assert isinstance(output, list), output
+    return ", ".join(map(_as_text, output))
+
+
+def _as_card(output: Any) -> str:
+    fields = ("date", "time", "model", "confirmationId", "message")
+    return "\n".join(_as_text(output[field]) for field in fields)
+
+
+_COMPONENTS: dict[str, Callable[[Any], str]] = {
+    "check_appointment_availability": _as_list,
+    "schedule_appointment": _as_card,
+}
