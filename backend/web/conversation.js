@@ -138,7 +138,7 @@ export class TurnView {
     this.#pause();
     for (const line of this.#running.values()) line.remove();
     this.element.classList.remove("waiting");
-    if (aloud && this.#text) this.#around.speak(`Lex: ${this.#text}`);
+    if (aloud && this.#text) this.#around.speak(`Lex: ${this.#text.trim()}`);
     await Promise.all(this.#drawing);
     this.element.removeAttribute("aria-busy");
     this.#around.drawn();
