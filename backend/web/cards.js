@@ -27,7 +27,13 @@ const CARDS = {
 export function card({ name, output }, ask) {
   if (output.error) return unsuccessful(output.error, ask);
   const made = CARDS[name];
-  return made === undefined ? anything(name, output) : made(output, ask);
+  if (made === undefined) return anything(name, output);
+  try {
+    return made(output, ask);
+  } catch {
+    // It is not what this tool says otherwise; the conversation goes on.
+    return anything(name, output);
+  }
 }
 
 /**

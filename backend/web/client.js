@@ -271,8 +271,10 @@ export class Turn {
    */
   async *#overHttp(signal, silence) {
     const response = await (this.id === null ? this.#post(signal) : this.#get(signal));
-    this.#begin(response.headers.get("X-Turn-Id") ?? this.id ?? "");
-    if (response.body === null) return;
+    const turn = response.headers.get("X-Turn-Id");
+    // A head that broke off may look like a whole one.
+    if (turn === null || response.body === null) throw new Error("this is no stream");
+    this.#begin(turn);
     /** @type {TurnEvent[]} */
     const read = [];
     const parser = createParser({ onEvent: (frame) => void read.push(parsed(frame)) });
@@ -367,8 +369,9 @@ export class Turn {
    * @param {Refused} error
    */
   #passes({ status, failure }) {
-    if (this.id === null) return status >= 500 && failure.code === "";
-    return failure.retryable;
+    // Without a code of ours it is a proxy that finds nobody, or a head that broke off.
+    if (failure.code === "") return status < 400 || status >= 500;
+    return this.id !== null && failure.retryable;
   }
 
   /** @param {number} ms */

@@ -345,8 +345,12 @@ async function tellWhoAnswers() {
   const readiness = await lex.readiness().catch(() => null);
   const isStandin = readiness?.models.some(({ name }) => name.startsWith("groq-standin")) ?? false;
   the("badge").hidden = !isStandin;
-  const suggested = isStandin ? SUGGESTIONS_OF_A_STANDIN : SUGGESTIONS;
-  const buttons = suggested.map((query) =>
+  if (isStandin) suggest(SUGGESTIONS_OF_A_STANDIN);
+}
+
+/** @param {string[]} queries */
+function suggest(queries) {
+  const buttons = queries.map((query) =>
     h("li", {}, h("button", { type: "button", onclick: () => ask(query) }, query)),
   );
   the("suggestions").replaceChildren(...buttons);
@@ -403,6 +407,7 @@ function showRealtime() {
 }
 
 showRealtime();
+suggest(SUGGESTIONS);
 the("sign-out").hidden = localStorage.getItem("lex.signed-in") === null;
 void tellWhoAnswers();
 void open(sessions.current);

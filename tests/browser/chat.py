@@ -10,6 +10,9 @@ from playwright.async_api import BrowserContext, Locator, Page, Request
 QUIET = ("Failed to load resource", "WebSocket connection to")
 """What a browser says by itself of a network that fails or an answer that refuses."""
 
+STANDIN: dict[str, Any] = {"model_name": "groq-standin", "model_fallbacks": "none"}
+"""Settings of a service that knows that no model answers, as `make run` has them."""
+
 
 @dataclass
 class Chat:

@@ -3,12 +3,11 @@
 import json
 import re
 
-from tests.browser.chat import Chat
+from tests.browser.chat import STANDIN, Chat
 from tests.serving import lex
 
 COUNTED = " ".join(f"word{n}" for n in range(40))
 """An answer of about two seconds, in which something can happen."""
-STANDIN = {"model_name": "groq-standin", "model_fallbacks": "none"}
 COUNT = {"text": COUNTED, "tokens_per_second": 30}
 
 
