@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install run test soak check format dashboards bench-telemetry chart image up up-observability down lock system-deps test-system clean
+.PHONY: help install run test soak check format vendor dashboards bench-telemetry chart image up up-observability down lock system-deps test-system clean
 
 PYTHON ?= python3
 PORT ?= 8000
@@ -14,20 +14,24 @@ run: .venv/.service ## talk to Lex on http://localhost:8000 (PORT= changes it), 
 install: .venv/.development ## everything that developing needs, locked and hashed
 
 test: .venv/.development ## what is shown within minutes, with nothing but pip
-	$(BIN)/python -m pytest --ignore=tests/deploy --ignore=tests/system --ignore=tests/soak
+	$(BIN)/python -m pytest --ignore=tests/browser --ignore=tests/deploy --ignore=tests/system --ignore=tests/soak
 
 soak: .venv/.development ## the same in long: thousands of cancelled calls, a thousand turns
 	$(BIN)/python -m pytest tests/soak
 
-check: .venv/.development ## lint, formatting, types, import rules
+check: .venv/.development .venv/npm/.fetched ## lint, formatting, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/node .venv/npm/typescript/lib/tsc.js --project backend/web
 
 format: .venv/.development ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+vendor: .venv/.development ## the three packages that the chat page loads, as infrastructure/packages.json pins them
+	$(BIN)/python -m infrastructure.npm backend/web/vendor
 
 dashboards: .venv/.development ## Grafana's files and PANELS.md, from deploy/dashboards
 	$(BIN)/python -m deploy.dashboards
@@ -71,8 +75,8 @@ system-deps: ## Debian packages for the system tests (needs root)
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx-light redis-server chromium prometheus docker.io docker-compose iptables mmdebstrap
 
-test-system: .venv/.development .venv/manifests ## restarts of real servers, and the real parts that Debian brings
-	$(BIN)/python -m pytest tests/deploy tests/system
+test-system: .venv/.development .venv/manifests .venv/npm/.fetched ## restarts of real servers, and the real parts that Debian brings
+	$(BIN)/python -m pytest tests/browser tests/deploy tests/system
 
 clean: ## forget the virtual environment and what tests left
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
@@ -88,6 +92,10 @@ clean: ## forget the virtual environment and what tests left
 .venv/manifests: requirements-manifests.txt | .venv/bin/python
 	$(BIN)/python -m venv $@
 	$@/bin/python -m pip install --quiet --require-hashes -r requirements-manifests.txt
+	@touch $@
+
+.venv/npm/.fetched: infrastructure/packages.json | .venv/.development
+	$(BIN)/python -m infrastructure.npm .venv/npm
 	@touch $@
 
 .venv/.development: requirements-dev.txt | .venv/bin/python

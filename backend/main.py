@@ -16,7 +16,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend import __version__, legacy
-from backend.api import docs, errors, event_source, health, query, realtime, sessions, turns
+from backend.api import docs, errors, event_source, health, page, query, realtime, sessions, turns
 from backend.api import metrics as metrics_route
 from backend.api.access_log import AccessLog
 from backend.api.arrivals import Arrivals
@@ -101,6 +101,7 @@ def create_app(settings: Settings, *, tools: Sequence[Tool] = TOOLS) -> FastAPI:
     app.include_router(exchange.leaving)
     app.include_router(health.router)
     app.include_router(metrics_route.router)
+    app.include_router(page.router)
     if settings.api_docs:
         app.include_router(docs.router)
     app.add_middleware(

@@ -11,6 +11,12 @@ import structlog
 from tests.postgres import PostgresServer, running_postgres
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--pictures", action="store_true", help="keep the pictures of the chat page in .github/"
+    )
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """A real server, started when the first test asks for it."""

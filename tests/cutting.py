@@ -47,21 +47,29 @@ class Cutter:
     times: int = 0
     """So many connections were cut."""
     _sent: list[bytearray] = field(default_factory=list)
+    _clients: set[asyncio.StreamWriter] = field(default_factory=set)
 
     @property
     def requests(self) -> list[Request]:
         """What clients sent, by connection."""
         return [_request(found) for sent in self._sent for found in _REQUEST.finditer(sent)]
 
+    def break_all(self) -> None:
+        """End every connection that there is."""
+        for client in self._clients:
+            client.transport.abort()
+
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         host, _, port = urlsplit(self.upstream).netloc.partition(":")
         upstream_reader, upstream_writer = await asyncio.open_connection(host, int(port))
+        self._clients.add(writer)
         try:
             await _until_one_ends(
                 self._carry_there(reader, upstream_writer),
                 self._carry_back(upstream_reader, writer),
             )
         finally:
+            self._clients.discard(writer)
             upstream_writer.close()
 
     async def _carry_there(

@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Page
 
+from tests.chromium import chromium
 from tests.credentials import WITH_SECRET, token
 from tests.serving import Lex, lex
-
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync")
 
 EXCHANGE = """
 async ([lex, token]) => (await fetch(`${lex}/auth/session`, {
@@ -64,12 +63,8 @@ async def page_of_a_site(host: str) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def page() -> AsyncIterator[Page]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=list(FLAGS)
-        )
+    async with chromium() as browser:
         yield await browser.new_page()
-        await browser.close()
 
 
 async def tries(page: Page, service_url: str) -> dict[str, Any]:

@@ -1,16 +1,11 @@
 """The page of the API in a real browser, which holds it to its policy."""
 
-from playwright.async_api import async_playwright
-
+from tests.chromium import chromium
 from tests.serving import lex
-from tests.system.test_cookies import FLAGS
 
 
 async def test_it_shows_every_call_and_breaks_no_rule_of_its_own() -> None:
-    async with lex() as service, async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=list(FLAGS)
-        )
+    async with lex() as service, chromium() as browser:
         page = await browser.new_page()
         complaints: list[str] = []
         asked: list[str] = []
@@ -22,7 +17,6 @@ async def test_it_shows_every_call_and_breaks_no_rule_of_its_own() -> None:
         await page.wait_for_selector("details")
         shown = await page.locator("summary code").all_text_contents()
         described = (await service.client.get("/openapi.json")).json()["paths"]
-        await browser.close()
 
     calls = {f"{method.upper()} {path}" for path, each in described.items() for method in each}
     assert set(shown) == calls

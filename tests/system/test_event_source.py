@@ -7,8 +7,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Page
 
+from tests.chromium import chromium
 from tests.cutting import Cutter, cutting
 from tests.listening import listening
 from tests.serving import Lex, ids_of, lex, parse, without_ids
@@ -26,17 +27,6 @@ function read(url) {
 }
 </script>"""
 
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--no-proxy-server",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-
 RETRY_SECONDS = 1
 """As the stream tells the browser."""
 
@@ -44,14 +34,10 @@ RETRY_SECONDS = 1
 @pytest.fixture
 async def page() -> AsyncIterator[Page]:
     """A page of another origin than the service's."""
-    async with async_playwright() as playwright, page_server() as url:
-        browser = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
-        try:
-            page = await browser.new_page()
-            await page.goto(url)
-            yield page
-        finally:
-            await browser.close()
+    async with chromium() as browser, page_server() as url:
+        page = await browser.new_page()
+        await page.goto(url)
+        yield page
 
 
 @asynccontextmanager

@@ -1,0 +1,76 @@
+/** A booking as a file for a calendar (RFC 5545). */
+
+const MINUTES = 60;
+
+/**
+ * @param {{confirmation_id: string, dealership: string, car_model: string, date: string, time: string, time_zone: string}} booking
+ * @param {Date} [now]
+ */
+export function calendarFile(booking, now = new Date()) {
+  const begins = instant(booking.date, booking.time, booking.time_zone);
+  const ends = new Date(begins.getTime() + MINUTES * 60_000);
+  const lines = [
+    "BEGIN:VCALENDAR",
+    "VERSION:2.0",
+    "PRODID:-//SuperCar//Lex//EN",
+    "BEGIN:VEVENT",
+    `UID:${text(booking.confirmation_id)}@lex`,
+    `DTSTAMP:${utc(now)}`,
+    `DTSTART:${utc(begins)}`,
+    `DTEND:${utc(ends)}`,
+    `SUMMARY:${text(`Test drive: ${booking.car_model}`)}`,
+    `LOCATION:${text(booking.dealership)}`,
+    `DESCRIPTION:${text(`Confirmation ${booking.confirmation_id}`)}`,
+    "END:VEVENT",
+    "END:VCALENDAR",
+  ];
+  return lines.flatMap(folded).join("\r\n") + "\r\n";
+}
+
+/**
+ * The moment at which the clocks of a time zone show this date and time.
+ * @param {string} date
+ * @param {string} time
+ * @param {string} zone
+ */
+export function instant(date, time, zone) {
+  const shown = Date.parse(`${date}T${time}:00Z`);
+  // Twice, since the first guess may lie on the other side of a change of the clocks.
+  const guess = shown - ahead(shown, zone);
+  return new Date(shown - ahead(guess, zone));
+}
+
+/**
+ * How far the clocks of a zone are ahead of UTC, in milliseconds.
+ * @param {number} moment
+ * @param {string} zone
+ */
+function ahead(moment, zone) {
+  const format = new Intl.DateTimeFormat("en-US", {
+    timeZone: zone,
+    hourCycle: "h23",
+    year: "numeric",
+    month: "2-digit",
+    day: "2-digit",
+    hour: "2-digit",
+    minute: "2-digit",
+    second: "2-digit",
+  });
+  const part = Object.fromEntries(format.formatToParts(moment).map((each) => [each.type, each.value]));
+  return Date.parse(`${part.year}-${part.month}-${part.day}T${part.hour}:${part.minute}:${part.second}Z`) - moment;
+}
+
+/** @param {Date} moment */
+const utc = (moment) => moment.toISOString().replace(/[-:]|\.\d+/g, "");
+
+/** @param {string} value */
+const text = (value) => value.replace(/[\\;,]/g, "\\$&").replace(/\r\n|\r|\n/g, "\\n");
+
+/**
+ * In lines of at most 75 bytes; characters of up to three are counted as such.
+ * @param {string} line
+ */
+function folded(line) {
+  const pieces = line.match(/.{1,24}/gu) ?? [];
+  return pieces.map((piece, n) => (n ? ` ${piece}` : piece));
+}

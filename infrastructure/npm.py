@@ -1,0 +1,110 @@
+"""The few npm packages that the chat page uses and is tested with, by the hashes that are pinned.
+
+`python -m infrastructure.npm FOLDER` packs those that `packages.json` lists for a folder, compares
+each with its hash, and unpacks the files that are named there, or all. Beside what is kept in the
+repository stands what it is, with the hash of each file, so that nobody changes one unnoticed.
+"""
+
+import argparse
+import base64
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import NotRequired, TypedDict
+
+ROOT = Path(__file__).parent.parent
+NPM = Path(sys.executable).parent / "npm"
+
+KEPT = "kept.json"
+
+
+class Package(TypedDict):
+    version: str
+    license: str
+    integrity: str
+    files: NotRequired[dict[str, str]]
+    """By their paths in the package, the names under which they are kept."""
+
+
+class Kept(TypedDict):
+    version: str
+    license: str
+    integrity: str
+    """Of the package as it was packed."""
+    sha256: dict[str, str]
+    """Of each file."""
+
+
+def listed() -> dict[str, dict[str, Package]]:
+    packages: dict[str, dict[str, Package]] = json.loads(
+        Path(__file__).with_name("packages.json").read_text()
+    )
+    return packages
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="npm", description=__doc__)
+    parser.add_argument("folder", choices=listed())
+    folder = parser.parse_args().folder
+    target = ROOT / folder
+    target.mkdir(parents=True, exist_ok=True)
+    for name, package in listed()[folder].items():
+        shutil.rmtree(target / name, ignore_errors=True)
+        _fetch(name, package, target / name)
+        print(f"{name} {package['version']}")
+    if any("files" in package for package in listed()[folder].values()):
+        (target / KEPT).write_text(json.dumps(kept(folder), indent=2) + "\n")
+
+
+def kept(folder: str) -> dict[str, Kept]:
+    """What is there, as it is to be written beside it."""
+    return {
+        name: Kept(
+            version=package["version"],
+            license=package["license"],
+            integrity=package["integrity"],
+            sha256={path.name: _sha256(path) for path in sorted((ROOT / folder / name).iterdir())},
+        )
+        for name, package in listed()[folder].items()
+    }
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _fetch(name: str, package: Package, folder: Path) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        command = [str(NPM), "pack", "--silent", f"{name}@{package['version']}"]
+        # The client is a program of Node, which is beside it and may be nowhere else.
+        path = os.pathsep.join([str(NPM.parent), os.environ.get("PATH", "")])
+        subprocess.run(
+            command, cwd=scratch, env={**os.environ, "PATH": path}, check=True,
+            stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        (packed,) = Path(scratch).glob("*.tgz")
+        digest = base64.b64encode(hashlib.sha512(packed.read_bytes()).digest()).decode()
+        if package["integrity"] != f"sha512-{digest}":
+            sys.exit(f"{name} {package['version']} is not what was pinned: sha512-{digest}")
+        with tarfile.open(packed) as archive:
+            archive.extractall(scratch, filter="data")
+        _keep(Path(scratch) / "package", package, folder)
+
+
+def _keep(unpacked: Path, package: Package, folder: Path) -> None:
+    if "files" not in package:
+        shutil.move(unpacked, folder)
+        return
+    folder.mkdir()
+    for source, name in package["files"].items():
+        shutil.copyfile(unpacked / source, folder / name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""The chat page, as somebody uses it who sees it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from playwright.async_api import BrowserContext, Locator, Page, Request
+
+QUIET = ("Failed to load resource", "WebSocket connection to")
+"""What a browser says by itself of a network that fails or an answer that refuses."""
+
+STANDIN: dict[str, Any] = {"model_name": "groq-standin", "model_fallbacks": "none"}
+"""Settings of a service that knows that no model answers, as `make run` has them."""
+
+
+@dataclass
+class Chat:
+    page: Page
+    broken: list[str] = field(default_factory=list)
+    """What scripts and the policy of the page complained about."""
+    requests: list[Request] = field(default_factory=list)
+    allowed_hosts: set[str] = field(default_factory=set)
+
+    @classmethod
+    async def new(cls, context: BrowserContext) -> "Chat":
+        chat = cls(await context.new_page())
+        chat.page.on("pageerror", lambda error: chat.broken.append(str(error)))
+        chat.page.on("console", lambda message: chat._hear(message.type, message.text))
+        # Playwright marks its listeners, and a method of a list takes no mark.
+        chat.page.on("request", lambda request: chat.requests.append(request))  # noqa: PLW0108
+        return chat
+
+    def _hear(self, kind: str, text: str) -> None:
+        if kind in ("error", "warning") and not text.startswith(QUIET):
+            self.broken.append(text)
+
+    @property
+    def strangers(self) -> set[str]:
+        """Hosts that the page asked and that it was not opened from."""
+        urls = [urlsplit(request.url) for request in self.requests]
+        hosts = {url.netloc for url in urls if url.scheme in ("http", "https")}
+        return hosts - self.allowed_hosts
+
+    async def open(self, url: str, *, transport: str = "sse", **stored: str) -> None:
+        self.allowed_hosts.add(urlsplit(url).netloc)
+        stored["lex.realtime"] = str(transport == "websocket").lower()
+        await self.store(stored)
+        await self.page.goto(url)
+        await self.page.wait_for_selector("#suggestions button", state="attached")
+
+    async def store(self, values: Mapping[str, str]) -> None:
+        """Into the browser's memory, unless something is there already."""
+        await self.page.add_init_script(f"""
+            for (const [name, value] of Object.entries({dict(values)!r}))
+                if (localStorage.getItem(name) === null) localStorage.setItem(name, value);
+        """)
+
+    @property
+    def turns(self) -> Locator:
+        return self.page.locator(".turn")
+
+    @property
+    def last(self) -> Locator:
+        return self.turns.last
+
+    @property
+    def line(self) -> Locator:
+        """What is said of the connection."""
+        return self.page.locator("#line")
+
+    def card(self, kind: str) -> Locator:
+        return self.last.locator(f".card.{kind}")
+
+    def button(self, name: str, *, exact: bool = False) -> Locator:
+        return self.page.get_by_role("button", name=name, exact=exact)
+
+    async def say(self, query: str) -> None:
+        """Without waiting for an answer."""
+        count = await self.turns.count()
+        await self.page.fill("#question", query)
+        await self.page.press("#question", "Enter")
+        await self.turns.nth(count).wait_for()
+
+    async def ask(self, query: str) -> str:
+        """And read the answer to its end."""
+        await self.say(query)
+        return await self.answer()
+
+    async def answer(self) -> str:
+        """What Lex said last, once it has come to its end."""
+        await self.settled()
+        return await self.said()
+
+    async def settled(self) -> None:
+        await self.page.wait_for_selector(
+            "#turns:not([aria-busy]) .turn:last-child:not([aria-busy])"
+        )
+
+    async def said(self) -> str:
+        return "\n".join(await self.last.locator(".said").all_inner_texts())
+
+    async def until_said(self, text: str) -> None:
+        await self.last.locator(".said", has_text=text).first.wait_for()
+
+    async def until_line(self, text: str) -> None:
+        await self.page.locator("#line", has_text=text).wait_for()
+
+    async def evaluate(self, script: str, argument: Any = None) -> Any:
+        return await self.page.evaluate(script, argument)

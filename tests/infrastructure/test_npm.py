@@ -1,0 +1,37 @@
+"""What the chat page loads of others is what was pinned, and says so."""
+
+import json
+import re
+
+from infrastructure.npm import KEPT, kept, listed
+from tests.processes import ROOT
+
+VENDOR = "backend/web/vendor"
+
+
+def test_what_is_kept_is_what_is_listed_and_nobody_has_changed_it() -> None:
+    written = json.loads((ROOT / VENDOR / KEPT).read_text())
+
+    assert written == kept(VENDOR)
+    for name, package in listed()[VENDOR].items():
+        assert written[name]["sha256"].keys() == set(package.get("files", {}).values())
+        assert "LICENSE" in written[name]["sha256"]
+
+
+def test_nothing_else_is_kept() -> None:
+    there = {path.name for path in (ROOT / VENDOR).iterdir()}
+
+    assert there == {KEPT, *listed()[VENDOR]}
+
+
+def test_every_package_is_pinned_by_version_and_hash() -> None:
+    packages = [package for folder in listed().values() for package in folder.values()]
+
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+", package["version"]) for package in packages)
+    assert all(re.fullmatch(r"sha512-[\w+/]{86}==", package["integrity"]) for package in packages)
+
+
+def test_what_is_only_developed_with_is_not_in_the_repository() -> None:
+    (folder,) = listed().keys() - {VENDOR}
+
+    assert folder.startswith(".venv/")
