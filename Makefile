@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install run test soak check format dashboards bench-telemetry chart image up up-observability down lock system-deps test-system clean
+.PHONY: help install run test soak check format dashboards bench-telemetry load load-ui chart image up up-observability down lock system-deps test-system clean
 
 PYTHON ?= python3
 PORT ?= 8000
@@ -34,6 +34,17 @@ dashboards: .venv/.development ## Grafana's files and PANELS.md, from deploy/das
 
 bench-telemetry: .venv/.development ## what traces, metrics and logs cost a turn; at most 15 % of its CPU
 	$(BIN)/python -m loadtests.bench.telemetry
+
+load: .venv/.development ## a load test of a service at HOST= (http://localhost:8000), as loadtests/profiles/ says: PROFILE=smoke
+	$(LOCUST) --headless --only-summary --html $(REPORT); code=$$?; echo "Report: $(REPORT)"; exit $$code
+
+load-ui: .venv/.development ## the same, started and watched in a browser on http://localhost:8089
+	$(LOCUST) --web-host 127.0.0.1
+
+HOST ?= http://localhost:8000
+PROFILE ?= smoke
+LOCUST = $(BIN)/python -m locust --config loadtests/profiles/$(PROFILE).conf --host $(HOST)
+REPORT = loadtests/reports/$(PROFILE).html
 
 chart: .venv/.development ## the chart's README, from its values
 	$(BIN)/python deploy/helm/readme.py
