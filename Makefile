@@ -49,18 +49,19 @@ REPORT = loadtests/reports/$(PROFILE).html
 chart: .venv/.development ## the chart's README, from its values
 	$(BIN)/python deploy/helm/readme.py
 
-image: ## lex:<version>, and groq-standin:<version> beside it (BASE_IMAGE= changes what they stand on)
+image: ## lex:<version>, with groq-standin:<version> and lex-load:<version> beside it (BASE_IMAGE= changes what they stand on)
 	docker build $(BUILD) --build-arg REVISION=$(REVISION) -f deploy/docker/Dockerfile -t lex:$(VERSION) .
 	docker build $(BUILD) -f infrastructure/groq_standin/Dockerfile -t groq-standin:$(VERSION) .
+	docker build $(BUILD) -f loadtests/Dockerfile -t lex-load:$(VERSION) .
 
-up: image ## Lex in containers on http://localhost:8000, WITH="storage replicas observability" or some of them
+up: image ## Lex in containers on http://localhost:8000, WITH="storage replicas observability load" or some of them
 	$(COMPOSE) $(call files,$(WITH)) up --detach --wait
 
 up-observability: ## the same with Grafana on http://localhost:3001, Prometheus and traces
 	@$(MAKE) --no-print-directory up WITH="$(WITH) observability"
 
 down: ## stop all of it; what was stored stays
-	$(COMPOSE) $(call files,storage replicas observability) down --remove-orphans
+	$(COMPOSE) $(call files,storage replicas observability load) down --remove-orphans
 
 COMPOSE = docker compose --project-directory infrastructure $(if $(wildcard .env),--env-file .env)
 files = --file infrastructure/compose.yaml $(foreach name,$(sort $(1)),--file infrastructure/compose.$(name).yaml)
