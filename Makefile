@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install run test soak check format vendor dashboards bench-telemetry chart image up up-observability down lock system-deps test-system clean
+.PHONY: help install run test soak check format vendor dashboards bench-telemetry load load-ui chart image up up-observability down lock system-deps test-system clean
 
 PYTHON ?= python3
 PORT ?= 8000
@@ -39,21 +39,33 @@ dashboards: .venv/.development ## Grafana's files and PANELS.md, from deploy/das
 bench-telemetry: .venv/.development ## what traces, metrics and logs cost a turn; at most 15 % of its CPU
 	$(BIN)/python -m loadtests.bench.telemetry
 
+load: .venv/.development ## a load test of a service at HOST= (http://localhost:8000), as loadtests/profiles/ says: PROFILE=smoke
+	$(LOCUST) --headless --only-summary --html $(REPORT); code=$$?; echo "Report: $(REPORT)"; exit $$code
+
+load-ui: .venv/.development ## the same, started and watched in a browser on http://localhost:8089
+	$(LOCUST) --web-host 127.0.0.1
+
+HOST ?= http://localhost:8000
+PROFILE ?= smoke
+LOCUST = $(BIN)/python -m locust --config loadtests/profiles/$(PROFILE).conf --host $(HOST)
+REPORT = loadtests/reports/$(PROFILE).html
+
 chart: .venv/.development ## the chart's README, from its values
 	$(BIN)/python deploy/helm/readme.py
 
-image: ## lex:<version>, and groq-standin:<version> beside it (BASE_IMAGE= changes what they stand on)
+image: ## lex:<version>, with groq-standin:<version> and lex-load:<version> beside it (BASE_IMAGE= changes what they stand on)
 	docker build $(BUILD) --build-arg REVISION=$(REVISION) -f deploy/docker/Dockerfile -t lex:$(VERSION) .
 	docker build $(BUILD) -f infrastructure/groq_standin/Dockerfile -t groq-standin:$(VERSION) .
+	docker build $(BUILD) -f loadtests/Dockerfile -t lex-load:$(VERSION) .
 
-up: image ## Lex in containers on http://localhost:8000, WITH="storage replicas observability" or some of them
+up: image ## Lex in containers on http://localhost:8000, WITH="storage replicas observability load" or some of them
 	$(COMPOSE) $(call files,$(WITH)) up --detach --wait
 
 up-observability: ## the same with Grafana on http://localhost:3001, Prometheus and traces
 	@$(MAKE) --no-print-directory up WITH="$(WITH) observability"
 
 down: ## stop all of it; what was stored stays
-	$(COMPOSE) $(call files,storage replicas observability) down --remove-orphans
+	$(COMPOSE) $(call files,storage replicas observability load) down --remove-orphans
 
 COMPOSE = docker compose --project-directory infrastructure $(if $(wildcard .env),--env-file .env)
 files = --file infrastructure/compose.yaml $(foreach name,$(sort $(1)),--file infrastructure/compose.$(name).yaml)

@@ -92,10 +92,10 @@ def test_what_is_mounted_exists_and_is_read_only(service: dict[str, Any]) -> Non
 
 
 def test_the_versions_are_those_of_the_service() -> None:
-    built = compose(FOLDER / "compose.yaml")["services"]
+    defined = [service for file in FILES for service in compose(file)["services"].values()]
 
-    ours = {service["image"] for service in built.values() if "build" in service}
-    assert ours == {f"lex:{backend.__version__}", f"groq-standin:{backend.__version__}"}
+    ours = {service["image"] for service in defined if "build" in service}
+    assert ours == {f"{name}:{backend.__version__}" for name in ("lex", "groq-standin", "lex-load")}
 
 
 @pytest.mark.parametrize("service", services(with_images=False))
@@ -115,6 +115,20 @@ def test_every_variable_that_is_set_is_one_of_the_service() -> None:
         given |= compose(file)["services"].get("lex", {}).get("environment", {}).keys()
 
     assert {name for name in given if not name.startswith("OTEL_")} <= known
+
+
+def test_for_load_the_service_is_told_what_it_knows_each_with_its_reason() -> None:
+    lex = compose(FOLDER / "compose.load.yaml")["services"]["lex"]
+    told = (FOLDER / lex["env_file"]).read_text()
+
+    reasoned = re.findall(r"^# .*\n([A-Z_]+)=", told, re.MULTILINE)
+    assert reasoned == re.findall(r"^([A-Z_]+)=", told, re.MULTILINE) != []
+    assert set(reasoned) <= {name.upper() for name in Settings.model_fields}
+    # Compose would let these win.
+    assert (
+        not set(reasoned)
+        & compose(FOLDER / "compose.yaml")["services"]["lex"]["environment"].keys()
+    )
 
 
 def test_the_container_is_given_the_time_that_the_service_is_told_of() -> None:

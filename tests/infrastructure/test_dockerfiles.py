@@ -14,10 +14,11 @@ from tests.processes import ROOT
 
 LEX = ROOT / "deploy/docker/Dockerfile"
 STANDIN = ROOT / "infrastructure/groq_standin/Dockerfile"
+LOAD = ROOT / "loadtests/Dockerfile"
 BIN = Path(sys.executable).parent
 
 
-@pytest.mark.parametrize("dockerfile", [LEX, STANDIN], ids=["lex", "stand-in"])
+@pytest.mark.parametrize("dockerfile", [LEX, STANDIN, LOAD], ids=["lex", "stand-in", "load"])
 def test_hadolint_finds_nothing(dockerfile: Path) -> None:
     found = subprocess.run(
         [BIN / "hadolint", dockerfile], capture_output=True, text=True, check=False
@@ -32,10 +33,10 @@ def default(dockerfile: Path, argument: str) -> str:
     return found[1]
 
 
-def test_both_images_have_one_base_that_is_pinned_by_version() -> None:
+def test_all_images_have_one_base_that_is_pinned_by_version() -> None:
     base = default(LEX, "BASE_IMAGE")
 
-    assert base == default(STANDIN, "BASE_IMAGE")
+    assert base == default(STANDIN, "BASE_IMAGE") == default(LOAD, "BASE_IMAGE")
     assert re.fullmatch(r"python:3\.1[1-3]\.\d+-slim-[a-z]+", base)
 
 

@@ -28,6 +28,12 @@ def build_images(engine: DockerEngine) -> Images:
     return images
 
 
+def build_load(engine: DockerEngine) -> None:
+    engine.build(
+        "loadtests/Dockerfile", _named("compose.load.yaml", "locust"), {"BASE_IMAGE": BASE}
+    )
+
+
 def build_parts(engine: DockerEngine) -> None:
     engine.build("Dockerfile", "parts:local", {"BASE_IMAGE": BASE}, context=PARTS)
     engine.docker("tag", "parts:local", _named("compose.yaml", "nginx"))

@@ -36,6 +36,7 @@ def run(program: str, *arguments: str) -> str:
             ["observability"],
             {"lex", "nginx", "standin", "collector", "tempo", "prometheus", "grafana"},
         ),
+        (["load"], {"lex", "nginx", "standin", "locust", "locust-worker"}),
     ],
     ids=lambda given: "+".join(given) if isinstance(given, list) else "",
 )

@@ -1,0 +1,43 @@
+"""How many users there are when: between none and those of `--users`, over `--run-time`."""
+
+import argparse
+import math
+from abc import abstractmethod
+from typing import ClassVar
+
+from locust import LoadTestShape
+from locust.runners import Runner
+
+from loadtests.hooks import options
+
+
+class Shape(LoadTestShape):
+    """Users come and go at `--spawn-rate`. Whoever goes ends the turn first (`--stop-timeout`)."""
+
+    abstract: ClassVar[bool] = True
+    use_common_options: ClassVar[bool] = True
+
+    @abstractmethod
+    def curve(self, share: float) -> float:
+        """Which share of the users there is at which share of the run."""
+
+    @property
+    def running(self) -> Runner:
+        if self.runner is None:
+            raise RuntimeError("a shape is asked only during a run")
+        return self.runner
+
+    @property
+    def given(self) -> argparse.Namespace:
+        return options(self.running.environment)
+
+    @property
+    def share(self) -> float:
+        """How much of the run is over."""
+        seconds: float = self.get_run_time()  # type: ignore[no-untyped-call]
+        return seconds / float(self.given.run_time)
+
+    def tick(self) -> tuple[int, float] | None:
+        if self.share >= 1:
+            return None
+        return math.ceil(self.given.num_users * self.curve(self.share)), self.given.spawn_rate

@@ -1,0 +1,17 @@
+"""All users of the scenario `Storm`; twice, all of their streams are cut at once."""
+
+from loadtests.scenarios.storm import CUT
+from loadtests.shapes import Shape
+
+
+class ReconnectStorm(Shape):
+    cuts = (0.4, 0.7)
+    """At which shares of the run."""
+
+    made = 0
+
+    def curve(self, share: float) -> float:
+        if len([cut for cut in self.cuts if cut <= share]) > self.made:
+            self.made += 1
+            self.running.send_message(CUT)
+        return 1.0

@@ -1,0 +1,85 @@
+"""Server-Sent Events as a client reads them, and what a turn's stream must be.
+
+Nothing here knows how the lines come: over HTTP, out of a test, or as objects of a WebSocket that
+somebody has made frames of.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+Readline = Callable[[], bytes]
+"""One line with its LF; empty at the end. May raise `StreamFailed`."""
+
+
+class StreamFailed(Exception):
+    """Why a stream is none that a client could be content with.
+
+    Its message is the same for the same reason, since failures are counted by it.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What stands between two blank lines. A heartbeat has comments and nothing else."""
+
+    event: str = ""
+    data: str = ""
+    id: str | None = None
+    comments: tuple[str, ...] = ()
+
+    @property
+    def is_heartbeat(self) -> bool:
+        return bool(self.comments) and not self.event
+
+
+def frames(readline: Readline) -> Iterator[Frame]:
+    """Frames as they come. One that breaks off before its blank line is none."""
+    lines: list[str] = []
+    while line := readline():
+        if stripped := line.rstrip(b"\r\n"):
+            lines.append(stripped.decode())
+        elif lines:
+            yield _frame(lines)
+            lines = []
+
+
+def _frame(lines: list[str]) -> Frame:
+    event, frame_id = "", None
+    data: list[str] = []
+    comments: list[str] = []
+    for line in lines:
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        match name:
+            case "event":
+                event = value
+            case "data":
+                data.append(value)
+            case "id":
+                frame_id = value
+            case "":
+                comments.append(value)
+            case _:  # `retry`, and what no client knows
+                pass
+    return Frame(event, "\n".join(data), frame_id, tuple(comments))
+
+
+def whole(stream: Iterable[Frame]) -> Iterator[Frame]:
+    """The frames of a stream that comes to a good end: one `end`, the last of all, and no `error`.
+
+    Raises:
+        StreamFailed: as soon as there is nothing more to read.
+    """
+    ends, error = 0, None
+    for frame in stream:
+        if ends and frame.event:
+            raise StreamFailed("something came after its end")
+        ends += frame.event == "end"
+        if frame.event == "error":
+            error = json.loads(frame.data)["code"]
+        yield frame
+    if error:
+        raise StreamFailed(f"error event: {error}")
+    if not ends:
+        raise StreamFailed("it stopped without its end")
