@@ -6,16 +6,14 @@ it gets the same turns in other words: sentences where it shows a text, and some
 every turn. Streams that can be resumed are for clients of today, which read the standard ones.
 """
 
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, assert_never
 
 from backend.conversation import as_json
-from backend.delivery import Delivery
 from backend.events import Chunk, End, Event, Failure, ToolCalled, ToolOutput, ToolUse
-from backend.log import Follower
+from backend.log import Batch
 from backend.stream import frame
-from backend.telemetry import tracing
 
 SORRY = "Sorry, this answer could not be finished. Please ask again."
 NOTICE = "notice"
@@ -32,21 +30,14 @@ class Shown:
     event: str = "tool_output"
 
 
-async def frames(follower: Follower, delivery: Delivery) -> AsyncGenerator[bytes, None]:
-    page = OlderPage()
-    async for batch in follower.batches():
-        shown = [frame(each) for event in batch.events for each in page.shown(event)]
-        if shown:
-            yield b"".join(shown)
-        delivery.sent(batch.events)
-    tracing.stream_ended("read")
-
-
 class OlderPage:
-    """One stream on its way to the page, and whether it has something to show yet."""
+    """The framing of one stream on its way to the page, and whether it has shown a text yet."""
 
     def __init__(self) -> None:
         self._has_text = False
+
+    def __call__(self, batch: Batch) -> bytes:
+        return b"".join([frame(each) for event in batch.events for each in self.shown(event)])
 
     def shown(self, event: Event) -> Iterator[Event | Shown]:
         match event:

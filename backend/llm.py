@@ -9,7 +9,7 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing, contextmanager, suppress
 from functools import cache
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import aiohttp
 import groq
@@ -17,11 +17,7 @@ import httpx
 import structlog
 from groq import AsyncGroq, AsyncStream
 from groq._response import AsyncAPIResponse, AsyncResponseContextManager
-from groq.types.chat import (
-    ChatCompletionChunk,
-    ChatCompletionMessageParam,
-    ChatCompletionToolParam,
-)
+from groq.types.chat import ChatCompletionChunk
 from pydantic import SecretStr
 
 from backend.completion import Allowance, CompletionRequest, Delta, Finish, Text
@@ -36,7 +32,7 @@ from backend.errors import (
     UpstreamUnavailable,
 )
 from backend.telemetry.metrics import UpstreamAnswer
-from backend.wire import Decoder, messages_of, parameters_of, tools_of
+from backend.wire import Decoder, body_of, parameters_of
 from backend.wire_errors import allowances, error_of
 
 logger = structlog.get_logger()
@@ -122,14 +118,15 @@ class GroqModel:
         completions = self._client.chat.completions.with_streaming_response
         return completions.create(
             model=self.name,
-            messages=cast(list[ChatCompletionMessageParam], messages_of(request)),
-            tools=cast(list[ChatCompletionToolParam], tools_of(request.tools)) or groq.omit,
+            messages=(),
             max_completion_tokens=min(
                 self._max_completion_tokens, request.max_tokens or self._max_completion_tokens
             ),
             stream=True,
             extra_headers={"traceparent": request.traceparent} if request.traceparent else None,
-            **parameters_of(self.name),
+            # Past the SDK's transformation, which takes every message and schema apart and puts it
+            # together unchanged: a tenth of the processor time of a short turn.
+            extra_body=body_of(request) | parameters_of(self.name),
         )
 
     async def _deltas(

@@ -51,7 +51,6 @@ class EventLog:
         """Called after each change, at once: it must be quick."""
         self.farewell: Sequence[Event] = ()
         self._followers: set[Follower] = set()
-        self._waiting: set[asyncio.Future[None]] = set()
         self._deserted = deserted
 
     @property
@@ -98,18 +97,8 @@ class EventLog:
     def _wake(self) -> None:
         if self.on_change is not None:
             self.on_change(self)
-        for waiter in self._waiting:
-            if not waiter.done():
-                waiter.set_result(None)
-        self._waiting.clear()
-
-    async def changed(self) -> None:
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiting.add(waiter)
-        try:
-            await waiter
-        finally:
-            self._waiting.discard(waiter)
+        for follower in self._followers:
+            follower.wake()
 
 
 class Follower:
@@ -120,6 +109,8 @@ class Follower:
     def __init__(self, log: EventLog, after: int) -> None:
         self._log = log
         self._read = max(0, after - log.begins_after)
+        self._has_left = False
+        self._waiting: asyncio.Future[bool] | None = None
 
     @property
     def turn_id(self) -> str:
@@ -140,10 +131,12 @@ class Follower:
         """What was read, as far as the log goes back."""
         return self._log.events[: self._read]
 
-    async def batches(self) -> AsyncGenerator[Batch, None]:
-        """All that has been appended since the last batch, until the log is closed."""
+    async def batches(self, *, quiet_seconds: float | None = None) -> AsyncGenerator[Batch, None]:
+        """All that has been appended since the last batch, until the log is closed or the
+        follower leaves; and an empty batch each time that nothing came for `quiet_seconds`.
+        """
         log = self._log
-        while True:
+        while not self._has_left:
             events = log.events[self._read :]
             if events:
                 batch = Batch(self.position, events)
@@ -153,9 +146,32 @@ class Follower:
                 if log.farewell:
                     yield Batch(self.position, log.farewell, is_farewell=True)
                 return
-            else:
-                await log.changed()
+            elif await self._is_quiet(quiet_seconds):
+                yield Batch(self.position, ())
+
+    async def _is_quiet(self, seconds: float | None) -> bool:
+        """Wait for a change; whether none came in time."""
+        loop = asyncio.get_running_loop()
+        self._waiting = loop.create_future()
+        timer = None if seconds is None else loop.call_later(seconds, self._nothing_came)
+        try:
+            return await self._waiting
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def wake(self) -> None:
+        self._go_on(is_quiet=False)
+
+    def _nothing_came(self) -> None:
+        self._go_on(is_quiet=True)
+
+    def _go_on(self, *, is_quiet: bool) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(is_quiet)
 
     def leave(self) -> None:
-        """Stop counting as a reader. May be said more than once."""
+        """Stop counting as a reader, and reading. May be said more than once."""
+        self._has_left = True
+        self.wake()
         self._log.forget(self)

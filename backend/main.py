@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from backend import __version__, legacy
+from backend import __version__
 from backend.api import docs, errors, event_source, health, page, query, realtime, sessions, turns
 from backend.api import metrics as metrics_route
 from backend.api.access_log import AccessLog
@@ -32,6 +32,7 @@ from backend.api.shell import Shell
 from backend.api.trusted_proxies import TrustedProxies
 from backend.conversation import Caller, now
 from backend.errors import StorageError
+from backend.legacy import OlderPage
 from backend.opening.duties import keep, summarize, take_lease
 from backend.opening.identity import open_authentication
 from backend.opening.upstream import open_models
@@ -42,7 +43,7 @@ from backend.showroom import Showroom
 from backend.storage.opening import open_stores
 from backend.storage.ports.stores import Stores
 from backend.storage.redis import RedisLogs
-from backend.stream import StreamOptions
+from backend.stream import Plain, StreamOptions
 from backend.telemetry import loop_lag, metrics
 from backend.telemetry.exporting import open_exporting
 from backend.telemetry.logging import configure_logging
@@ -236,8 +237,8 @@ async def _open(
         stream_options=StreamOptions(
             heartbeat_seconds=settings.heartbeat_seconds,
             send_timeout_seconds=settings.send_timeout_seconds,
+            plain_framing=OlderPage if settings.client_profile == "legacy" else Plain,
         ),
-        plain_frames=legacy.frames if settings.client_profile == "legacy" else None,
         max_query_chars=settings.max_query_chars,
         max_body_bytes=settings.max_body_bytes,
         upstream=settings.groq_base_url,

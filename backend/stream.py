@@ -1,23 +1,28 @@
-"""Events as Server-Sent Events: the frames, the response that carries them, its heartbeats."""
+"""Events as Server-Sent Events: the frames, the response that carries them, its heartbeats.
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+The response is `sse-starlette`'s, but runs in its own way: by itself the library keeps four tasks
+a response (to send, to ping, to hear of a disconnect and of a shutdown) in a task group, and ends
+one by cancelling the others. Here the request's own task sends, and the follower's wait is the
+clock of the heartbeats; one task hears of a disconnect and has the follower leave, which ends the
+stream without a cancellation. XX-FIGURE
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import structlog
 from sse_starlette import EventSourceResponse, ServerSentEvent
-from sse_starlette.sse import AppStatus, SendTimeoutError
 from starlette.types import Receive, Scope, Send
 
 from backend.conversation import as_json
 from backend.delivery import Delivery
-from backend.log import Follower
+from backend.log import Batch, Follower
 from backend.telemetry import metrics, tracing
 
 logger = structlog.get_logger()
-
-# By itself the library cuts every stream half a second after SIGTERM.
-AppStatus.enable_automatic_graceful_drain = False
 
 
 class Framed(Protocol):
@@ -42,22 +47,26 @@ RETRY_MS = 1000
 """After so long a browser whose connection broke comes back."""
 
 
-Frames = Callable[[Follower, Delivery], AsyncGenerator[bytes, None]]
-"""Reads a follower to its end, and yields what is sent."""
+HEARTBEAT = ServerSentEvent(comment="", sep="\n").encode()
+
+Framing = Callable[[Batch], bytes]
+"""Makes what is sent of a batch; nothing, if the client is shown nothing of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamOptions:
+    """`plain_framing` is made anew for each stream that cannot be resumed."""
+
     heartbeat_seconds: float
     send_timeout_seconds: float
+    plain_framing: Callable[[], Framing]
 
 
 class EventStream(EventSourceResponse):
-    """The response that lets one follower's events out, with comments as heartbeats.
+    """The response that lets one follower's events out, with comments where it is quiet.
 
     However it ends, the follower leaves, also when the client was gone before the first
-    frame was asked for. `asked_at` is when the query came that it answers; `frames` are for
-    clients that do not know the standard ones.
+    frame was asked for. `asked_at` is when the query came that it answers.
     """
 
     media_type = "text/event-stream"
@@ -70,36 +79,63 @@ class EventStream(EventSourceResponse):
         options: StreamOptions,
         is_resumable: bool = False,
         asked_at: float | None = None,
-        frames: Frames | None = None,
     ) -> None:
-        self._delivery = Delivery(follower, transport="sse", asked_at=asked_at)
-        frames = frames or (_resumable_frames if is_resumable else _frames)
-        super().__init__(
-            frames(follower, self._delivery),
-            headers=headers,
-            sep="\n",
-            ping=options.heartbeat_seconds,
-            ping_message_factory=_heartbeat,
-            send_timeout=options.send_timeout_seconds,
-        )
+        self._batches = follower.batches(quiet_seconds=options.heartbeat_seconds)
+        super().__init__(self._batches, headers=headers)
         self._follower = follower
+        self._delivery = Delivery(follower, transport="sse", asked_at=asked_at)
+        self._send_timeout_seconds = options.send_timeout_seconds
+        self._opening = opening(follower) if is_resumable else b""
+        self._framing = Resumable(follower.turn_id) if is_resumable else options.plain_framing()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         outcome = "disconnected"
+        watching = asyncio.create_task(self._leave_with_the_client(receive))
         with self._delivery as delivery:
             try:
-                await super().__call__(scope, receive, send)
-            except SendTimeoutError:
+                await self._stream(send)
+            except _Stalled:
                 outcome = "slow_client"
                 logger.warning("slow_client", turn=self._follower.turn_id)
                 delivery.stalled()
                 cut(scope)
             finally:
+                watching.cancel()
                 # Of a stream that came to its end the span has ended too, and stays as it is.
                 tracing.stream_ended(outcome)
                 self._follower.leave()
             if _has_stalled(scope):
                 delivery.stalled()
+
+    async def _stream(self, send: Send) -> None:
+        head = {"status": self.status_code, "headers": self.raw_headers}
+        await send({"type": "http.response.start", **head})
+        if self._opening:
+            await self._send(send, self._opening)
+        async with aclosing(self._batches):
+            async for batch in self._batches:
+                if data := self._framing(batch) if batch.events else _heartbeat():
+                    await self._send(send, data)
+                self._delivery.sent(batch.events)
+        if self._follower.is_at_end:
+            tracing.stream_ended("read")
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send(self, send: Send, data: bytes) -> None:
+        try:
+            async with asyncio.timeout(self._send_timeout_seconds):
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+        except TimeoutError as error:
+            raise _Stalled from error
+
+    async def _leave_with_the_client(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._follower.leave()
+
+
+class _Stalled(Exception):
+    """The client does not take what it is sent."""
 
 
 def cut(scope: Scope) -> None:
@@ -113,29 +149,35 @@ def _has_stalled(scope: Scope) -> bool:
     return bool(scope.get("extensions", {}).get("lex.cut", {}).get("has_stalled"))
 
 
-async def _frames(follower: Follower, delivery: Delivery) -> AsyncGenerator[bytes, None]:
-    async for batch in follower.batches():
-        yield b"".join([frame(event) for event in batch.events])
-        delivery.sent(batch.events)
-    tracing.stream_ended("read")
+def opening(follower: Follower) -> bytes:
+    """How to come back before there is an event: whoever is cut off right behind this frame
+    comes back to where it stood.
+    """
+    return f"id: {follower.turn_id}-{follower.position}\nretry: {RETRY_MS}\n\n".encode()
 
 
-async def _resumable_frames(follower: Follower, delivery: Delivery) -> AsyncGenerator[bytes, None]:
-    """Each event with its id, after a frame that says how to come back before there is one."""
-    turn_id = follower.turn_id
-    # Whoever is cut off right behind it comes back to where it stood.
-    yield f"id: {turn_id}-{follower.position}\nretry: {RETRY_MS}\n\n".encode()
-    async for batch in follower.batches():
-        yield b"".join(
+class Plain:
+    """The standard framing of a stream that cannot be resumed."""
+
+    def __call__(self, batch: Batch) -> bytes:
+        return b"".join([frame(event) for event in batch.events])
+
+
+class Resumable:
+    """Each event with its id."""
+
+    def __init__(self, turn_id: str) -> None:
+        self._turn_id = turn_id
+
+    def __call__(self, batch: Batch) -> bytes:
+        return b"".join(
             [
-                f"id: {turn_id}-{position}\n".encode() + frame(event)
+                f"id: {self._turn_id}-{position}\n".encode() + frame(event)
                 for position, event in batch.placed()
             ]
         )
-        delivery.sent(batch.events)
-    tracing.stream_ended("read")
 
 
-def _heartbeat() -> ServerSentEvent:
+def _heartbeat() -> bytes:
     metrics.heartbeat_sent()
-    return ServerSentEvent(comment="", sep="\n")
+    return HEARTBEAT

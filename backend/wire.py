@@ -47,6 +47,12 @@ def parameters_of(model: str) -> dict[str, Any]:
     return {}
 
 
+def body_of(request: CompletionRequest) -> dict[str, Any]:
+    """What is said and what may be called."""
+    tools = tools_of(request.tools)
+    return {"messages": messages_of(request), **({"tools": tools} if tools else {})}
+
+
 def messages_of(request: CompletionRequest) -> list[dict[str, Any]]:
     return [
         {"role": "system", "content": request.prompt},

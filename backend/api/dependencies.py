@@ -12,7 +12,7 @@ from backend.resilience.fallbacks import Fallbacks
 from backend.sharing import Sharing
 from backend.storage.ports.sessions import SessionStore
 from backend.storage.ports.stores import Stores
-from backend.stream import Frames, StreamOptions
+from backend.stream import StreamOptions
 from backend.turns import Turns
 
 
@@ -26,7 +26,6 @@ class State(TypedDict):
     models: Fallbacks
     sharing: Sharing | None
     stream_options: StreamOptions
-    plain_frames: Frames | None
     """Of plain streams, if they are not the standard ones."""
     max_query_chars: int
     max_body_bytes: int

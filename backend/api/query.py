@@ -66,7 +66,6 @@ class Asking:
         idempotency_key: IdempotencyKey = None,
     ) -> None:
         self._options = state["stream_options"]
-        self._plain_frames = state["plain_frames"]
         self._arrived_at = state["arrived_at"]
         self._max_query_chars = state["max_query_chars"]
         self._admissions = state["admissions"]
@@ -102,7 +101,6 @@ class Asking:
             options=self._options,
             is_resumable=resume,
             asked_at=self._arrived_at,
-            frames=None if resume else self._plain_frames,
         )
 
     async def follow(self, turn_id: str, *, after: int) -> EventStream:

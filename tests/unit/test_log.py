@@ -73,16 +73,44 @@ async def test_leaving_a_closed_log_is_no_news() -> None:
     assert left == []
 
 
-async def test_a_follower_that_stopped_waiting_leaves_nothing_behind() -> None:
+async def test_who_stops_waiting_may_read_on_later() -> None:
     log = EventLog("t1")
-    reading = asyncio.create_task(read(log.follow()))
+    follower = log.follow()
+    reading = asyncio.create_task(read(follower))
     await asyncio.sleep(0)
 
     reading.cancel()
     await asyncio.wait([reading])
     log.append(Chunk("a"))
+    log.close()
 
-    assert log._waiting == set()
+    assert await read(follower) == [Chunk("a")]
+
+
+async def test_a_follower_that_leaves_ends_its_wait() -> None:
+    log = EventLog("t1")
+    follower = log.follow()
+    reading = asyncio.create_task(read(follower))
+    await asyncio.sleep(0)
+
+    follower.leave()
+    log.append(Chunk("a"))
+
+    assert await reading == []
+
+
+async def test_quiet_is_told_again_and_again_and_only_while_it_is_quiet() -> None:
+    log = EventLog("t1")
+    log.append(Chunk("a"))
+    batches = log.follow().batches(quiet_seconds=0.01)
+
+    told = [await anext(batches) for _ in range(3)]
+    log.append(End())
+    log.close()
+    rest = [batch async for batch in batches]
+
+    assert told == [Batch(0, [Chunk("a")]), Batch(1, ()), Batch(1, ())]
+    assert rest == [Batch(1, [End()])]
 
 
 async def test_a_farewell_leaves_each_reader_where_it_stood() -> None:
