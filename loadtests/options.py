@@ -1,18 +1,22 @@
-"""What a run is told beside Locust's own options, and how it becomes an exit code."""
+"""What a run is told beside Locust's own options, how it comes to its end, and its exit code."""
 
 import logging
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from locust import User, events
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
-from locust.runners import WorkerRunner
+from locust.runners import MasterRunner, WorkerRunner
 
 from loadtests.hooks import on, options
 from loadtests.objectives import Measured, Objectives, missed
 
 logger = logging.getLogger(__name__)
+
+REPORT_SECONDS = 10
+"""For the last reports of workers."""
 
 
 @on(events.init_command_line_parser)
@@ -71,6 +75,19 @@ def _weighted(known: Mapping[str, type[User]], wanted: str) -> type[User]:
         raise SystemExit(f"There is no scenario {name}; there are {', '.join(known)}.")
     known[name].weight = int(weight or 1)
     return known[name]
+
+
+@on(events.test_stop)
+def _let_finish(environment: Environment, **_: Any) -> None:
+    """A master on its way out gives its workers half a second, and loses every stream that takes
+    longer; by itself it waits for them only if the web page says stop.
+    """
+    runner = environment.runner
+    if isinstance(runner, MasterRunner) and options(environment).headless:
+        runner.send_message("quit")
+        deadline = time.monotonic() + environment.stop_timeout + REPORT_SECONDS
+        while len(runner.clients) and time.monotonic() < deadline:
+            time.sleep(0.5)
 
 
 @on(events.quitting)
