@@ -112,7 +112,7 @@ async def test_whatever_ends_a_stream_early_is_named() -> None:
         ("websocket: stream", "StreamFailed('error event: too_many_requests')"),
     }
     assert unheard.failures == {
-        ("chat: stream", "StreamFailed('no connection: ConnectionRefusedError')"),
+        ("chat: stream", "StreamFailed('no answer: ConnectionRefusedError')"),
         ("websocket: connect", "StreamFailed('no connection: ConnectionRefusedError')"),
     }
 
