@@ -174,7 +174,9 @@ class HttpScenario(Scenario, FastHttpUser):
         if response.status_code == 200:
             return Reply(response)
         if response.status_code == 0:
-            raise StreamFailed(f"no connection: {type(response.error).__name__}")
+            # Its own word for a timeout is that its retries, of which there are none, are exceeded.
+            error = getattr(response.error, "original", response.error)
+            raise StreamFailed(f"no answer: {type(error).__name__}")
         with reading():
             problem = response.content or b""
         raise Refused.of(response.status_code, problem, response.headers.get("retry-after"))

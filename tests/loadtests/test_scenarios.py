@@ -48,7 +48,8 @@ async def test_all_of_them_against_a_service_that_is_well() -> None:
     assert everything.failures | storm.failures == set()
     entries = everything.entries | storm.entries
     assert {f"{each}: stream" for each in STREAMS} | OTHERS <= entries.keys()
-    assert 20 <= entries["storm: back"].requests <= 2 * 20
+    # Each cut hits those that have begun by then.
+    assert 0 < entries["storm: back"].requests <= 2 * 20
     assert entries["storm: stream"].requests == 20
     assert entries["chat: gap"].requests > 40
     # What the script takes, and then some.
@@ -111,7 +112,7 @@ async def test_whatever_ends_a_stream_early_is_named() -> None:
         ("websocket: stream", "StreamFailed('error event: too_many_requests')"),
     }
     assert unheard.failures == {
-        ("chat: stream", "StreamFailed('no connection: ConnectionRefusedError')"),
+        ("chat: stream", "StreamFailed('no answer: ConnectionRefusedError')"),
         ("websocket: connect", "StreamFailed('no connection: ConnectionRefusedError')"),
     }
 
