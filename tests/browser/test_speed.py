@@ -62,13 +62,13 @@ async def test_the_first_words_are_shown_soon(chat: Chat) -> None:
                 if (button) { clearInterval(asks); button.click(); }
             }, 1);
         """)
-        for _ in range(5):
+        for _ in range(8):
             await chat.page.goto(service.url)
             shown = chat.page.locator("html[data-shown]")
             milliseconds = float(await shown.get_attribute("data-shown") or 0)
             seconds.append(milliseconds / 1000 - upstream_seconds)
 
-    # The best of five: all else is what else the machine does.
+    # The best of them: all else is what else the machine does.
     assert min(seconds) < 0.3, seconds
 
 
