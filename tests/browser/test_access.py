@@ -192,7 +192,7 @@ def pictures(request: pytest.FixtureRequest) -> bool:
 
 @pytest.mark.parametrize(
     ("name", "width", "height", "scheme"),
-    [("light", 1180, 860, "light"), ("dark", 1180, 860, "dark"), ("phone", 390, 844, "light")],
+    [("light", 1180, 1050, "light"), ("dark", 1180, 860, "dark"), ("phone", 390, 844, "light")],
 )
 async def test_pictures_of_the_page_are_made(
     browser: Browser, pictures: bool, name: str, width: int, height: int, scheme: Any
