@@ -1,10 +1,13 @@
 """`GET /`: the chat page, and what it loads, which is all in `backend/web` and here in memory.
 
-A file is found by its name in a list that was made at the start: no path leads anywhere else.
+A file is found by its name in a list that was made at the start: no path leads anywhere else. The
+page names its files with their version, `/web/<version>/page.js`, so that a browser keeps them and
+does not ask again. `/web/page.js` is for others, who ask each time, for the price of a 304.
 """
 
 import gzip
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -41,42 +44,62 @@ class File:
 @cache
 def files() -> dict[str, File]:
     return {
-        path.relative_to(FOLDER).as_posix(): _file(path)
+        path.relative_to(FOLDER).as_posix(): _file(path.read_bytes(), path.suffix)
         for path in sorted(FOLDER.rglob("*"))
         if path.suffix in MEDIA_TYPES
     }
 
 
-def _file(path: Path) -> File:
-    plain = path.read_bytes()
-    etag = f'"{hashlib.sha256(plain).hexdigest()[:16]}"'
+@cache
+def version() -> str:
+    """Of all files together, since each may load any other."""
+    return _digest("".join(file.etag for file in files().values()).encode())
+
+
+@cache
+def _index() -> File:
+    plain = files()["index.html"].plain.replace(b'="/web/', f'="{PREFIX}{version()}/'.encode())
+    return _file(plain, ".html")
+
+
+def _file(plain: bytes, suffix: str) -> File:
     packed = gzip.compress(plain, mtime=0)
-    return File(plain, packed, etag, MEDIA_TYPES[path.suffix])
+    return File(plain, packed, f'"{_digest(plain)}"', MEDIA_TYPES[suffix])
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 @router.get("/")
 async def page(request: Request) -> Response:
-    answer = _answer(request, files()["index.html"])
+    answer = _answer(request, _index(), ASK_AGAIN)
     answer.headers.update(POLICY)
     return answer
 
 
 @router.get(PREFIX + "{path:path}")
 async def asset(request: Request, path: str) -> Response:
-    file = files().get(path)
-    if file is None or path == "index.html":
+    """Of another version it has none, and gives its own: a page may be older than this server."""
+    given, _, name = path.partition("/")
+    is_versioned = re.fullmatch("[0-9a-f]{16}", given) is not None
+    name = name if is_versioned else path
+    file = files().get(name)
+    if file is None or name == "index.html":
         raise HTTPException(404)
-    return _answer(request, file)
+    return _answer(request, file, KEEP if given == version() else ASK_AGAIN)
 
+
+ASK_AGAIN = "no-cache"
+KEEP = "public, max-age=31536000, immutable"
 
 POLICY = page_policy()
 # The one way from text to elements is that of the sanitiser.
 POLICY["Content-Security-Policy"] += "; require-trusted-types-for 'script'; trusted-types dompurify"
 
 
-def _answer(request: Request, file: File) -> Response:
-    """Kept by the browser, and asked for again each time: for the price of a 304."""
-    headers = {"ETag": file.etag, "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
+def _answer(request: Request, file: File, keeping: str) -> Response:
+    headers = {"ETag": file.etag, "Cache-Control": keeping, "Vary": "Accept-Encoding"}
     if _has(request, file.etag):
         return Response(status_code=304, headers=headers)
     body = file.plain

@@ -6,9 +6,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header
 from starlette.requests import HTTPConnection
 
-from backend.api.dependencies import CallerDep, StateDep, TurnsDep
+from backend.api.dependencies import CallerDep, State, StateDep
 from backend.api.errors import responses
 from backend.api.strict_json import StrictRoute
+from backend.conversation import Caller
 from backend.errors import (
     BodyTooLarge,
     Draining,
@@ -59,17 +60,16 @@ class Asking:
 
     def __init__(
         self,
-        state: StateDep,
-        turns: TurnsDep,
-        caller: CallerDep,
+        state: State,
+        caller: Caller,
         connection: HTTPConnection,
-        idempotency_key: IdempotencyKey = None,
+        idempotency_key: str | None,
     ) -> None:
         self._options = state["stream_options"]
         self._arrived_at = state["arrived_at"]
         self._max_query_chars = state["max_query_chars"]
         self._admissions = state["admissions"]
-        self._turns = turns
+        self._turns = state["turns"]
         self._caller = caller
         self._connection = connection
         self._idempotency_key = idempotency_key
@@ -114,7 +114,17 @@ class Asking:
         return await self._turns.is_read(self._caller, turn_id, after=after)
 
 
-AskingDep = Annotated[Asking, Depends()]
+async def _asking(
+    state: StateDep,
+    caller: CallerDep,
+    connection: HTTPConnection,
+    idempotency_key: IdempotencyKey = None,
+) -> Asking:
+    """Not the class itself, which FastAPI would call in a thread."""
+    return Asking(state, caller, connection, idempotency_key)
+
+
+AskingDep = Annotated[Asking, Depends(_asking)]
 
 
 @router.post("/query", response_model=None, responses=STREAMED | responses(*STREAM_REFUSALS))

@@ -3,7 +3,9 @@
 const MINUTES = 60;
 
 /**
- * @param {{confirmation_id: string, dealership: string, car_model: string, date: string, time: string, time_zone: string}} booking
+ * @typedef {Record<"confirmation_id" | "dealership" | "car_model" | "date" | "time" | "time_zone", string>} Booking
+ *
+ * @param {Booking} booking
  * @param {Date} [now]
  */
 export function calendarFile(booking, now = new Date()) {
@@ -56,8 +58,9 @@ function ahead(moment, zone) {
     minute: "2-digit",
     second: "2-digit",
   });
-  const part = Object.fromEntries(format.formatToParts(moment).map((each) => [each.type, each.value]));
-  return Date.parse(`${part.year}-${part.month}-${part.day}T${part.hour}:${part.minute}:${part.second}Z`) - moment;
+  const parts = format.formatToParts(moment).map(({ type, value }) => [type, value]);
+  const { year, month, day, hour, minute, second } = Object.fromEntries(parts);
+  return Date.parse(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`) - moment;
 }
 
 /** @param {Date} moment */

@@ -136,7 +136,8 @@ function slots({ dealership_id, date, slots, time_zone }, ask) {
  */
 function slot(time, dealership_id, date, ask) {
   const query = `Please book a test drive in ${place(dealership_id)} on ${day(date)} at ${time}.`;
-  return h("button", { type: "button", "aria-label": `Book ${time}`, onclick: () => ask(query) }, foreign(time));
+  const properties = { type: "button", "aria-label": `Book ${time}`, onclick: () => ask(query) };
+  return h("button", properties, foreign(time));
 }
 
 /** @param {Output} output */
@@ -188,7 +189,13 @@ function profile({ user_id, name, preferred_dealership, coming_test_drives, past
 function drives(title, list) {
   if (!Array.isArray(list) || list.length === 0) return null;
   const rows = list.map(({ car_model, dealership, date, time }) =>
-    h("li", {}, foreign(car_model), h("span", { class: "aside" }, foreign(`${day(date)}, ${time}`)), foreign(dealership)),
+    h(
+      "li",
+      {},
+      foreign(car_model),
+      h("span", { class: "aside" }, foreign(`${day(date)}, ${time}`)),
+      foreign(dealership),
+    ),
   );
   return h("div", { class: "drives" }, h("h4", {}, title), h("ul", {}, ...rows));
 }
@@ -218,7 +225,8 @@ function unsuccessful(error, ask) {
     return framed("failed", "warning", said, h("p", {}, foreign(error.message)));
   }
   const nearest = Array.isArray(error.nearest_slots) ? error.nearest_slots : [];
-  const offered = nearest.map((time) => /** @type {[string, string]} */ ([String(time), `Then at ${time}, please.`]));
+  /** @type {[string, string][]} */
+  const offered = nearest.map((time) => [String(time), `Then at ${time}, please.`]);
   return framed(
     "refused",
     "no",

@@ -53,8 +53,11 @@ class Plain extends Renderer {
     return `<a href="${escaped(href)}">${escaped(text || href)}</a>`;
   }
 
-  /** Below the headings of the page. */
-  /** @override @param {import("./vendor/marked/marked.js").Tokens.Heading} token */
+  /**
+   * Below the headings of the page.
+   * @override
+   * @param {import("./vendor/marked/marked.js").Tokens.Heading} token
+   */
   heading({ depth, tokens }) {
     const level = Math.min(depth + 2, 6);
     return `<h${level}>${this.parser.parseInline(tokens)}</h${level}>`;

@@ -2,21 +2,20 @@
 
 import { Lex, Refused, Turn, newId } from "./client.js";
 import { base } from "./config.js";
+import { ConnectionLine } from "./connection.js";
 import { TurnView } from "./conversation.js";
 import { h, the } from "./dom.js";
+import { Past } from "./past.js";
 import { Sessions } from "./sessions.js";
-import { duration } from "./wording.js";
+import { showSignOut, signIn, signOut } from "./signing.js";
 
-/**
- * @typedef {import("./client.js").Happened} Happened
- * @typedef {import("./client.js").Connection} Connection
- */
+/** @typedef {import("./client.js").Happened} Happened */
 
 /** Nearer to the end than this, one reads along. */
 const AT_THE_END_PX = 80;
 
-/** A connection that is back sooner is not worth a word. */
-const UNNOTICED_MS = 700;
+const STOPPED = "You stopped this answer.";
+const BROKEN_OFF = "This answer was broken off.";
 
 const SUGGESTIONS = [
   "What is the weather in Paris and in Tokyo?",
@@ -33,13 +32,14 @@ const SUGGESTIONS_OF_A_STANDIN = [
 
 const lex = new Lex({ base, realtime: localStorage.getItem("lex.realtime") === "true" });
 const sessions = new Sessions();
+const past = new Past(lex, sessions, (id) => void open(id));
+const connection = new ConnectionLine(the("line"), () => running?.hurry());
 
 const turns = the("turns");
 const scroller = the("scroller");
 /** @type {HTMLTextAreaElement} */
 const question = the("question");
 const send = the("send");
-const line = the("line");
 
 /** The turn that is being read. @type {Turn | null} */
 let running = null;
@@ -48,14 +48,16 @@ let isStopped = false;
 let lastTurn;
 let readsAlong = true;
 
+/** @type {import("./client.js").Options["report"]} */
+const report = (state) => connection.report(state);
 const around = { ask, speak, drawn };
 
 /**
- * What a card offers while Lex is still talking waits in the field.
+ * What is asked while Lex is still talking, or the past not there yet, waits in the field.
  * @param {string} query
  */
 function ask(query) {
-  if (running !== null) {
+  if (running !== null || turns.hasAttribute("aria-busy")) {
     question.value = query;
     question.focus();
     grow();
@@ -72,7 +74,7 @@ function put(query, key) {
   const { current } = sessions;
   sessions.asked(query);
   sessions.pending = { session: current, query, key, ...(lastTurn && { after: lastTurn }) };
-  listSessions();
+  past.list();
   readsAlong = true;
   const view = add(query);
   const begun = (/** @type {string} */ turn) => void (lastTurn = turn);
@@ -105,18 +107,18 @@ async function read(turn, view, again) {
   showState();
   try {
     for await (const event of turn) view.take(event);
-    if (isStopped) view.note("You stopped this answer.");
+    if (isStopped) view.note(STOPPED);
   } catch (error) {
     if (running !== turn) return;
     if (!(error instanceof Refused)) throw error;
-    if (error.status === 401 || error.failure.code === "not_authenticated") signIn(again);
+    if (error.status === 401 || error.failure.code === "not_authenticated") signIn(lex, again);
     view.fail(error.failure, { again });
   } finally {
     if (running === turn) {
       running = null;
       sessions.pending = null;
       showState();
-      report({ is: "open" });
+      connection.report({ is: "open" });
       await view.end();
     }
   }
@@ -135,9 +137,9 @@ async function open(id) {
   lastTurn = undefined;
   sessions.open(id);
   turns.replaceChildren();
-  report({ is: "open" });
+  connection.report({ is: "open" });
   showState();
-  listSessions();
+  past.list();
   const isKnown = sessions.all().some((each) => each.id === id);
   the("welcome").hidden = isKnown;
   if (isKnown) await restore(id);
@@ -174,7 +176,7 @@ async function restore(id) {
  */
 function notRestored(id, error) {
   const again = () => void open(id);
-  if (error instanceof Refused && error.status === 401) signIn(again);
+  if (error instanceof Refused && error.status === 401) signIn(lex, again);
   const failure = error instanceof Refused ? error.failure : null;
   const view = new TurnView("", around);
   view.element.classList.add("lone");
@@ -203,7 +205,7 @@ function show(happened) {
     if (type === "assistant_message") view?.say(data.content);
     if (type === "tool_result") view?.take({ type: "tool_output", id: "", turn: turn_id, data });
     if (type === "error") view?.fail({ code: data.code ?? "", message: "", retryable: false });
-    if (type === "system") view?.note(data.outcome === "cancelled" ? "You stopped this answer." : "This answer was broken off.");
+    if (type === "system") view?.note(data.outcome === "cancelled" ? STOPPED : BROKEN_OFF);
   }
   if (isUnfinished && view !== null && lastTurn !== undefined) return { turn: lastTurn, view };
   void view?.end({ aloud: false });
@@ -225,115 +227,6 @@ function drawn() {
 function showState() {
   send.textContent = running === null ? "Send" : "Stop";
   send.classList.toggle("stops", running !== null);
-}
-
-/** @type {ReturnType<typeof setTimeout> | undefined} */
-let ticking;
-let wasLost = false;
-
-/** How the connection is. @param {Connection} state */
-function report(state) {
-  clearTimeout(ticking);
-  if (state.is === "lost") {
-    const until = performance.now() + state.seconds * 1000;
-    const tick = () => {
-      tellLost(Math.max(0, until - performance.now()) / 1000);
-      ticking = setTimeout(tick, 500);
-    };
-    ticking = setTimeout(tick, wasLost || !navigator.onLine ? 0 : UNNOTICED_MS);
-    wasLost = true;
-  } else if (state.is === "open") {
-    wasLost = false;
-    if (navigator.onLine) line.replaceChildren();
-    else tellOffline();
-  }
-}
-
-/** @param {number} seconds */
-function tellLost(seconds) {
-  if (!navigator.onLine) {
-    tellOffline();
-    return;
-  }
-  const words = seconds > 0.5 ? `trying again in ${duration(seconds)}.` : "trying again…";
-  const text = `The connection was lost: ${words}`;
-  const shown = line.querySelector(".lost");
-  if (shown !== null) shown.textContent = text;
-  else {
-    const now = h("button", { type: "button", class: "action", onclick: () => running?.hurry() }, "Now");
-    line.replaceChildren(h("p", {}, h("span", { class: "lost", "aria-hidden": "true" }, text), h("span", { class: "unseen" }, "The connection was lost.")), now);
-  }
-}
-
-function tellOffline() {
-  const words = "You are offline. Lex goes on as soon as you are back.";
-  if (line.textContent !== words) line.replaceChildren(h("p", {}, words));
-}
-
-function listSessions() {
-  const rows = sessions.all().map(({ id, title }) => {
-    const isCurrent = id === sessions.current;
-    const go = () => {
-      showPast(false);
-      void open(id);
-    };
-    const forget = async () => {
-      await lex.forget(id).catch((error) => {
-        if (!(error instanceof Refused && error.status === 404)) throw error;
-      });
-      sessions.forget(id);
-      if (isCurrent) void open(newId());
-      else listSessions();
-    };
-    return h(
-      "li",
-      {},
-      h("button", { type: "button", class: "session", "aria-current": isCurrent && "true", onclick: go }, h("bdi", {}, title)),
-      h("button", { type: "button", class: "forget", "aria-label": `Forget: ${title}`, onclick: forget }, "×"),
-    );
-  });
-  the("sessions").replaceChildren(...rows);
-  the("none").hidden = rows.length > 0;
-}
-
-/** @param {boolean} isShown On a narrow page, where the list of sessions is not always there. */
-function showPast(isShown) {
-  the("past").classList.toggle("shown", isShown);
-  the("menu").setAttribute("aria-expanded", String(isShown));
-}
-
-/** @param {() => void} then */
-function signIn(then) {
-  /** @type {HTMLDialogElement} */
-  const dialog = the("sign-in");
-  /** @type {HTMLInputElement} */
-  const credential = the("credential");
-  const wrong = the("wrong");
-  wrong.textContent = "";
-  the("sign-in-form").onsubmit = async (event) => {
-    event.preventDefault();
-    try {
-      await lex.signIn(credential.value.trim());
-    } catch (error) {
-      const isRefused = error instanceof Refused && error.status === 401;
-      wrong.textContent = isRefused ? "This is not accepted." : "That did not work. Please try again.";
-      credential.focus();
-      return;
-    }
-    credential.value = "";
-    the("sign-out").hidden = false;
-    localStorage.setItem("lex.signed-in", "true");
-    dialog.close();
-    then();
-  };
-  if (!dialog.open) dialog.showModal();
-}
-
-async function signOut() {
-  await lex.signOut();
-  localStorage.removeItem("lex.signed-in");
-  the("sign-out").hidden = true;
-  await open(newId());
 }
 
 /** As high as what is written in it. */
@@ -385,22 +278,19 @@ the("latest").addEventListener("click", () => {
   drawn();
 });
 the("new").addEventListener("click", () => {
-  showPast(false);
+  past.show(false);
   void open(newId());
   question.focus();
-});
-the("menu").addEventListener("click", () => showPast(!the("past").classList.contains("shown")));
-document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape") showPast(false);
 });
 the("realtime").addEventListener("click", () => {
   lex.realtime = !lex.realtime;
   localStorage.setItem("lex.realtime", String(lex.realtime));
   showRealtime();
 });
-the("sign-out").addEventListener("click", () => void signOut());
-window.addEventListener("offline", tellOffline);
-window.addEventListener("online", () => report({ is: "open" }));
+the("sign-out").addEventListener("click", async () => {
+  await signOut(lex);
+  await open(newId());
+});
 
 function showRealtime() {
   the("realtime").setAttribute("aria-checked", String(lex.realtime));
@@ -408,7 +298,7 @@ function showRealtime() {
 
 showRealtime();
 suggest(SUGGESTIONS);
-the("sign-out").hidden = localStorage.getItem("lex.signed-in") === null;
+showSignOut();
 void tellWhoAnswers();
 void open(sessions.current);
 question.focus();

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from backend.api.page import FOLDER, MEDIA_TYPES
+from backend.api.page import FOLDER, MEDIA_TYPES, version
 from tests.serving import Lex
 
 LOADED = [
@@ -19,7 +19,7 @@ async def test_whoever_opens_the_service_meets_the_page(service: Lex) -> None:
     page = await service.client.get("/")
 
     assert page.headers["content-type"] == "text/html; charset=utf-8"
-    assert page.text == (FOLDER / "index.html").read_text()
+    assert page.text.replace(f"/web/{version()}/", "/web/") == (FOLDER / "index.html").read_text()
 
 
 async def test_the_page_loads_from_its_own_host_alone_and_has_no_code_inline(service: Lex) -> None:
@@ -50,6 +50,19 @@ async def test_a_file_comes_with_its_type_and_is_not_sent_twice(service: Lex, na
     assert (packed.status_code, changed.status_code) == (304, 200)
 
 
+async def test_a_file_is_kept_under_its_version_and_only_under_that(service: Lex) -> None:
+    page = await service.client.get("/")
+    paths = re.findall(r'(?:src|href)="(/web/[^"]*)"', page.text)
+    kept = [await service.client.get(path) for path in paths]
+    older = await service.client.get("/web/0123456789abcdef/page.js")
+
+    assert {answer.headers["cache-control"] for answer in kept} == {
+        "public, max-age=31536000, immutable"
+    }
+    assert older.headers["cache-control"] == page.headers["cache-control"] == "no-cache"
+    assert older.content == (FOLDER / "page.js").read_bytes()
+
+
 async def test_files_are_packed_for_whoever_can_unpack_them(service: Lex) -> None:
     async with service.client.stream("GET", "/web/page.js") as packed:
         sent = b"".join([part async for part in packed.aiter_raw()])
@@ -74,6 +87,9 @@ async def test_files_are_packed_for_whoever_can_unpack_them(service: Lex) -> Non
         "/web/vendor/../../main.py",
         "/web//etc/passwd",
         "/web/page.js/",
+        "/web/0123456789abcdef/index.html",
+        "/web/0123456789abcdef/0123456789abcdef/page.js",
+        "/web/0123456789abcdef/../../main.py",
     ],
 )
 async def test_no_path_leads_anywhere_else(service: Lex, path: str) -> None:
@@ -88,5 +104,5 @@ async def test_no_path_leads_anywhere_else(service: Lex, path: str) -> None:
 async def test_the_page_of_this_service_is_preloaded_whole(service: Lex) -> None:
     page = await service.client.get("/")
 
-    preloaded = set(re.findall(r'modulepreload" href="/web/([^"]*)"', page.text))
+    preloaded = set(re.findall(rf'modulepreload" href="/web/{version()}/([^"]*)"', page.text))
     assert preloaded | {"page.js"} == {name for name in LOADED if name.endswith(".js")}

@@ -2,7 +2,9 @@
 
 import re
 
+from infrastructure.groq_standin import Standin
 from tests.browser.chat import Chat
+from tests.processes import lex_process
 from tests.serving import lex
 
 KIB = 1024
@@ -22,31 +24,35 @@ async def test_the_whole_page_is_small(chat: Chat) -> None:
     assert sum(size for _, size in sizes) < 150 * KIB
 
 
-async def test_a_second_visit_loads_nothing_again(chat: Chat) -> None:
+async def test_a_second_visit_asks_for_nothing_but_the_page(chat: Chat) -> None:
     async with lex() as service:
         await chat.open(service.url)
         await chat.page.wait_for_load_state("networkidle")
-        chat.requests.clear()
         await chat.open(service.url)
         await chat.page.wait_for_load_state("networkidle")
-        answers = [(request.url, await request.response()) for request in chat.requests]
+        sent = await chat.evaluate(
+            """() => performance.getEntriesByType("resource")
+                .filter(entry => entry.name.includes("/web/") && entry.transferSize > 0).length"""
+        )
 
-    statuses = {url: answer.status for url, answer in answers if answer and "/web/" in url}
-    # From its memory the browser takes a file as it was when it asked for it.
-    assert set(statuses.values()) <= {200, 304}
-    sizes = [await request.sizes() for request in chat.requests if "/web/" in request.url]
-    assert sum(size["responseBodySize"] for size in sizes) == 0
+    assert sent == 0
 
 
 async def test_the_first_words_are_shown_soon(chat: Chat) -> None:
-    """From the navigation on, less what the upstream took: with nothing kept from before."""
+    """From the navigation on, less what the upstream took. The service has a process of its own,
+    so that the driver of the browser is not in its way.
+    """
     upstream_seconds = 0.2
     seconds = []
-    async with lex() as service:
-        service.standin.script(
-            {"text": "Hello there.", "first_token_after": upstream_seconds}, times=None
-        )
-        await chat.open(service.url)
+    async with (
+        Standin.serve() as standin,
+        lex_process(
+            GROQ_BASE_URL=standin.url, DATABASE_URL="memory://", LOG_LEVEL="WARNING"
+        ) as service,
+    ):
+        url = str(service.base_url)
+        standin.script({"text": "Hello there.", "first_token_after": upstream_seconds}, times=None)
+        await chat.open(url)
         await chat.page.add_init_script("""
             new MutationObserver((records, observer) => {
                 if (document.querySelector(".said")?.textContent) {
@@ -62,14 +68,15 @@ async def test_the_first_words_are_shown_soon(chat: Chat) -> None:
                 if (button) { clearInterval(asks); button.click(); }
             }, 1);
         """)
-        for _ in range(5):
-            await chat.page.goto(service.url)
+        for _ in range(8):
+            await chat.page.goto(url)
             shown = chat.page.locator("html[data-shown]")
             milliseconds = float(await shown.get_attribute("data-shown") or 0)
             seconds.append(milliseconds / 1000 - upstream_seconds)
 
-    # The best of five: all else is what else the machine does.
+    # The best of them: all else is what else the machine does. The first had to load everything.
     assert min(seconds) < 0.3, seconds
+    assert seconds[0] < 1, seconds
 
 
 def long_answer() -> str:

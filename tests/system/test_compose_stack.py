@@ -35,6 +35,7 @@ class Stack:
     engine: DockerEngine
     files: list[Path]
     port: int
+    page_port: int
 
     @property
     def url(self) -> str:
@@ -46,7 +47,8 @@ class Stack:
         return self.compose("ps", "--quiet", "lex").split()
 
     def compose(self, *arguments: str) -> str:
-        return self.engine.compose(self.files, *arguments, variables={"PORT": str(self.port)})
+        variables = {"PORT": str(self.port), "PAGE_PORT": str(self.page_port)}
+        return self.engine.compose(self.files, *arguments, variables=variables)
 
     def url_of(self, container: str, port: int) -> str:
         return "http://" + self.engine.docker("port", container, str(port)).split()[0]
@@ -80,7 +82,7 @@ def stack(
     build_parts(engine)
     added = tmp_path_factory.mktemp("stack") / "compose.tests.yaml"
     added.write_text(yaml.safe_dump({"services": FOR_TESTS}))
-    running = Stack(engine, [*FILES, added], free_port())
+    running = Stack(engine, [*FILES, added], free_port(), free_port())
     try:
         running.compose("up", "--detach", "--no-build")
         running.until_healthy()
@@ -113,6 +115,21 @@ async def test_it_runs_on_what_the_files_say(stack: Stack) -> None:
     assert (ready["store"], ready["redis"]) == ("up", "up")
     assert [model["name"] for model in ready["models"]] == ["groq-standin"]
     assert metrics.status_code == 404
+
+
+async def test_the_page_on_its_own_port_may_ask_what_it_is_told_of(stack: Stack) -> None:
+    async with client(f"http://localhost:{stack.page_port}") as page, client(stack.url) as lex:
+        shown = await page.get("/")
+        told = await page.get("/web/config.js")
+        script = await page.get("/web/page.js")
+        strange = [(await page.get(path)).status_code for path in ("/query", "/web/tsconfig.json")]
+        answer = await lex.get("/readyz", headers={"Origin": str(page.base_url).rstrip("/")})
+
+    assert "<title>Lex" in shown.text
+    assert told.text == f"export const base = 'http://localhost:{stack.port}';\n"
+    assert script.headers["content-type"] == "text/javascript; charset=utf-8"
+    assert strange == [404, 404]
+    assert answer.headers["access-control-allow-origin"] == str(page.base_url).rstrip("/")
 
 
 async def test_a_conversation_goes_on_whichever_replica_is_asked(stack: Stack) -> None:

@@ -1,0 +1,48 @@
+/** The dialog in which one says who one is. What is typed there is exchanged, and not kept. */
+
+import { Refused } from "./client.js";
+import { the } from "./dom.js";
+
+/** Remembers that there is something to sign out of; the cookie itself no script can see. */
+const SIGNED_IN = "lex.signed-in";
+
+/**
+ * @param {import("./client.js").Lex} lex
+ * @param {() => void} then
+ */
+export function signIn(lex, then) {
+  /** @type {HTMLDialogElement} */
+  const dialog = the("sign-in");
+  /** @type {HTMLInputElement} */
+  const credential = the("credential");
+  const wrong = the("wrong");
+  wrong.textContent = "";
+  the("sign-in-form").onsubmit = async (event) => {
+    event.preventDefault();
+    try {
+      await lex.signIn(credential.value.trim());
+    } catch (error) {
+      const isRefused = error instanceof Refused && error.status === 401;
+      wrong.textContent = isRefused ? "This is not accepted." : "That did not work. Please try again.";
+      credential.focus();
+      return;
+    }
+    credential.value = "";
+    localStorage.setItem(SIGNED_IN, "true");
+    showSignOut();
+    dialog.close();
+    then();
+  };
+  if (!dialog.open) dialog.showModal();
+}
+
+/** @param {import("./client.js").Lex} lex */
+export async function signOut(lex) {
+  await lex.signOut();
+  localStorage.removeItem(SIGNED_IN);
+  showSignOut();
+}
+
+export function showSignOut() {
+  the("sign-out").hidden = localStorage.getItem(SIGNED_IN) === null;
+}

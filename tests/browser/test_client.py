@@ -1,0 +1,57 @@
+"""`client.js` without a page: in Node, as another program would import it."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from backend.api.page import FOLDER
+from tests.serving import lex
+
+PROGRAM = """
+const [file, base, realtime] = process.argv.slice(2);
+const { Lex, Refused } = await import(file);
+const lex = new Lex({ base, realtime: realtime === "websocket" });
+const events = [];
+const turn = lex.ask("s1", "What is the weather in Paris?");
+for await (const event of turn) events.push([event.type, event.data]);
+const again = [];
+for await (const event of lex.follow("s1", turn.id)) again.push([event.type, event.data]);
+const happened = (await lex.history("s1")).map(each => each.type);
+const nothing = await lex.history("s2");
+const code = await lex.stop("0123456789abcdef").catch(error =>
+    error instanceof Refused && [error.status, error.failure.code]);
+await lex.forget("s1");
+const models = (await lex.readiness()).models.length;
+console.log(JSON.stringify({ events, again, happened, nothing, code, models }));
+lex.line.close();
+"""
+
+
+async def run(folder: Path, *arguments: str) -> Any:
+    program = folder / "program.mjs"
+    program.write_text(PROGRAM)
+    node = await asyncio.create_subprocess_exec(
+        str(Path(sys.executable).parent / "node"), "--no-warnings", str(program), *arguments,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, complaints = await asyncio.wait_for(node.communicate(), 60)
+    assert node.returncode == 0, complaints.decode()
+    return json.loads(out)
+
+
+async def test_it_asks_reads_again_looks_back_and_forgets(transport: str, tmp_path: Path) -> None:
+    async with lex() as service:
+        found = await run(tmp_path, str(FOLDER / "client.js"), service.url, transport)
+
+    kinds = [kind for kind, _ in found["events"]]
+    assert kinds[:3] == ["tool_use", "tool_call", "tool_output"]
+    assert kinds[-1] == "end"
+    assert found["again"] == found["events"]
+    assert found["happened"] == [
+        "user_message", "tool_call", "tool_result", "assistant_message",
+    ]  # fmt: skip
+    assert found["nothing"] == []
+    assert found["code"] == [404, "turn_not_found"]
+    assert found["models"] == 2

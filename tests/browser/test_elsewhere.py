@@ -1,0 +1,138 @@
+"""The page on an origin of its own: in front of it nginx, as the compose file has it."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+from playwright.async_api import BrowserContext
+
+from backend.api.page import FOLDER, POLICY
+from tests.browser.chat import Chat
+from tests.credentials import WITH_SECRET, token
+from tests.processes import ROOT, free_port
+from tests.serving import Lex, lex
+
+CONFIGURATION = (ROOT / "infrastructure/nginx/nginx.conf").read_text()
+
+
+@asynccontextmanager
+async def page_server(folder: Path, port: int, service: Lex) -> AsyncIterator[str]:
+    """nginx with that configuration, but for names and paths of containers."""
+    program = shutil.which("nginx", path="/usr/sbin:/usr/bin:/sbin:/bin")
+    assert program, "nginx is missing: make system-deps"
+    there = {
+        "/tmp/": f"{folder}/",  # noqa: S108
+        "/srv/web;": f"{FOLDER};",
+        "/srv;": f"{FOLDER.parent};",
+        "access_log /dev/stdout plain if=$is_said;": "access_log off;",
+        "listen 3000;": f"listen 127.0.0.1:{port};",
+        "listen 8000;": f"listen 127.0.0.1:{free_port()};",
+        "worker_processes 1;": "worker_processes 1; user root; daemon off;",
+    }
+    text = CONFIGURATION
+    for given, here in there.items():
+        assert given in text
+        text = text.replace(given, here)
+    api = service.url.replace("127.0.0.1", "localhost")
+    (folder / "config.js").write_text(f"export const base = '{api}';\n")
+    (folder / "nginx.conf").write_text(text)
+    running = await asyncio.create_subprocess_exec(
+        program, "-e", str(folder / "error.log"), "-c", str(folder / "nginx.conf")
+    )
+    url = f"http://localhost:{port}"
+    try:
+        await _answers(url)
+        yield url
+    finally:
+        running.terminate()
+        await running.wait()
+
+
+async def _answers(url: str) -> None:
+    async with asyncio.timeout(10), httpx.AsyncClient() as client:
+        while True:
+            try:
+                await client.get(url)
+            except httpx.TransportError:
+                await asyncio.sleep(0.05)
+            else:
+                return
+
+
+async def test_a_page_of_another_origin_holds_a_conversation(
+    chat: Chat, context: BrowserContext, transport: str, tmp_path: Path
+) -> None:
+    port = free_port()
+    words = " ".join(f"word{n}" for n in range(40))
+    async with (
+        lex(cors_origins=f"http://localhost:{port}") as service,
+        page_server(tmp_path, port, service) as url,
+    ):
+        chat.allowed_hosts.add(service.url.replace("http://127.0.0.1", "localhost"))
+        await chat.open(url, transport=transport)
+        await chat.ask("What is the weather in Paris?")
+        cards = await chat.card("weather").count()
+        service.standin.script({"text": words, "tokens_per_second": 30})
+        await chat.say("Count")
+        await chat.until_said("word5")
+        await context.set_offline(True)
+        await chat.until_line("You are offline")
+        await context.set_offline(False)
+        said = await chat.answer()
+        await chat.page.reload()
+        await chat.until_said("word39")
+        turns = await chat.turns.count()
+
+    assert cards == 1
+    assert said == words
+    assert turns == 2
+    assert service.standin.stats.requests == 3
+
+
+async def test_who_signs_in_on_another_origin_of_this_site_stays_so(
+    chat: Chat, transport: str, tmp_path: Path
+) -> None:
+    port = free_port()
+    async with (
+        lex(**WITH_SECRET, cors_origins=f"http://localhost:{port}") as service,
+        page_server(tmp_path, port, service) as url,
+    ):
+        service.standin.script({"text": "Hello, Alice."})
+        chat.allowed_hosts.add(service.url.replace("http://127.0.0.1", "localhost"))
+        await chat.open(url, transport=transport)
+        await chat.say("Hello")
+        field = chat.page.get_by_label("Access token or API key")
+        await field.fill(token("alice"))
+        await field.press("Enter")
+        await chat.until_said("Hello, Alice.")
+        await chat.page.reload()
+        await chat.until_said("Hello, Alice.")
+
+
+async def test_its_policy_is_that_of_the_service_but_for_whom_it_calls() -> None:
+    ours = POLICY["Content-Security-Policy"]
+    theirs = ours.replace("connect-src 'self'", "connect-src http://localhost:* ws://localhost:*")
+
+    assert f'add_header Content-Security-Policy "{theirs}" always;' in CONFIGURATION
+
+
+async def test_nginx_gives_away_no_more_than_the_service(tmp_path: Path) -> None:
+    port = free_port()
+    paths = ["/web/", "/web/index.html", "/web/tsconfig.json", "/web/vendor/kept.json"]
+    paths += ["/web/../main.py", "/web/vendor/marked/marked.d.ts", "/query", "/nothing"]
+    async with (
+        lex() as service,
+        page_server(tmp_path, port, service) as url,
+        httpx.AsyncClient(base_url=url) as client,
+    ):
+        statuses = {path: (await client.get(path)).status_code for path in paths}
+        script = await client.get("/web/page.js")
+        tag = {"If-None-Match": script.headers["etag"]}
+        again = await client.get("/web/page.js", headers=tag)
+
+    assert set(statuses.values()) == {404}
+    assert script.headers["content-type"] == "text/javascript; charset=utf-8"
+    assert again.status_code == 304
