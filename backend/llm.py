@@ -108,7 +108,8 @@ class GroqModel:
                 response = await _in_time(opening, self._first_byte_seconds, FirstByteTimeout)
                 self._note(response.headers)
                 reads = response.iter_bytes()
-                async with aclosing(self._deltas(decoder, answer, reads)) as deltas:
+                tap = Tap(response.http_response)
+                async with aclosing(self._deltas(decoder, answer, reads, tap)) as deltas:
                     async for delta in deltas:
                         yield delta
 
@@ -130,7 +131,7 @@ class GroqModel:
         )
 
     async def _deltas(
-        self, decoder: Decoder, answer: UpstreamAnswer, reads: AsyncIterator[bytes]
+        self, decoder: Decoder, answer: UpstreamAnswer, reads: AsyncIterator[bytes], tap: "Tap"
     ) -> AsyncGenerator[Delta, None]:
         seconds = self._first_byte_seconds
         late: type[UpstreamTimeout] = FirstByteTimeout
@@ -139,7 +140,8 @@ class GroqModel:
                 answer.began()
             seconds, late = self._gap_seconds, GapTimeout
             if text := decoder.feed(data):
-                yield Text(text)
+                with tap.shut():
+                    yield Text(text)
             if decoder.failure is not None:
                 raise decoder.failure
         # The answer is whole; this only lets the connection see its end and be used again.
@@ -187,6 +189,34 @@ class GroqModel:
             case "false":
                 return RequestTooLarge() if isinstance(refusal, UpstreamBusy) else refusal
         return refusal
+
+
+class Tap:
+    """The connection that an answer comes over. While it is shut nothing is read, so what comes
+    meanwhile is one read when it opens again, and not a wake-up, a parse and a buffer for each
+    token: XX.
+
+    Neither httpx nor the SDK hands the connection on. Where it is not found, reads are as they
+    are: nothing depends on it but their cost.
+    """
+
+    def __init__(self, response: httpx.Response) -> None:
+        bound = getattr(response.stream, "_stream", None)
+        self._answer: aiohttp.ClientResponse | None = getattr(bound, "_aiohttp_response", None)
+
+    @contextmanager
+    def shut(self) -> Iterator[None]:
+        # None once the answer has ended: then the connection may already be somebody else's.
+        connection = self._answer.connection if self._answer is not None else None
+        protocol = connection.protocol if connection is not None else None
+        if protocol is None:
+            yield
+            return
+        protocol.pause_reading()
+        try:
+            yield
+        finally:
+            protocol.resume_reading()
 
 
 def _measure(answer: UpstreamAnswer, decoder: Decoder, finish: Finish) -> None:

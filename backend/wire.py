@@ -10,6 +10,7 @@ from typing import Any, cast, get_args
 
 import msgspec
 
+from backend.alike import Alike
 from backend.completion import (
     CompletionRequest,
     Delta,
@@ -156,6 +157,7 @@ class Decoder:
         self.failure: UpstreamError | None = None
         """Why there is nothing more to read; what came before it still counts."""
         self._rest = b""
+        self._alike = Alike(_text_alone)
         self._parts: dict[int, _CallPart] = {}
         self._newest: dict[int, int] = {}
         self._finish_reason: str | None = None
@@ -171,14 +173,38 @@ class Decoder:
         *lines, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) > MAX_LINE_BYTES:
             self.failure = UpstreamGarbled()
-        text = ""
+        texts: list[str] = []
         try:
-            for line in lines:
-                text += self._line(line)
+            self._read(lines, texts)
         except UpstreamError as error:
             self.failure = error
+        text = "".join(texts)
         self.has_begun = self.has_begun or bool(text or self._parts)
         return _clean(text)
+
+    def _read(self, lines: Sequence[bytes], texts: list[str]) -> None:
+        """The hot path: per token it does no more than this loop."""
+        alike: list[bytes] = []
+        before, behind = self._alike.before, self._alike.behind
+        for line in lines:
+            if line.startswith(before) and line.endswith(behind):
+                alike.append(line)
+            elif line:
+                self._read_alike(alike, texts)
+                alike = []
+                texts.append(self._line(line))
+                before, behind = self._alike.before, self._alike.behind
+        self._read_alike(alike, texts)
+
+    def _read_alike(self, lines: Sequence[bytes], texts: list[str]) -> None:
+        if not lines:
+            return
+        found = self._alike.texts(lines)
+        if found is None:
+            for line in lines:
+                texts.append(self._line(line))  # noqa: PERF401 - those before a broken one count
+        else:
+            texts += found
 
     def end(self) -> Iterator[Delta]:
         """What the end of the stream makes known: a last line that nothing terminated,
@@ -220,9 +246,12 @@ class Decoder:
             self.is_done = True
             return ""
         try:
-            return self._frame(_decode(payload))
+            text = self._frame(_decode(payload))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise UpstreamGarbled from error
+        if text:
+            self._alike.learn(line)
+        return text
 
     def _frame(self, frame: _Frame) -> str:
         if frame.error is not None:
@@ -271,6 +300,23 @@ class Decoder:
             function = part.function or _Function()
             name, arguments = function.name or "", function.arguments or ""
             yield ToolCall(call_id, _clean(name)[:MAX_NAME], _clean(arguments))
+
+
+def _text_alone(line: bytes) -> str | None:
+    """Of a frame that brings a piece of text and nothing else that a decoder would keep."""
+    try:
+        frame = _decode(line.removeprefix(b"data:").strip())
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    match frame:
+        case _Frame(
+            choices=[_Choice(delta=_Delta(content=text, tool_calls=None), finish_reason=None)],
+            usage=None,
+            x_groq=None,
+            error=None,
+        ):
+            return text
+    return None
 
 
 def _clean(text: str) -> str:
