@@ -110,6 +110,7 @@ class Follower:
         self._log = log
         self._read = max(0, after - log.begins_after)
         self._has_left = False
+        self._has_heard_farewell = False
         self._waiting: asyncio.Future[bool] | None = None
 
     @property
@@ -124,7 +125,9 @@ class Follower:
     @property
     def is_at_end(self) -> bool:
         """Everything was read, and nothing more will come."""
-        return self._log.is_closed and self._read >= len(self._log.events)
+        log = self._log
+        is_told = self._has_heard_farewell or not log.farewell
+        return log.is_closed and self._read >= len(log.events) and is_told
 
     @property
     def seen(self) -> Sequence[Event]:
@@ -143,7 +146,8 @@ class Follower:
                 self._read += len(events)
                 yield batch
             elif log.is_closed:
-                if log.farewell:
+                if log.farewell and not self._has_heard_farewell:
+                    self._has_heard_farewell = True
                     yield Batch(self.position, log.farewell, is_farewell=True)
                 return
             elif await self._is_quiet(quiet_seconds):

@@ -85,6 +85,7 @@ class EventStream(EventSourceResponse):
         self._follower = follower
         self._delivery = Delivery(follower, transport="sse", asked_at=asked_at)
         self._send_timeout_seconds = options.send_timeout_seconds
+        self._is_open = True
         self._opening = opening(follower) if is_resumable else b""
         self._framing = Resumable(follower.turn_id) if is_resumable else options.plain_framing()
 
@@ -114,17 +115,22 @@ class EventStream(EventSourceResponse):
             await self._send(send, self._opening)
         async with aclosing(self._batches):
             async for batch in self._batches:
-                if data := self._framing(batch) if batch.events else _heartbeat():
+                data = self._framing(batch) if batch.events else _heartbeat()
+                if data:
                     await self._send(send, data)
                 self._delivery.sent(batch.events)
-        if self._follower.is_at_end:
-            tracing.stream_ended("read")
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        if self._is_open and self._follower.is_at_end:
+            await self._send(send, b"")
 
     async def _send(self, send: Send, data: bytes) -> None:
+        """The end of the response goes out with the last of its frames."""
+        if self._follower.is_at_end:
+            self._is_open = False
+            tracing.stream_ended("read")
+        message = {"type": "http.response.body", "body": data, "more_body": self._is_open}
         try:
             async with asyncio.timeout(self._send_timeout_seconds):
-                await send({"type": "http.response.body", "body": data, "more_body": True})
+                await send(message)
         except TimeoutError as error:
             raise _Stalled from error
 

@@ -82,6 +82,7 @@ class Turns:
             patience_seconds=patience_seconds,
         )
         self._running: dict[str, RunningTurn] = {}
+        self._by_session: dict[tuple[str, str], dict[str, RunningTurn]] = {}
         self._owed = OwedEndings(sessions)
         self.news = sharing.news if sharing else asyncio.Event()
         """It is worth while to `renew` now rather than at the next time."""
@@ -228,6 +229,7 @@ class Turns:
             readers_changed=self.news.set,
         )
         self._running[new.id] = turn
+        self._by_session.setdefault((new.owner, new.session_id), {})[new.id] = turn
         metrics.slots_free(self.free_slots)
         turn.task.add_done_callback(lambda _: self._ended(turn))
         if is_resumable and self._sharing is not None:
@@ -301,6 +303,10 @@ class Turns:
 
     def _ended(self, turn: RunningTurn) -> None:
         del self._running[turn.new.id]
+        of_session = self._by_session[turn.new.owner, turn.new.session_id]
+        del of_session[turn.new.id]
+        if not of_session:
+            del self._by_session[turn.new.owner, turn.new.session_id]
         metrics.slots_free(self.free_slots)
         if turn.owed is not None:
             self._owed.add(turn.owed)
@@ -315,9 +321,7 @@ class Turns:
         await self._elsewhere.stop_session(owner, session_id)
 
     def _of_session(self, owner: str, session_id: str) -> list[RunningTurn]:
-        wanted = (owner, session_id)
-        running = self._running.values()
-        return [turn for turn in running if (turn.new.owner, turn.new.session_id) == wanted]
+        return list(self._by_session.get((owner, session_id), {}).values())
 
     async def store_owed(self) -> None:
         """Store the endings that the store would not take when they came."""
