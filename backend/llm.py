@@ -108,8 +108,8 @@ class GroqModel:
                 response = await _in_time(opening, self._first_byte_seconds, FirstByteTimeout)
                 self._note(response.headers)
                 reads = response.iter_bytes()
-                tap = Tap(response.http_response)
-                async with aclosing(self._deltas(decoder, answer, reads, tap)) as deltas:
+                _read_on_when_empty(response.http_response)
+                async with aclosing(self._deltas(decoder, answer, reads)) as deltas:
                     async for delta in deltas:
                         yield delta
 
@@ -131,7 +131,7 @@ class GroqModel:
         )
 
     async def _deltas(
-        self, decoder: Decoder, answer: UpstreamAnswer, reads: AsyncIterator[bytes], tap: "Tap"
+        self, decoder: Decoder, answer: UpstreamAnswer, reads: AsyncIterator[bytes]
     ) -> AsyncGenerator[Delta, None]:
         seconds = self._first_byte_seconds
         late: type[UpstreamTimeout] = FirstByteTimeout
@@ -140,8 +140,7 @@ class GroqModel:
                 answer.began()
             seconds, late = self._gap_seconds, GapTimeout
             if text := decoder.feed(data):
-                with tap.shut():
-                    yield Text(text)
+                yield Text(text)
             if decoder.failure is not None:
                 raise decoder.failure
         # The answer is whole; this only lets the connection see its end and be used again.
@@ -191,32 +190,17 @@ class GroqModel:
         return refusal
 
 
-class Tap:
-    """The connection that an answer comes over. While it is shut nothing is read, so what comes
-    meanwhile is one read when it opens again, and not a wake-up, a parse and a buffer for each
-    token: XX.
+def _read_on_when_empty(response: httpx.Response) -> None:
+    """aiohttp tells the connection to read on each time that its buffer holds less than a low-water
+    mark, also when nobody told it to stop: once for each token that is taken out, which is a third
+    of what reading costs. With the lowest mark it does so once a read.
 
-    Neither httpx nor the SDK hands the connection on. Where it is not found, reads are as they
-    are: nothing depends on it but their cost.
+    Neither httpx nor the SDK hands aiohttp's reader on. Where it is not found, reading is dearer.
     """
-
-    def __init__(self, response: httpx.Response) -> None:
-        bound = getattr(response.stream, "_stream", None)
-        self._answer: aiohttp.ClientResponse | None = getattr(bound, "_aiohttp_response", None)
-
-    @contextmanager
-    def shut(self) -> Iterator[None]:
-        # None once the answer has ended: then the connection may already be somebody else's.
-        connection = self._answer.connection if self._answer is not None else None
-        protocol = connection.protocol if connection is not None else None
-        if protocol is None:
-            yield
-            return
-        protocol.pause_reading()
-        try:
-            yield
-        finally:
-            protocol.resume_reading()
+    bound = getattr(response.stream, "_stream", None)
+    answer: aiohttp.ClientResponse | None = getattr(bound, "_aiohttp_response", None)
+    if answer is not None:
+        answer.content._low_water = 1  # noqa: SLF001
 
 
 def _measure(answer: UpstreamAnswer, decoder: Decoder, finish: Finish) -> None:

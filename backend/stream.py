@@ -4,7 +4,7 @@ The response is `sse-starlette`'s, but runs in its own way: by itself the librar
 a response (to send, to ping, to hear of a disconnect and of a shutdown) in a task group, and ends
 one by cancelling the others. Here the request's own task sends, and the follower's wait is the
 clock of the heartbeats; one task hears of a disconnect and has the follower leave, which ends the
-stream without a cancellation. XX-FIGURE
+stream without a cancellation.
 """
 
 import asyncio
