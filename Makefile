@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install run test soak check format vendor dashboards bench-telemetry load load-ui chart image up up-observability down lock system-deps test-system clean
+.PHONY: help install run test soak check format vendor dashboards bench bench-long bench-peers bench-telemetry load load-ui chart image up up-observability down lock system-deps test-system clean
 
 PYTHON ?= python3
 PORT ?= 8000
@@ -35,6 +35,15 @@ vendor: .venv/.development ## the three packages that the chat page loads, as in
 
 dashboards: .venv/.development ## Grafana's files and PANELS.md, from deploy/dashboards
 	$(BIN)/python -m deploy.dashboards
+
+bench: .venv/.development ## what Lex costs beside nginx and the obvious service, in ten minutes; needs system-deps
+	$(BIN)/python -m loadtests.bench
+
+bench-long: .venv/.development ## whether 50,000 turns, or a long session, make anything dearer; an hour
+	$(BIN)/python -m loadtests.bench.long
+
+bench-peers: .venv/.development .venv/peers ## LiteLLM's proxy beside Lex
+	$(BIN)/python -m loadtests.bench.peers
 
 bench-telemetry: .venv/.development ## what traces, metrics and logs cost a turn; at most 15 % of its CPU
 	$(BIN)/python -m loadtests.bench.telemetry
@@ -80,6 +89,7 @@ lock: .venv/.development ## resolve the dependencies of pyproject.toml anew
 	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) --group standin -c requirements.txt -o infrastructure/groq_standin/requirements.txt
 	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) --group load -c requirements-dev.txt -o loadtests/requirements.txt
 	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) --group manifests -o requirements-manifests.txt
+	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) --group peers -o loadtests/bench/requirements-peers.txt
 
 LOCKED := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
@@ -108,6 +118,11 @@ clean: ## forget the virtual environment and what tests left
 
 .venv/npm/.fetched: infrastructure/packages.json | .venv/.development
 	$(BIN)/python -m infrastructure.npm .venv/npm
+	@touch $@
+
+.venv/peers: loadtests/bench/requirements-peers.txt | .venv/bin/python
+	$(BIN)/python -m venv $@
+	$@/bin/python -m pip install --quiet --require-hashes -r loadtests/bench/requirements-peers.txt
 	@touch $@
 
 .venv/.development: requirements-dev.txt | .venv/bin/python

@@ -65,7 +65,7 @@ class Bench:
         both, found = (self.lex, self.shared), {}
         plan = (
             (measures.stream_us, (self.nginx, *both, self.obvious)),
-            (measures.turn_ms, (*both, self.obvious)),
+            (measures.turn_ms, both),
             (measures.tool_round_ms, both),
             (measures.first_chunk_alone_ms, (self.bare, *both, self.obvious)),
             (measures.first_chunk_busy_ms, (self.bare, self.nginx, *both)),

@@ -9,10 +9,11 @@ and no telemetry, and it forgets to close what a client leaves behind.
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import uuid4
 
 from fastapi import FastAPI
 from groq import AsyncGroq
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 app = FastAPI()
@@ -21,7 +22,7 @@ histories: dict[str, list[Any]] = defaultdict(list)
 
 class Query(BaseModel):
     query: str
-    session_id: str = "anonymous"
+    session_id: str = Field(default_factory=lambda: uuid4().hex)
 
 
 def client() -> AsyncGroq:

@@ -66,7 +66,7 @@ def _anonymous_bytes(pid: int) -> int:
 @contextmanager
 def standin() -> Iterator[Server]:
     """A stand-in for Groq."""
-    port = _free_port()
+    port = free_port()
     command = _python("infrastructure.groq_standin", "--port", str(port))
     with _running(command, os.environ, Path(os.devnull)) as process:
         url = _until_it_answers(f"http://127.0.0.1:{port}", "/_standin/stats")
@@ -78,7 +78,7 @@ def lex(
     upstream: str, folder: Path, *, variables: Mapping[str, str], workers: int = 1
 ) -> Iterator[Server]:
     """With a store of its own; one worker is as in a pod. `variables` are its settings."""
-    port = _free_port()
+    port = free_port()
     folder.mkdir()
     environment = {
         **_UNLIMITED,
@@ -91,20 +91,20 @@ def lex(
     }
     single = _python("backend.server")
     several = _python("gunicorn", "-c", "deploy/gunicorn.conf.py")
-    with _serving(single if workers == 1 else several, environment, folder, port) as server:
+    with serving(single if workers == 1 else several, environment, folder, port) as server:
         yield server
 
 
 @contextmanager
 def obvious(upstream: str, folder: Path) -> Iterator[Server]:
-    port = _free_port()
+    port = free_port()
     folder.mkdir()
     command = _python(
         *("uvicorn", "loadtests.bench.obvious:app", "--port", str(port)),
         *("--log-level", "warning"),
     )
     environment = {"GROQ_API_KEY": "none", "GROQ_BASE_URL": upstream}
-    with _serving(command, environment, folder, port) as server:
+    with serving(command, environment, folder, port) as server:
         yield server
 
 
@@ -114,7 +114,7 @@ def nginx(upstream: str, folder: Path) -> Iterator[Server]:
     program = shutil.which("nginx", path="/usr/sbin:/usr/bin")
     if program is None:
         sys.exit("nginx is missing: make system-deps")
-    port = _free_port()
+    port = free_port()
     folder.mkdir()
     configuration = folder / "nginx.conf"
     scratch = " ".join(
@@ -138,17 +138,17 @@ def nginx(upstream: str, folder: Path) -> Iterator[Server]:
         }}"""
     )
     command = (program, "-e", f"{folder}/log", "-c", str(configuration))
-    with _serving(command, {}, folder, port, path="/_standin/stats") as server:
+    with serving(command, {}, folder, port, path="/_standin/stats") as server:
         yield server
 
 
 @contextmanager
 def collector(folder: Path) -> Iterator[Server]:
     """Of spans; `GET /` says how many came."""
-    port = _free_port()
+    port = free_port()
     folder.mkdir()
     command = _python("loadtests.bench.collector", "--port", str(port))
-    with _serving(command, {}, folder, port, path="/") as server:
+    with serving(command, {}, folder, port, path="/") as server:
         yield server
 
 
@@ -158,7 +158,7 @@ def redis(folder: Path) -> Iterator[str]:
     program = shutil.which("redis-server")
     if program is None:
         sys.exit("redis-server is missing: make system-deps")
-    port = _free_port()
+    port = free_port()
     folder.mkdir()
     command = (program, "--port", str(port), "--save", "", "--dir", str(folder))
     with _running(command, os.environ, folder / "log"):
@@ -167,7 +167,7 @@ def redis(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def _serving(
+def serving(
     command: tuple[str, ...],
     variables: Mapping[str, str],
     folder: Path,
@@ -203,7 +203,7 @@ def _running(
                 process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
 

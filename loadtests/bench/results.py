@@ -55,7 +55,7 @@ class Results:
         yield f"| median (least … most of {self._times} windows) | {' | '.join(sides)} |"
         yield "|---|" + "--:|" * len(sides)
         for measure, windows in self.windows.items():
-            cells = [_spread(windows[side]) if side in windows else "" for side in sides]
+            cells = [spread(windows[side]) if side in windows else "" for side in sides]
             yield f"| {TITLES[measure]} | {' | '.join(cells)} |"
 
     @property
@@ -106,9 +106,7 @@ class Target:
 
     def __str__(self) -> str:
         verdict = "reached" if self.is_reached else "MISSED"
-        return (
-            f"| {self.side} | {self.what} | {_spread(self.windows)} | {self.most:g} | {verdict} |"
-        )
+        return f"| {self.side} | {self.what} | {spread(self.windows)} | {self.most:g} | {verdict} |"
 
 
 def compared(now: Results, kept: Results) -> Iterator[str]:
@@ -134,7 +132,7 @@ def machine() -> dict[str, str]:
     }
 
 
-def _spread(values: Sequence[float]) -> str:
+def spread(values: Sequence[float]) -> str:
     middle = _figure(statistics.median(values))
     if len(values) == 1:
         return middle
