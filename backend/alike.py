@@ -33,23 +33,30 @@ class Alike:
         self.behind = b""
         self._is_learned = False
 
-    def learn(self, line: bytes) -> None:
-        """From the first line with a text; others are read in full if they are not like it."""
+    def learn(self, line: bytes) -> bool:
+        """From the first line with a text, and whether it was this one; others are read in full if
+        they are not like it.
+        """
         if self._is_learned or (found := _CONTENT.search(line)) is None:
-            return
+            return False
         self._is_learned = True
         before, behind = line[: found.start(1)], line[found.end(1) :]
         if self._text_of(before + msgspec.json.encode(_PROBE) + behind) == _PROBE:
             self.before, self.behind = before, behind
+        return True
 
     def texts(self, lines: Sequence[bytes]) -> list[str] | None:
         """Of lines that begin with `before` and end with `behind`; None if one of them is more,
         or less, than a text.
         """
         start, end = len(self.before), -len(self.behind)
+        said = [line[start:end] for line in lines]
+        # Else a text could begin in one line and end in the next.
+        if not all(text.startswith(b'"') and text.endswith(b'"') for text in said):
+            return None
         try:
-            texts = _decode_texts(b"[%b]" % b",".join([line[start:end] for line in lines]))
+            texts = _decode_texts(b"[%b]" % b",".join(said))
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return None
-        # Between two such lines there may be one that says two texts.
+        # One of them may say two.
         return texts if len(texts) == len(lines) else None

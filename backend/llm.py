@@ -108,7 +108,6 @@ class GroqModel:
                 response = await _in_time(opening, self._first_byte_seconds, FirstByteTimeout)
                 self._note(response.headers)
                 reads = response.iter_bytes()
-                _read_on_when_empty(response.http_response)
                 async with aclosing(self._deltas(decoder, answer, reads)) as deltas:
                     async for delta in deltas:
                         yield delta
@@ -188,19 +187,6 @@ class GroqModel:
             case "false":
                 return RequestTooLarge() if isinstance(refusal, UpstreamBusy) else refusal
         return refusal
-
-
-def _read_on_when_empty(response: httpx.Response) -> None:
-    """aiohttp tells the connection to read on each time that its buffer holds less than a low-water
-    mark, also when nobody told it to stop: once for each token that is taken out, which is a third
-    of what reading costs. With the lowest mark it does so once a read.
-
-    Neither httpx nor the SDK hands aiohttp's reader on. Where it is not found, reading is dearer.
-    """
-    bound = getattr(response.stream, "_stream", None)
-    answer: aiohttp.ClientResponse | None = getattr(bound, "_aiohttp_response", None)
-    if answer is not None:
-        answer.content._low_water = 1  # noqa: SLF001
 
 
 def _measure(answer: UpstreamAnswer, decoder: Decoder, finish: Finish) -> None:

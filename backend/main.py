@@ -178,6 +178,7 @@ async def _open(
 ) -> State:
     """Open everything. `stack` closes it in reverse: turns first, the store last."""
     metrics.prepare_build(version=__version__, revision=settings.lex_revision)
+    page.prepare()
     keep(loop_lag.watch(), stack)
     stores = await open_stores(
         settings.database_url,

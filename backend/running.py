@@ -113,13 +113,13 @@ class RunningTurn:
 
     async def _run(self) -> None:
         """Only a cancellation by `stop` comes out of it."""
-        span = tracing.begin_turn(
-            turn_id=self.new.id,
-            session_id=self.new.session_id,
-            is_own_trace=self._transport == "websocket",
-        )
-        new = replace(self.new, traceparent=tracing.traceparent(span))
         try:
+            span = tracing.begin_turn(
+                turn_id=self.new.id,
+                session_id=self.new.session_id,
+                is_own_trace=self._transport == "websocket",
+            )
+            new = replace(self.new, traceparent=tracing.traceparent(span))
             claim = await self._claim(new, self._turn.history_tokens)
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to who waits
             self._refuse(error)

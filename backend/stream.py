@@ -47,6 +47,11 @@ RETRY_MS = 1000
 """After so long a browser whose connection broke comes back."""
 
 
+AT_ONCE_BYTES = 16_384
+"""What a server takes without waiting for the client, whatever it has taken before: uvicorn waits
+at the beginning of a send, and only above 64 KiB.
+"""
+
 HEARTBEAT = ServerSentEvent(comment="", sep="\n").encode()
 
 Framing = Callable[[Batch], bytes]
@@ -123,8 +128,10 @@ class EventStream(EventSourceResponse):
             await self._send(send, b"")
 
     async def _send(self, send: Send, data: bytes) -> None:
-        """The end of the response goes out with the last of its frames."""
-        if self._follower.is_at_end:
+        """The end of the response goes out with the last of its frames, if they are few: behind
+        many, it waits until the client takes them.
+        """
+        if self._follower.is_at_end and len(data) <= AT_ONCE_BYTES:
             self._is_open = False
             tracing.stream_ended("read")
         message = {"type": "http.response.body", "body": data, "more_body": self._is_open}

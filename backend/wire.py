@@ -158,6 +158,7 @@ class Decoder:
         """Why there is nothing more to read; what came before it still counts."""
         self._rest = b""
         self._alike = Alike(_text_alone)
+        self._alike_model = ""
         self._parts: dict[int, _CallPart] = {}
         self._newest: dict[int, int] = {}
         self._finish_reason: str | None = None
@@ -205,6 +206,7 @@ class Decoder:
                 texts.append(self._line(line))  # noqa: PERF401 - those before a broken one count
         else:
             texts += found
+            self._model = self._alike_model
 
     def end(self) -> Iterator[Delta]:
         """What the end of the stream makes known: a last line that nothing terminated,
@@ -249,8 +251,8 @@ class Decoder:
             text = self._frame(_decode(payload))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise UpstreamGarbled from error
-        if text:
-            self._alike.learn(line)
+        if text and self._alike.learn(line):
+            self._alike_model = self._model
         return text
 
     def _frame(self, frame: _Frame) -> str:

@@ -56,6 +56,11 @@ def version() -> str:
     return _digest("".join(file.etag for file in files().values()).encode())
 
 
+def prepare() -> None:
+    """Read and pack everything now, and not while the first page waits for it and streams run."""
+    _index()
+
+
 @cache
 def _index() -> File:
     plain = files()["index.html"].plain.replace(b'="/web/', f'="{PREFIX}{version()}/'.encode())

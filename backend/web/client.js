@@ -8,7 +8,8 @@
  *     }
  *
  * A connection that breaks is taken up again where it stopped, as long as it takes: no event comes
- * twice and none is missing, and nothing is asked twice.
+ * twice and none is missing, and nothing is asked twice. (Over a WebSocket a question has no key of
+ * its own: if its connection breaks at once, the history is asked whether it came.)
  */
 
 import { createParser } from "./vendor/eventsource-parser/parse.js";
@@ -38,8 +39,11 @@ import { Line } from "./realtime.js";
  * @typedef {{status: string, version: string, upstream: string, models: {name: string}[]}} Readiness
  */
 
-/** Without a byte for so long, a connection is taken for lost. Heartbeats come every 15 s. */
+/** Without a byte for so long, a stream is taken for lost. Heartbeats come after 15 s. */
 const SILENCE_MS = 45_000;
+
+/** A WebSocket has no heartbeats that a page would see; no turn takes longer than this. */
+const SOCKET_SILENCE_MS = 130_000;
 
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 10_000;
@@ -224,17 +228,24 @@ export class Turn {
         globalThis.removeEventListener?.("offline", breakOff);
         attempt.abort();
       }
-      if (this.#isLeft || (this.#isStopped && this.id === null)) return;
+      if (this.#isOver()) return;
       const wait = Math.min(FIRST_PAUSE_MS * 2 ** failures++, LONGEST_PAUSE_MS);
       await this.#pause(wait * (0.75 + Math.random() / 2));
+      if (this.#isOver()) return;
     }
+  }
+
+  /** Nobody wants it any more: neither to read on, nor to ask what was stopped before it began. */
+  #isOver() {
+    return this.#isLeft || (this.#isStopped && this.id === null);
   }
 
   /** Its upstream call is closed, what was said is kept, and the stream ends. */
   async stop() {
     this.#isStopped = true;
-    if (this.id !== null) await this.#lex.stop(this.id);
-    else this.#hurry();
+    if (this.id !== null) return this.#lex.stop(this.id);
+    if (this.#realtime) this.#lex.line.stop();
+    this.#hurry();
   }
 
   /** Reads no further. The turn goes on, for as long as one that nobody reads may. */
@@ -254,7 +265,7 @@ export class Turn {
    * @returns {AsyncGenerator<TurnEvent, void, void>}
    */
   async *#connect(attempt) {
-    const silence = new Watchdog(SILENCE_MS, attempt);
+    const silence = new Watchdog(this.#realtime ? SOCKET_SILENCE_MS : SILENCE_MS, attempt);
     try {
       yield* this.#realtime
         ? this.#overSocket(attempt.signal, silence)
@@ -321,6 +332,7 @@ export class Turn {
       if (said === "sent") {
         this.#wasSent = true;
         this.#report({ is: "open" });
+        if (this.#isStopped && this.id !== null) this.#lex.stop(this.id).catch(() => {});
       } else if (said.turn === undefined) {
         throw new Refused(0, /** @type {Failure} */ (said.data));
       } else {

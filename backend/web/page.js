@@ -79,7 +79,10 @@ function put(query, key) {
   const view = add(query);
   const begun = (/** @type {string} */ turn) => void (lastTurn = turn);
   const options = { key, report, begun, ...(lastTurn && { after: lastTurn }) };
-  void read(lex.ask(current, query, options), view, () => {
+  const turn = lex.ask(current, query, options);
+  void read(turn, view, () => {
+    // What has begun is not asked again, but read on.
+    if (turn.id !== null) return void open(current);
     view.element.remove();
     ask(query);
   });

@@ -5,7 +5,9 @@
  * @typedef {TurnEvent | {type: "error", turn: undefined, data: import("./client.js").Failure}} Said
  */
 
+const NOT_TEXT = 1007;
 const NOT_ALLOWED = 1008;
+const TOO_LARGE = 1009;
 const TRY_LATER = 1013;
 
 export class Line {
@@ -69,8 +71,15 @@ export class Line {
       // What would still come of this turn is not the next one's.
       if (!isWhole) this.close();
     }
+    if (closeCode === NOT_TEXT) yield refusal("bad_request", false);
     if (closeCode === NOT_ALLOWED) yield refusal("not_authenticated", false);
+    if (closeCode === TOO_LARGE) yield refusal("body_too_large", false);
     if (closeCode === TRY_LATER) yield refusal("overloaded", true);
+  }
+
+  /** Stops the turn that was asked for last. */
+  stop() {
+    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send('{"type": "stop"}');
   }
 
   close() {

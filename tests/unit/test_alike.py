@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backend.completion import Finish
 from backend.errors import UpstreamGarbled
 from backend.wire import Decoder
 
@@ -72,6 +73,24 @@ def test_what_stands_among_them_is_read_as_it_would_be_alone(planted: bytes) -> 
     among = read(TOKEN * 3 + planted + line({"content": "z"}) * 2)
 
     assert among == ("aaa" + alone + rest, has_failed)
+
+
+def test_a_text_does_not_begin_in_one_line_and_end_in_the_next() -> None:
+    broken = TOKEN.replace(b'"a"', b'"x') + TOKEN.replace(b'"a"', b'y","z"')
+
+    assert read(TOKEN + broken) == ("a", True)
+
+
+def test_the_model_is_that_of_the_last_line_whichever_way_it_was_read() -> None:
+    decoder = Decoder()
+    finish = TOKEN.replace(b'"finish_reason": null', b'"finish_reason": "stop"')
+    finish = finish.replace(b', "model": "m"', b"")
+
+    decoder.feed(TOKEN + TOKEN.replace(b'"m"', b'"other"') + TOKEN + finish)
+
+    (end,) = decoder.end()
+    assert isinstance(end, Finish)
+    assert end.model == "m"
 
 
 @pytest.mark.parametrize("more", [{"usage": {"prompt_tokens": 7}}, {"x_groq": {"id": "r"}}])
