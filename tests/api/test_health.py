@@ -55,7 +55,8 @@ async def test_the_api_describes_itself_as_the_readme_does(service: Lex) -> None
     }
 
     listed = set(re.findall(r"`((?:GET|POST|DELETE) /[^` ?]*)`", readme))
-    assert routes | {"GET /openapi.json", "GET /docs", "GET /metrics"} == listed
+    pages = {"GET /", "GET /docs", "GET /openapi.json", "GET /metrics"}
+    assert routes | pages == listed
     answer = described["paths"]["/query"]["post"]["responses"]
     assert "text/event-stream" in answer["200"]["content"]
     assert "application/problem+json" in answer["409"]["content"]
