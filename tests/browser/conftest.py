@@ -29,7 +29,8 @@ async def browser() -> AsyncIterator[Browser]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
     opened = await browser.new_context(viewport={"width": 1180, "height": 860})
-    opened.set_default_timeout(15_000)
+    # A page that has failed to connect five times waits for ten seconds, and a half more.
+    opened.set_default_timeout(60_000)
     try:
         yield opened
     finally:
