@@ -37,7 +37,7 @@ class Dialect:
 
 
 class _GroqDialect(Dialect):
-    def _body(self, query: str, session_id: str | None) -> dict[str, Any]:  # noqa: ARG002
+    def _body(self, query: str, session_id: str | None) -> dict[str, Any]:  # noqa: ARG002 - it knows none
         return {
             "model": "llama-3.3-70b-versatile",
             "messages": [{"role": "user", "content": query}],

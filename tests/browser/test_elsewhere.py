@@ -24,7 +24,7 @@ async def page_server(folder: Path, port: int, service: Lex) -> AsyncIterator[st
     program = shutil.which("nginx", path="/usr/sbin:/usr/bin:/sbin:/bin")
     assert program, "nginx is missing: make system-deps"
     there = {
-        "/tmp/": f"{folder}/",  # noqa: S108
+        "/tmp/": f"{folder}/",  # noqa: S108 - of the container
         "/srv/web;": f"{FOLDER};",
         "/srv;": f"{FOLDER.parent};",
         "access_log /dev/stdout plain if=$is_said;": "access_log off;",

@@ -88,7 +88,7 @@ async def read_until_cut(
         sessions = [f"s{len(joined) + number}" for number in range(streams)]
         reading = asyncio.gather(*(asked_and_resumed(ways, "Weather?", each) for each in sessions))
         completed = 2 * (len(joined) + streams)
-        await standin.stats.until(lambda stats: stats.completed == completed, seconds=60)  # noqa: B023
+        await standin.stats.until(lambda stats: stats.completed == completed, seconds=60)  # noqa: B023 - awaited here
         cuts = [
             sofar + cutter.times - earlier
             for sofar, cutter, earlier in zip(cuts, cutters, before, strict=True)
