@@ -7,7 +7,6 @@ It finds what it needs of the application in the state of the lifespan.
 
 import argparse
 import asyncio
-import gc
 import os
 import socket
 import sys
@@ -84,10 +83,6 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
-        # What has been made by now stays. Looking through it again and again held up every stream
-        # for a moment: the 99th percentile of first chunks under load was a third higher.
-        gc.collect()
-        gc.freeze()
         port = self._state["metrics_port"]
         if port is not None and sockets is None:
             await self._listen_also(port)

@@ -1,6 +1,7 @@
 """What is counted is right, however many workers count, and whatever becomes of them."""
 
 import asyncio
+import itertools
 import os
 import signal
 import socket
@@ -20,12 +21,12 @@ from tests.scraping import Scrape, scrape
 TURNS = 12
 
 
-async def ask(service: Deployed, turns: int = TURNS) -> None:
+async def ask(service: Deployed) -> None:
     """Each on a connection of its own, so that all workers have their share."""
     unkept = httpx.Limits(max_keepalive_connections=0)
     url = service.client.base_url
     async with httpx.AsyncClient(base_url=url, timeout=60, limits=unkept) as client:
-        streams = [read(client, Stream(), f"m{number}") for number in range(turns)]
+        streams = [read(client, Stream(), f"m{number}") for number in range(TURNS)]
         assert all(each.ends_well for each in await asyncio.gather(*streams))
 
 
@@ -79,19 +80,21 @@ async def test_after_so_many_turns_the_counters_say_so_many(
 async def test_the_sum_is_of_workers_that_each_counted_some(
     standin: Standin, tmp_path: Path
 ) -> None:
+    """Who takes a connection is the kernel's choice: asked until each has had its share."""
     count_for(standin, 0.2)
-    turns, counts = 40, tmp_path / "counts"
+    counts = tmp_path / "counts"
     given = {"PROMETHEUS_MULTIPROC_DIR": str(counts)}
 
-    async with deployed(GUNICORN, standin, tmp_path, **given) as service:
-        await ask(service, turns)
-        seen = await counted(service, turns)
-        shares = [turns_in(counts / f"counter_{pid}.db") for pid in service.workers]
-
-    assert_turns(seen, turns)
-    assert sum(shares) == turns
-    assert len(shares) == 2
-    assert min(shares) > 0
+    async with deployed(GUNICORN, standin, tmp_path, **given) as service, asyncio.timeout(60):
+        for turns in itertools.count(TURNS, TURNS):
+            await ask(service)
+            seen = await counted(service, turns)
+            shares = [turns_in(counts / f"counter_{pid}.db") for pid in service.workers]
+            assert_turns(seen, turns)
+            assert sum(shares) == turns
+            assert len(shares) == 2
+            if min(shares) > 0:
+                break
 
 
 def turns_in(path: Path) -> float:
