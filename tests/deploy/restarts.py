@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,16 +58,19 @@ async def assert_a_successor_takes_over(
             reading(service.client, streams, sockets=streams // 10) as readings,
             probing(service) as probes,
         ):
+            workers = len(service.workers)
             service.send(signal.SIGTERM)
+            await service.until_said("server_leaving", times=workers)
+            left_at = time.monotonic()
             code = await service.ended()
         ready = await successor.client.get("/readyz")
 
     open_until = min(each.ended_at for each in readings)
-    during = [probe for probe in probes[2:] if probe.begun < open_until - 0.5]
+    during = [probe for probe in probes if left_at < probe.begun < open_until - 0.5]
     assert sum(each.is_truncated for each in readings) == 0
     assert [each for each in readings if not each.ends_well] == []
     assert {each.close_code for each in readings[streams:]} == {1001}
-    assert {(probe.readiness, probe.metrics) for probe in during} == {(503, 200)}
+    assert {(probe.readiness, probe.metrics) for probe in during} == {(503, 200)}, during
     assert during[0].turn == "taken"
     assert during[-1].turn == "draining"
     assert (code, ready.status_code) == (0, 200)

@@ -29,7 +29,7 @@ async def test_a_reload_loses_no_stream_and_refuses_none(standin: Standin, tmp_p
 async def test_a_server_that_leaves_says_so_and_ends_every_stream(
     command: Sequence[str], standin: Standin, tmp_path: Path
 ) -> None:
-    await assert_a_successor_takes_over(command, standin, tmp_path, streams=40, seconds=3)
+    await assert_a_successor_takes_over(command, standin, tmp_path, streams=40, seconds=5)
 
 
 async def test_streams_that_outlast_the_drain_end_with_an_error_and_are_stored(
