@@ -1,5 +1,9 @@
 """How things are counted: one function for each thing that happens. All of them are cheap
 enough for a turn, a call or a transaction, and none is meant for a token.
+
+Counters are made at the start with every label that they may have, since a rate needs a beginning;
+histograms only for what goes well: each is fifteen lines of every scrape, and the counter beside it
+tells of the rest.
 """
 
 import time
@@ -22,7 +26,7 @@ def prepare_model(model: str) -> None:
     """Make the series of a model. What is left of its rates is not known before it was asked."""
     for outcome in series.ATTEMPT_OUTCOMES:
         series.attempts.labels(model, outcome)
-        series.call_seconds.labels(model, outcome)
+    series.call_seconds.labels(model, "ok")
     for histogram in (
         series.call_first_chunk_seconds,
         series.first_byte_seconds,
@@ -40,9 +44,8 @@ def prepare_tools(names: Iterable[str]) -> None:
     for name in names:
         for outcome in series.TOOL_OUTCOMES:
             series.tool_calls.labels(name, outcome)
-            series.tool_seconds.labels(name, outcome)
+        series.tool_seconds.labels(name, "ok")
     series.tool_calls.labels(UNKNOWN_TOOL, "invalid")
-    series.tool_seconds.labels(UNKNOWN_TOOL, "invalid")
 
 
 def turn_ended(

@@ -200,8 +200,7 @@ build = Gauge(
 
 # A worker that cannot reach its store does not start, so one that has started could.
 store.set(1)
-for _outcome in OUTCOMES:
-    agent_seconds.labels(_outcome)
+agent_seconds.labels("completed")
 for _outcome, _transport in product(OUTCOMES, TRANSPORTS):
     turns.labels(_outcome, _transport)
 for _transport in TRANSPORTS:

@@ -5,6 +5,7 @@ say is in none of them, unless `captures_content`. Until `exporting` opens, noth
 """
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +19,9 @@ from opentelemetry.util.types import AttributeValue
 NO_SPAN: Span = trace.INVALID_SPAN
 
 _W3C = TraceContextTextMapPropagator()
+
+SLOW_TRANSACTION_SECONDS = 0.05
+"""Below, the store is not what somebody waits for."""
 
 PROVIDER = {"gen_ai.provider.name": "groq"}
 
@@ -215,22 +219,25 @@ def tool_called(name: str, *, call_id: str, description: str, arguments: str) ->
 
 @contextmanager
 def transaction(name: str, *, failures: tuple[type[Exception], ...]) -> Iterator[None]:
-    """One transaction of the store, the wait for its thread included; inside a trace alone.
+    """One transaction of the store, the wait for its thread included; inside a trace alone, and
+    only if it failed or was slow: the rest would be two of a turn's five spans.
 
     What is raised besides `failures` is an answer, such as that a session is busy, or a caller
     who left.
     """
-    if not trace.get_current_span().is_recording():
-        yield
-        return
-    span = _tracer.start_span(f"store {name}", kind=SpanKind.CLIENT)
+    begun, failed = time.time_ns(), ""
     try:
         yield
     except failures as error:
-        _fail(span, type(error).__name__)
+        failed = type(error).__name__
         raise
     finally:
-        span.end()
+        is_slow = time.time_ns() - begun >= SLOW_TRANSACTION_SECONDS * 1e9
+        if (failed or is_slow) and trace.get_current_span().is_recording():
+            span = _tracer.start_span(f"store {name}", kind=SpanKind.CLIENT, start_time=begun)
+            if failed:
+                _fail(span, failed)
+            span.end()
 
 
 def _fail(span: Span, error_type: str) -> None:
