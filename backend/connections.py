@@ -9,7 +9,7 @@ import asyncio
 import json
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from typing import Any, ClassVar, cast
 
@@ -31,7 +31,8 @@ MAX_FRAGMENTS = 1024
 
 class Connection(HttpToolsProtocol):
     """Can be cut by the application, through `scope["extensions"]["lex.cut"]`, and says so when
-    the kernel cut it: either way what the client did not read is thrown away.
+    the kernel cut it: either way what the client did not read is thrown away. Takes the body of a
+    response that has begun through `["lex.body"]["send"]`, past everything that wraps `send`.
 
     uvicorn takes the last request for the one that is being answered; when more are pipelined
     behind it, whoever answers would never hear that the client left.
@@ -83,6 +84,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         _let_cut(self.scope, self._cut)
+        self.scope["extensions"]["lex.body"] = {"send": self._send_body}
         self._has_begun, self._head_bytes, self._framing_bytes = True, 0, 0
 
     def on_url(self, url: bytes) -> None:
@@ -148,6 +150,10 @@ class Connection(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle
         super()._start_asgi_task(cycle, app)
+
+    def _send_body(self, message: Any) -> Coroutine[Any, Any, None]:
+        # Nobody else is answered before this answer is whole.
+        return cast(RequestResponseCycle, self._answering).send(message)
 
     @property
     def _is_idle(self) -> bool:

@@ -7,7 +7,7 @@ The SDK authenticates, connects and raises; the bytes of the stream go past its 
 import asyncio
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, aclosing, contextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, closing, contextmanager, suppress
 from functools import cache
 from typing import TypeVar
 
@@ -28,9 +28,9 @@ from backend.errors import (
     RequestTooLarge,
     UpstreamBusy,
     UpstreamError,
-    UpstreamTimeout,
     UpstreamUnavailable,
 )
+from backend.patience import Patience
 from backend.telemetry.metrics import UpstreamAnswer
 from backend.wire import Decoder, body_of, parameters_of
 from backend.wire_errors import allowances, error_of
@@ -105,7 +105,7 @@ class GroqModel:
         with self._translated(decoder):
             async with AsyncExitStack() as stack:
                 opening = stack.enter_async_context(self._asked(request))
-                response = await _in_time(opening, self._first_byte_seconds, FirstByteTimeout)
+                response = await _in_time(opening, self._first_byte_seconds)
                 self._note(response.headers)
                 reads = response.iter_bytes()
                 async with aclosing(self._deltas(decoder, answer, reads)) as deltas:
@@ -132,16 +132,21 @@ class GroqModel:
     async def _deltas(
         self, decoder: Decoder, answer: UpstreamAnswer, reads: AsyncIterator[bytes]
     ) -> AsyncGenerator[Delta, None]:
-        seconds = self._first_byte_seconds
-        late: type[UpstreamTimeout] = FirstByteTimeout
-        while not decoder.is_done and (data := await _in_time(anext(reads, b""), seconds, late)):
-            if late is FirstByteTimeout:
-                answer.began()
-            seconds, late = self._gap_seconds, GapTimeout
-            if text := decoder.feed(data):
-                yield Text(text)
-            if decoder.failure is not None:
-                raise decoder.failure
+        if data := await _in_time(anext(reads, b""), self._first_byte_seconds):
+            answer.began()
+        with closing(Patience(self._gap_seconds)) as patience:
+            while data:
+                if text := decoder.feed(data):
+                    yield Text(text)
+                if decoder.failure is not None:
+                    raise decoder.failure
+                if decoder.is_done:
+                    break
+                try:
+                    with patience:
+                        data = await anext(reads, b"")
+                except TimeoutError as error:
+                    raise GapTimeout from error
         # The answer is whole; this only lets the connection see its end and be used again.
         with suppress(TimeoutError, httpx.HTTPError, aiohttp.ClientError, OSError):
             async with asyncio.timeout(CLOSING_SECONDS):
@@ -198,13 +203,12 @@ def _measure(answer: UpstreamAnswer, decoder: Decoder, finish: Finish) -> None:
     )
 
 
-async def _in_time(work: Awaitable[T], seconds: float, late: type[UpstreamTimeout]) -> T:
-    """Raises `late` if it takes longer."""
+async def _in_time(first: Awaitable[T], seconds: float) -> T:
     try:
         async with asyncio.timeout(seconds):
-            return await work
+            return await first
     except TimeoutError as error:
-        raise late from error
+        raise FirstByteTimeout from error
 
 
 def _is_timeout(error: BaseException | None) -> bool:

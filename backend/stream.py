@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import structlog
 from sse_starlette import EventSourceResponse, ServerSentEvent
@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 from backend.conversation import as_json
 from backend.delivery import Delivery
 from backend.log import Batch, Follower
+from backend.patience import Patience
 from backend.telemetry import metrics, tracing
 
 logger = structlog.get_logger()
@@ -89,7 +90,7 @@ class EventStream(EventSourceResponse):
         super().__init__(self._batches, headers=headers)
         self._follower = follower
         self._delivery = Delivery(follower, transport="sse", asked_at=asked_at)
-        self._send_timeout_seconds = options.send_timeout_seconds
+        self._patience = Patience(options.send_timeout_seconds)
         self._is_open = True
         self._opening = opening(follower) if is_resumable else b""
         self._framing = Resumable(follower.turn_id) if is_resumable else options.plain_framing()
@@ -99,7 +100,7 @@ class EventStream(EventSourceResponse):
         watching = asyncio.create_task(self._leave_with_the_client(receive))
         with self._delivery as delivery:
             try:
-                await self._stream(send)
+                await self._stream(send, _past_the_middleware(scope) or send)
             except _Stalled:
                 outcome = "slow_client"
                 logger.warning("slow_client", turn=self._follower.turn_id)
@@ -107,36 +108,42 @@ class EventStream(EventSourceResponse):
                 cut(scope)
             finally:
                 watching.cancel()
+                self._patience.close()
                 # Of a stream that came to its end the span has ended too, and stays as it is.
                 tracing.stream_ended(outcome)
                 self._follower.leave()
             if _has_stalled(scope):
                 delivery.stalled()
 
-    async def _stream(self, send: Send) -> None:
+    async def _stream(self, send: Send, send_on: Send) -> None:
+        """The head and the end of the response go out by `send`, what is between by `send_on`."""
         head = {"status": self.status_code, "headers": self.raw_headers}
         await send({"type": "http.response.start", **head})
         if self._opening:
-            await self._send(send, self._opening)
+            await self._send(send_on, self._opening)
         async with aclosing(self._batches):
             async for batch in self._batches:
                 data = self._framing(batch) if batch.events else _heartbeat()
                 if data:
-                    await self._send(send, data)
+                    await self._send(send if self._ends_with(data) else send_on, data)
                 self._delivery.sent(batch.events)
         if self._is_open and self._follower.is_at_end:
+            self._is_open = False
             await self._send(send, b"")
 
-    async def _send(self, send: Send, data: bytes) -> None:
+    def _ends_with(self, data: bytes) -> bool:
         """The end of the response goes out with the last of its frames, if they are few: behind
         many, it waits until the client takes them.
         """
-        if self._follower.is_at_end and len(data) <= AT_ONCE_BYTES:
-            self._is_open = False
+        self._is_open = not self._follower.is_at_end or len(data) > AT_ONCE_BYTES
+        return not self._is_open
+
+    async def _send(self, send: Send, data: bytes) -> None:
+        if not self._is_open:
             tracing.stream_ended("read")
         message = {"type": "http.response.body", "body": data, "more_body": self._is_open}
         try:
-            async with asyncio.timeout(self._send_timeout_seconds):
+            with self._patience:
                 await send(message)
         except TimeoutError as error:
             raise _Stalled from error
@@ -155,6 +162,14 @@ def cut(scope: Scope) -> None:
     """Close the connection at once, with all that was not read. Only our own server can."""
     if extension := scope.get("extensions", {}).get("lex.cut"):
         extension["cut"]()
+
+
+def _past_the_middleware(scope: Scope) -> Send | None:
+    """Of the nine functions that wrap `send`, none looks at a body, and all are a twentieth of a
+    flush. Only our own server has a way past them.
+    """
+    extension = scope.get("extensions", {}).get("lex.body")
+    return None if extension is None else cast(Send, extension["send"])
 
 
 def _has_stalled(scope: Scope) -> bool:
