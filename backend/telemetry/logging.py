@@ -35,6 +35,12 @@ _SHARED: list[Processor] = [
     _in_trace,
 ]
 
+_OURS: list[Processor] = [
+    structlog.stdlib.filter_by_level,
+    *_SHARED,
+    structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+]
+
 
 def configure_logging(*, level: str, style: Literal["auto", "json", "text"]) -> None:
     """Send our lines and those of the libraries through one renderer, to standard error.
@@ -60,14 +66,14 @@ def configure_logging(*, level: str, style: Literal["auto", "json", "text"]) -> 
     # Below, uvicorn tells the frames and the headers of WebSockets.
     _adopt_servers(max(least, logging.INFO))
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *_SHARED,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
+        processors=_OURS,
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
+        # What may change is behind the processors, in the standard library.
+        cache_logger_on_first_use=True,
     )
+    # Nothing that a record could say of its thread and process is in a line.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
 def _as_json() -> list[Processor]:

@@ -28,8 +28,10 @@ EVERYTHING = {
     "LOG_FORMAT": "json",
     "LOG_LEVEL": "INFO",
     "OTEL_TRACES_SAMPLER": "always_on",
-    "OTEL_BSP_SCHEDULE_DELAY": "400",
 }
+
+SPANS_LEAVE_SECONDS = 6.0
+"""The SDK sends what it has every five."""
 
 SPANS_PER_TURN = 3
 """At least: the request's, the turn's and the call's."""
@@ -101,7 +103,7 @@ async def measure(sides: Sequence[Side], load: Load, *, windows: int) -> None:
                 async with scraping(side.server.url) if side.is_scraped else nullcontext():
                     await load.put_on(client, side.server)
                 # What is left to be sent belongs to the window that made it.
-                await asyncio.sleep(0.5)
+                await asyncio.sleep(SPANS_LEAVE_SECONDS)
                 cost = (side.server.cpu_seconds - begun) / load.turns * 1000
                 if number:
                     side.windows.append(cost)
