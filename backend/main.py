@@ -79,13 +79,19 @@ EXPOSED_HEADERS = (
 )
 
 
-def create_app(settings: Settings, *, tools: Sequence[Tool] = TOOLS) -> FastAPI:
+def create_app(
+    settings: Settings,
+    *,
+    tools: Sequence[Tool] = TOOLS,
+    on_open: Callable[[], None] = lambda: None,
+) -> FastAPI:
+    """`on_open` is called when everything is there and nobody has been served yet."""
     app = FastAPI(
         title="Lex",
         summary="The sales assistant of the SuperCar dealerships.",
         version=__version__,
         debug=settings.debug,
-        lifespan=_lifespan(settings, tools),
+        lifespan=_lifespan(settings, tools, on_open),
         responses=errors.ALWAYS,
         openapi_url="/openapi.json" if settings.api_docs else None,
         # `docs` is our own.
@@ -132,7 +138,7 @@ def create_app(settings: Settings, *, tools: Sequence[Tool] = TOOLS) -> FastAPI:
 
 
 def _lifespan(
-    settings: Settings, tools: Sequence[Tool]
+    settings: Settings, tools: Sequence[Tool], on_open: Callable[[], None]
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[State]:
@@ -147,6 +153,7 @@ def _lifespan(
                 raise SystemExit(_one_line(error)) from None
             except UnusableKeyFile as error:
                 raise SystemExit(f"lex: API_KEYS_FILE cannot be used: {error}") from None
+            on_open()
             yield state
 
     return lifespan
@@ -297,9 +304,13 @@ def __getattr__(name: str) -> FastAPI:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     settings = Settings.read()
     configure_logging(level=settings.log_level, style=settings.log_format)
-    app = globals()["app"] = create_app(settings)
-    # What has been made by now stays. Each look through it would hold up every stream of the
-    # worker, by 0.3 seconds where that was measured.
+    app = globals()["app"] = create_app(settings, on_open=_settle)
+    return app
+
+
+def _settle() -> None:
+    """What has been made by now stays. Each look of the garbage collector through it would hold up
+    every stream of the worker, by 0.3 seconds where that was measured.
+    """
     gc.collect()
     gc.freeze()
-    return app

@@ -82,3 +82,19 @@ async def test_a_defect_of_ours_is_a_problem_with_all_headers() -> None:
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.headers["x-request-id"]
     assert answer.headers["access-control-allow-origin"] == "http://localhost:3000"
+
+
+async def test_who_opens_is_told_once_when_all_is_there() -> None:
+    told: list[str] = []
+    given = settings(groq_base_url="http://127.0.0.1:9")
+    app = create_app(given, on_open=lambda: told.append("open"))
+
+    @app.get("/told")
+    async def so_far() -> list[str]:
+        return told
+
+    assert told == []
+    async with serve(app) as url, httpx.AsyncClient() as client:
+        answers = [(await client.get(f"{url}/told")).json() for _ in range(2)]
+
+    assert answers == [["open"], ["open"]]
