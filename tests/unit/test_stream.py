@@ -1,11 +1,15 @@
-"""Events as bytes."""
+"""Events as bytes, and the way that these take."""
+
+import asyncio
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.types import Message
 
 from backend.events import Chunk, End, Event, Failure, ToolCalled, ToolOutput, ToolUse
-from backend.stream import frame
+from backend.log import EventLog
+from backend.stream import EventStream, Plain, StreamOptions, frame
 
 
 @pytest.mark.parametrize(
@@ -69,3 +73,64 @@ def test_no_text_can_forge_a_frame(text: str) -> None:
 @given(st.dictionaries(st.text(), st.text(), max_size=3))
 def test_no_output_can_forge_a_frame(output: dict[str, str]) -> None:
     assert len(parse(frame(ToolOutput("x", dict(output), "1")).decode())) == 1
+
+
+class Ends:
+    """The two ways out of an application, and what goes by each."""
+
+    def __init__(self) -> None:
+        self.wrapped: list[Message] = []
+        self.direct: list[Message] = []
+
+    async def send(self, message: Message) -> None:
+        self.wrapped.append(message)
+
+    async def send_body(self, message: Message) -> None:
+        self.direct.append(message)
+
+    async def until(self, messages: int) -> None:
+        while len(self.wrapped) + len(self.direct) < messages:
+            await asyncio.sleep(0)
+
+    async def receive(self) -> Message:
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+
+async def streamed(log: EventLog, ends: Ends, **extensions: object) -> None:
+    options = StreamOptions(heartbeat_seconds=60, send_timeout_seconds=60, plain_framing=Plain)
+    stream = EventStream(log.follow(), headers={}, options=options)
+    scope = {"type": "http", "extensions": extensions}
+    sending = asyncio.create_task(stream(scope, ends.receive, ends.send))
+    events: tuple[Event, ...] = (Chunk("one"), Chunk("two"), End())
+    for number, event in enumerate(events, start=1):
+        await ends.until(number)
+        log.append(event)
+    log.close()
+    await sending
+
+
+async def test_only_the_head_and_the_end_of_a_stream_pass_what_wraps_it() -> None:
+    ends = Ends()
+
+    await streamed(EventLog("t1"), ends, **{"lex.body": {"send": ends.send_body}})
+
+    start, end = ends.wrapped
+    assert start["type"] == "http.response.start"
+    assert (end["body"], end["more_body"]) == (frame(End()), False)
+    assert [message["body"] for message in ends.direct] == [
+        frame(Chunk("one")),
+        frame(Chunk("two")),
+    ]
+    assert all(message["more_body"] for message in ends.direct)
+
+
+async def test_under_a_server_that_knows_no_other_way_all_of_it_does() -> None:
+    ends = Ends()
+
+    await streamed(EventLog("t1"), ends)
+
+    assert b"".join(message.get("body", b"") for message in ends.wrapped) == b"".join(
+        map(frame, (Chunk("one"), Chunk("two"), End()))
+    )
+    assert ends.wrapped[-1]["more_body"] is False
