@@ -16,6 +16,14 @@ from loadtests.bench.results import TITLES, spread
 
 PROGRAM = Path(".venv/peers/bin/litellm")
 
+ALONE = {
+    # It would not start otherwise. Only this machine can ask it, and it knows no key of anybody.
+    "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+    # Prices and tokenizers would come from other hosts.
+    "LITELLM_LOCAL_MODEL_COST_MAP": "true",
+    "HF_HUB_OFFLINE": "1",
+}
+
 
 @contextmanager
 def litellm(upstream: str, folder: Path) -> Iterator[Server]:
@@ -32,7 +40,7 @@ def litellm(upstream: str, folder: Path) -> Iterator[Server]:
 """
     )
     command = (str(PROGRAM), "--config", str(configuration), "--port", str(port))
-    with serving(command, {}, folder, port, path="/health/liveliness") as server:
+    with serving(command, ALONE, folder, port, path="/health/liveliness") as server:
         yield server
 
 
