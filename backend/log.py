@@ -112,6 +112,8 @@ class Follower:
         self._has_left = False
         self._has_heard_farewell = False
         self._waiting: asyncio.Future[bool] | None = None
+        self._waits_since = 0.0
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def turn_id(self) -> str:
@@ -139,40 +141,50 @@ class Follower:
         follower leaves; and an empty batch each time that nothing came for `quiet_seconds`.
         """
         log = self._log
-        while not self._has_left:
-            events = log.events[self._read :]
-            if events:
-                batch = Batch(self.position, events)
-                self._read += len(events)
-                yield batch
-            elif log.is_closed:
-                if log.farewell and not self._has_heard_farewell:
-                    self._has_heard_farewell = True
-                    yield Batch(self.position, log.farewell, is_farewell=True)
-                return
-            elif await self._is_quiet(quiet_seconds):
-                yield Batch(self.position, ())
+        try:
+            while not self._has_left:
+                events = log.events[self._read :]
+                if events:
+                    batch = Batch(self.position, events)
+                    self._read += len(events)
+                    yield batch
+                elif log.is_closed:
+                    if log.farewell and not self._has_heard_farewell:
+                        self._has_heard_farewell = True
+                        yield Batch(self.position, log.farewell, is_farewell=True)
+                    return
+                elif await self._is_quiet(quiet_seconds):
+                    yield Batch(self.position, ())
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
 
     async def _is_quiet(self, seconds: float | None) -> bool:
-        """Wait for a change; whether none came in time."""
+        """Wait for a change; whether none came in time.
+
+        There is one timer, which looks how long the wait at hand has lasted when it goes off: to
+        make one for each wait would be a twentieth of a flush.
+        """
         loop = asyncio.get_running_loop()
         self._waiting = loop.create_future()
-        timer = None if seconds is None else loop.call_later(seconds, self._nothing_came)
-        try:
-            return await self._waiting
-        finally:
-            if timer is not None:
-                timer.cancel()
+        self._waits_since = loop.time()
+        if seconds is not None and self._timer is None:
+            self._timer = loop.call_later(seconds, self._look, loop, seconds)
+        return await self._waiting
+
+    def _look(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        self._timer = None
+        if self._waiting is None or self._waiting.done():
+            return  # the next wait makes a timer anew
+        left = self._waits_since + seconds - loop.time()
+        if left > 0:
+            self._timer = loop.call_later(left, self._look, loop, seconds)
+        else:
+            self._waiting.set_result(True)
 
     def wake(self) -> None:
-        self._go_on(is_quiet=False)
-
-    def _nothing_came(self) -> None:
-        self._go_on(is_quiet=True)
-
-    def _go_on(self, *, is_quiet: bool) -> None:
         if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(is_quiet)
+            self._waiting.set_result(False)
 
     def leave(self) -> None:
         """Stop counting as a reader, and reading. May be said more than once."""

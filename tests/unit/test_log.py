@@ -113,6 +113,31 @@ async def test_quiet_is_told_again_and_again_and_only_while_it_is_quiet() -> Non
     assert rest == [Batch(1, [End()])]
 
 
+async def test_quiet_begins_anew_with_each_change() -> None:
+    """However long the changes go on: here for three times as long as quiet would take."""
+    log, loop = EventLog("t1"), asyncio.get_running_loop()
+    quiet_seconds = 1.0
+    changed_at = [loop.time()]
+
+    async def change() -> None:
+        while changed_at[-1] - changed_at[0] < 3 * quiet_seconds:
+            log.append(Chunk("a"))
+            changed_at.append(loop.time())
+            await asyncio.sleep(0.02)
+
+    changing = asyncio.create_task(change())
+    batches = log.follow().batches(quiet_seconds=quiet_seconds)
+    async for batch in batches:
+        if not batch.events:
+            break
+    quiet_at = loop.time()
+    await batches.aclose()
+
+    assert changing.done()
+    assert quiet_at - changed_at[-1] > 0.99 * quiet_seconds
+    assert log.last == len(changed_at) - 1
+
+
 async def test_a_farewell_leaves_each_reader_where_it_stood() -> None:
     log = EventLog("t1")
     for text in "abc":
