@@ -17,6 +17,8 @@ class Patience:
     `asyncio.timeout`. To be closed at the end.
     """
 
+    __slots__ = ("_cancelling", "_due", "_is_over", "_loop", "_seconds", "_task", "_timer")
+
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._loop = asyncio.get_running_loop()
