@@ -39,7 +39,7 @@ dashboards: .venv/.development ## Grafana's files and PANELS.md, from deploy/das
 bench: .venv/.development ## what Lex costs beside nginx and the obvious service, in ten minutes; needs system-deps
 	$(BIN)/python -m loadtests.bench
 
-bench-long: .venv/.development ## whether 50,000 turns, or a long session, make anything dearer; an hour
+bench-long: .venv/.development ## whether 50,000 turns, or a long session, make anything dearer; twenty minutes
 	$(BIN)/python -m loadtests.bench.long
 
 bench-peers: .venv/.development .venv/peers ## LiteLLM's proxy beside Lex
