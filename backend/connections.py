@@ -41,6 +41,9 @@ class Connection(HttpToolsProtocol):
     head_seconds: ClassVar[float] = 10
     """From the first byte of a request to the end of its head."""
 
+    arriving_seconds: ClassVar[float] = 1
+    """For a request that was on its way when the server began to leave."""
+
     rest_seconds: ClassVar[float] = 5
     """For the rest of a body that nobody wanted, once its request is answered."""
 
@@ -131,6 +134,15 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
         if is_last and self._in_body and not self.transport.is_closing():
             self._wait(self.rest_seconds, self.transport.close)
+
+    def shutdown(self) -> None:
+        """Close what is idle. uvicorn would close as well where somebody has just connected to
+        ask, or has begun to.
+        """
+        if self._is_idle and (self._has_begun or self._answering is None):
+            self._wait(self.arriving_seconds, self._cut_slow_head)
+        else:
+            super().shutdown()
 
     def handle_websocket_upgrade(self) -> None:
         self._cease_waiting()

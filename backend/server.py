@@ -74,6 +74,9 @@ class Server(uvicorn.Server):
         """Whether others listen on the same socket and stay."""
         return False
 
+    async def _until_succeeded(self) -> None:
+        """Wait until others take what comes: nobody does."""
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Take note, and leave it to the next tick: a signal may come in the middle of anything.
 
@@ -116,7 +119,9 @@ class Server(uvicorn.Server):
         """Take turns a little longer, then none, and let those that run come to their end."""
         turns, accept = self._state["turns"], self._state["drain_accept_seconds"]
         logger.info("server_leaving", connections=len(self.server_state.connections))
-        self.config.encoded_headers.append(CLOSE_HEADER)
+        await self._until_succeeded()
+        for headers in (self.config.encoded_headers, self.server_state.default_headers):
+            headers.append(CLOSE_HEADER)
         draining = asyncio.create_task(
             turns.drain(accept_seconds=accept, drain_seconds=self._state["drain_seconds"])
         )

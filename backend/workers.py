@@ -5,6 +5,7 @@
 
 import asyncio
 import faulthandler
+import mmap
 import os
 import signal
 import socket
@@ -23,6 +24,13 @@ from backend.server import Server, config_of
 logger = structlog.get_logger()
 
 NOTIFY_SECONDS = 1
+
+SUCCESSION_SECONDS = 30
+"""In which a worker has begun to serve, or the arbiter has given it up."""
+
+_ages = memoryview(mmap.mmap(-1, 8 * 256)).cast("Q")
+"""How old those are that have begun to serve, in gunicorn's count of workers. It is the arbiter's
+memory, shared with all whom it forks; workers that begin at the same time have a place each."""
 
 
 class WorkerServer(Server):
@@ -45,6 +53,27 @@ class WorkerServer(Server):
     def _is_replaced(self) -> bool:
         return signal.SIGINT not in self._signals
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        _ages[self._worker.age % len(_ages)] = self._worker.age
+
+    async def _until_succeeded(self) -> None:
+        """An arbiter that reloads sends its old workers away before the new ones can serve."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SUCCESSION_SECONDS):
+                # Another process says so.
+                while self._is_to_be_succeeded:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+
+    @property
+    def _is_to_be_succeeded(self) -> bool:
+        is_youngest = max(_ages) <= self._worker.age
+        return is_youngest and self._is_replaced and not self._is_hurried and self._has_arbiter
+
+    @property
+    def _has_arbiter(self) -> bool:
+        return os.getppid() == self._worker.ppid
+
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         notifying = asyncio.create_task(self._notify())
         try:
@@ -56,7 +85,7 @@ class WorkerServer(Server):
         """Tell the arbiter that the loop turns: from the start to the end, shutdown included."""
         while True:
             self._worker.notify()
-            if os.getppid() != self._worker.ppid and not self._signals:
+            if not self._has_arbiter and not self._signals:
                 logger.error("arbiter_lost")
                 self.handle_exit(signal.SIGTERM, None)
             await asyncio.sleep(NOTIFY_SECONDS)

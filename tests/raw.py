@@ -43,7 +43,12 @@ class Wire:
 
 @asynccontextmanager
 async def wire(service: Lex) -> AsyncIterator[Wire]:
-    port = int(service.url.rpartition(":")[2])
+    async with connected(int(service.url.rpartition(":")[2])) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def connected(port: int) -> AsyncIterator[Wire]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         yield Wire(reader, writer)

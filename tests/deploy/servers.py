@@ -45,7 +45,7 @@ class Deployed:
         return await asyncio.wait_for(self.process.wait(), 30)
 
     async def until_said(self, event: str, *, times: int) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while len(self.lines(event)) < times:
                 await asyncio.sleep(0.05)
 
@@ -170,6 +170,7 @@ class Probe:
     metrics: int = 0
     turn: str = ""
     """The code with which a turn was refused, or `taken`."""
+    failure: str = ""
 
 
 @asynccontextmanager
@@ -189,13 +190,13 @@ async def _probe(url: str, probes: list[Probe]) -> None:
         begun = time.monotonic()
         # One that is kept may be closed by a leaving server just when the next question is sent.
         unkept = httpx.Limits(max_keepalive_connections=0)
-        async with httpx.AsyncClient(base_url=url, timeout=10, limits=unkept) as client:
+        async with httpx.AsyncClient(base_url=url, timeout=30, limits=unkept) as client:
             try:
                 readiness = (await client.get("/readyz")).status_code
                 metrics = (await client.get("/metrics")).status_code
                 answer = await client.post("/query", json={"query": "Hello"})
-            except httpx.TransportError:
-                probes.append(Probe(begun))
+            except httpx.TransportError as error:
+                probes.append(Probe(begun, failure=repr(error)))
             else:
                 turn = "taken" if answer.status_code == 200 else answer.json()["code"]
                 probes.append(Probe(begun, readiness, metrics, turn))

@@ -4,9 +4,11 @@ import asyncio
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,8 +19,17 @@ from tests.deploy.restarts import (
     assert_a_successor_takes_over,
     assert_no_force,
 )
-from tests.deploy.servers import GUNICORN, PLAIN, count_for, deployed, is_running, reading
+from tests.deploy.servers import (
+    GUNICORN,
+    PLAIN,
+    Deployed,
+    count_for,
+    deployed,
+    is_running,
+    reading,
+)
 from tests.processes import ROOT, environment
+from tests.raw import connected
 from tests.serving import ids_of, parse, without_ids
 
 
@@ -26,10 +37,71 @@ async def test_a_reload_loses_no_stream_and_refuses_none(standin: Standin, tmp_p
     await assert_a_reload_loses_nothing(standin, tmp_path, streams=40, seconds=3)
 
 
+async def test_workers_serve_until_those_that_replace_them_do(
+    standin: Standin, tmp_path: Path
+) -> None:
+    async with deployed(GUNICORN, standin, tmp_path) as service:
+        with closing(sqlite3.connect(tmp_path / "lex.db", isolation_level=None)) as database:
+            database.execute("BEGIN EXCLUSIVE")  # for which new ones wait
+            service.send(signal.SIGHUP)
+            await service.until_said("server_leaving", times=2)
+            statuses = [await _ask_anew(service) for _ in range(5)]
+            started = len(service.lines("lex_started"))
+            database.execute("ROLLBACK")
+        await service.until_said("lex_started", times=4)
+        async with asyncio.timeout(30):
+            while len(service.workers) > 2:
+                await asyncio.sleep(0.05)
+
+    assert (statuses, started) == ([200] * 5, 2)
+    assert_no_force(service)
+
+
+async def _ask_anew(service: Deployed) -> int:
+    async with connected(service.port) as client:
+        await client.send(b"GET /livez HTTP/1.1\r\nHost: lex\r\n\r\n")
+        return int((await client.head()).split()[1])
+
+
 async def test_a_server_that_leaves_says_so_and_ends_every_stream(
     command: Sequence[str], standin: Standin, tmp_path: Path
 ) -> None:
     await assert_a_successor_takes_over(command, standin, tmp_path, streams=40, seconds=5)
+
+
+async def test_a_question_on_its_way_to_a_server_that_leaves_is_answered(
+    standin: Standin, tmp_path: Path
+) -> None:
+    """A client has connected and not asked yet, and another is in the middle of its question."""
+    count_for(standin, 5)
+    begun, rest = b"GET /livez HTTP/1.1\r\nHo", b"st: lex\r\n\r\n"
+
+    async with (
+        deployed(PLAIN, standin, tmp_path) as service,
+        reading(service.client, 1) as [stream],
+        connected(service.port) as idle,
+        connected(service.port) as asking,
+        connected(service.port) as silent,
+        connected(service.port) as fresh,
+    ):
+        for kept in (idle, asking):
+            await kept.send(begun + rest)
+            await kept.head()
+        await asking.send(begun)
+        service.send(signal.SIGTERM)
+        await idle.rest()
+        await fresh.send(begun + rest)
+        await asking.send(rest)
+        answers = [await each.rest() for each in (fresh, asking)]
+        nothing = await silent.rest()
+        was_open = not stream.ended_at
+        await service.ended()
+
+    assert [b"HTTP/1.1 200" in answer for answer in answers] == [True, True], answers
+    assert all(b"connection: close" in answer for answer in answers)
+    assert nothing == b""
+    assert was_open, "connections were closed while the turns drained"
+    assert_no_force(service)
 
 
 async def test_streams_that_outlast_the_drain_end_with_an_error_and_are_stored(
@@ -98,16 +170,21 @@ async def test_a_worker_too_many_finishes_its_streams_however_often_it_is_told_t
 async def test_the_end_of_the_service_is_heard_in_the_middle_of_a_reload(
     standin: Standin, tmp_path: Path
 ) -> None:
-    count_for(standin, 10)
+    count_for(standin, 60)
 
-    async with deployed(GUNICORN, standin, tmp_path) as service:
+    async with (
+        deployed(GUNICORN, standin, tmp_path) as service,
+        deployed(PLAIN, standin, tmp_path) as other,
+    ):
         async with reading(service.client, 20) as readings:
             service.send(signal.SIGHUP)
             await service.until_said("lex_started", times=4)
             service.send(signal.SIGTERM)
             await service.until_said("server_leaving", times=4)
             has_ended = [each for each in readings if each.ended_at]
-        async with asyncio.timeout(5):
+            for each in readings:
+                await other.client.delete(f"/turns/{each.turn_id}")
+        async with asyncio.timeout(10):
             code = await service.ended()
 
     assert has_ended == [], "the new workers heard of it while the old ones were waited for"
