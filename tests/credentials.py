@@ -58,9 +58,9 @@ def rivest(kid: str = "rsa", bits: int = 2048) -> SigningKey:
 
 
 def claims(user_id: str = "123", **changes: Any) -> dict[str, Any]:
-    """Of a good token; a change to None leaves a claim out."""
+    """Of a token that is good for an hour; a change to None leaves a claim out."""
     now = int(time.time())
-    good = {"iss": ISSUER, "aud": AUDIENCE, "sub": user_id, "iat": now, "exp": now + 600}
+    good = {"iss": ISSUER, "aud": AUDIENCE, "sub": user_id, "iat": now, "exp": now + 3600}
     return {name: value for name, value in {**good, **changes}.items() if value is not None}
 
 

@@ -322,9 +322,10 @@ async def cookie(service: Lex, **headers: str) -> dict[str, str]:
 async def test_the_cookie_is_for_browsers_and_not_for_scripts(service: Lex) -> None:
     before = time.time()
 
-    plain = await service.client.post("/auth/session", headers=ALICE)
+    credential = bearer(token("alice", exp=int(before) + 600))
+    plain = await service.client.post("/auth/session", headers=credential)
     secure = await service.client.post(
-        "/auth/session", headers={**ALICE, "X-Forwarded-Proto": "https"}
+        "/auth/session", headers={**credential, "X-Forwarded-Proto": "https"}
     )
 
     name, *rest = plain.headers["set-cookie"].split("; ")
