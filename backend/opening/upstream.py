@@ -17,10 +17,9 @@ from backend.resilience.fallbacks import Candidate, Fallbacks
 from backend.resilience.guard import Attempt, Guarded
 from backend.resilience.rescue import Rescuing
 from backend.resilience.retries import Retrying, Schedule
-from backend.resilience.traced import Traced
 from backend.settings import Settings
 from backend.summaries import AT_ONCE
-from backend.telemetry import metrics, tracing
+from backend.telemetry import metrics
 
 logger = structlog.get_logger()
 
@@ -61,8 +60,7 @@ def _candidate(name: str, ask: Callable[..., GroqModel], schedule: Schedule) -> 
 
     breaker = Breaker(on_change=lambda state: metrics.breaker_changed(name, state))
     asked = ask(name, on_allowance=note)
-    traced = Traced(asked) if tracing.is_recording() else asked
-    guarded = Guarded(traced, breaker=breaker, budget=budget, on_attempt=_attempted)
+    guarded = Guarded(asked, breaker=breaker, budget=budget, on_attempt=_attempted)
     return Candidate(Retrying(Rescuing(guarded, metrics.call_rescued), schedule), breaker)
 
 

@@ -1,9 +1,11 @@
-"""One attempt: admitted by the breaker and the budget of its model, judged, and told of."""
+"""One attempt: admitted by the breaker and the budget of its model, judged, and told of, also as
+a span. What is tried again is another span.
+"""
 
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from backend.completion import ChatModel, CompletionRequest, Delta, Finish
@@ -16,6 +18,8 @@ from backend.errors import (
 )
 from backend.resilience.breaker import Breaker, BreakerState
 from backend.resilience.budget import Budget
+from backend.resilience.captured import captured
+from backend.telemetry import tracing
 
 
 class NamedModel(ChatModel, Protocol):
@@ -60,12 +64,15 @@ class Guarded:
         number = next(request.attempts)
         call = self.breaker.begin()
         begun = time.perf_counter()
+        span = tracing.begin_chat(self.name)
+        asked = replace(request, traceparent=tracing.traceparent(span))
         outcome, first_chunk_seconds = "cancelled", None
+        delta: Delta | None = None
         try:
-            async with aclosing(self._model.complete(request)) as deltas:
+            async with aclosing(self._ask(asked, span)) as deltas:
                 async for delta in deltas:
-                    call.answered()
                     if first_chunk_seconds is None and not isinstance(delta, Finish):
+                        call.answered()
                         first_chunk_seconds = time.perf_counter() - begun
                     yield delta
             call.succeeded()
@@ -77,6 +84,13 @@ class Guarded:
             raise
         finally:
             call.end()
+            if isinstance(delta, Finish):
+                _completed(span, delta)
+            tracing.end_chat(
+                span,
+                error=None if outcome == "ok" else outcome,
+                first_chunk_seconds=first_chunk_seconds,
+            )
             self._on_attempt(
                 Attempt(
                     model=self.name,
@@ -86,6 +100,10 @@ class Guarded:
                     first_chunk_seconds=first_chunk_seconds,
                 )
             )
+
+    def _ask(self, request: CompletionRequest, span: tracing.Span) -> AsyncGenerator[Delta, None]:
+        deltas = self._model.complete(request)
+        return captured(deltas, request, span) if tracing.captures_content() else deltas
 
     @property
     def _has_plenty(self) -> bool:
@@ -102,6 +120,17 @@ class Guarded:
         if refusal is not None:
             refusal.was_asked = False
             raise refusal
+
+
+def _completed(span: tracing.Span, finish: Finish) -> None:
+    tracing.completed(
+        span,
+        response_id=finish.id,
+        model=finish.model,
+        finish_reason=finish.reason,
+        input_tokens=finish.usage.input_tokens,
+        output_tokens=finish.usage.output_tokens,
+    )
 
 
 def is_outage(error: UpstreamError) -> bool:

@@ -39,10 +39,6 @@ def record_nothing() -> None:
     record_with(NoOpTracer())
 
 
-def is_recording() -> bool:
-    return not isinstance(_tracer, NoOpTracer)
-
-
 def captures_content() -> bool:
     return _captures_content
 
@@ -166,9 +162,7 @@ def end_chat(
     *,
     error: str | None,
     first_chunk_seconds: float | None,
-    content: Mapping[str, str],
 ) -> None:
-    span.set_attributes(content)
     if first_chunk_seconds is not None:
         span.set_attribute("gen_ai.response.time_to_first_chunk", first_chunk_seconds)
     if error is not None:
