@@ -8,6 +8,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import structlog
@@ -75,16 +76,31 @@ def open_exporting(app: FastAPI, *, version: str, instance: str) -> Exporting | 
 
 
 def _provider(version: str, instance: str) -> Any:
-    from opentelemetry.sdk.resources import OTELResourceDetector, Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    ours = {"service.name": "lex", "service.version": version, "service.instance.id": instance}
-    given = OTELResourceDetector().detect()
-    resource = Resource.create(dict(Resource(ours).merge(given).attributes))
-    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    provider = TracerProvider(resource=_resource(version, instance), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(_exporter()))
     return provider
+
+
+def _resource(version: str, instance: str) -> Any:
+    from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+
+    class HashedOnce(Resource):
+        """The exporter asks each span for it, and the SDK writes it as JSON to answer."""
+
+        @cached_property
+        def _hash(self) -> int:
+            return super().__hash__()
+
+        def __hash__(self) -> int:
+            return self._hash
+
+    ours = {"service.name": "lex", "service.version": version, "service.instance.id": instance}
+    given = OTELResourceDetector().detect()
+    whole = Resource.create(dict(Resource(ours).merge(given).attributes))
+    return HashedOnce(whole.attributes, whole.schema_url)
 
 
 def _exporter() -> Any:
@@ -119,8 +135,8 @@ def _instrument(app: FastAPI, provider: Any) -> None:
         excluded_urls=UNTRACED,
         exclude_spans=["send", "receive"],
     )
-    app.user_middleware.insert(0, Middleware(QueryShown))
-    app.middleware_stack = QueryHidden(app.build_middleware_stack())
+    app.user_middleware.insert(0, Middleware(RequestShown))
+    app.middleware_stack = RequestHidden(app.build_middleware_stack())
 
 
 def _name_by_route(span: Any, scope: Scope) -> None:  # noqa: ARG001 - the library's signature
@@ -129,28 +145,30 @@ def _name_by_route(span: Any, scope: Scope) -> None:  # noqa: ARG001 - the libra
         span.set_attribute("url.path", span.attributes.get("http.route", "unknown"))
 
 
-class QueryHidden:
-    """Plain ASGI. The instrumentation sees no query string: `GET /query` has in it what a person
-    said.
+_CARRIED = frozenset({b"traceparent", b"tracestate", b"baggage"})
+
+
+class RequestHidden:
+    """Plain ASGI. Of a request the instrumentation sees neither the query string, which in
+    `GET /query` is what a person said, nor who asks. It would read all headers six times.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if "query_string" in scope:
-            scope["lex.query_string"] = scope["query_string"]
-            scope["query_string"] = b""
+        if scope["type"] != "lifespan":
+            carried = [header for header in scope["headers"] if header[0] in _CARRIED]
+            hidden = {"headers": carried, "query_string": b"", "client": None}
+            scope = {**scope, **hidden, "lex.request": scope}
         await self._app(scope, receive, send)
 
 
-class QueryShown:
-    """Plain ASGI. Everything behind it sees the query string again."""
+class RequestShown:
+    """Plain ASGI. Everything behind it sees the request again."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if "lex.query_string" in scope:
-            scope["query_string"] = scope.pop("lex.query_string")
-        await self._app(scope, receive, send)
+        await self._app(scope.get("lex.request", scope), receive, send)
