@@ -5,8 +5,10 @@ What people say, who they are and how they prove it is in none of them, at no le
 exception the types and places are shown, and what it says only if it speaks of machines.
 """
 
+import json
 import logging
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -27,6 +29,39 @@ def _in_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDi
     return event
 
 
+class _Output:
+    """Standard error, whoever has replaced it; a line at a time, whichever thread writes."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def write(self, text: str) -> None:
+        with self._lock:
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with self._lock:
+            sys.stderr.flush()
+
+
+class _Lines:
+    """What our loggers end in. A record of the standard library would cost each line as much again
+    as all the rest of it.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def write(self, line: str) -> None:
+        _output.write(f"{line}\n")
+        _output.flush()
+
+    debug = info = warning = error = critical = write
+
+
+_output = _Output()
+_names = structlog.stdlib.LoggerFactory(ignore_frame_names=[__name__])
+
 _SHARED: list[Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
@@ -35,11 +70,20 @@ _SHARED: list[Processor] = [
     _in_trace,
 ]
 
-_OURS: list[Processor] = [
-    structlog.stdlib.filter_by_level,
-    *_SHARED,
-    structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-]
+# Loggers keep it, so it is the same list whatever is configured.
+_OURS: list[Processor] = []
+
+
+def _from(least: int) -> Processor:
+    levels = logging.getLevelNamesMapping().items()
+    below = {name.lower() for name, level in levels if level < least}
+
+    def drop(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        if method in below:
+            raise structlog.DropEvent
+        return event
+
+    return drop
 
 
 def configure_logging(*, level: str, style: Literal["auto", "json", "text"]) -> None:
@@ -48,37 +92,34 @@ def configure_logging(*, level: str, style: Literal["auto", "json", "text"]) -> 
     `auto` is text in a terminal and JSON otherwise. May be called more than once.
     """
     is_text = sys.stderr.isatty() if style == "auto" else style == "text"
-    handler = logging.StreamHandler()
+    least = logging.getLevelNamesMapping()[level]
+    rendering = _as_text() if is_text else _as_json()
+    _OURS[:] = [_from(least), *_SHARED, *rendering]
+    structlog.configure(
+        processors=_OURS,
+        logger_factory=lambda *name: _Lines(_names(*name).name),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(_output)
     handler.addFilter(Seldom("opentelemetry"))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=_SHARED,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *(_as_text() if is_text else _as_json()),
-            ],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
         )
     )
-    least = logging.getLevelNamesMapping()[level]
     # Libraries tell whole requests, frames and headers below that.
     logging.basicConfig(handlers=[handler], level=max(least, logging.WARNING), force=True)
-    logging.getLogger("backend").setLevel(least)
     # Below, uvicorn tells the frames and the headers of WebSockets.
     _adopt_servers(max(least, logging.INFO))
-    structlog.configure(
-        processors=_OURS,
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        # What may change is behind the processors, in the standard library.
-        cache_logger_on_first_use=True,
-    )
-    # Nothing that a record could say of its thread and process is in a line.
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
 def _as_json() -> list[Processor]:
     exceptions = structlog.processors.ExceptionRenderer(_text)
-    return [exceptions, _in_order, structlog.processors.JSONRenderer()]
+    encode = json.JSONEncoder(default=repr).encode
+    rendered = structlog.processors.JSONRenderer(lambda event, **_: encode(event))
+    return [exceptions, _in_order, rendered]
 
 
 def _in_order(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -80,3 +80,24 @@ def test_a_library_that_complains_all_the_time_gets_one_line(style: str) -> None
     """
 
     assert len(written(style, program)) == 1
+
+
+def test_a_line_below_the_level_is_not_written_until_the_level_is_changed(style: str) -> None:
+    program = f"""if True:
+        def say():
+            ours.debug("detail")
+            ours.log(logging.DEBUG, "detail")
+            ours.info("news")
+        say()
+        configure_logging(level="DEBUG", style={style!r})
+        say()
+        configure_logging(level="ERROR", style={style!r})
+        say()
+    """
+
+    lines = written(style, program)
+
+    assert ["detail" if "detail" in line else "news" for line in lines] == [
+        *("news", "detail", "detail", "news")
+    ]
+    assert all("backend.ours" in line for line in lines)
