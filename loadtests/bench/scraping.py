@@ -11,14 +11,20 @@ SCRAPE_SECONDS = 5.0
 OPENMETRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
 
 
+async def scrape(url: str) -> None:
+    async with (
+        aiohttp.ClientSession(headers=OPENMETRICS) as client,
+        client.get(f"{url}/metrics") as answer,
+    ):
+        await answer.read()
+
+
 @asynccontextmanager
 async def scraping(url: str) -> AsyncIterator[None]:
     async def scrape_on() -> None:
-        async with aiohttp.ClientSession(headers=OPENMETRICS) as client:
-            while True:
-                async with client.get(f"{url}/metrics") as answer:
-                    await answer.read()
-                await asyncio.sleep(SCRAPE_SECONDS)
+        while True:
+            await scrape(url)
+            await asyncio.sleep(SCRAPE_SECONDS)
 
     task = asyncio.create_task(scrape_on())
     try:

@@ -2,9 +2,10 @@
 
 Two servers, one that tells everything (every turn traced and sent to a collector, metrics scraped,
 a line of JSON for each turn, call and request) and one that is silent (no collector, no scrape,
-`LOG_LEVEL=ERROR`), are asked the same in turns, a window each, while the other idles. What is
-compared is the processor time that the kernel says a turn took of the server; clients, the
-stand-in for Groq and the collector are other processes.
+`LOG_LEVEL=ERROR`), are asked the same by turns, a second each: what else a machine does changes
+from one second to the next, and makes both dearer. What is compared is the processor time that the
+kernel says a turn took of the server, all that it does while the other is asked included; clients,
+the stand-in for Groq and the collector are other processes.
 """
 
 import argparse
@@ -15,20 +16,23 @@ import sys
 import tempfile
 import urllib.request
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
 
 from loadtests.bench.processes import Server, collector, lex, standin
-from loadtests.bench.scraping import scraping
+from loadtests.bench.scraping import scrape
 
 EVERYTHING = {
     "LOG_FORMAT": "json",
     "LOG_LEVEL": "INFO",
     "OTEL_TRACES_SAMPLER": "always_on",
 }
+
+SLICES = 8
+"""Of a window, in each of which either is asked for about a second. It is scraped once in a window,
+so about as often as it has worked for ten seconds."""
 
 SPANS_LEAVE_SECONDS = 6.0
 """The SDK sends what it has every five."""
@@ -57,7 +61,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Load:
-    """What is asked in one window."""
+    """What is asked in one slice."""
 
     turns: int
     at_once: int
@@ -93,27 +97,27 @@ async def _ask(client: aiohttp.ClientSession, server: Server, query: str) -> Non
 
 
 async def measure(sides: Sequence[Side], load: Load, *, windows: int) -> None:
-    """The first window of each is for warming up."""
+    """The first window is for warming up."""
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as client:
         for number in range(windows + 1):
-            # Each goes first as often as the other.
-            for side in sides if number % 2 else reversed(sides):
-                begun = side.server.cpu_seconds
-                async with scraping(side.server.url) if side.is_scraped else nullcontext():
+            begun = [side.server.cpu_seconds for side in sides]
+            for place in range(SLICES):
+                # Each goes first as often as the other.
+                for side in sides if place % 2 else reversed(sides):
+                    if side.is_scraped and not place:
+                        await scrape(side.server.url)
                     await load.put_on(client, side.server)
-                # What is left to be sent belongs to the window that made it.
-                await asyncio.sleep(SPANS_LEAVE_SECONDS)
-                cost = (side.server.cpu_seconds - begun) / load.turns * 1000
+            for side, before in zip(sides, begun, strict=True):
+                cost = (side.server.cpu_seconds - before) / (SLICES * load.turns) * 1000
                 if number:
                     side.windows.append(cost)
                     print(f"window {number}, {side.name}: {cost:.3f} ms", flush=True)
+        await asyncio.sleep(SPANS_LEAVE_SECONDS)
 
 
 def price(silent: Side, watched: Side) -> list[float]:
-    """The extra cost of each window over the one beside it, in percent: what else the machine does
-    changes slowly, and makes both dearer.
-    """
+    """The extra cost in each window, in percent."""
     pairs = zip(silent.windows, watched.windows, strict=True)
     return [100 * (dear / cheap - 1) for cheap, dear in pairs]
 
@@ -135,7 +139,7 @@ def main() -> None:
         silent = Side("all off", off, is_scraped=False)
         watched = Side("all on", on, is_scraped=True)
         asyncio.run(measure((silent, watched), load, windows=given.windows))
-        turns = (given.windows + 1) * given.turns
+        turns = (given.windows + 1) * SLICES * given.turns
         _check_that_it_was_watched(on, spans, turns=turns)
     sys.exit(_tell(silent, watched, load, at_most=given.at_most))
 
@@ -153,10 +157,8 @@ def _check_that_it_was_watched(server: Server, collector: Server, *, turns: int)
 def _tell(silent: Side, watched: Side, load: Load, *, at_most: float) -> int:
     prices = price(silent, watched)
     median = statistics.median(prices)
-    print(
-        f"\n{load.turns} turns of {load.tokens} tokens a window, {load.at_once} at once,", end=" "
-    )
-    print(f"{load.tokens_per_second:g} tokens a second")
+    window = f"{SLICES} times {load.turns} turns of {load.tokens} tokens"
+    print(f"\nA window is {window}, {load.at_once} at once, {load.tokens_per_second:g} a second")
     print(silent, watched, sep="\n")
     spread = f"{min(prices):+.1f} … {max(prices):+.1f}"
     print(f"price       {median:+.1f} % ({spread}); it may be {at_most:g} %")
@@ -166,7 +168,7 @@ def _tell(silent: Side, watched: Side, load: Load, *, at_most: float) -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m loadtests.bench.telemetry")
     parser.add_argument("--windows", type=int, default=11)
-    parser.add_argument("--turns", type=int, default=250, help="in each window")
+    parser.add_argument("--turns", type=int, default=80, help="in each slice")
     parser.add_argument("--at-once", type=int, default=40)
     parser.add_argument("--tokens", type=int, default=100)
     parser.add_argument("--tokens-per-second", type=float, default=300.0)
