@@ -53,8 +53,7 @@ class _Lines:
         self.name = name
 
     def write(self, line: str) -> None:
-        _output.write(f"{line}\n")
-        _output.flush()
+        _output.write(f"{line}\n")  # with which standard error is flushed
 
     debug = info = warning = error = critical = write
 

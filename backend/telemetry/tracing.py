@@ -20,8 +20,8 @@ NO_SPAN: Span = trace.INVALID_SPAN
 
 _W3C = TraceContextTextMapPropagator()
 
-SLOW_TRANSACTION_SECONDS = 0.05
-"""Below, the store is not what somebody waits for."""
+SLOW_TRANSACTION_SECONDS = 0.1
+"""Below, nobody notices that they wait for the store."""
 
 PROVIDER = {"gen_ai.provider.name": "groq"}
 

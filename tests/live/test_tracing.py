@@ -52,6 +52,7 @@ async def test_all_spans_of_a_turn_hang_together_and_say_what_they_should(
     assert server.attributes["http.route"] == server.attributes["url.path"] == "/query"
     assert server.attributes["http.response.status_code"] == 200
     assert server.attributes["lex.stream.outcome"] == "read"
+    assert not [name for name in server.attributes if name.startswith(("client.", "user_agent."))]
     turn = collector.one(TURN)
     assert (turn.kind, turn.parent_id) == ("internal", server.id)
     assert turn.attributes["gen_ai.operation.name"] == "invoke_agent"
