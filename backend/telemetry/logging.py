@@ -12,6 +12,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Literal, TextIO
 
 import structlog
@@ -33,7 +34,7 @@ class _Output:
     """Standard error, whoever has replaced it; a line at a time, whichever thread writes."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal may come in between, and be told of
 
     def write(self, text: str) -> None:
         with self._lock:
@@ -45,15 +46,16 @@ class _Output:
 
 
 class _Lines:
-    """What our loggers end in. A record of the standard library would cost each line as much again
-    as all the rest of it.
+    """What our loggers end in. A record of the standard library would cost each line three times
+    as much. As there, nobody fails because a line cannot be written.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     def write(self, line: str) -> None:
-        _output.write(f"{line}\n")  # with which standard error is flushed
+        with suppress(OSError, ValueError):
+            _output.write(f"{line}\n")  # with which standard error is flushed
 
     debug = info = warning = error = critical = write
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,17 @@ def style(request: pytest.FixtureRequest) -> str:
 
 def written(style: str, program: str) -> list[str]:
     """The lines of a process of its own, since logging is one for a process."""
+    finished = subprocess.run(
+        [sys.executable, "-c", _whole(style, program)],
+        cwd=ROOT,
+        capture_output=True,
+        timeout=30,
+        check=True,
+    )
+    return finished.stderr.decode().splitlines()
+
+
+def _whole(style: str, program: str) -> str:
     setup = f"""if True:
         import logging
         import structlog
@@ -28,14 +40,7 @@ def written(style: str, program: str) -> list[str]:
         ours, foreign = structlog.get_logger("backend.ours"), logging.getLogger("foreign")
         FORGED = {FORGED!r}
     """
-    finished = subprocess.run(
-        [sys.executable, "-c", f"{setup}\n{program}"],
-        cwd=ROOT,
-        capture_output=True,
-        timeout=30,
-        check=True,
-    )
-    return finished.stderr.decode().splitlines()
+    return f"{setup}\n{program}"
 
 
 def test_line_breaks_forge_no_line(style: str) -> None:
@@ -101,3 +106,23 @@ def test_a_line_below_the_level_is_not_written_until_the_level_is_changed(style:
         *("news", "detail", "detail", "news")
     ]
     assert all("backend.ours" in line for line in lines)
+
+
+def test_a_full_disk_fails_nobody_who_logs(style: str) -> None:
+    program = """if True:
+        for _ in range(10_000):
+            ours.info("said", what="something")
+        print("alive")
+    """
+
+    with Path("/dev/full").open("wb") as full:
+        finished = subprocess.run(
+            [sys.executable, "-c", _whole(style, program)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=full,
+            timeout=30,
+            check=False,
+        )
+
+    assert finished.stdout == b"alive\n"
