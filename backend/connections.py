@@ -41,7 +41,7 @@ class Connection(HttpToolsProtocol):
     head_seconds: ClassVar[float] = 10
     """From the first byte of a request to the end of its head."""
 
-    arriving_seconds: ClassVar[float] = 1
+    arriving_seconds: ClassVar[float] = 2
     """For a request that was on its way when the server began to leave."""
 
     rest_seconds: ClassVar[float] = 5
@@ -52,6 +52,9 @@ class Connection(HttpToolsProtocol):
 
     _has_begun = False
     """The first bytes of a head were read, and not yet its end."""
+
+    _is_leaving = False
+    """The server leaves, and waits for the request that is on its way."""
 
     _in_body = False
     _head_bytes = 0
@@ -139,10 +142,11 @@ class Connection(HttpToolsProtocol):
         """Close what is idle. uvicorn would close as well where somebody has just connected to
         ask, or has begun to.
         """
-        if self._is_idle and (self._has_begun or self._answering is None):
-            self._wait(self.arriving_seconds, self._cut_slow_head)
-        else:
+        if not self._is_idle or (self._answering is not None and not self._has_begun):
             super().shutdown()
+        elif not self._is_leaving:
+            self._is_leaving = True
+            self._wait(self.arriving_seconds, self._cut_slow_head)
 
     def handle_websocket_upgrade(self) -> None:
         self._cease_waiting()

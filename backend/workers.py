@@ -32,6 +32,9 @@ _ages = memoryview(mmap.mmap(-1, 8 * 256)).cast("Q")
 """How old those are that have begun to serve, in gunicorn's count of workers. It is the arbiter's
 memory, shared with all whom it forks; workers that begin at the same time have a place each."""
 
+_awaited = memoryview(mmap.mmap(-1, 8)).cast("Q")
+"""How old the first is that is to replace those that the arbiter sends away."""
+
 
 class WorkerServer(Server):
     """One of several that share a listener, and their arbiter.
@@ -58,7 +61,9 @@ class WorkerServer(Server):
         _ages[self._worker.age % len(_ages)] = self._worker.age
 
     async def _until_succeeded(self) -> None:
-        """An arbiter that reloads sends its old workers away before the new ones can serve."""
+        """An arbiter that reloads sends its old workers away before the new ones can serve. Should
+        these fail to start, so that it halts, what is waited fits into what endings are given.
+        """
         with suppress(TimeoutError):
             async with asyncio.timeout(SUCCESSION_SECONDS):
                 # Another process says so.
@@ -67,8 +72,8 @@ class WorkerServer(Server):
 
     @property
     def _is_to_be_succeeded(self) -> bool:
-        is_youngest = max(_ages) <= self._worker.age
-        return is_youngest and self._is_replaced and not self._is_hurried and self._has_arbiter
+        has_come = max(_ages) >= _awaited[0]
+        return not (has_come or self._is_hurried) and self._is_replaced and self._has_arbiter
 
     @property
     def _has_arbiter(self) -> bool:
@@ -118,6 +123,11 @@ class PlainLogger(Logger):
         super().setup(cfg)
         self.error_log.handlers.clear()
         self.error_log.propagate = True
+
+
+def await_successors(arbiter: Arbiter) -> None:
+    """For gunicorn's `on_reload`, which comes before it forks the new workers."""
+    _awaited[0] = arbiter.worker_age + 1
 
 
 def pass_sigterm_on(arbiter: Arbiter) -> None:

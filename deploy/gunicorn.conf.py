@@ -23,7 +23,7 @@ from backend.server import FLUSH_SECONDS, KEEP_ALIVE_SECONDS
 from backend.settings import Settings
 from backend.telemetry.exporting import CLOSING_SECONDS
 from backend.telemetry.logging import configure_logging
-from backend.workers import pass_sigterm_on
+from backend.workers import await_successors, pass_sigterm_on
 
 
 def _refuse(why: str) -> NoReturn:
@@ -91,6 +91,7 @@ control_socket_disable = True
 capture_output = False
 
 when_ready = pass_sigterm_on
+on_reload = await_successors
 
 
 def _seconds(name: str) -> float | None:

@@ -71,9 +71,10 @@ class Guarded:
         try:
             async with aclosing(self._ask(asked, span)) as deltas:
                 async for delta in deltas:
-                    if first_chunk_seconds is None and not isinstance(delta, Finish):
+                    if first_chunk_seconds is None:
                         call.answered()
-                        first_chunk_seconds = time.perf_counter() - begun
+                        if not isinstance(delta, Finish):
+                            first_chunk_seconds = time.perf_counter() - begun
                     yield delta
             call.succeeded()
             outcome = "ok"

@@ -7,7 +7,7 @@ the fork: the SDK sends from a thread of its own.
 import asyncio
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -23,7 +23,8 @@ logger = structlog.get_logger()
 CLOSING_SECONDS = 3.0
 """For the last spans to be sent: a collector that is not there must not hold up the exit."""
 
-UNTRACED = r"^https?://[^/]*/(health|livez|readyz|metrics)$"
+UNTRACED = r"^https?://([^/]*|/[^:]*:None)/(health|livez|readyz|metrics)$"
+"""The latter is how the instrumentation writes the path of a socket."""
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
@@ -124,6 +125,7 @@ def _exporter() -> Any:
 
 def _instrument(app: FastAPI, provider: Any) -> None:
     """One server span a request. Nobody has asked yet, so the stack may still be built anew."""
+    from opentelemetry import propagate
     from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
     from opentelemetry.metrics import NoOpMeterProvider
 
@@ -136,7 +138,8 @@ def _instrument(app: FastAPI, provider: Any) -> None:
         exclude_spans=["send", "receive"],
     )
     app.user_middleware.insert(0, Middleware(RequestShown))
-    app.middleware_stack = RequestHidden(app.build_middleware_stack())
+    carried = propagate.get_global_textmap().fields
+    app.middleware_stack = RequestHidden(app.build_middleware_stack(), carried=carried)
 
 
 def _name_by_route(span: Any, scope: Scope) -> None:  # noqa: ARG001 - the library's signature
@@ -145,20 +148,19 @@ def _name_by_route(span: Any, scope: Scope) -> None:  # noqa: ARG001 - the libra
         span.set_attribute("url.path", span.attributes.get("http.route", "unknown"))
 
 
-_CARRIED = frozenset({b"traceparent", b"tracestate", b"baggage"})
-
-
 class RequestHidden:
     """Plain ASGI. Of a request the instrumentation sees neither the query string, which in
     `GET /query` is what a person said, nor who asks. It would read all headers six times.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, carried: Iterable[str]) -> None:
+        """`carried` are the headers that bring a trace with them."""
         self._app = app
+        self._carried = frozenset(name.encode() for name in carried)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
-            carried = [header for header in scope["headers"] if header[0] in _CARRIED]
+            carried = [header for header in scope["headers"] if header[0] in self._carried]
             hidden = {"headers": carried, "query_string": b"", "client": None}
             scope = {**scope, **hidden, "lex.request": scope}
         await self._app(scope, receive, send)

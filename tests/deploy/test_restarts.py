@@ -46,6 +46,7 @@ async def test_workers_serve_until_those_that_replace_them_do(
             service.send(signal.SIGHUP)
             await service.until_said("server_leaving", times=2)
             statuses = [await _ask_anew(service) for _ in range(5)]
+            metrics = (await service.client.get("/metrics")).text
             started = len(service.lines("lex_started"))
             database.execute("ROLLBACK")
         await service.until_said("lex_started", times=4)
@@ -54,6 +55,7 @@ async def test_workers_serve_until_those_that_replace_them_do(
                 await asyncio.sleep(0.05)
 
     assert (statuses, started) == ([200] * 5, 2)
+    assert "\nlex_draining 0.0\n" in metrics, "one of them left"
     assert_no_force(service)
 
 
