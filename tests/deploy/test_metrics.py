@@ -104,14 +104,16 @@ def turns_in(path: Path) -> float:
 
 
 async def test_nothing_is_lost_when_workers_are_replaced(standin: Standin, tmp_path: Path) -> None:
-    count_for(standin, 8)
+    count_for(standin, 12)
 
     async with deployed(GUNICORN, standin, tmp_path) as service:
         before = service.workers
         async with reading(service.client, TURNS) as readings:
             service.send(signal.SIGHUP)
-            await service.until_said("server_leaving", times=2)
             during = await scrape(service.client)
+            async with asyncio.timeout(10):
+                while not during.value("lex_draining"):
+                    during = await scrape(service.client)
         async with asyncio.timeout(20):
             while set(service.workers) & set(before):
                 await asyncio.sleep(0.05)
