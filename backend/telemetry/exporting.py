@@ -156,7 +156,7 @@ class RequestHidden:
     def __init__(self, app: ASGIApp, *, carried: Iterable[str]) -> None:
         """`carried` are the headers that bring a trace with them."""
         self._app = app
-        self._carried = frozenset(name.encode() for name in carried)
+        self._carried = frozenset(name.lower().encode() for name in carried)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
