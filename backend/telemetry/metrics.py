@@ -54,7 +54,7 @@ def turn_ended(
     """`waited_seconds` of it were the upstream's and the tools'."""
     series.turns.labels(outcome, transport).inc()
     series.agent_seconds.labels(outcome).observe(seconds, _exemplar())
-    series.overhead_seconds.observe(max(0.0, seconds - waited_seconds), _exemplar())
+    series.overhead_seconds.observe(max(0.0, seconds - waited_seconds))
     series.rounds.observe(rounds)
 
 
@@ -64,7 +64,7 @@ def upstream_attempted(
     series.attempts.labels(model, outcome).inc()
     series.call_seconds.labels(model, outcome).observe(seconds, _exemplar())
     if first_chunk_seconds is not None:
-        series.call_first_chunk_seconds.labels(model).observe(first_chunk_seconds, _exemplar())
+        series.call_first_chunk_seconds.labels(model).observe(first_chunk_seconds)
 
 
 class UpstreamAnswer:
@@ -198,7 +198,9 @@ def loop_lagged(seconds: float) -> None:
 
 
 def _exemplar() -> dict[str, str] | None:
-    """The trace in which it happened, if it is kept. Several workers do not keep exemplars."""
+    """The trace in which it happened, if it is kept; for histograms of what somebody waited for
+    as a whole. Several workers do not keep exemplars.
+    """
     context = trace.get_current_span().get_span_context()
     if not (context.is_valid and context.trace_flags.sampled):
         return None
