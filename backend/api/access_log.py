@@ -6,9 +6,9 @@ from typing import Any
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-logger = structlog.get_logger()
+from backend.telemetry.server_span import PROBES, status_of
 
-QUIET = frozenset({"/health", "/livez", "/readyz", "/metrics"})
+logger = structlog.get_logger()
 
 
 class AccessLog:
@@ -20,7 +20,7 @@ class AccessLog:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or scope["path"] in QUIET:
+        if scope["type"] == "lifespan" or scope["path"] in PROBES:
             await self._app(scope, receive, send)
             return
         begun = time.perf_counter()
@@ -28,7 +28,7 @@ class AccessLog:
 
         async def send_noticed(message: Message) -> None:
             nonlocal status
-            status = status or _status(message)
+            status = status or status_of(message)
             await send(message)
 
         try:
@@ -41,18 +41,6 @@ class AccessLog:
                 status=status,
                 seconds=round(time.perf_counter() - begun, 4),
             )
-
-
-def _status(message: Message) -> int | None:
-    """Of a WebSocket: whether it was let in. None while nothing was answered."""
-    match message["type"]:
-        case "http.response.start" | "websocket.http.response.start":
-            return int(message["status"])
-        case "websocket.accept":
-            return 101
-        case "websocket.close":
-            return 403
-    return None
 
 
 def _route(scope: Scope) -> Any:

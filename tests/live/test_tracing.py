@@ -273,6 +273,7 @@ async def test_each_turn_over_a_websocket_is_a_trace_that_links_to_the_connectio
                     pass
 
     connection = collector.one("HTTP /ws/sessions/{session_id}")
+    assert connection.attributes["http.response.status_code"] == 101
     turns = collector.named(TURN)
     assert len({connection.trace_id, *(turn.trace_id for turn in turns)}) == 3
     for turn in turns:
