@@ -85,12 +85,11 @@ class Guarded:
             raise
         finally:
             call.end()
-            if isinstance(delta, Finish):
-                _completed(span, delta)
             tracing.end_chat(
                 span,
                 error=None if outcome == "ok" else outcome,
                 first_chunk_seconds=first_chunk_seconds,
+                attributes=_completion(delta) if isinstance(delta, Finish) else {},
             )
             self._on_attempt(
                 Attempt(
@@ -123,9 +122,8 @@ class Guarded:
             raise refusal
 
 
-def _completed(span: tracing.Span, finish: Finish) -> None:
-    tracing.completed(
-        span,
+def _completion(finish: Finish) -> dict[str, tracing.AttributeValue]:
+    return tracing.completion(
         response_id=finish.id,
         model=finish.model,
         finish_reason=finish.reason,

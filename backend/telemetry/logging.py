@@ -118,7 +118,8 @@ def configure_logging(*, level: str, style: Literal["auto", "json", "text"]) -> 
 
 def _as_json() -> list[Processor]:
     exceptions = structlog.processors.ExceptionRenderer(_text)
-    encode = json.JSONEncoder(default=repr).encode
+    # To look for circles is half of what it costs; what is logged has none.
+    encode = json.JSONEncoder(default=repr, check_circular=False).encode
     rendered = structlog.processors.JSONRenderer(lambda event, **_: encode(event))
     return [exceptions, _in_order, rendered]
 

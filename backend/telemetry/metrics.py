@@ -62,7 +62,7 @@ def upstream_attempted(
     model: str, outcome: str, *, seconds: float, first_chunk_seconds: float | None
 ) -> None:
     series.attempts.labels(model, outcome).inc()
-    series.call_seconds.labels(model, outcome).observe(seconds, _exemplar())
+    series.call_seconds.labels(model, outcome).observe(seconds)
     if first_chunk_seconds is not None:
         series.call_first_chunk_seconds.labels(model).observe(first_chunk_seconds)
 

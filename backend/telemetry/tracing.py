@@ -6,7 +6,7 @@ say is in none of them, unless `captures_content`. Until `exporting` opens, noth
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ from opentelemetry import context, trace
 from opentelemetry.trace import Link, NoOpTracer, SpanKind, StatusCode, Tracer
 from opentelemetry.trace import Span as Span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-from opentelemetry.util.types import AttributeValue
+from opentelemetry.util.types import AttributeValue as AttributeValue
 
 NO_SPAN: Span = trace.INVALID_SPAN
 
@@ -89,16 +89,15 @@ def end_turn(
     input_tokens: int,
     output_tokens: int,
 ) -> None:
-    span.set_attributes(
-        {
-            "lex.outcome": outcome,
-            "lex.rounds": rounds,
-            "gen_ai.usage.input_tokens": input_tokens,
-            "gen_ai.usage.output_tokens": output_tokens,
-        }
-    )
+    attributes: dict[str, AttributeValue] = {
+        "lex.outcome": outcome,
+        "lex.rounds": rounds,
+        "gen_ai.usage.input_tokens": input_tokens,
+        "gen_ai.usage.output_tokens": output_tokens,
+    }
     if model is not None:
-        span.set_attribute("gen_ai.response.model", model)
+        attributes["gen_ai.response.model"] = model
+    span.set_attributes(attributes)
     if error is not None:
         _fail(span, error)
     span.end()
@@ -137,26 +136,22 @@ def begin_chat(model: str) -> Span:
     )
 
 
-def completed(
-    span: Span,
+def completion(
     *,
     response_id: str,
     model: str,
     finish_reason: str,
     input_tokens: int,
     output_tokens: int,
-) -> None:
-    """The call brought a whole completion."""
-    reasons: Sequence[str] = [finish_reason]
-    span.set_attributes(
-        {
-            "gen_ai.response.id": response_id,
-            "gen_ai.response.model": model,
-            "gen_ai.response.finish_reasons": reasons,
-            "gen_ai.usage.input_tokens": input_tokens,
-            "gen_ai.usage.output_tokens": output_tokens,
-        }
-    )
+) -> dict[str, AttributeValue]:
+    """What a call says that brought a whole completion, for `end_chat`."""
+    return {
+        "gen_ai.response.id": response_id,
+        "gen_ai.response.model": model,
+        "gen_ai.response.finish_reasons": [finish_reason],
+        "gen_ai.usage.input_tokens": input_tokens,
+        "gen_ai.usage.output_tokens": output_tokens,
+    }
 
 
 def end_chat(
@@ -164,9 +159,11 @@ def end_chat(
     *,
     error: str | None,
     first_chunk_seconds: float | None,
+    attributes: dict[str, AttributeValue],
 ) -> None:
     if first_chunk_seconds is not None:
-        span.set_attribute("gen_ai.response.time_to_first_chunk", first_chunk_seconds)
+        attributes["gen_ai.response.time_to_first_chunk"] = first_chunk_seconds
+    span.set_attributes(attributes)
     if error is not None:
         _fail(span, error)
     span.end()
