@@ -77,7 +77,8 @@ class UpstreamAnswer:
     def began(self) -> None:
         """Its first byte is here."""
         self._begun_at = time.perf_counter()
-        series.first_byte_seconds.labels(self._model).observe(self._begun_at - self._asked_at)
+        waited = self._begun_at - self._asked_at
+        series.first_byte_seconds.labels(self._model).observe(waited, _exemplar())
 
     def is_whole(
         self,
@@ -198,8 +199,8 @@ def loop_lagged(seconds: float) -> None:
 
 
 def _exemplar() -> dict[str, str] | None:
-    """The trace in which it happened, if it is kept; for histograms of what somebody waited for
-    as a whole. Several workers do not keep exemplars.
+    """The trace in which it happened, if it is kept: for turns, and what dashboards show one by
+    one. Several workers do not keep exemplars.
     """
     context = trace.get_current_span().get_span_context()
     if not (context.is_valid and context.trace_flags.sampled):

@@ -1,8 +1,8 @@
 """The span of a request, which `opentelemetry-instrumentation-fastapi` makes.
 
-Of the request it is shown the method, the scheme and the trace that it belongs to; of the answer
-the status and the end. What a person said, who asks and the ids of sessions are in the rest. The
-route is told when the router has found it: by itself the instrumentation would search for it, too.
+Of the request it is shown the method, where it arrived and the trace that it belongs to; of the
+answer the status and the end. What a person said, who asks and the ids of sessions are in the rest.
+The route is told when the router has found it: by itself the instrumentation would search for it.
 """
 
 import os
@@ -11,6 +11,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from opentelemetry import trace
+from opentelemetry.trace import StatusCode
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 PROBES = frozenset({"/health", "/livez", "/readyz", "/metrics"})
 """The paths that are asked for again and again, and never by a person."""
 
+_SEEN = ("type", "asgi", "method", "scheme", "server")
 _UNTRACED = f"({'|'.join(sorted(PROBES))})$"
 _TOLD = "lex.told"
 """In a message that is for the instrumentation alone, since the client has it already."""
@@ -40,7 +42,7 @@ def instrument(app: FastAPI, provider: Any) -> None:
     )
     app.user_middleware.insert(0, _SHOWN)
     carried = propagate.get_global_textmap().fields
-    app.middleware_stack = Hidden(app.build_middleware_stack(), carried=carried)
+    app.middleware_stack = RequestHidden(app.build_middleware_stack(), carried=carried)
 
 
 def leave_alone(app: FastAPI) -> None:
@@ -51,19 +53,14 @@ def leave_alone(app: FastAPI) -> None:
     FastAPIInstrumentor.uninstrument_app(app)
 
 
-class Hidden:
+class RequestHidden:
     """Plain ASGI, around the instrumentation: what it is not to see goes past it."""
 
     def __init__(self, app: ASGIApp, *, carried: Iterable[str]) -> None:
         """`carried` are the headers that bring a trace with them."""
         self._app = app
         self._carried = frozenset(name.lower().encode() for name in carried)
-        self._hidden = {
-            "app": Starlette(),  # without a route to search for
-            "client": None,
-            "http_version": "",
-            "query_string": b"",
-        }
+        self._app_without_routes = Starlette()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -76,8 +73,8 @@ class Hidden:
 
         path = scope["path"]
         shown = {
-            **scope,
-            **self._hidden,
+            **{name: scope[name] for name in _SEEN if name in scope},
+            "app": self._app_without_routes,  # there is nothing to search for
             "path": path if path in PROBES else "",
             "headers": [header for header in scope["headers"] if header[0] in self._carried],
             "lex.request": (scope, send),
@@ -85,7 +82,7 @@ class Hidden:
         await self._app(shown, receive, send_rest)
 
 
-class Shown:
+class RequestShown:
     """Plain ASGI, inside the instrumentation: everything behind it sees the request again, and
     sends to the client past the instrumentation, which is told how the answer begins and ends.
     """
@@ -105,22 +102,24 @@ class Shown:
             if not is_begun:
                 is_begun = True
                 _name(span, request)
-                await send_on(message)
                 status = status_of(message)
                 await send({"type": "http.response.start", "status": status, _TOLD: True})
-                return
             await send_on(message)
             if message["type"] == "http.response.body" and not message.get("more_body", False):
                 await send({"type": "http.response.body", _TOLD: True})
 
         try:
-            await self._app(request, receive, send_and_tell)
-        finally:
-            if not is_begun:
-                _name(span, request)
+            try:
+                await self._app(request, receive, send_and_tell)
+            finally:
+                if not is_begun:
+                    _name(span, request)
+        except Exception as error:
+            _fail(span, error, is_begun=is_begun)
+            raise
 
 
-_SHOWN = Middleware(Shown)
+_SHOWN = Middleware(RequestShown)
 
 
 def _name(span: Any, request: Scope) -> None:
@@ -133,6 +132,19 @@ def _name(span: Any, request: Scope) -> None:
     else:
         span.update_name(f"{span.name} {route}")
         span.set_attributes({"http.route": route, "url.path": route})
+
+
+def _fail(span: Any, error: Exception, *, is_begun: bool) -> None:
+    """And end it: to a span that is open the instrumentation adds what the exception says, which
+    may be what somebody said.
+    """
+    if not span.is_recording():
+        return
+    if not is_begun:
+        span.set_attribute("http.response.status_code", 500)  # as the server answers for us
+    span.set_attribute("error.type", type(error).__qualname__)
+    span.set_status(StatusCode.ERROR)
+    span.end()
 
 
 def status_of(message: Message) -> int | None:

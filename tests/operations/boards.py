@@ -26,6 +26,15 @@ def expressions(board: dict[str, Any]) -> list[str]:
     return [target["expr"] for panel in panels(board) for target in panel["targets"]]
 
 
+def _heat_maps() -> list[str]:
+    found = [panel for board in BOARDS for panel in panels(board) if panel["type"] == "heatmap"]
+    return [target["expr"] for panel in found for target in panel["targets"]]
+
+
+HEAT_MAPS = _heat_maps()
+"""What is asked for panels that show observations one by one."""
+
+
 def as_asked(expression: str, *, namespace: str, job: str, interval: str) -> str:
     """As Grafana sends it when these were chosen on top of the dashboard, and all pods."""
     chosen = {

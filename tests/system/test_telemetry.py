@@ -13,7 +13,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from backend.telemetry import series, tracing
-from tests.operations.boards import BOARDS, panels
+from tests.operations.boards import BOARDS, HEAT_MAPS, panels
 from tests.operations.metrics import MEASURED, metrics
 from tests.operations.rules import ALERTS, RECORDED, Rule
 from tests.otlp import Span
@@ -321,6 +321,9 @@ def test_outcomes_are_on_turns_and_on_the_streams_that_carried_them(seen: Seen) 
     assert streams["disconnected"] == 4
 
 
-def test_exemplars_of_a_pod_with_one_worker_name_traces_that_exist(seen: Seen) -> None:
-    assert seen.exemplars
-    assert seen.exemplars <= {span.trace_id for span in seen.spans}
+@pytest.mark.parametrize("expression", HEAT_MAPS)
+def test_each_dot_of_a_pod_with_one_worker_names_a_trace_that_exists(
+    seen: Seen, expression: str
+) -> None:
+    assert seen.exemplars[expression]
+    assert seen.exemplars[expression] <= {span.trace_id for span in seen.spans}

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.operations.boards import BOARDS, as_asked, expressions
+from tests.operations.boards import BOARDS, HEAT_MAPS, as_asked, expressions
 from tests.operations.rules import ALERTS, RECORDED
 from tests.otlp import Span, collecting
 from tests.prometheus import Prometheus
@@ -33,7 +33,8 @@ class Seen:
     alarmed: dict[Identity, list[float]] = field(default_factory=dict)
     """What they said when there was theirs."""
     broken_rules: list[str] = field(default_factory=list)
-    exemplars: set[str] = field(default_factory=set)
+    exemplars: dict[str, set[str]] = field(default_factory=dict)
+    """Traces that the dots of a heat map name, by its expression."""
     spans: list[Span] = field(default_factory=list)
 
 
@@ -66,7 +67,8 @@ async def _look(stage: Stage, seen: Seen) -> None:
     seen.answers = await _answers(prometheus, {*wanted, *(rule.name for rule in RECORDED)})
     for alert in ALERTS:
         seen.silent[alert.identity] = await prometheus.values(alert.expression)
-    seen.exemplars = set(await prometheus.exemplars("lex_time_to_first_chunk_seconds_bucket"))
+    for each in HEAT_MAPS:
+        seen.exemplars[each] = set(await prometheus.exemplars(asked(each)))
 
 
 async def _until_counted(stage: Stage, told: Told) -> None:
