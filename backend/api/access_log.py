@@ -1,12 +1,11 @@
 """One line for each request that has ended. Probes and scrapes would drown all others."""
 
 import time
-from typing import Any
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from backend.telemetry.server_span import PROBES, status_of
+from backend.telemetry.server_span import PROBES, route_of, status_of
 
 logger = structlog.get_logger()
 
@@ -37,11 +36,7 @@ class AccessLog:
             logger.info(
                 "request_finished",
                 method=scope.get("method", "WEBSOCKET"),
-                route=_route(scope),
+                route=route_of(scope),
                 status=status,
                 seconds=round(time.perf_counter() - begun, 4),
             )
-
-
-def _route(scope: Scope) -> Any:
-    return getattr(scope.get("route"), "path", None)

@@ -22,7 +22,7 @@ PROBES = frozenset({"/health", "/livez", "/readyz", "/metrics"})
 _SEEN = ("type", "asgi", "method", "scheme", "server")
 _UNTRACED = f"({'|'.join(sorted(PROBES))})$"
 _TOLD = "lex.told"
-"""In a message that is for the instrumentation alone, since the client has it already."""
+"""In a message that is for the instrumentation alone: the client is sent the whole one."""
 
 
 def instrument(app: FastAPI, provider: Any) -> None:
@@ -126,7 +126,7 @@ def _name(span: Any, request: Scope) -> None:
     """A path may have ids of sessions in it; its route has not."""
     if not span.is_recording():
         return
-    route = getattr(request.get("route"), "path", None)
+    route = route_of(request)
     if route is None:
         span.set_attribute("url.path", "unknown")
     else:
@@ -145,6 +145,11 @@ def _fail(span: Any, error: Exception, *, is_begun: bool) -> None:
     span.set_attribute("error.type", type(error).__qualname__)
     span.set_status(StatusCode.ERROR)
     span.end()
+
+
+def route_of(request: Scope) -> str | None:
+    """As it was written, such as `/sessions/{session_id}`; None before it is found."""
+    return getattr(request.get("route"), "path", None)
 
 
 def status_of(message: Message) -> int | None:

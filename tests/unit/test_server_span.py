@@ -54,9 +54,10 @@ def app(spans: InMemorySpanExporter) -> Iterator[FastAPI]:
         return session_id
 
     @app.get("/slow/{session_id}")
-    async def wait(session_id: str) -> None:  # noqa: ARG001 - it is in the path
+    async def wait(session_id: str) -> str:
         app.state.is_waiting.set()
         await asyncio.Event().wait()
+        return session_id
 
     @app.get("/breaking/{session_id}")
     async def write_and_break(session_id: str) -> StreamingResponse:
