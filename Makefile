@@ -1,5 +1,8 @@
 .DEFAULT_GOAL := help
-.PHONY: help install run test soak check format vendor dashboards bench bench-long bench-peers bench-telemetry load load-ui chart image up up-observability down lock system-deps test-system clean
+.PHONY: help install run smoke test slowest soak check format vendor dashboards bench bench-short bench-hold bench-long bench-peers bench-telemetry chaos load load-ui chart image up up-observability down lock system-deps test-system clean
+
+# Or each of the many processes of the tests would compile all sources anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON ?= python3
 PORT ?= 8000
@@ -9,12 +12,24 @@ help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 run: .venv/.service ## talk to Lex on http://localhost:8000 (PORT= changes it), with a stand-in when there is no key
-	@$(BIN)/python -m infrastructure.run --port $(PORT)
+	@$(BIN)/python -m infrastructure.run --port '$(PORT)'
+
+smoke: .venv/.service ## one question of each kind to the real Groq, with what it cost; needs GROQ_API_KEY
+	@$(BIN)/python -m infrastructure.smoke
 
 install: .venv/.development ## everything that developing needs, locked and hashed
 
-test: .venv/.development ## what is shown within minutes, with nothing but pip
-	$(BIN)/python -m pytest --ignore=tests/browser --ignore=tests/deploy --ignore=tests/system --ignore=tests/soak
+test: .venv/.development ## what needs nothing but pip: all of it, T=tests/unit or K="busy session"; WORKERS=0 for one process
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(if $(T),$(T),$(SYSTEM:%=--ignore=%) --ignore=tests/soak) $(if $(K),-k "$(K)")
+
+slowest: .venv/.development ## the twenty slowest tests of those that `make test` runs
+	@$(MAKE) --no-print-directory test PYTEST_ADDOPTS="--durations=20 --quiet"
+
+# Six workers keep two cores busy: many tests wait (five took 190 s, six 176, eight 183).
+WORKERS ?= 6
+# Three of those that start many processes, of which some are measured.
+SYSTEM_WORKERS ?= 3
+SYSTEM := tests/browser tests/deploy tests/system
 
 soak: .venv/.development ## the same in long: thousands of cancelled calls, a thousand turns
 	$(BIN)/python -m pytest tests/soak
@@ -36,8 +51,14 @@ vendor: .venv/.development ## the three packages that the chat page loads, as in
 dashboards: .venv/.development ## Grafana's files and PANELS.md, from deploy/dashboards
 	$(BIN)/python -m deploy.dashboards
 
-bench: .venv/.development ## what Lex costs beside nginx and the obvious service, in ten minutes; needs system-deps
-	$(BIN)/python -m loadtests.bench
+bench: .venv/.development ## what Lex costs by nginx and the obvious service, in ten minutes (KEEP=1 keeps it); needs system-deps
+	$(BIN)/python -m loadtests.bench $(if $(KEEP),--keep)
+
+bench-short: .venv/.development ## the same for every day, in two minutes, with SQLite (STORES="redis postgres" for others)
+	$(BIN)/python -m loadtests.bench --form short --stores $(or $(STORES),sqlite)
+
+bench-hold: .venv/.development ## 5,000 streams open at once on one worker, of which none may fail; ten minutes
+	$(BIN)/python -m loadtests.bench.holding
 
 bench-long: .venv/.development ## whether 50,000 turns, or a long session, make anything dearer; twenty minutes
 	$(BIN)/python -m loadtests.bench.long
@@ -47,6 +68,9 @@ bench-peers: .venv/.development .venv/peers ## LiteLLM's proxy beside Lex
 
 bench-telemetry: .venv/.development ## what traces, metrics and logs cost a turn; at most 15 % of its CPU
 	$(BIN)/python -m loadtests.bench.telemetry
+
+chaos: .venv/.development ## ten minutes of faults under load, and a check of all that was acknowledged (MINUTES=3; SEED= repeats one); needs system-deps
+	$(BIN)/python -m loadtests.chaos $(MINUTES:%=--minutes %) $(SEED:%=--seed %)
 
 load: .venv/.development ## a load test of a service at HOST= (http://localhost:8000), as loadtests/profiles/ says: PROFILE=smoke
 	$(LOCUST) --headless --only-summary --html $(REPORT); code=$$?; echo "Report: $(REPORT)"; exit $$code
@@ -84,21 +108,21 @@ REVISION = $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)$(s
 BUILD = $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE))
 
 lock: .venv/.development ## resolve the dependencies of pyproject.toml anew
-	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) pyproject.toml -o requirements.txt
-	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
-	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) --group standin -c requirements.txt -o infrastructure/groq_standin/requirements.txt
-	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) --group load -c requirements-dev.txt -o loadtests/requirements.txt
-	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) --group manifests -o requirements-manifests.txt
-	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) --group peers -o loadtests/bench/requirements-peers.txt
+	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) pyproject.toml -o requirements/runtime.txt
+	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) pyproject.toml --group dev -c requirements/runtime.txt -o requirements/development.txt
+	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) --group standin -c requirements/runtime.txt -o requirements/standin.txt
+	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) --group load -c requirements/development.txt -o requirements/load.txt
+	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) --group manifests -o requirements/manifests.txt
+	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) --group peers -o requirements/peers.txt
 
 LOCKED := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 system-deps: ## Debian packages for the system tests (needs root)
 	apt-get update -qq
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx-light redis-server chromium prometheus docker.io docker-compose iptables mmdebstrap
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends curl nginx-light redis-server faketime chromium prometheus docker.io docker-compose iptables mmdebstrap
 
 test-system: .venv/.development .venv/manifests .venv/npm/.fetched ## restarts of real servers, and the real parts that Debian brings
-	$(BIN)/python -m pytest tests/browser tests/deploy tests/system
+	$(BIN)/python -m pytest -n $(SYSTEM_WORKERS) --dist loadscope --no-loadscope-reorder $(if $(T),$(T),$(SYSTEM)) $(if $(K),-k "$(K)")
 
 clean: ## forget the virtual environment and what tests left
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
@@ -107,24 +131,26 @@ clean: ## forget the virtual environment and what tests left
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14) and "Lex needs Python 3.11, 3.12 or 3.13; PYTHON= names one.")'
 	$(PYTHON) -m venv .venv
 
-.venv/.service: requirements.txt | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.txt
+.venv/.service: requirements/runtime.txt | .venv/bin/python
+	@$(BIN)/python -m infrastructure.install requirements/runtime.txt
 	@touch $@
 
-.venv/manifests: requirements-manifests.txt | .venv/bin/python
+.venv/manifests: requirements/manifests.txt | .venv/bin/python
 	$(BIN)/python -m venv $@
-	$@/bin/python -m pip install --quiet --require-hashes -r requirements-manifests.txt
+	@$@/bin/python -m infrastructure.install requirements/manifests.txt
 	@touch $@
+
+DEVELOPED_WITH := .venv/npm .venv/npm/clients/node_modules .venv/npm/clients/node_modules/eventsource-client/node_modules
 
 .venv/npm/.fetched: infrastructure/packages.json | .venv/.development
-	$(BIN)/python -m infrastructure.npm .venv/npm
+	for folder in $(DEVELOPED_WITH); do $(BIN)/python -m infrastructure.npm $$folder || exit 1; done
 	@touch $@
 
-.venv/peers: loadtests/bench/requirements-peers.txt | .venv/bin/python
+.venv/peers: requirements/peers.txt | .venv/bin/python
 	$(BIN)/python -m venv $@
-	$@/bin/python -m pip install --quiet --require-hashes -r loadtests/bench/requirements-peers.txt
+	@$@/bin/python -m infrastructure.install requirements/peers.txt
 	@touch $@
 
-.venv/.development: requirements-dev.txt | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.txt
+.venv/.development: requirements/development.txt | .venv/bin/python
+	@$(BIN)/python -m infrastructure.install requirements/development.txt
 	@touch $@ .venv/.service

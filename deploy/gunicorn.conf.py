@@ -19,11 +19,13 @@ from typing import NoReturn
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
-from backend.server import FLUSH_SECONDS, KEEP_ALIVE_SECONDS
+from backend.network.exposure import REFUSAL, Exposure, exposure_of
+from backend.network.listen_address import read_port, try_address
+from backend.server.gunicorn import await_successors, pass_sigterm_on
+from backend.server.server import FLUSH_SECONDS, KEEP_ALIVE_SECONDS
 from backend.settings import Settings
 from backend.telemetry.exporting import CLOSING_SECONDS
 from backend.telemetry.logging import configure_logging
-from backend.workers import await_successors, pass_sigterm_on
 
 
 def _refuse(why: str) -> NoReturn:
@@ -41,8 +43,8 @@ def _whole(name: str, otherwise: int) -> int:
 _settings = Settings.read()
 
 # The arbiter, too, says one line an event.
-configure_logging(level=_settings.log_level, style=_settings.log_format)
-logger_class = "backend.workers.PlainLogger"
+configure_logging(level=_settings.log_level, style=_settings.log_format, secrets=_settings.secrets)
+logger_class = "backend.server.gunicorn.PlainLogger"
 
 # After the drain: a booking that has begun is waited for, then the endings of late turns are
 # stored, and then the worker's lease is given back. A transaction fails after 10 s. Last of all,
@@ -54,10 +56,10 @@ _leaving_seconds = (
 )
 
 wsgi_app = "backend.main:app"
-worker_class = "backend.workers.Worker"
+worker_class = "backend.server.gunicorn.Worker"
 
 _host = os.environ.get("HOST") or "127.0.0.1"
-_port = _whole("PORT", 8000)
+_port = read_port(os.environ.get("PORT") or "8000")
 # A second port is the arbiter's like the first: workers come and go, and any of them can tell
 # what all have counted.
 _ports = [_port, _settings.metrics_port] if _settings.metrics_port else [_port]
@@ -121,7 +123,29 @@ def on_starting(arbiter: Arbiter) -> None:
     _check(arbiter.cfg.graceful_timeout)
     if _settings.metrics_port and not _listens_at(arbiter, _settings.metrics_port):
         _refuse(f"METRICS_PORT of {_settings.metrics_port} is none of the addresses in --bind.")
+    _refuse_strangers(arbiter)
+    _try_addresses(arbiter)
     _count_together(arbiter.cfg.workers)
+
+
+def _refuse_strangers(arbiter: Arbiter) -> None:
+    """Of a socket that was inherited, by its descriptor, each worker finds out where it is."""
+    known = [address for address in arbiter.cfg.address if not isinstance(address, int)]
+    is_open = _settings.auth == "none" and not _settings.allow_anonymous
+    if is_open and exposure_of(known) is Exposure.PUBLIC:
+        _refuse(f"{REFUSAL}.")
+
+
+def _try_addresses(arbiter: Arbiter) -> None:
+    """gunicorn itself tries for five seconds, and then says six lines."""
+    is_inherited = any(os.environ.get(name) for name in ("GUNICORN_FD", "LISTEN_FDS"))
+    if is_inherited or arbiter.cfg.reuse_port:
+        return
+    for address in arbiter.cfg.address:
+        if isinstance(address, tuple):
+            host, port = address[:2]
+            name = "METRICS_PORT" if port == _settings.metrics_port else "PORT"
+            try_address(host, port, name=name)
 
 
 def _listens_at(arbiter: Arbiter, port: int) -> bool:

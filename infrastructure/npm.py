@@ -94,6 +94,7 @@ def _fetch(name: str, package: Package, folder: Path) -> None:
             sys.exit(f"{name} {package['version']} is not what was pinned: sha512-{digest}")
         with tarfile.open(packed) as archive:
             archive.extractall(scratch, filter="data")
+        folder.parent.mkdir(parents=True, exist_ok=True)  # of a name with a scope
         _keep(Path(scratch) / "package", package, folder)
 
 

@@ -14,13 +14,16 @@ from contextlib import contextmanager
 
 from dotenv import dotenv_values
 
+from backend.network.listen_address import read_port, try_address
+
 STANDIN_NAME = "groq-standin"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=_port, default=8000, help="where Lex listens")
-    port = parser.parse_args().port
+    parser.add_argument("--port", default="8000", help="where Lex listens")
+    port = read_port(parser.parse_args().port)
+    try_address("127.0.0.1", port)
     if _has_key():
         return _serve(port, os.environ.copy())
     with _standin() as url:
@@ -37,13 +40,6 @@ def main() -> int:
             "MODEL_FALLBACKS": "none",
         }
         return _serve(port, environment)
-
-
-def _port(text: str) -> int:
-    port = int(text)
-    if not 0 < port < 65_536:
-        raise argparse.ArgumentTypeError("a port is a number from 1 to 65535")
-    return port
 
 
 def _has_key() -> bool:

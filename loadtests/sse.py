@@ -5,7 +5,7 @@ somebody has made frames of.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 Readline = Callable[[], bytes]
@@ -66,20 +66,37 @@ def _frame(lines: list[str]) -> Frame:
 
 
 def whole(stream: Iterable[Frame]) -> Iterator[Frame]:
-    """The frames of a stream that comes to a good end: one `end`, the last of all, and no `error`.
+    """The frames of a stream that comes to a good end: one `end`, the last of all, right behind
+    the outcome of a turn that completed, and no `error`.
 
     Raises:
         StreamFailed: as soon as there is nothing more to read.
     """
-    ends, error = 0, None
+    last: list[Frame] = []
+    error = None
     for frame in stream:
-        if ends and frame.event:
-            raise StreamFailed("something came after its end")
-        ends += frame.event == "end"
+        if frame.event:
+            if last and last[-1].event == "end":
+                raise StreamFailed("something came after its end")
+            last = [*last[-1:], frame]
         if frame.event == "error":
             error = json.loads(frame.data)["code"]
         yield frame
     if error:
         raise StreamFailed(f"error event: {error}")
-    if not ends:
-        raise StreamFailed("it stopped without its end")
+    _check_end(last)
+
+
+def _check_end(last: Sequence[Frame]) -> None:
+    """Of the last two events. Whoever came back right before the end had the outcome already."""
+    match [(frame.event, frame.data) for frame in last]:
+        case [("outcome", data), ("end", _)]:
+            outcome = json.loads(data)["outcome"]
+            if outcome != "completed":
+                raise StreamFailed(f"outcome: {outcome}")
+        case [("end", _)]:
+            pass
+        case [_, ("end", _)]:
+            raise StreamFailed("it ended without its outcome")
+        case _:
+            raise StreamFailed("it stopped without its end")

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from tests.listening import listening
-from tests.serving import ids_of
+from tests.serving import ids_of, is_over
 
 Cut = int | bytes
 """So many bytes behind the head of an answer (or, below 0, before its end), or behind the first of
@@ -22,8 +22,6 @@ these bytes.
 """
 
 WITHIN_HEAD = -100
-
-END = "event: end\ndata: \n\n"
 
 _REQUEST = re.compile(rb"^([A-Z]+) (\S+) HTTP/1\.1\r\n((?:.+\r\n)*)\r\n", re.MULTILINE)
 
@@ -91,12 +89,22 @@ class Cutter:
                 cut = next(self.cuts, None)
             passed = len(answered)
             answered += data
-            end = _place(cut, answered)
+            end = self.place(cut, answered)
             client.write(answered[passed:end])
             if end is not None:
                 self._cut(client)
                 return
             await client.drain()
+
+    def place(self, cut: Cut | None, answered: bytearray) -> int | None:
+        """Where an answer is to be cut, once it is that long."""
+        if isinstance(cut, bytes):
+            found = answered.find(cut)
+            return None if found < 0 else found + len(cut)
+        if cut is None or (head := answered.find(b"\r\n\r\n")) < 0:
+            return None
+        place = head + len(b"\r\n\r\n") + cut
+        return place if place <= len(answered) else None
 
     def _cut(self, client: asyncio.StreamWriter) -> None:
         self.times += 1
@@ -112,17 +120,6 @@ def _request(found: re.Match[bytes]) -> Request:
     return Request(method, target, {name.lower(): value for name, value in lines})
 
 
-def _place(cut: Cut | None, answered: bytearray) -> int | None:
-    """Where an answer is to be cut, once it is that long."""
-    if isinstance(cut, bytes):
-        found = answered.find(cut)
-        return None if found < 0 else found + len(cut)
-    if cut is None or (head := answered.find(b"\r\n\r\n")) < 0:
-        return None
-    place = head + len(b"\r\n\r\n") + cut
-    return place if place <= len(answered) else None
-
-
 async def _until_one_ends(*directions: Awaitable[None]) -> None:
     tasks = [asyncio.ensure_future(direction) for direction in directions]
     try:
@@ -136,8 +133,10 @@ async def _until_one_ends(*directions: Awaitable[None]) -> None:
 
 
 @asynccontextmanager
-async def cutting(upstream: str, cuts: Iterable[Cut]) -> AsyncIterator[Cutter]:
-    cutter = Cutter(upstream, iter(cuts))
+async def cutting(
+    upstream: str, cuts: Iterable[Cut], kind: type[Cutter] = Cutter
+) -> AsyncIterator[Cutter]:
+    cutter = kind(upstream, iter(cuts))
     async with listening(cutter.carry) as port:
         cutter.url = f"http://127.0.0.1:{port}"
         yield cutter
@@ -154,7 +153,7 @@ async def asked_and_resumed(ways: Iterator[httpx.AsyncClient], query: str, sessi
     through the next of the ways. Heartbeats are left out, and what did not arrive whole.
     """
     whole = ""
-    while not whole.endswith(END):
+    while not is_over(whole):
         frames = await _frames(next(ways), *_request_behind(whole, query, session_id))
         # Whoever comes back is told again where it stands.
         whole += frames.partition("\n\n")[2] if whole else frames

@@ -7,14 +7,14 @@ from datetime import UTC, datetime, time
 
 from pydantic import Field
 
-from backend.completion import CompletionRequest, Delta, Finish, Text
-from backend.conversation import ANONYMOUS, Caller, ToolCall, Usage
-from backend.errors import StorageError, ToolRefused, UpstreamError
-from backend.showroom import CarModel, Dealership, OpenHours, Showroom
-from backend.storage.memory import memory_stores
-from backend.storage.ports.shared_logs import News, SharedBatch
+from backend.domain.conversation import ANONYMOUS, Caller, ToolCall, Usage
+from backend.domain.errors import StorageError, ToolRefused, UpstreamError
+from backend.domain.showroom import CarModel, Dealership, OpenHours, Showroom
+from backend.llm.port import CompletionRequest, Delta, Finish, Text
+from backend.storage.memory.stores import memory_stores
+from backend.storage.ports.shared_logs import Received, SharedBatch
 from backend.tools.arguments import Arguments
-from backend.tools.desk import Desk
+from backend.tools.context import ToolContext
 from backend.tools.registry import Output, tool
 from backend.tools.sample_weather import SampleWeather
 
@@ -85,6 +85,7 @@ class MemoryLogs:
     def __init__(self, kept: dict[str, list[SharedBatch]]) -> None:
         self.kept = kept
         self.is_down = False
+        self.is_read_only = False
         self.writes: list[Sequence[SharedBatch]] = []
         self._nudges_seen = 0
 
@@ -95,7 +96,7 @@ class MemoryLogs:
         nudged: Collection[str] = (),
         forgotten: Collection[str] = (),
     ) -> None:
-        if self.is_down:
+        if self.is_down or self.is_read_only:
             raise StorageError
         self.writes.append(batches)
         for batch in batches:
@@ -107,7 +108,11 @@ class MemoryLogs:
         for turn_id in forgotten:
             self.kept.pop(turn_id, None)
 
-    async def read(self, worker: str, after: Mapping[str, int]) -> News:
+    async def check(self) -> None:
+        if self.is_down or self.is_read_only:
+            raise StorageError("a replica, which takes no writes")
+
+    async def read(self, worker: str, after: Mapping[str, int]) -> Received:
         if self.is_down:
             raise StorageError
         await asyncio.sleep(0.001)
@@ -119,7 +124,7 @@ class MemoryLogs:
         ]
         nudges = len(self.kept.get(worker, ()))
         is_nudged, self._nudges_seen = nudges > self._nudges_seen, nudges
-        return News(batches, is_nudged=is_nudged)
+        return Received(batches, is_nudged=is_nudged)
 
     async def close(self) -> None:
         """There is nothing to close."""
@@ -151,13 +156,13 @@ class Echo(Output):
 
 
 @tool()
-async def echo(arguments: EchoArguments, desk: Desk) -> Echo:  # noqa: ARG001
+async def echo(arguments: EchoArguments, context: ToolContext) -> Echo:  # noqa: ARG001
     """Say the word again."""
     return Echo(word=arguments.word)
 
 
 @tool()
-async def refuse(arguments: EchoArguments, desk: Desk) -> Echo:  # noqa: ARG001
+async def refuse(arguments: EchoArguments, context: ToolContext) -> Echo:  # noqa: ARG001
     """Say no."""
     raise ToolRefused(f"No {arguments.word} today.", code="no", nearest=["other"])
 
@@ -170,15 +175,15 @@ class Gates:
         self.opened = asyncio.Event()
         self.ended: list[str] = []
 
-        async def wait(arguments: EchoArguments, desk: Desk) -> Echo:  # noqa: ARG001
+        async def wait(arguments: EchoArguments, context: ToolContext) -> Echo:  # noqa: ARG001
             """Wait."""
             return await self._pass(arguments.word)
 
-        async def book(arguments: EchoArguments, desk: Desk) -> Echo:  # noqa: ARG001
+        async def book(arguments: EchoArguments, context: ToolContext) -> Echo:  # noqa: ARG001
             """Change the world, slowly."""
             return await self._pass(arguments.word)
 
-        self.tools = (tool()(wait), tool(is_lasting=True)(book))
+        self.tools = (tool()(wait), tool(has_side_effects=True)(book))
 
     async def _pass(self, word: str) -> Echo:
         self.begun.set()
@@ -208,9 +213,9 @@ SHOWROOM = Showroom(
 )
 
 
-def a_desk(caller: Caller = ANONYMOUS, now: datetime = NOW) -> Desk:
+def a_context(caller: Caller = ANONYMOUS, now: datetime = NOW) -> ToolContext:
     stores = memory_stores(lease_seconds=15)
-    return Desk(
+    return ToolContext(
         caller=caller,
         showroom=SHOWROOM,
         appointments=stores.appointments,

@@ -1,6 +1,7 @@
 """Servers of the tests' own, of which nothing is left behind: neither a task nor a socket."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -8,7 +9,7 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @asynccontextmanager
-async def listening(serve: Serve) -> AsyncIterator[int]:
+async def listening(serve: Serve, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
     """The port at which each connection is served; its socket is closed when that returns, or at
     the end of the block.
     """
@@ -28,7 +29,7 @@ async def listening(serve: Serve) -> AsyncIterator[int]:
         serving.add(task)
         task.add_done_callback(serving.discard)
 
-    async with await asyncio.start_server(accept, "127.0.0.1", 0) as listener:
+    async with await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls) as listener:
         try:
             yield listener.sockets[0].getsockname()[1]
         finally:

@@ -1,7 +1,10 @@
 """The older page of this product, as far as it reads a stream: what it would show of one.
 
 It splits by lines, remembers the last `event: `, and takes each `data: ` for an event of its own.
-A chunk it adds to its text as it is; an output it gives to the component for that tool.
+A chunk it adds to its text as it is; an output it gives to the component for that tool, which reads
+values as well as the strings of the first backend.
+
+`tests/older_readers.py` has others of its family, which read in other ways.
 """
 
 import codecs
@@ -67,6 +70,12 @@ class OlderPage:
         return [event for event, _ in self.dispatched]
 
 
+def literal(output: str) -> Any:
+    """A fenced literal in JSON as these pages read it: with each `'` as a `"`, and as JSON."""
+    fenced = json.loads(output)
+    return json.loads(fenced.removeprefix("```").removesuffix("```").replace("'", '"'))
+
+
 def _as_text(output: Any) -> str:
     """What is no text cannot be put between two tags."""
     assert isinstance(output, str), output
@@ -74,12 +83,18 @@ def _as_text(output: Any) -> str:
 
 
 def _as_list(output: Any) -> str:
-    assert isinstance(output, list), output
-    return ", ".join(map(_as_text, output))
+    if isinstance(output, str) and not output.startswith('"'):
+        return output  # a sentence
+    slots = literal(output) if isinstance(output, str) else output
+    assert isinstance(slots, list), slots
+    return ", ".join(map(_as_text, slots))
 
 
 def _as_card(output: Any) -> str:
     fields = ("date", "time", "model", "confirmationId", "message")
+    if isinstance(output, str):
+        output = literal(output)
+        fields = ("fecha", "hora", "modelo", "confirmacion_id", "mensaje")
     return "\n".join(_as_text(output[field]) for field in fields)
 
 

@@ -1,23 +1,49 @@
 """The service as processes of its own, as an operator starts it."""
 
 import asyncio
+import fcntl
 import os
+import secrets
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
+import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 import httpx
+
+from tests.waiting import waiting, within_limit
+from tests.warm_start import can_be_warm, start_warm
 
 ROOT = Path(__file__).parent.parent
 
 
+PORTS = range(10_000, 32_000)
+"""Below those that the system gives to connections."""
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that is this process's own until it ends, among all processes of tests.
+
+    One that was merely free a moment ago was taken by another test now and then: two services
+    then had one address, and the second test asked the first one's.
+    """
+    locks = Path(tempfile.gettempdir(), "lex-test-ports")
+    locks.mkdir(exist_ok=True)
+    while True:
+        port = PORTS.start + secrets.randbelow(len(PORTS))  # `random` is seeded alike everywhere
+        lock = os.open(locks / str(port), os.O_CREAT | os.O_RDWR)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
+        except OSError:  # it is another process's, or another program listens there
+            os.close(lock)
+        else:
+            return port
 
 
 def environment(**variables: str) -> dict[str, str]:
@@ -26,39 +52,92 @@ def environment(**variables: str) -> dict[str, str]:
     unlimited = {
         "RATE_LIMIT_SESSION": "1000000/day",
         "RATE_LIMIT_CLIENT": "1000000/day",
+        "RATE_LIMIT_SESSIONS": "1000000/day",
         "MAX_STREAMS_PER_CLIENT": "100000",
+        "MAX_READERS_PER_CLIENT": "100000",
+        "MAX_SOCKETS_PER_CLIENT": "100000",
     }
     return {**os.environ, **nowhere, **unlimited, **variables}
 
 
+class Process(Protocol):
+    """What tests ask of a running program."""
+
+    pid: int
+
+    @property
+    def returncode(self) -> int | None: ...
+    def send_signal(self, number: int, /) -> None: ...
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
+    async def wait(self) -> int: ...
+
+
 @asynccontextmanager
 async def process(
-    *command: str, variables: Mapping[str, str], stderr: IO[bytes] | None = None
-) -> AsyncIterator[asyncio.subprocess.Process]:
+    *arguments: str, variables: Mapping[str, str], stderr: IO[bytes] | None = None
+) -> AsyncIterator[Process]:
     """A Python program that is asked to stop at the end of the block, and then made to."""
-    running = await asyncio.create_subprocess_exec(
-        sys.executable, *command, cwd=ROOT, env=environment(**variables), stderr=stderr
-    )
+    running = await _started(arguments, environment(**variables), stderr)
     try:
         yield running
     finally:
         if running.returncode is None:
             running.terminate()
         try:
-            await asyncio.wait_for(running.wait(), 20)
+            await within_limit(running.wait())
         except TimeoutError:
             running.kill()
             await running.wait()
             raise
 
 
+async def _started(
+    arguments: Sequence[str], variables: Mapping[str, str], stderr: IO[bytes] | None
+) -> Process:
+    if can_be_warm(arguments):
+        return await start_warm(arguments, variables, stderr)
+    return await asyncio.create_subprocess_exec(
+        sys.executable, *arguments, cwd=ROOT, env=variables, stderr=stderr
+    )
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A program that ran to its end."""
+
+    code: int
+    stderr: str
+
+
+async def ended(*arguments: str, folder: Path, **variables: str) -> Ended:
+    """What becomes of a start that must fail; its standard error goes through the folder."""
+    with (folder / "stderr").open("w+b") as stderr:
+        async with process(*arguments, variables=variables, stderr=stderr) as running:
+            code = await within_limit(running.wait())
+        stderr.seek(0)
+        return Ended(code, stderr.read().decode())
+
+
 @asynccontextmanager
 async def lex_process(**variables: str) -> AsyncIterator[httpx.AsyncClient]:
     """One worker under plain uvicorn, and a client for it once it is ready."""
+    async with logging_lex_process(variables, None) as client:
+        yield client
+
+
+@asynccontextmanager
+async def logging_lex_process(
+    variables: Mapping[str, str], stderr: IO[bytes] | None
+) -> AsyncIterator[httpx.AsyncClient]:
+    """The same, with a file for its log."""
     port = free_port()
-    command = ("-m", "uvicorn", "backend.main:app", "--port", str(port))
+    # The client keeps an idle connection for five seconds, and uvicorn as long by itself: one of
+    # the two would now and then use it in the moment in which the other closes it.
+    kept = ("--timeout-keep-alive", "75")
+    command = ("-m", "uvicorn", "backend.main:app", "--port", str(port), *kept)
     async with (
-        process(*command, variables=variables) as running,
+        process(*command, variables=variables, stderr=stderr) as running,
         httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{port}",
             timeout=60,
@@ -73,16 +152,16 @@ async def lex_process(**variables: str) -> AsyncIterator[httpx.AsyncClient]:
             del _processes[client]
 
 
-_processes: dict[httpx.AsyncClient, asyncio.subprocess.Process] = {}
+_processes: dict[httpx.AsyncClient, Process] = {}
 
 
-def client_process(client: httpx.AsyncClient) -> asyncio.subprocess.Process:
+def client_process(client: httpx.AsyncClient) -> Process:
     """The worker behind a client of `lex_process`, to be stopped in the middle of something."""
     return _processes[client]
 
 
-async def ready(client: httpx.AsyncClient, running: asyncio.subprocess.Process) -> None:
-    async with asyncio.timeout(30):
+async def ready(client: httpx.AsyncClient, running: Process) -> None:
+    async with waiting():
         while True:
             assert running.returncode is None, "the service did not start"
             try:

@@ -14,6 +14,7 @@ import httpx
 
 from tests.operations.rules import DEPLOY
 from tests.processes import free_port
+from tests.waiting import waiting
 
 EVERY_SECONDS = 1
 
@@ -109,7 +110,7 @@ def _configuration(pods: Sequence[Pod], namespace: str, job: str) -> dict[str, A
 
 
 async def _ready(client: httpx.AsyncClient, running: asyncio.subprocess.Process) -> None:
-    async with asyncio.timeout(30):
+    async with waiting():
         while True:
             assert running.returncode is None, "Prometheus did not start"
             try:

@@ -7,9 +7,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from tests.serving import Lex
+from tests.waiting import waiting
 
 HANDSHAKE = (
-    b"GET /ws/sessions/s1 HTTP/1.1\r\nHost: lex\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"GET /ws/sessions/s1 HTTP/1.1\r\nHost: localhost\r\n"
+    b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 )
 """Of a WebSocket; an empty line is still to come."""
@@ -37,7 +39,7 @@ class Wire:
 
     async def head(self) -> bytes:
         """Of one response."""
-        async with asyncio.timeout(10):
+        async with waiting():
             return await self.reader.readuntil(b"\r\n\r\n")
 
 

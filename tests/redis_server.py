@@ -11,13 +11,15 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from tests.processes import free_port
+from tests.waiting import waiting
 
 
 class RedisServer:
     """Fails in every way in which a Redis fails, and comes back on the same port, empty."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **options: str) -> None:
         self._folder = folder
+        self._options = {name.replace("_", "-"): value for name, value in options.items()}
         self._port = free_port()
         self._running: asyncio.subprocess.Process | None = None
 
@@ -35,10 +37,11 @@ class RedisServer:
             "appendonly": "no",
             "dir": str(self._folder),
             "logfile": "redis.log",
+            **self._options,
         }
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
         self._running = await asyncio.create_subprocess_exec(program, *arguments)
-        async with asyncio.timeout(10), Redis.from_url(self.url) as client:
+        async with waiting(), Redis.from_url(self.url) as client:
             while not await _answers(client):
                 await asyncio.sleep(0.01)
 
@@ -77,8 +80,9 @@ async def _answers(client: Redis) -> bool:
 
 
 @asynccontextmanager
-async def running_redis(folder: Path) -> AsyncIterator[RedisServer]:
-    server = RedisServer(folder)
+async def running_redis(folder: Path, **options: str) -> AsyncIterator[RedisServer]:
+    """`options` are those of its configuration, such as `cluster_enabled="yes"`."""
+    server = RedisServer(folder, **options)
     await server.start()
     try:
         yield server

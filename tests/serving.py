@@ -1,18 +1,24 @@
 """Lex on a real socket, in the test's own event loop, in front of the stand-in for Groq."""
 
+import asyncio
+import json
 import re
+import socket
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import httpx
 import uvicorn
 from fastapi import FastAPI
 
-from backend.connections import Connection, WebSocketConnection
+from backend.app.llm_providers import PROVIDERS, Provider
+from backend.domain.conversation import now
 from backend.main import create_app
+from backend.server.protocols import HttpConnection, WebSocketConnection
 from backend.settings import Settings
 from backend.tools import TOOLS
 from backend.tools.registry import Tool
@@ -54,11 +60,31 @@ def ids_of(stream: str) -> list[str]:
     return re.findall(r"^id: (.*)$", stream, re.MULTILINE)
 
 
+def is_over(stream: str) -> bool:
+    """Whether a resumable stream has come to its `end`."""
+    return re.search(r"event: end\ndata: \nid: .+\n\n\Z", stream) is not None
+
+
 def without_ids(stream: str) -> str:
     """A resumable stream as the plain one that it would have been."""
     opening, _, rest = stream.partition("\n\n")
-    assert re.fullmatch(r"id: \w+-\d+\nretry: 1000", opening), opening
+    assert re.fullmatch(r"id: \w+-(lost-)?\d+\nretry: 1000", opening), opening
     return re.sub(r"^id: .*\n", "", rest, flags=re.MULTILINE)
+
+
+def outcome_of(events: list[tuple[str, str]]) -> dict[str, Any]:
+    """What is said of the end, right before it and nowhere else."""
+    assert [event for event, _ in events].count("outcome") == 1, events
+    (name, data), end = events[-2:]
+    assert (name, end) == ("outcome", ("end", "")), events
+    outcome: dict[str, Any] = json.loads(data)
+    return outcome
+
+
+def without_outcome(events: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The same events, where that one must be and is not the point."""
+    outcome_of(events)
+    return [*events[:-2], events[-1]]
 
 
 def text_of(events: list[tuple[str, str]]) -> str:
@@ -73,25 +99,44 @@ def settings(**given: Any) -> Settings:
         # There, and out of the way.
         "rate_limit_session": "1000000/day",
         "rate_limit_client": "1000000/day",
+        "rate_limit_sessions": "1000000/day",
         "max_streams_per_client": 100_000,
+        "max_readers_per_client": 100_000,
+        "max_sockets_per_client": 100_000,
     }
     return Settings(_env_file=None, **{**defaults, **given})
 
 
+class _Server(uvicorn.Server):
+    """Closes when everything is done, and not up to 0.2 seconds later, as uvicorn does."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - uvicorn's signature
+        for listener in self.servers:
+            listener.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        async with asyncio.timeout(self.config.timeout_graceful_shutdown):
+            while self.server_state.connections or self.server_state.tasks:
+                await asyncio.sleep(0.001)
+        await self.lifespan.shutdown()
+
+
 @asynccontextmanager
-async def serve(app: FastAPI, *, http: type[Connection] = Connection) -> AsyncIterator[str]:
+async def serve(app: FastAPI, *, http: type[HttpConnection] = HttpConnection) -> AsyncIterator[str]:
     config = uvicorn.Config(
         app,
         port=0,
         http=http,
         ws=WebSocketConnection,
         log_config=None,
-        timeout_graceful_shutdown=5,
+        # Longer than clients do, or they would use a connection while it is being closed.
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=20,
         access_log=False,
         proxy_headers=False,
     )
     config.load()
-    server = uvicorn.Server(config)
+    server = _Server(config)
     server.lifespan = config.lifespan_class(config)
     # Without its main loop, which looks for a signal ten times a second and no oftener.
     await server.startup()
@@ -104,12 +149,17 @@ async def serve(app: FastAPI, *, http: type[Connection] = Connection) -> AsyncIt
 
 @asynccontextmanager
 async def lex(
-    *, tools: Sequence[Tool] = TOOLS, http: type[Connection] = Connection, **given: Any
+    *,
+    tools: Sequence[Tool] = TOOLS,
+    http: type[HttpConnection] = HttpConnection,
+    clock: Callable[[], datetime] = now,
+    providers: Sequence[Provider] = PROVIDERS,
+    **given: Any,
 ) -> AsyncIterator[Lex]:
     async with AsyncExitStack() as stack:
         standin = await stack.enter_async_context(Standin.serve())
         given.setdefault("groq_base_url", standin.url)
-        app = create_app(settings(**given), tools=tools)
+        app = create_app(settings(**given), tools=tools, clock=clock, providers=providers)
         url = await stack.enter_async_context(serve(app, http=http))
         limits = httpx.Limits(max_connections=None)
         # An empty context: reading the system's certificates takes 30 ms, for plain HTTP.

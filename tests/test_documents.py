@@ -10,17 +10,18 @@ from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 from pydantic import SecretStr
 
 import backend
-from backend import errors, legacy
-from backend.conversation import Outcome, ToolCall
-from backend.delivery import Window
-from backend.errors import Refusal, ServiceError
-from backend.events import Event, Transport
-from backend.resilience.rescue import RescueOutcome
+from backend.api.delivery_metrics import Window
+from backend.api.sse import legacy
+from backend.domain import errors
+from backend.domain.conversation import Outcome, ToolCall
+from backend.domain.errors import Refusal, ServiceError
+from backend.domain.events import Event, Transport
+from backend.llm.groq.tool_call_repair import RepairOutcome
 from backend.settings import Settings
-from backend.telemetry import series
+from backend.telemetry import metric_definitions as series
 from backend.tools import TOOLS
 from backend.tools.registry import Tool, Toolbox, ToolOutcome
-from tests.fakes import a_desk
+from tests.fakes import a_context
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -73,7 +74,7 @@ def test_the_sample_environment_has_every_setting_with_its_default() -> None:
 
 
 def test_every_setting_is_used() -> None:
-    files = [ROOT / "backend" / "main.py", *(ROOT / "backend" / "opening").glob("*.py")]
+    files = [ROOT / "backend" / "main.py", *(ROOT / "backend" / "app").glob("*.py")]
     source = "".join(file.read_text() for file in files)
     read = set(re.findall(r"settings\.([a-z_]+)", source))
 
@@ -179,8 +180,13 @@ def test_the_labels_of_metrics_are_the_words_of_the_code() -> None:
 
     assert set(series.OUTCOMES) == {outcome.value for outcome in Outcome}
     assert set(series.TOOL_OUTCOMES) == {outcome.value for outcome in ToolOutcome}
-    assert set(series.ATTEMPT_OUTCOMES) == {"ok", "cancelled", *codes}
-    assert set(series.RESCUE_OUTCOMES) == set(get_args(RescueOutcome))
+    assert set(series.ATTEMPT_OUTCOMES) == {
+        "ok",
+        "cancelled",
+        ServiceError.code,
+        *codes,
+    }
+    assert set(series.REPAIR_OUTCOMES) == set(get_args(RepairOutcome))
     assert set(series.TRANSPORTS) == set(get_args(Transport))
     assert set(series.WINDOWS) == set(get_args(Window))
 
@@ -205,7 +211,7 @@ async def test_the_tool_that_the_readme_adds_works() -> None:
     toolbox = Toolbox([tool], timeout_seconds=1)
 
     call = ToolCall("1", "sound_horn", '{"car_model": "apex gt"}')
-    result = await toolbox.run(call, a_desk())
+    result = await toolbox.run(call, a_context())
 
     assert result.output == {"sound": "The Apex GT says honk."}
 
@@ -231,16 +237,16 @@ def test_the_layers_that_are_checked_are_all_modules() -> None:
 
 @pytest.mark.parametrize("text", [README, ARCHITECTURE], ids=["README", "ARCHITECTURE"])
 def test_every_file_that_is_named_exists(text: str) -> None:
-    named = set(
-        re.findall(r"`((?:backend|infrastructure|tests|storage|tools|api)/[\w./-]*)`", text)
-    )
-    named |= {f"backend/{name}" for name in re.findall(r"`([a-z_]+\.py)`", text)}
-    named -= {"backend/horn.py", "backend/.env"}  # the reader's own
+    """By its path from the project, or from `backend`."""
+    folders = {path.name for root in (ROOT, ROOT / "backend") for path in root.iterdir()}
+    named = set(re.findall(r"`([a-z_]+/[\w./-]*)`", text))
+    named = {name for name in named if name.partition("/")[0] in folders - {"web"}}
+    named -= {"backend/.env"}  # the reader's own
 
     missing = {
         name
         for name in named
-        if not (ROOT / name).exists() and not (ROOT / "backend" / name).exists()
+        if not any((ROOT / folder / name).exists() for folder in ("", "backend"))
     }
     assert missing == set()
 

@@ -1,6 +1,5 @@
 """One way to talk to Lex over each transport, so that one suite runs over all of them."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -10,6 +9,7 @@ from typing import Any, Protocol
 from websockets.asyncio.client import ClientConnection, connect
 
 from tests.serving import Lex, ids_of, parse
+from tests.waiting import waiting
 
 Seen = tuple[str, Any]
 """An event and its data: a text, or an object."""
@@ -52,7 +52,7 @@ class _Reader:
     seen: list[Seen] = field(default_factory=list)
 
     async def next(self) -> Seen:
-        async with asyncio.timeout(20):
+        async with waiting():
             self.last_id, seen = await anext(self.events)
         self.turn_id = self.last_id.partition("-")[0]
         return seen
@@ -92,8 +92,8 @@ class ServerSentEvents:
             for frame in frames:
                 if "event: " in frame:
                     (id_,) = ids_of(frame)
-                    ((event, data),) = parse(frame.partition("\n")[2] + "\n\n")
-                    is_object = event in ("tool_call", "tool_output", "error")
+                    ((event, data),) = parse(frame.rpartition("\n")[0] + "\n\n")
+                    is_object = event in ("tool_call", "tool_output", "error", "outcome")
                     yield id_, (event, json.loads(data) if is_object else data)
 
 

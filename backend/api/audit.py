@@ -1,13 +1,16 @@
-"""What happened in a session: the messages and the endings of its turns, told as events."""
+"""The history of a session as events: the messages and the endings of its turns."""
 
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from backend.conversation import Outcome, Role, TurnRecord
-from backend.models import SessionEvent, SessionEventType, ToolCallView
+from backend.api.schemas import SessionEvent, SessionEventType, ToolCallView
+from backend.domain.conversation import Outcome, Role, TurnRecord
 from backend.storage.ports.sessions import StoredMessage
+
+CUT = ("length", "content_filter")
+"""Reasons to finish that leave an answer unfinished."""
 
 
 def happened(
@@ -51,13 +54,17 @@ def _of_message(stored: StoredMessage) -> Iterator[SessionEvent]:
 
 
 def _of_ending(turn: TurnRecord) -> Iterator[SessionEvent]:
-    """A turn that completed needs no word; a failure is an error, all else the system's doing."""
-    if turn.outcome in (None, Outcome.COMPLETED) or turn.finished_at is None:
+    """A whole answer needs no event; a failure is an `error`, any other ending `system`."""
+    if turn.outcome is None or turn.finished_at is None:
         return
-    is_error = turn.outcome in (Outcome.FAILED, Outcome.TIMED_OUT)
-    yield SessionEvent(
-        type="error" if is_error else "system",
-        turn_id=turn.id,
-        created_at=turn.finished_at,
-        data={"outcome": turn.outcome, **({"code": turn.error_code} if is_error else {})},
-    )
+    type_: SessionEventType = "system"
+    data: dict[str, Any] = {"outcome": turn.outcome}
+    match turn.outcome:
+        case Outcome.FAILED | Outcome.TIMED_OUT:
+            type_ = "error"
+            data["code"] = turn.error_code
+        case Outcome.COMPLETED:
+            if turn.finish_reason not in CUT:
+                return
+            data["finish_reason"] = turn.finish_reason
+    yield SessionEvent(type=type_, turn_id=turn.id, created_at=turn.finished_at, data=data)

@@ -1,66 +1,117 @@
-"""What routes ask for, by name. All of it was opened by the lifespan in `main`."""
+"""The dependencies of routes. The lifespan in `main` has opened all of them."""
 
-from typing import Annotated, NotRequired, TypedDict, cast
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, NotRequired, Protocol, TypedDict, cast
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
-from backend.api.admission import Admissions
-from backend.api.auth.authentication import Authentication, OpenHouse
-from backend.conversation import Caller
-from backend.resilience.fallbacks import Fallbacks
-from backend.sharing import Sharing
+from backend.api.auth.authentication import Authentication, NoAuthentication
+from backend.api.rate_limits.admission import Admissions
+from backend.api.rate_limits.client_slots import ClientSlots
+from backend.api.sse.response import StreamOptions
+from backend.api.stream_protocol import OpenFraming
+from backend.domain.conversation import Caller
+from backend.domain.errors import StoreAway
+from backend.llm.resilience.fallback import Fallback
 from backend.storage.ports.sessions import SessionStore
 from backend.storage.ports.stores import Stores
-from backend.stream import StreamOptions
-from backend.turns import Turns
+from backend.turns.shared_logs import SharedLogs
+from backend.turns.turns import Turns
 
 
-class State(TypedDict):
-    """What the lifespan yields, and a request finds in its `state`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The settings that routes and the server read, also while the worker waits for its store."""
 
-    authentication: Authentication | OpenHouse
-    turns: Turns
-    admissions: Admissions
-    stores: Stores
-    models: Fallbacks
-    sharing: Sharing | None
     stream_options: StreamOptions
-    """Of plain streams, if they are not the standard ones."""
+    plain_framing: OpenFraming
+    """For streams that cannot be resumed."""
+    socket_idle_seconds: float
     max_query_chars: int
     max_body_bytes: int
     upstream: str
+    max_connections: int
+    """Connections of clients for which there are descriptors."""
+    warnings: Sequence[str]
+    """Sentences that `/readyz` and the chat page show."""
     drain_accept_seconds: float
     drain_seconds: float
-    send_timeout_seconds: float
     metrics_port: int | None
+
+    @property
+    def send_timeout_seconds(self) -> float:
+        return self.stream_options.send_timeout_seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """All that is open, and what it goes by."""
+
+    config: Config
+    authentication: Authentication | NoAuthentication
+    turns: Turns
+    admissions: Admissions
+    sockets: ClientSlots
+    readers: ClientSlots
+    stores: Stores
+    models: Fallback
+    shared_logs: SharedLogs | None
+
+
+class Starting(Protocol):
+    @property
+    def reason(self) -> str | None:
+        """Why not everything is open."""
+        ...
+
+
+class LifespanState(TypedDict):
+    """The lifespan yields it, and each request finds it as its `state`."""
+
+    config: Config
+    start: Starting
+    opened: NotRequired[State]
+    """Missing while the worker waits for its store."""
     arrived_at: NotRequired[float]
-    """Of this HTTP request, as `time.perf_counter` has it."""
+    """When this HTTP request arrived, as `time.perf_counter` has it."""
+
+
+async def _lifespan_state(connection: HTTPConnection) -> LifespanState:
+    return cast(LifespanState, connection.scope["state"])
 
 
 async def _state(connection: HTTPConnection) -> State:
-    """Of a request and of a WebSocket alike."""
-    return cast(State, connection.scope["state"])
+    """The state, for requests and for WebSockets.
+
+    Raises: StoreAway, while the worker waits for its store.
+    """
+    state = (await _lifespan_state(connection)).get("opened")
+    if state is None:
+        raise StoreAway
+    return state
 
 
+LifespanStateDep = Annotated[LifespanState, Depends(_lifespan_state)]
 StateDep = Annotated[State, Depends(_state)]
 
 
 async def _turns(state: StateDep) -> Turns:
-    return state["turns"]
+    return state.turns
 
 
 async def _stores(state: StateDep) -> Stores:
-    return state["stores"]
+    return state.stores
 
 
 async def _sessions(state: StateDep) -> SessionStore:
-    return state["stores"].sessions
+    return state.stores.sessions
 
 
 async def _caller(connection: HTTPConnection, state: StateDep) -> Caller:
     """Raises: NotAuthenticated, IdentityUnavailable, InvalidField."""
-    return await state["authentication"].caller(connection)
+    return await state.authentication.caller(connection)
 
 
 TurnsDep = Annotated[Turns, Depends(_turns)]

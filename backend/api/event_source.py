@@ -1,8 +1,8 @@
 """`GET /query`, for a browser's own `EventSource`.
 
 It can only GET, cannot read a status, and comes back by itself whenever a stream ends. So
-refusals are streams too, whoever comes back is never asked for anew, and who has read
-everything is told to stay away: by a 204, the one answer that ends an `EventSource`.
+refusals are streams too, coming back never asks a question again, and a reader that has read
+everything gets a 204, the one answer that ends an `EventSource`.
 """
 
 import uuid
@@ -13,10 +13,15 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import ValidationError
 
-from backend.api.errors import responses
-from backend.api.last_event_id import LastEventId, place_of
-from backend.api.query import STREAMED, Asking, AskingDep
-from backend.errors import (
+from backend.api.dependencies import Config
+from backend.api.last_event_id import LastEventId
+from backend.api.openapi.problems import responses
+from backend.api.query import READ_TO_ITS_END, STREAMED, Asking, AskingDep
+from backend.api.schemas import QueryBody
+from backend.api.sse.response import EventStream
+from backend.api.sse.resumable import Resumable
+from backend.api.stream_protocol import refusal
+from backend.domain.errors import (
     IdentityUnavailable,
     InvalidField,
     ServiceError,
@@ -24,23 +29,22 @@ from backend.errors import (
     TooManyRequests,
     TurnNotFound,
 )
-from backend.events import End, failure
-from backend.log import EventLog
-from backend.models import QueryBody
-from backend.stream import EventStream, StreamOptions
-from backend.telemetry import metrics
+from backend.domain.events import End
+from backend.turns.event_log import EventLog
 
 MAX_URL_BYTES = 8192
 REFUSED = "refused"
 """Stands for a turn in the ids of a refusal, so that coming back to it is recognised."""
 
 
-PASSING = (StorageError, IdentityUnavailable)
-"""Refusals after which a reader may still come back to its place."""
+PASSING = (StorageError, IdentityUnavailable, TooManyRequests)
+"""Refusals after which a reader may still come back to its place: of a reader, the last means that
+its client has as many as it may.
+"""
 
 
 class StreamedRefusals(APIRoute):
-    """Whoever refuses, a dependency or the route itself, it becomes a stream."""
+    """Makes a stream of every refusal, whether a dependency or the route itself raises it."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -52,9 +56,10 @@ class StreamedRefusals(APIRoute):
             try:
                 return await handle(request)
             except ServiceError as error:
-                # Without ids it comes back to the place that it has.
+                # An id would replace the one that the reader has, and it would come back to the
+                # refusal. Without ids it comes back to its place in the turn.
                 has_ids = last_event_id is None or not isinstance(error, PASSING)
-                return _refusal(error, request.scope["state"]["stream_options"], has_ids=has_ids)
+                return _refused(error, request.scope["state"]["config"], has_ids=has_ids)
 
         return handle_or_refuse
 
@@ -65,9 +70,7 @@ router = APIRouter(tags=["query"], route_class=StreamedRefusals)
 @router.get(
     "/query",
     response_model=None,
-    responses=STREAMED
-    | responses(TurnNotFound)
-    | {204: {"description": "That turn was read to its end"}},
+    responses=STREAMED | READ_TO_ITS_END | responses(TurnNotFound),
 )
 async def query(
     request: Request,
@@ -78,15 +81,8 @@ async def query(
 ) -> Response:
     """Ask Lex, or read on. Always resumable; refusals are a stream of `error` and `end`."""
     if last_event_id is not None:
-        return await _read_on(asking, last_event_id)
+        return await asking.read_on(last_event_id, session_id=session_id)
     return await _ask(asking, _checked(request, query, session_id))
-
-
-async def _read_on(asking: Asking, last_event_id: str) -> Response:
-    turn_id, after = place_of(last_event_id)
-    if await asking.is_read(turn_id, after=after):
-        return Response(status_code=204)
-    return await asking.follow(turn_id, after=after)
 
 
 async def _ask(asking: Asking, body: QueryBody) -> Response:
@@ -111,13 +107,14 @@ def _checked(request: Request, query: str, session_id: str | None) -> QueryBody:
         raise InvalidField(message, field=str(first["loc"][0])) from error
 
 
-def _refusal(error: ServiceError, options: StreamOptions, *, has_ids: bool) -> EventStream:
-    metrics.refused(error.code)
+def _refused(error: ServiceError, config: Config, *, has_ids: bool) -> EventStream:
     log = EventLog(REFUSED)
     follower = log.follow()
-    field = f"{error.field}: " if isinstance(error, InvalidField) else ""
-    log.append(failure(error, field + str(error)))
+    log.append(refusal(error))
     log.append(End())
     log.close()
     headers = error.fields if isinstance(error, TooManyRequests) else {}
-    return EventStream(follower, headers=headers, options=options, is_resumable=has_ids)
+    framing = Resumable if has_ids else config.plain_framing
+    return EventStream(
+        follower, framing=framing(follower), headers=headers, options=config.stream_options
+    )

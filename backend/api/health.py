@@ -1,15 +1,17 @@
 """Whether this process lives, and whether it should be sent anything."""
 
 import asyncio
+import math
 from typing import Literal
 
 from fastapi import APIRouter, Response
 
 from backend import __version__
-from backend.api.dependencies import StateDep, StoresDep, TurnsDep
-from backend.errors import StorageError
-from backend.models import Health, ModelView, Readiness
-from backend.sharing import Sharing
+from backend.api.dependencies import LifespanStateDep, State
+from backend.api.schemas import Health, ModelView, Readiness, Waiting
+from backend.domain.errors import StorageError
+from backend.llm.resilience.fallback import Candidate
+from backend.llm.resilience.unserved_models import UnservedModels
 from backend.storage.ports.stores import Stores
 
 router = APIRouter(tags=["health"])
@@ -17,47 +19,83 @@ router = APIRouter(tags=["health"])
 PING_SECONDS = 1.0
 
 
+@router.head("/health", include_in_schema=False)
+@router.head("/livez", include_in_schema=False)
 @router.get("/health")
 @router.get("/livez")
 async def live() -> Health:
     return Health()
 
 
-@router.get("/readyz")
-async def ready(
-    state: StateDep, stores: StoresDep, turns: TurnsDep, response: Response
-) -> Readiness:
+@router.head("/readyz", include_in_schema=False, response_model_exclude_none=True)
+@router.get("/readyz", response_model_exclude_none=True)
+async def ready(starting: LifespanStateDep, response: Response) -> Readiness | Waiting:
     """Ready from the end of the start-up until the server is about to leave: then 503.
 
-    The store, Redis, the models in use and the free slots are told and do not count: what all
-    pods share must not turn all of them away at once.
+    A server that waits for its store at its start is not ready either. Later the store, Redis,
+    the models and the free slots are told and do not count: what all pods share must not turn
+    all of them away at once.
     """
-    if turns.is_draining:
+    state, config = starting.get("opened"), starting["config"]
+    if state is None:
         response.status_code = 503
+        return Waiting(
+            version=__version__,
+            upstream=config.upstream,
+            store_error=starting["start"].reason or "",
+            warnings=list(config.warnings) or None,
+        )
+    if state.turns.is_draining:
+        response.status_code = 503
+    return await _readiness(state)
+
+
+async def _readiness(state: State) -> Readiness:
+    store_error = await _store_error(state.stores)
     return Readiness(
-        status="draining" if turns.is_draining else "ready",
+        status="draining" if state.turns.is_draining else "ready",
         version=__version__,
-        upstream=state["upstream"],
-        models=[
-            ModelView(name=candidate.name, breaker=candidate.breaker.state.name.lower())
-            for candidate in state["models"].in_use
-        ],
-        store="up" if await _answers(stores) else "down",
-        redis=_redis(state["sharing"]),
-        free_slots=turns.free_slots,
+        upstream=state.config.upstream,
+        models=[_view(candidate, state.models.unserved) for candidate in state.models.candidates],
+        store="down" if store_error else "up",
+        store_error=store_error,
+        redis=_redis(state),
+        redis_reason=_redis_reason(state),
+        free_slots=state.turns.free_slots,
+        warnings=list(state.config.warnings) or None,
     )
 
 
-async def _answers(stores: Stores) -> bool:
+def _view(candidate: Candidate, unserved: UnservedModels) -> ModelView:
+    seconds = unserved.seconds_left(candidate.name)
+    return ModelView(
+        name=candidate.name,
+        breaker=candidate.breaker.state.name.lower(),
+        reason=unserved.reason_of(candidate.name),
+        asked_again_in=None if seconds is None else math.ceil(seconds),
+    )
+
+
+async def _store_error(stores: Stores) -> str | None:
+    """Why the store is down: for everybody, so without a name of a host or a file."""
     try:
         async with asyncio.timeout(PING_SECONDS):
             await stores.ping()
-    except (StorageError, TimeoutError):
-        return False
-    return True
+    except StorageError as error:
+        return error.reason or str(error)
+    except TimeoutError:
+        return "The database does not answer."
+    return None
 
 
-def _redis(sharing: Sharing | None) -> Literal["up", "down", "none"]:
-    if sharing is None:
+def _redis(state: State) -> Literal["up", "down", "none"]:
+    """Up only if all works that it is for."""
+    shared_logs, fault = state.shared_logs, state.admissions.shared_fault()
+    if shared_logs is None:
         return "none"
-    return "up" if sharing.is_up else "down"
+    return "up" if shared_logs.is_up and fault is None else "down"
+
+
+def _redis_reason(state: State) -> str | None:
+    shared_logs = state.shared_logs
+    return (shared_logs and shared_logs.fault) or state.admissions.shared_fault()

@@ -3,8 +3,12 @@
 A file is found by its name in a list that was made at the start: no path leads anywhere else. The
 page names its files with their version, `/web/<version>/page.js`, so that a browser keeps them and
 does not ask again. `/web/page.js` is for others, who ask each time, for the price of a 304.
+
+One script is part of the page itself: `loading.js`, which acts when other files do not arrive. The
+page's policy allows it by its hash, and no other.
 """
 
+import base64
 import gzip
 import hashlib
 import re
@@ -14,7 +18,7 @@ from pathlib import Path
 
 from fastapi import APIRouter, HTTPException, Request, Response
 
-from backend.api.shell import page_policy
+from backend.api.middleware.security_headers import page_policy
 
 FOLDER = Path(__file__).parent.parent / "web"
 
@@ -26,7 +30,9 @@ MEDIA_TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-"""What else is in the folder is not for browsers."""
+"""Other files of the folder are not for browsers."""
+
+LOADING_TAG = b'<script src="/web/loading.js"></script>'
 
 router = APIRouter(include_in_schema=False)
 
@@ -52,19 +58,21 @@ def files() -> dict[str, File]:
 
 @cache
 def version() -> str:
-    """Of all files together, since each may load any other."""
+    """One version for all files together, since each may load any other."""
     return _digest("".join(file.etag for file in files().values()).encode())
 
 
 def prepare() -> None:
     """Read and pack everything now, and not while the first page waits for it and streams run."""
     _index()
+    page_headers()
 
 
 @cache
 def _index() -> File:
-    plain = files()["index.html"].plain.replace(b'="/web/', f'="{PREFIX}{version()}/'.encode())
-    return _file(plain, ".html")
+    inline = b"<script>" + files()["loading.js"].plain + b"</script>"
+    plain = files()["index.html"].plain.replace(LOADING_TAG, inline)
+    return _file(plain.replace(b'="/web/', f'="{PREFIX}{version()}/'.encode()), ".html")
 
 
 def _file(plain: bytes, suffix: str) -> File:
@@ -76,16 +84,18 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
+@router.head("/")
 @router.get("/")
 async def page(request: Request) -> Response:
     answer = _answer(request, _index(), ASK_AGAIN)
-    answer.headers.update(POLICY)
+    answer.headers.update(page_headers())
     return answer
 
 
+@router.head(PREFIX + "{path:path}")
 @router.get(PREFIX + "{path:path}")
 async def asset(request: Request, path: str) -> Response:
-    """Of another version it has none, and gives its own: a page may be older than this server."""
+    """Files of other versions are not kept. A page may be older than this server, and gets ours."""
     given, _, name = path.partition("/")
     is_versioned = re.fullmatch("[0-9a-f]{16}", given) is not None
     name = name if is_versioned else path
@@ -98,9 +108,17 @@ async def asset(request: Request, path: str) -> Response:
 ASK_AGAIN = "no-cache"
 KEEP = "public, max-age=31536000, immutable"
 
-POLICY = page_policy()
-# The one way from text to elements is that of the sanitiser.
-POLICY["Content-Security-Policy"] += "; require-trusted-types-for 'script'; trusted-types dompurify"
+
+@cache
+def page_headers() -> dict[str, str]:
+    """The policy that says what the page may load and run."""
+    digest = base64.b64encode(hashlib.sha256(files()["loading.js"].plain).digest()).decode()
+    policy = page_policy(script=f"'self' 'sha256-{digest}'")
+    # The one way from text to elements is that of the sanitiser.
+    policy["Content-Security-Policy"] += (
+        "; require-trusted-types-for 'script'; trusted-types dompurify"
+    )
+    return policy
 
 
 def _answer(request: Request, file: File, keeping: str) -> Response:
@@ -114,6 +132,6 @@ def _answer(request: Request, file: File, keeping: str) -> Response:
 
 
 def _has(request: Request, etag: str) -> bool:
-    """A proxy that packs an answer by itself marks its tag as a weak one."""
+    """Whether the browser has this version. A proxy that compresses marks the tag as a weak one."""
     given = request.headers.get("if-none-match", "")
     return etag in (tag.strip().removeprefix("W/") for tag in given.split(","))

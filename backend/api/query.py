@@ -1,35 +1,46 @@
 """`POST /query`: ask, and stream the answer. Starting a turn may refuse; streaming it may fail."""
 
 import uuid
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
-from fastapi import APIRouter, Depends, Header
+from fastapi import APIRouter, Depends, Header, Response
 from starlette.requests import HTTPConnection
 
 from backend.api.dependencies import CallerDep, State, StateDep
-from backend.api.errors import responses
+from backend.api.last_event_id import LastEventId, place_of
+from backend.api.openapi.problems import responses
+from backend.api.rate_limits.client_slots import hold_reader_slot
+from backend.api.rate_limits.clients import client_of
+from backend.api.schemas import QueryBody
+from backend.api.sse.response import EventStream
+from backend.api.sse.resumable import Resumable
+from backend.api.stream_protocol import Framing
 from backend.api.strict_json import StrictRoute
-from backend.conversation import Caller
-from backend.errors import (
+from backend.domain.conversation import Caller
+from backend.domain.errors import (
     BodyTooLarge,
     Draining,
     InvalidField,
+    LogGone,
     Overloaded,
     Refusal,
     SessionBusy,
     TooManyRequests,
+    TurnNotFound,
 )
-from backend.models import QueryBody
-from backend.stream import EventStream
+from backend.domain.events import Event
 from backend.telemetry import metrics
+from backend.turns.event_log import Place
 
 router = APIRouter(tags=["query"], route_class=StrictRoute)
 
 _TURN = {"turn_id": "$response.header.X-Turn-Id"}
 STREAMED: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "The events of the turn",
-        "content": {EventStream.media_type: {}},
+        "description": "The events of the turn: "
+        + ", ".join(f"`{event.__struct_config__.tag}`" for event in get_args(Event))
+        + ". `outcome` says how it ended; a client skips events that it does not know.",
+        "content": {Framing.media_type: {}},
         "headers": {"X-Turn-Id": {"schema": {"type": "string"}}},
         "links": {
             "turn": {"operationId": "show_turn", "parameters": _TURN},
@@ -38,8 +49,13 @@ STREAMED: dict[int | str, dict[str, Any]] = {
         },
     }
 }
+READ_TO_ITS_END: dict[int | str, dict[str, Any]] = {
+    204: {"description": "`Last-Event-ID` is the last event of a turn that has ended"}
+}
 STREAM_REFUSALS: tuple[type[Refusal], ...] = (
+    TurnNotFound,
     SessionBusy,
+    LogGone,
     BodyTooLarge,
     TooManyRequests,
     Overloaded,
@@ -50,13 +66,14 @@ IdempotencyKey = Annotated[
     str | None,
     Header(
         pattern=r"^[\x21-\x7e]{1,128}$",
-        description="The same key in the same session joins or replays the turn that it started.",
+        description="The same key in the same session joins or replays the turn that it started. "
+        "With another question it is refused.",
     ),
 ]
 
 
 class Asking:
-    """Starts a turn and makes the stream of it; what all ways of asking share."""
+    """Starts or follows a turn and makes its stream, for all routes that do."""
 
     def __init__(
         self,
@@ -65,11 +82,13 @@ class Asking:
         connection: HTTPConnection,
         idempotency_key: str | None,
     ) -> None:
-        self._options = state["stream_options"]
-        self._arrived_at = state["arrived_at"]
-        self._max_query_chars = state["max_query_chars"]
-        self._admissions = state["admissions"]
-        self._turns = state["turns"]
+        self._options = state.config.stream_options
+        self._plain_framing = state.config.plain_framing
+        self._arrived_at = connection.scope["state"]["arrived_at"]
+        self._max_query_chars = state.config.max_query_chars
+        self._admissions = state.admissions
+        self._readers = state.readers
+        self._turns = state.turns
         self._caller = caller
         self._connection = connection
         self._idempotency_key = idempotency_key
@@ -90,28 +109,42 @@ class Asking:
             idempotency_key=self._idempotency_key,
             admission=admission,
         )
+        if not admission.is_of(follower.turn_id):
+            await hold_reader_slot(follower, self._readers, admission.client)
         headers = {
             "X-Session-Id": session_id,
             "X-Turn-Id": follower.turn_id,
             **admission.fields,
         }
+        framing = Resumable if resume else self._plain_framing
         return EventStream(
             follower,
+            framing=framing(follower),
             headers=headers,
             options=self._options,
-            is_resumable=resume,
             asked_at=self._arrived_at,
         )
 
-    async def follow(self, turn_id: str, *, after: int) -> EventStream:
-        """What a reader has missed of a turn, and then what comes."""
-        follower = await self._turns.follow(self._caller, turn_id, after=after)
-        metrics.stream_resumed()
-        headers = {"X-Turn-Id": turn_id}
-        return EventStream(follower, headers=headers, options=self._options, is_resumable=True)
+    async def read_on(self, last_event_id: str, *, session_id: str | None = None) -> Response:
+        """Go on behind an event; with a session, only if its turn is one of that session."""
+        turn_id, after = place_of(last_event_id)
+        return await self.follow(turn_id, after=after, session_id=session_id)
 
-    async def is_read(self, turn_id: str, *, after: int) -> bool:
-        return await self._turns.is_read(self._caller, turn_id, after=after)
+    async def follow(
+        self, turn_id: str, *, after: Place = 0, session_id: str | None = None
+    ) -> Response:
+        """The events that a reader has missed, and then those that come; 204 if there are none."""
+        follower = await self._turns.follow(
+            self._caller, turn_id, after=after, session_id=session_id
+        )
+        headers = {"X-Session-Id": follower.session_id, "X-Turn-Id": turn_id}
+        if follower.is_at_end:
+            follower.leave()
+            return Response(status_code=204, headers=headers)
+        await hold_reader_slot(follower, self._readers, client_of(self._caller, self._connection))
+        metrics.stream_resumed()
+        framing = Resumable(follower)
+        return EventStream(follower, framing=framing, headers=headers, options=self._options)
 
 
 async def _asking(
@@ -127,9 +160,18 @@ async def _asking(
 AskingDep = Annotated[Asking, Depends(_asking)]
 
 
-@router.post("/query", response_model=None, responses=STREAMED | responses(*STREAM_REFUSALS))
-async def query(body: QueryBody, asking: AskingDep) -> EventStream:
-    """Ask Lex. The session is made on first use; the answer is a stream of events."""
+@router.post(
+    "/query",
+    response_model=None,
+    responses=STREAMED | READ_TO_ITS_END | responses(*STREAM_REFUSALS),
+)
+async def query(body: QueryBody, asking: AskingDep, last_event_id: LastEventId = None) -> Response:
+    """Ask Lex. The session is made on first use; the answer is a stream of events.
+
+    With `Last-Event-ID` nothing is asked: the answer to the same request goes on behind that event.
+    """
+    if last_event_id is not None:
+        return await asking.read_on(last_event_id, session_id=body.session_id)
     return await asking.ask(
         field="query",
         query=body.query,

@@ -1,49 +1,44 @@
 """`WS /ws/sessions/{id}`: the same turns and the same events, over a WebSocket.
 
-One connection is one reader of one session. What a stream says in frames, it says in
-objects; a refusal is an `error` object, and the connection stays open.
+One connection is one reader of one session. Events are JSON objects; so is a refusal, after which
+the connection stays open.
 """
 
 import asyncio
+import secrets
 import time
 from contextlib import suppress
-from typing import Annotated, Any, Literal
 
-import msgspec
 import structlog
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from starlette.websockets import WebSocketDisconnected
 
-from backend.api import strict_json
+from backend.api.delivery_metrics import Delivery
 from backend.api.dependencies import CallerDep, State, StateDep
-from backend.api.errors import NOT_ALLOWED, TRY_LATER
 from backend.api.last_event_id import place_of
-from backend.conversation import Caller
-from backend.delivery import Delivery
-from backend.errors import (
-    Draining,
-    InvalidField,
-    NotAuthenticated,
-    Overloaded,
-    ServiceError,
-    TurnNotFound,
-)
-from backend.events import Event, failure
-from backend.log import Follower
-from backend.models import Said, is_session_id
-from backend.stream import cut
+from backend.api.problem_details import NOT_ALLOWED, TRY_LATER
+from backend.api.rate_limits.client_slots import hold_reader_slot
+from backend.api.rate_limits.clients import client_of
+from backend.api.schemas import is_session_id
+from backend.api.sse.response import cut
+from backend.api.stream_protocol import refusal
+from backend.api.websocket.framing import WebSocketMessages, message
+from backend.api.websocket.requests import Ask, Resume, Stop, parse
+from backend.domain.conversation import Caller
+from backend.domain.errors import Draining, InvalidField, NotAuthenticated, Overloaded, ServiceError
+from backend.domain.events import End
 from backend.telemetry import metrics
+from backend.turns.event_log import Follower
 
 router = APIRouter()
 
 logger = structlog.get_logger()
 
 LEFT = (WebSocketDisconnect, WebSocketDisconnected)
-"""What receiving raises when the client left; the second when it was sent something since."""
+"""Raised by receiving when the client left; the second one if something was sent since."""
 
 GONE = (*LEFT, TimeoutError, OSError)
-"""What sending raises when the client left, or stopped reading."""
+"""Raised by sending when the client left, or stopped reading."""
 
 MOST_READ = 8
 """Turns that one connection may read at once; a page shows one."""
@@ -53,28 +48,19 @@ CLOSING_SECONDS = 1.0
 GOING_AWAY, TOO_LARGE = 1001, 1009
 
 
-class Ask(BaseModel):
-    type: Literal["query"]
-    query: Said
-
-
-class Stop(BaseModel):
-    type: Literal["stop"]
-
-
-class Resume(BaseModel):
-    type: Literal["resume"]
-    last_event_id: str
-
-
-_request: TypeAdapter[Ask | Stop | Resume] = TypeAdapter(
-    Annotated[Ask | Stop | Resume, Field(discriminator="type")]
-)
-
-
 @router.websocket("/ws/sessions/{session_id}")
 async def converse(socket: WebSocket, session_id: str, state: StateDep, caller: CallerDep) -> None:
-    turns = state["turns"]
+    """Raises: TooManyRequests, before the handshake is answered."""
+    sockets, client, holder = state.sockets, client_of(caller, socket), secrets.token_hex(8)
+    await sockets.take(client, holder)
+    try:
+        await _serve(socket, session_id, state, caller)
+    finally:
+        sockets.release(client, holder)
+
+
+async def _serve(socket: WebSocket, session_id: str, state: State, caller: Caller) -> None:
+    turns = state.turns
     await socket.accept()
     if not is_session_id(session_id):
         await socket.close(NOT_ALLOWED, "This cannot be the id of a session.")
@@ -88,20 +74,28 @@ async def converse(socket: WebSocket, session_id: str, state: StateDep, caller: 
         await Connection(socket, state, caller, session_id).serve()
 
 
+class _Idle(Exception):
+    """The client is there, and neither says nor reads anything."""
+
+
 class Connection:
     def __init__(self, socket: WebSocket, state: State, caller: Caller, session_id: str) -> None:
         self._socket = socket
-        self._authentication = state["authentication"]
-        self._turns = state["turns"]
-        self._admissions = state["admissions"]
-        self._max_message_bytes = state["max_body_bytes"]
-        self._max_query_chars = state["max_query_chars"]
-        self._send_timeout_seconds = state["stream_options"].send_timeout_seconds
+        self._authentication = state.authentication
+        self._turns = state.turns
+        self._admissions = state.admissions
+        self._readers = state.readers
+        self._idle_seconds = state.config.socket_idle_seconds
+        self._max_message_bytes = state.config.max_body_bytes
+        self._max_query_chars = state.config.max_query_chars
+        self._send_timeout_seconds = state.config.send_timeout_seconds
         self._caller = caller
         self._session_id = session_id
         self._turn_id: str | None = None
         """The turn that was asked for or resumed last."""
         self._reading: dict[str, asyncio.Task[None]] = {}
+        self._quiet_since = time.monotonic()
+        """When the client said something last, or a turn was read to its end."""
         self._is_broken = asyncio.Event()
         """An event could not be sent: the reader has stopped reading."""
 
@@ -114,8 +108,10 @@ class Connection:
             await asyncio.wait([listening, leaving, breaking], return_when=asyncio.FIRST_COMPLETED)
             if breaking.done():
                 await self._close(TRY_LATER)
+                # The close frame stands behind all that was not read, so it may never arrive.
                 cut(self._socket.scope)
             elif leaving.done():
+                # All turns have ended by now, and this connection may still be reading their ends.
                 if self._reading:
                     await asyncio.wait(self._reading.values())
                 await self._close(GOING_AWAY)
@@ -136,12 +132,16 @@ class Connection:
     async def _listen(self) -> None:
         while True:
             try:
-                text = await self._socket.receive_text()
+                text = await self._receive()
             except LEFT:
                 return
-            except KeyError:  # a binary frame, which nobody promised to read
+            except _Idle:
+                await self._close(GOING_AWAY)
+                return
+            except KeyError:  # a binary frame
                 await self._socket.close(NOT_ALLOWED, "Only text is read here.")
                 return
+            # Our server refuses it as it comes; under another one the bound is only here.
             if len(text.encode(errors="replace")) > self._max_message_bytes:
                 await self._socket.close(TOO_LARGE)
                 return
@@ -154,26 +154,45 @@ class Connection:
                 await self._socket.close(NOT_ALLOWED)
                 return
             except ServiceError as error:
-                await self._refuse(error)
+                await self._send(message(refusal(error)))
+
+    async def _receive(self) -> str:
+        """Raises: _Idle, if nothing was said or read for too long."""
+        while True:
+            try:
+                async with asyncio.timeout(self._seconds_to_idle):
+                    text = await self._socket.receive_text()
+            except TimeoutError:
+                # Meanwhile a turn may have begun or ended, so that there is more time.
+                if self._seconds_to_idle <= 0:
+                    raise _Idle from None
+            else:
+                self._quiet_since = time.monotonic()
+                return text
+
+    @property
+    def _seconds_to_idle(self) -> float:
+        """Time does not count while a turn is read."""
+        if self._reading:
+            return self._idle_seconds
+        return self._quiet_since + self._idle_seconds - time.monotonic()
 
     async def _answer(self, text: str) -> None:
-        match _parsed(text):
+        match parse(text):
             case Ask(query=query):
                 if len(self._reading) >= MOST_READ:
-                    raise Overloaded  # before a turn is begun that nobody could read
+                    raise Overloaded  # before a turn starts that could not be read
                 asked_at = time.perf_counter()
                 self._read(await self._start(query), asked_at=asked_at)
             case Resume(last_event_id=last_event_id):
-                self._read(await self._resume(last_event_id))
-                metrics.stream_resumed()
+                await self._read_on(last_event_id)
             case Stop():
                 if self._turn_id is not None:
                     await self._turns.stop(self._caller, self._turn_id)
 
     async def _start(self, query: str) -> Follower:
         if len(query) > self._max_query_chars:
-            message = f"must not exceed {self._max_query_chars} characters"
-            raise InvalidField(message, field="query")
+            raise InvalidField(f"must not exceed {self._max_query_chars} characters", field="query")
         return await self._turns.start(
             self._caller,
             session_id=self._session_id,
@@ -184,17 +203,26 @@ class Connection:
             transport="websocket",
         )
 
-    async def _resume(self, last_event_id: str) -> Follower:
-        """To this connection there are no turns but those of its session."""
+    async def _read_on(self, last_event_id: str) -> None:
+        """For this connection only the turns of its session exist."""
         turn_id, after = place_of(last_event_id)
-        if await self._turns.session_of(self._caller, turn_id) != self._session_id:
-            raise TurnNotFound
-        return await self._turns.follow(self._caller, turn_id, after=after)
+        follower = await self._turns.follow(
+            self._caller, turn_id, after=after, session_id=self._session_id
+        )
+        if follower.is_at_end:
+            follower.leave()
+            self._turn_id = turn_id
+            await self._send(message(End(), id=last_event_id, turn=turn_id))
+            return
+        await hold_reader_slot(follower, self._readers, client_of(self._caller, self._socket))
+        self._read(follower)
+        metrics.stream_resumed()
 
     def _read(self, follower: Follower, *, asked_at: float | None = None) -> None:
         """Pass a turn on; one that is read already is read anew, from where it was asked for."""
         turn_id = self._turn_id = follower.turn_id
         if older := self._reading.get(turn_id):
+            # Two readers of one turn would send each event twice.
             older.cancel()
         elif len(self._reading) >= MOST_READ:
             follower.leave()
@@ -206,7 +234,8 @@ class Connection:
     def _read_to_end(self, follower: Follower, task: asyncio.Task[None]) -> None:
         """Called also for a task that was cancelled before it began."""
         follower.leave()
-        if self._reading.get(follower.turn_id) is task:
+        self._quiet_since = time.monotonic()
+        if self._reading.get(follower.turn_id) is task:  # and not a newer reader of the same turn
             del self._reading[follower.turn_id]
         if task.cancelled() or (error := task.exception()) is None:
             return
@@ -217,43 +246,17 @@ class Connection:
         self._is_broken.set()
 
     async def _pass_on(self, follower: Follower, asked_at: float | None) -> None:
-        turn_id = follower.turn_id
+        framing = WebSocketMessages(follower)
         with Delivery(follower, transport="websocket", asked_at=asked_at) as delivery:
             try:
                 async for batch in follower.batches():
-                    for position, event in batch.placed():
-                        place = {"id": f"{turn_id}-{position}", "turn": turn_id}
-                        await self._send(event, **place)
+                    for frame in framing.frames(batch):
+                        await self._send(frame)
                     delivery.sent(batch.events)
             except TimeoutError:
                 delivery.stalled()
                 raise
 
-    async def _refuse(self, error: ServiceError) -> None:
-        metrics.refused(error.code)
-        field = f"{error.field}: " if isinstance(error, InvalidField) else ""
-        await self._send(failure(error, field + str(error)))
-
-    async def _send(self, event: Event, **place: str) -> None:
-        body: dict[str, Any] = {"type": event.event, **place, "data": event.data}
+    async def _send(self, frame: bytes) -> None:
         async with asyncio.timeout(self._send_timeout_seconds):
-            await self._socket.send_text(msgspec.json.encode(body).decode())
-
-
-def _parsed(text: str) -> Ask | Stop | Resume:
-    """An object says what it is; any other text is a query. Raises: InvalidField."""
-    if not text.lstrip().startswith("{"):
-        given: Any = {"type": "query", "query": text}
-    else:
-        try:
-            given = strict_json.parse(text)
-        except (ValueError, RecursionError) as error:
-            raise InvalidField("is not valid JSON", field="message") from error
-    try:
-        return _request.validate_python(given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        if not first["loc"]:
-            raise InvalidField("must be query, stop or resume", field="type") from error
-        message = first["msg"].removeprefix("Value error, ")
-        raise InvalidField(message, field=str(first["loc"][-1])) from error
+            await self._socket.send_text(frame.decode())

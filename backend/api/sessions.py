@@ -4,14 +4,14 @@ import uuid
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
+from starlette.requests import HTTPConnection
 
 from backend.api.audit import happened
 from backend.api.dependencies import CallerDep, SessionsDep, StateDep, TurnsDep
-from backend.api.errors import responses
-from backend.api.query import STREAM_REFUSALS, STREAMED, AskingDep
-from backend.api.strict_json import StrictRoute
-from backend.errors import InvalidField, SessionNotFound
-from backend.models import (
+from backend.api.last_event_id import LastEventId
+from backend.api.openapi.problems import responses
+from backend.api.query import READ_TO_ITS_END, STREAM_REFUSALS, STREAMED, AskingDep
+from backend.api.schemas import (
     MessageBody,
     MessagesPage,
     MessageView,
@@ -20,15 +20,23 @@ from backend.models import (
     SessionId,
     SessionView,
 )
-from backend.stream import EventStream
+from backend.api.strict_json import StrictRoute
+from backend.domain.errors import InvalidField, SessionNotFound, TooManyRequests
 
 router = APIRouter(prefix="/sessions", tags=["sessions"], route_class=StrictRoute)
 
 SessionIdPath = Annotated[SessionId, Path()]
 
 
-@router.post("", status_code=201)
-async def create(caller: CallerDep, sessions: SessionsDep, response: Response) -> SessionCreated:
+@router.post("", status_code=201, responses=responses(TooManyRequests))
+async def create(
+    caller: CallerDep,
+    sessions: SessionsDep,
+    state: StateDep,
+    connection: HTTPConnection,
+    response: Response,
+) -> SessionCreated:
+    response.headers.update(await state.admissions.make_session(caller, connection))
     session = await sessions.create(caller.owner, uuid.uuid4().hex)
     response.headers["Location"] = f"/sessions/{session.id}"
     return SessionCreated(session_id=session.id, created_at=session.created_at)
@@ -49,18 +57,25 @@ async def forget(
 ) -> None:
     """Stop a running turn and forget the session. Bookings stay with their user."""
     await turns.stop_session(caller.owner, session_id)
-    if sharing := state["sharing"]:
-        sharing.forget([turn.id for turn in await sessions.turns(caller.owner, session_id)])
+    if shared_logs := state.shared_logs:
+        shared_logs.forget([turn.id for turn in await sessions.turns(caller.owner, session_id)])
     await sessions.delete(caller.owner, session_id)
 
 
 @router.post(
     "/{session_id}/messages",
     response_model=None,
-    responses=STREAMED | responses(SessionNotFound, *STREAM_REFUSALS),
+    responses=STREAMED | READ_TO_ITS_END | responses(SessionNotFound, *STREAM_REFUSALS),
 )
-async def say(session_id: SessionIdPath, body: MessageBody, asking: AskingDep) -> EventStream:
+async def say(
+    session_id: SessionIdPath,
+    body: MessageBody,
+    asking: AskingDep,
+    last_event_id: LastEventId = None,
+) -> Response:
     """The same stream as `POST /query`; the session must exist."""
+    if last_event_id is not None:
+        return await asking.read_on(last_event_id, session_id=session_id)
     return await asking.ask(
         field="content",
         query=body.content,

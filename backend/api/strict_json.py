@@ -1,7 +1,7 @@
-"""JSON in which nothing is said twice.
+"""JSON in which no object has the same name twice.
 
-Of two fields with the same name one reader takes the first and another the last, so what was
-checked on the way here need not be what is read.
+One reader takes the first of two such fields and another the last, so a proxy may have checked
+another value than the one that is read here.
 """
 
 import json
@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 
 
 class StrictRoute(APIRoute):
-    """Reads its body so: as UTF-8, and as nothing that only looks like it."""
+    """Reads its body as strict JSON in UTF-8."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()

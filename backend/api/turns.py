@@ -2,15 +2,14 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Response
 
 from backend.api.dependencies import CallerDep, SessionsDep, TurnsDep
-from backend.api.errors import responses
 from backend.api.last_event_id import LastEventId, place_of
-from backend.api.query import STREAMED, AskingDep
-from backend.errors import InvalidField, LogGone, TurnNotFound
-from backend.models import TurnView
-from backend.stream import EventStream
+from backend.api.openapi.problems import responses
+from backend.api.query import READ_TO_ITS_END, STREAMED, AskingDep
+from backend.api.schemas import TurnView
+from backend.domain.errors import InvalidField, LogGone, TooManyRequests, TurnNotFound
 
 router = APIRouter(prefix="/turns", tags=["turns"])
 
@@ -26,21 +25,19 @@ async def show(turn_id: TurnIdPath, caller: CallerDep, sessions: SessionsDep) ->
     "/{turn_id}/events",
     operation_id="follow_turn",
     response_model=None,
-    responses=STREAMED | responses(TurnNotFound, LogGone),
+    responses=STREAMED | READ_TO_ITS_END | responses(TurnNotFound, LogGone, TooManyRequests),
 )
 async def events(
     turn_id: TurnIdPath,
     asking: AskingDep,
     last_event_id: LastEventId = None,
-) -> EventStream:
+) -> Response:
     """What was missed, then live; from the beginning without `Last-Event-ID`."""
-    after = 0
-    if last_event_id is not None:
-        place = place_of(last_event_id)
-        if place.turn_id != turn_id:
-            raise InvalidField("is the id of another turn's event", field="Last-Event-ID")
-        after = place.after
-    return await asking.follow(turn_id, after=after)
+    if last_event_id is None:
+        return await asking.follow(turn_id)
+    if place_of(last_event_id).turn_id != turn_id:
+        raise InvalidField("is the id of another turn's event", field="Last-Event-ID")
+    return await asking.read_on(last_event_id)
 
 
 @router.delete(

@@ -1,12 +1,13 @@
-"""Who may ask: the settings of `AUTH`, and what each of its kinds needs and cannot have."""
+"""The settings of `AUTH`, and which others each of its kinds needs or forbids."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings
 
-from backend.settings.kinds import CommaSeparated, Hours, ListOrNone, split
+from backend.settings.types import CommaSeparated, Hours, ListOrNone, split
+from backend.settings.urls import is_page
 
 SHARED = ("HS256", "HS384", "HS512")
 PUBLIC = (
@@ -20,11 +21,13 @@ SECRET_CHARACTERS = 32
 
 class AuthSettings(BaseSettings):
     cors_origins: ListOrNone = ("http://localhost:3000",)
+    allowed_hosts: ListOrNone = ()
     auth: Literal["none", "api_key", "jwt"] = "none"
+    allow_anonymous: bool = False
     api_keys_file: Path | None = None
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
-    jwt_jwks_url: Annotated[str, Field(pattern=r"^https?://[^/\s]+\S*$")] | None = None
+    jwt_jwks_url: str | None = Field(None, repr=False)
     jwt_secret: SecretStr | None = None
     # Here `none` would be an algorithm, and it is none that can be named.
     jwt_algorithms: CommaSeparated = ()
@@ -32,8 +35,15 @@ class AuthSettings(BaseSettings):
     session_cookie_secret: SecretStr | None = None
     session_cookie_hours: Hours = 12
 
+    @field_validator("jwt_jwks_url")
+    @classmethod
+    def _check_address(cls, value: str | None) -> str | None:
+        if value and not is_page(value):
+            raise ValueError("it must be an address like https://issuer/keys")
+        return value
+
     @model_validator(mode="after")
-    def _can_tell_who_asks(self) -> Self:
+    def _check_auth(self) -> Self:
         if problem := _problem(self):
             raise ValueError(problem)
         return self
@@ -52,7 +62,7 @@ class AuthSettings(BaseSettings):
 
 
 def _problem(settings: AuthSettings) -> str | None:
-    """What is missing for the chosen `AUTH`, or contradicts it, told with the variable's name."""
+    """Which setting is missing for the chosen `AUTH`, or contradicts it, by its variable's name."""
     auth = settings.auth
     if auth == "none":
         return None

@@ -1,3 +1,3 @@
-"""Kept state. `memory` and `sql` stand behind its `ports`, and `opening` picks one; behind the
+"""Kept state. `memory` and `sql` stand behind its `ports`, and `factory` picks one; behind the
 shared logs stands `redis`.
 """

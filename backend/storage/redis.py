@@ -9,12 +9,14 @@ from collections.abc import Awaitable, Collection, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
-from backend.errors import StorageError
-from backend.storage.ports.shared_logs import News, SharedBatch
+from backend.domain.errors import StorageError
+from backend.storage.ports.shared_logs import Received, SharedBatch
+from backend.storage.redis_errors import fault_of
 
 T = TypeVar("T")
 
@@ -25,6 +27,9 @@ ANSWER_SECONDS = 1.0
 """After this a Redis that hangs counts as failed."""
 
 NUDGES_KEPT_SECONDS = 60
+
+CHECKED = "check"
+"""A turn and a worker that nobody is: ids of ours have digits."""
 
 
 class RedisLogs:
@@ -43,6 +48,7 @@ class RedisLogs:
         nudged: Collection[str] = (),
         forgotten: Collection[str] = (),
     ) -> None:
+        # One by one: an entry that is there already is refused, and those behind it are not.
         pipeline = self._writer.pipeline(transaction=False)
         for batch in batches:
             key = _of_turn(batch.turn_id)
@@ -55,11 +61,25 @@ class RedisLogs:
             pipeline.expire(key, NUDGES_KEPT_SECONDS)
         if forgotten:
             pipeline.unlink(*map(_of_turn, forgotten))
+        await self._run(pipeline)
+
+    async def check(self) -> None:
+        pipeline = self._writer.pipeline(transaction=False)
+        pipeline.ping()
+        for key in (_of_turn(CHECKED), _of_worker(CHECKED)):
+            pipeline.xadd(key, {b"": b""}, maxlen=1, approximate=False)
+            pipeline.expire(key, NUDGES_KEPT_SECONDS)
+            # From the beginning, where an entry is there already: this waits for nothing.
+            pipeline.xread({key: "0-0"})
+            pipeline.unlink(key)
+        await self._run(pipeline)
+
+    async def _run(self, pipeline: Pipeline) -> None:
         for result in await _translated(pipeline.execute(raise_on_error=False)):
             if isinstance(result, Exception) and not _is_known(result):
-                raise StorageError from result
+                raise StorageError(fault_of(result)) from result
 
-    async def read(self, worker: str, after: Mapping[str, int]) -> News:
+    async def read(self, worker: str, after: Mapping[str, int]) -> Received:
         nudges = _of_worker(worker)
         streams: dict[Any, Any] = {_of_turn(turn): f"{last}-0" for turn, last in after.items()}
         streams[nudges] = self._last_nudge
@@ -72,7 +92,7 @@ class RedisLogs:
             for turn in after
             for id_, entry in found.get(_of_turn(turn).encode(), ())
         ]
-        return News(batches, is_nudged=bool(nudged))
+        return Received(batches, is_nudged=bool(nudged))
 
     async def close(self) -> None:
         await self._writer.aclose()
@@ -85,7 +105,7 @@ def _connect(url: str, *, answer_seconds: float) -> Redis:
         max_connections=1,
         socket_connect_timeout=ANSWER_SECONDS,
         socket_timeout=answer_seconds,
-        # Whoever calls must hear of a lost connection: what was written may be gone with it.
+        # The caller must learn of a lost connection: its writes may be gone with it.
         retry=Retry(NoBackoff(), 0),
         legacy_responses=False,
     )
@@ -100,7 +120,7 @@ def _of_worker(worker: str) -> str:
 
 
 def _batch(turn_id: str, id_: bytes, entry: Mapping[bytes, bytes]) -> SharedBatch:
-    """Of an entry that another version wrote, one that cannot be decoded: it stops nobody else."""
+    """An entry of another version becomes a batch that cannot be decoded: it stops no other one."""
     last = int(id_.partition(b"-")[0])
     return SharedBatch(turn_id, int(entry.get(b"after", 0)), last, entry.get(b"events", b""))
 
@@ -114,4 +134,4 @@ async def _translated(answer: Awaitable[T]) -> T:
     try:
         return await answer
     except (RedisError, OSError) as error:
-        raise StorageError from error
+        raise StorageError(fault_of(error)) from error

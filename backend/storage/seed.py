@@ -6,7 +6,7 @@ from datetime import time
 from pathlib import Path
 from typing import Any
 
-from backend.showroom import CarModel, Dealership, OpenHours, Showroom
+from backend.domain.showroom import CarModel, Dealership, OpenHours, Showroom
 from backend.storage.ports.profiles import Profile
 
 _FILE = Path(__file__).with_name("seed.json")

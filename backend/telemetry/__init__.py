@@ -1,1 +1,1 @@
-"""What the service says about itself. A leaf: anyone may call it, it calls nobody."""
+"""Metrics, traces and logs. A leaf: anyone may call it, it calls nobody."""

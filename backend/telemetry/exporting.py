@@ -51,23 +51,26 @@ def is_wanted(environ: Mapping[str, str]) -> bool:
     )
 
 
-def open_exporting(app: FastAPI, *, version: str, instance: str) -> Exporting | None:
+def open_exporting(app: FastAPI, *, version: str, instance: str, provider: str) -> Exporting | None:
     """Record spans and send them, if the environment says where to; `await close()` it then.
+    `provider` is who runs the models.
 
     Raises: SystemExit, with one line that names the variable that cannot be used.
     """
     if not is_wanted(os.environ):
         return None
-    provider = _provider(version, instance)
+    spans = _span_provider(version, instance)
     captures = os.environ.get("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "")
     tracing.record_with(
-        provider.get_tracer("lex", version), captures_content=captures.lower() == "true"
+        spans.get_tracer("lex", version),
+        provider=provider,
+        captures_content=captures.lower() == "true",
     )
-    server_span.instrument(app, provider)
-    return Exporting(app, provider)
+    server_span.instrument(app, spans)
+    return Exporting(app, spans)
 
 
-def _provider(version: str, instance: str) -> Any:
+def _span_provider(version: str, instance: str) -> Any:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 

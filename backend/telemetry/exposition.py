@@ -1,8 +1,8 @@
-"""All that was counted, in the words of whoever scrapes: by this worker or, when there are
-several, by all of them.
+"""The metrics in the format that the scraper asks for: of this worker or, when there are several,
+of all of them.
 
 With `PROMETHEUS_MULTIPROC_DIR` in the environment, from before this package is imported, each
-worker keeps its numbers in files of that directory, and any of them can tell the sum.
+worker keeps its numbers in files of that directory, and any of them reports the sum.
 """
 
 import os
@@ -26,6 +26,6 @@ def exposition(accept: str = "") -> tuple[bytes, str]:
 def _registry() -> CollectorRegistry:
     if DIRECTORY not in os.environ:
         return REGISTRY
-    everybody = CollectorRegistry()
-    MultiProcessCollector(everybody)  # type: ignore[no-untyped-call]
-    return everybody
+    all_workers = CollectorRegistry()
+    MultiProcessCollector(all_workers)  # type: ignore[no-untyped-call]  # it has none
+    return all_workers

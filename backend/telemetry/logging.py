@@ -11,13 +11,15 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Literal, TextIO
 
 import structlog
 from opentelemetry import trace
 from structlog.types import EventDict, ExcInfo, Processor, WrappedLogger
+
+from backend.telemetry.redaction import redacted
 
 SILENCE_SECONDS = 60.0
 
@@ -46,8 +48,8 @@ class _Output:
 
 
 class _Lines:
-    """What our loggers end in. With a record of the standard library each line costs nearly four
-    times as much. As there, nobody fails because a line cannot be written.
+    """The end of our loggers. With a record of the standard library each line costs nearly four
+    times as much. As there, a line that cannot be written fails nobody.
     """
 
     def __init__(self, name: str) -> None:
@@ -71,6 +73,16 @@ _SHARED: list[Processor] = [
     _in_trace,
 ]
 
+_secrets: list[str] = []
+"""In no text that others have worded."""
+
+
+def _without_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """For the lines of libraries. Ours name no secret."""
+    event["event"] = redacted(str(event["event"]), _secrets)
+    return event
+
+
 # Loggers keep it, so it is the same list whatever is configured.
 _OURS: list[Processor] = []
 
@@ -87,11 +99,15 @@ def _from(least: int) -> Processor:
     return drop
 
 
-def configure_logging(*, level: str, style: Literal["auto", "json", "text"]) -> None:
+def configure_logging(
+    *, level: str, style: Literal["auto", "json", "text"], secrets: Sequence[str] = ()
+) -> None:
     """Send our lines and those of the libraries through one renderer, to standard error.
 
-    `auto` is text in a terminal and JSON otherwise. May be called more than once.
+    `auto` is text in a terminal and JSON otherwise. Libraries and exceptions may quote `secrets`,
+    and no line shows them. May be called more than once.
     """
+    _secrets[:] = secrets
     is_text = sys.stderr.isatty() if style == "auto" else style == "text"
     least = logging.getLevelNamesMapping()[level]
     rendering = _as_text() if is_text else _as_json()
@@ -103,10 +119,10 @@ def configure_logging(*, level: str, style: Literal["auto", "json", "text"]) -> 
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(_output)
-    handler.addFilter(Seldom("opentelemetry"))
+    handler.addFilter(OncePerMinute("opentelemetry"))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=_SHARED,
+            foreign_pre_chain=[_without_secrets, *_SHARED],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
         )
     )
@@ -149,39 +165,44 @@ def _escaped(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDic
 
 
 def _text(exc_info: ExcInfo) -> str:
-    return "\n".join(_told(exc_info[1]))
+    return "\n".join(_lines_of(exc_info[1]))
 
 
 def _write(to: TextIO, exc_info: ExcInfo) -> None:
     """In a terminal, indented: no line of it looks like one of the log."""
-    to.writelines(f"\n  {line.translate(_ESCAPES)}" for line in _told(exc_info[1]))
+    to.writelines(f"\n  {line.translate(_ESCAPES)}" for line in _lines_of(exc_info[1]))
 
 
-def _told(error: BaseException | None) -> Iterator[str]:
+def _lines_of(error: BaseException | None) -> Iterator[str]:
     """Where an exception was raised, and of what type it and its causes are."""
     if error is None:
         return
     hidden = None if error.__suppress_context__ else error.__context__
     if (cause := error.__cause__ or hidden) is not None:
-        yield from _told(cause)
+        yield from _lines_of(cause)
         yield "which led to:"
     for frame in traceback.extract_tb(error.__traceback__):
         yield f"{frame.filename}:{frame.lineno} in {frame.name}"
     kind = f"{type(error).__module__}.{type(error).__qualname__}"
-    yield f"{kind}: {error}" if _speaks_of_machines(error) else kind
+    yield f"{kind}: {redacted(str(error), _secrets)}" if _speaks_of_machines(error) else kind
     if isinstance(error, BaseExceptionGroup):
         for each in error.exceptions:
             yield "in the group:"
-            yield from _told(each)
+            yield from _lines_of(each)
 
 
 def _speaks_of_machines(error: BaseException) -> bool:
-    """What others say may be what somebody said."""
-    is_ours = type(error).__module__ == "backend.errors"
-    return is_ours or isinstance(error, OSError) or type(error).__name__ == "OperationalError"
+    """The message of any other exception may quote a person."""
+    is_ours = type(error).__module__ == "backend.domain.errors"
+    # Those of `requests` are of this kind, too, and quote addresses.
+    is_of_the_system = isinstance(error, OSError) and type(error).__module__ in _SYSTEM
+    return is_ours or is_of_the_system or type(error).__name__ == "OperationalError"
 
 
-class Seldom(logging.Filter):
+_SYSTEM = ("builtins", "socket", "ssl")
+
+
+class OncePerMinute(logging.Filter):
     """A library that complains of the same again and again gets one line a minute."""
 
     def __init__(self, library: str) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from opentelemetry import trace
 
-from backend.telemetry import series
+from backend.telemetry import metric_definitions as series
 
 UNKNOWN_TOOL = "unknown"
 """Stands for whatever names a model invents."""
@@ -23,7 +23,7 @@ def prepare_build(*, version: str, revision: str) -> None:
 
 
 def prepare_model(model: str) -> None:
-    """Make the series of a model. What is left of its rates is not known before it was asked."""
+    """Make the series of a model, but for its rates: they are unknown until it has answered."""
     for outcome in series.ATTEMPT_OUTCOMES:
         series.attempts.labels(model, outcome)
     series.call_seconds.labels(model, "ok")
@@ -98,12 +98,16 @@ class UpstreamAnswer:
             series.tokens_per_second.labels(self._model).observe(output_tokens / seconds)
 
 
-def call_rescued(outcome: str) -> None:
-    series.rescued.labels(outcome).inc()
+def tool_call_repaired(outcome: str) -> None:
+    series.repairs.labels(outcome).inc()
 
 
-def model_retired(model: str) -> None:
+def model_away(model: str) -> None:
     series.retired.labels(model).set(1)
+
+
+def model_back(model: str) -> None:
+    series.retired.labels(model).set(0)
 
 
 def breaker_changed(model: str, state: int) -> None:
@@ -188,6 +192,14 @@ def shared_limits_changed(is_available: bool) -> None:  # noqa: FBT001 - it is a
 
 def store_is_up(*, is_up: bool) -> None:
     series.store.set(is_up)
+
+
+def retention_is_refused(*, is_refused: bool) -> None:
+    series.retention.set(is_refused)
+
+
+def worker_waits(*, is_waiting: bool) -> None:
+    series.waiting.set(is_waiting)
 
 
 def transaction_ended(operation: str, seconds: float) -> None:

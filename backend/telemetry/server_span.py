@@ -1,8 +1,8 @@
 """The span of a request, which `opentelemetry-instrumentation-fastapi` makes.
 
-Of the request it is shown the method, where it arrived and the trace that it belongs to; of the
-answer the status and the end. What a person said, who asks and the ids of sessions are in the rest.
-The route is told when the router has found it: by itself the instrumentation would search for it.
+The instrumentation sees the method of a request, where it arrived and its trace, and the status and
+the end of the answer. The rest may have in it what a person said, who asks, and ids of sessions.
+The route is added when the router has found it: the instrumentation itself would search for it.
 """
 
 import os
@@ -153,7 +153,7 @@ def route_of(request: Scope) -> str | None:
 
 
 def status_of(message: Message) -> int | None:
-    """Of the message that begins an answer; of a WebSocket, whether it was let in."""
+    """The status in the message that begins an answer; for a WebSocket, whether it was accepted."""
     match message["type"]:
         case "http.response.start" | "websocket.http.response.start":
             return int(message["status"])

@@ -25,16 +25,16 @@ SLOW_TRANSACTION_SECONDS = 0.25
 it. In a histogram all of them are counted.
 """
 
-PROVIDER = {"gen_ai.provider.name": "groq"}
-
 # One of a process, like its metrics.
 _tracer: Tracer = NoOpTracer()
+_provider = ""
 _captures_content = False
 
 
-def record_with(tracer: Tracer, *, captures_content: bool = False) -> None:
-    global _tracer, _captures_content
-    _tracer, _captures_content = tracer, captures_content
+def record_with(tracer: Tracer, *, provider: str = "", captures_content: bool = False) -> None:
+    """`provider` is who runs the models."""
+    global _tracer, _provider, _captures_content
+    _tracer, _provider, _captures_content = tracer, provider, captures_content
 
 
 def record_nothing() -> None:
@@ -46,7 +46,7 @@ def captures_content() -> bool:
 
 
 def traceparent(span: Span | None = None) -> str | None:
-    """Of a span, or else of the one at hand, as W3C Trace Context writes it."""
+    """The context of a span, or else of the current one, as W3C Trace Context writes it."""
     at = (span or trace.get_current_span()).get_span_context()
     if not at.is_valid:
         return None
@@ -54,18 +54,18 @@ def traceparent(span: Span | None = None) -> str | None:
 
 
 def begin_turn(*, turn_id: str, session_id: str, is_own_trace: bool) -> Span:
-    """Before it is claimed, since its claim names its span. Of a turn that is refused nothing is
-    sent: only a span that ends is.
+    """Called before the claim, which stores the span's context. A refused turn never ends its span,
+    so nothing is sent.
 
     A turn of a connection that may live for days `is_own_trace`, and links to it.
     """
-    asked = trace.get_current_span().get_span_context()
+    request = trace.get_current_span().get_span_context()
     return _tracer.start_span(
         "invoke_agent lex",
         context=context.Context() if is_own_trace else None,
-        links=[Link(asked)] if is_own_trace and asked.is_valid else (),
+        links=[Link(request)] if is_own_trace and request.is_valid else (),
         attributes={
-            **PROVIDER,
+            "gen_ai.provider.name": _provider,
             "gen_ai.operation.name": "invoke_agent",
             "gen_ai.agent.name": "lex",
             "gen_ai.conversation.id": session_id,
@@ -75,7 +75,7 @@ def begin_turn(*, turn_id: str, session_id: str, is_own_trace: bool) -> Span:
 
 
 def enter(span: Span) -> None:
-    """What this task does from here on hangs under the span."""
+    """Everything that this task does from here on hangs under the span."""
     context.attach(trace.set_span_in_context(span))
 
 
@@ -103,7 +103,7 @@ def end_turn(
     span.end()
 
 
-def concerns(turn_id: str, traceparent: str | None) -> None:
+def link_to_turn(turn_id: str, traceparent: str | None) -> None:
     """The request at hand reads or stops a turn that another one began, on whichever worker."""
     here = trace.get_current_span()
     if not here.is_recording():
@@ -128,7 +128,7 @@ def begin_chat(model: str) -> Span:
         f"chat {model}",
         kind=SpanKind.CLIENT,
         attributes={
-            **PROVIDER,
+            "gen_ai.provider.name": _provider,
             "gen_ai.operation.name": "chat",
             "gen_ai.request.model": model,
             "gen_ai.request.stream": True,
@@ -144,7 +144,7 @@ def completion(
     input_tokens: int,
     output_tokens: int,
 ) -> dict[str, AttributeValue]:
-    """What a call says that brought a whole completion, for `end_chat`."""
+    """The attributes of a call that brought a whole completion, for `end_chat`."""
     return {
         "gen_ai.response.id": response_id,
         "gen_ai.response.model": model,
@@ -205,12 +205,12 @@ def tool_called(name: str, *, call_id: str, description: str, arguments: str) ->
         attributes["gen_ai.tool.call.arguments"] = arguments
     span = _tracer.start_span(f"execute_tool {name}", attributes=attributes)
     token = context.attach(trace.set_span_in_context(span))
-    told = ToolSpan(span)
+    tool_span = ToolSpan(span)
     try:
-        yield told
+        yield tool_span
     finally:
         context.detach(token)
-        told.end()
+        tool_span.end()
 
 
 @contextmanager

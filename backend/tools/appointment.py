@@ -1,13 +1,15 @@
 """Test drives: which slots of a day are free, and the booking of one."""
 
 import datetime as dt
+from functools import partial
 
 from pydantic import Field
 
-from backend.storage.ports.appointments import Appointment, Booking, SlotTaken
+from backend.domain.conversation import as_json
+from backend.storage.ports.appointments import Appointment, BookedBy, Booking, SlotTaken
 from backend.tools.arguments import Clock, Day, UserId
+from backend.tools.context import ToolContext
 from backend.tools.dealership import DealershipArguments
-from backend.tools.desk import Desk
 from backend.tools.registry import Output, tool
 from backend.tools.slots import check_day, check_slot, free_slots, refused_slot
 
@@ -24,11 +26,13 @@ class Availability(Output):
 
 
 @tool()
-async def check_appointment_availability(arguments: DayArguments, desk: Desk) -> Availability:
+async def check_appointment_availability(
+    arguments: DayArguments, context: ToolContext
+) -> Availability:
     """The free test drive slots of a dealership on one day, in the dealership's time zone."""
-    dealership = desk.dealership(arguments.dealership_id)
-    check_day(desk, dealership, arguments.date)
-    free = await free_slots(desk, dealership, arguments.date)
+    dealership = context.dealership(arguments.dealership_id)
+    check_day(context, dealership, arguments.date)
+    free = await free_slots(context, dealership, arguments.date)
     return Availability(
         dealership_id=dealership.id,
         date=arguments.date,
@@ -54,43 +58,58 @@ class Confirmation(Output):
     car_model: str
 
 
-@tool(is_lasting=True)
-async def schedule_appointment(arguments: AppointmentArguments, desk: Desk) -> Confirmation:
+@tool(has_side_effects=True)
+async def schedule_appointment(
+    arguments: AppointmentArguments, context: ToolContext
+) -> Confirmation:
     """Book a test drive. The same booking again returns the same confirmation."""
-    wanted = _appointment(arguments, desk)
-    booking = await _booked_before(wanted, desk) or await _book(wanted, desk)
-    return _confirmation(booking, desk)
+    wanted = _appointment(arguments, context)
+    if not await _is_booked(wanted, context):
+        await check_slot(
+            context, context.dealership(wanted.dealership_id), wanted.date, wanted.time
+        )
+    return _confirmation(await _book(wanted, context), context)
 
 
-def _appointment(arguments: AppointmentArguments, desk: Desk) -> Appointment:
+def _appointment(arguments: AppointmentArguments, context: ToolContext) -> Appointment:
     return Appointment(
-        user_id=desk.acting_user(arguments.user_id),
-        dealership_id=desk.dealership(arguments.dealership_id).id,
+        user_id=context.acting_user(arguments.user_id),
+        dealership_id=context.dealership(arguments.dealership_id).id,
         date=arguments.date,
         time=arguments.time,
-        car_model=desk.car_model(arguments.car_model).name,
+        car_model=context.car_model(arguments.car_model).name,
     )
 
 
-async def _booked_before(wanted: Appointment, desk: Desk) -> Booking | None:
+async def _is_booked(wanted: Appointment, context: ToolContext) -> bool:
     """Looked up first: a repeated call must not be refused because its slot has begun since."""
-    bookings = await desk.appointments.of_user(wanted.user_id)
-    return next((booking for booking in bookings if booking.appointment == wanted), None)
+    bookings = await context.appointments.of_user(wanted.user_id)
+    return any(booking.appointment == wanted for booking in bookings)
 
 
-async def _book(wanted: Appointment, desk: Desk) -> Booking:
-    dealership, day, slot = desk.dealership(wanted.dealership_id), wanted.date, wanted.time
-    await check_slot(desk, dealership, day, slot)
+async def _book(wanted: Appointment, context: ToolContext) -> Booking:
+    dealership, day, slot = context.dealership(wanted.dealership_id), wanted.date, wanted.time
+    by = (
+        None
+        if context.call is None
+        else BookedBy(context.call, partial(_output_of, context=context))
+    )
     try:
-        return await desk.appointments.book(wanted)
+        return await context.appointments.book(wanted, by=by)
     except SlotTaken as error:
         why = f"{slot:%H:%M} on {day} is already booked at {dealership.name}"
-        raise await refused_slot(desk, dealership, day, slot, code="slot_taken", why=why) from error
+        raise await refused_slot(
+            context, dealership, day, slot, code="slot_taken", why=why
+        ) from error
 
 
-def _confirmation(booking: Booking, desk: Desk) -> Confirmation:
+def _output_of(booking: Booking, *, context: ToolContext) -> str:
+    return as_json(_confirmation(booking, context).shown)
+
+
+def _confirmation(booking: Booking, context: ToolContext) -> Confirmation:
     appointment = booking.appointment
-    dealership = desk.dealership(appointment.dealership_id)
+    dealership = context.dealership(appointment.dealership_id)
     return Confirmation(
         confirmation_id=booking.confirmation_id,
         user_id=appointment.user_id,

@@ -1,4 +1,4 @@
-"""What a tool is called with: from the text that a model wrote to checked values.
+"""The arguments of a tool: from the text that a model wrote to checked values.
 
 A message of ours goes on after the name of its field: "`date` must be YYYY-MM-DD".
 """
@@ -12,15 +12,15 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
-from backend.conversation import as_json
-from backend.errors import InvalidArguments
+from backend.domain.conversation import as_json
+from backend.domain.errors import InvalidArguments
 
 MAX_DEPTH = 32
 """Deeper than any tool asks for, and far from where encoders and recursion give up."""
 
 
 class Arguments(BaseModel):
-    """What a tool is called with. Models write numbers for ids, and fields nobody asked for."""
+    """The arguments of a tool. Models write numbers for ids, and fields nobody asked for."""
 
     model_config = ConfigDict(
         coerce_numbers_to_str=True,
@@ -33,7 +33,7 @@ class Arguments(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _is_one_line(cls, value: Any) -> Any:
+    def _check_one_line(cls, value: Any) -> Any:
         """Text goes into stores, addresses and messages, which do not all take NUL."""
         if isinstance(value, str) and any(map(_is_control, value.strip())):
             raise ValueError("must be one line without control characters")
@@ -60,7 +60,7 @@ Clock = Annotated[
     dt.time, _written(r"\d\d:\d\d(:00)?", "must be HH:MM on the 24-hour clock, for example 14:00")
 ]
 UserId = Annotated[str | None, BeforeValidator(_none_if_blank)]
-"""Goes through `Desk.acting_user`: a customer who is signed in needs not give it."""
+"""Goes through `ToolContext.acting_user`: a customer who is signed in needs not give it."""
 
 
 def parameters(arguments: type[Arguments]) -> dict[str, Any]:

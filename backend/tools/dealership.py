@@ -6,9 +6,9 @@ from itertools import groupby
 
 from pydantic import Field
 
-from backend.showroom import Dealership
+from backend.domain.showroom import Dealership
 from backend.tools.arguments import Arguments
-from backend.tools.desk import Desk
+from backend.tools.context import ToolContext
 from backend.tools.registry import Output, tool
 
 
@@ -27,9 +27,11 @@ class DealershipAddress(Output):
 
 
 @tool()
-async def get_dealership_address(arguments: DealershipArguments, desk: Desk) -> DealershipAddress:
+async def get_dealership_address(
+    arguments: DealershipArguments, context: ToolContext
+) -> DealershipAddress:
     """Address, phone number, opening hours and map link of a dealership."""
-    dealership = desk.dealership(arguments.dealership_id)
+    dealership = context.dealership(arguments.dealership_id)
     return DealershipAddress(
         dealership_id=dealership.id,
         name=dealership.name,

@@ -9,12 +9,15 @@ import httpx
 import structlog
 from pydantic import BaseModel, FiniteFloat
 
-from backend.errors import ToolRefused
-from backend.tools.desk import Conditions
+from backend.domain.errors import ToolRefused
+from backend.tools.context import Conditions
 
 logger = structlog.get_logger()
 
 SOURCE = "open-meteo"
+
+MAX_CONNECTIONS = 100
+"""The default of httpx; `app.capacity` plans descriptors for it."""
 
 # The WMO's code table 4677, as far as Open-Meteo uses it.
 CONDITIONS = {
@@ -99,7 +102,10 @@ class OpenMeteo:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         # Half of the time for one request, so that a silent one leaves time for a second.
-        self._client = client or httpx.AsyncClient(timeout=timeout_seconds / 2)
+        self._client = client or httpx.AsyncClient(
+            timeout=timeout_seconds / 2,
+            limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=20),
+        )
         self._search_url = f"{geocoding_url}/v1/search"
         self._forecast_url = f"{forecast_url}/v1/forecast"
         self._timeout_seconds = timeout_seconds

@@ -1,14 +1,14 @@
-"""What is known of a customer: the profile, and test drives past and coming."""
+"""A customer's profile, and test drives past and coming."""
 
 import datetime as dt
 
 from pydantic import Field
 
-from backend.errors import ToolRefused
+from backend.domain.errors import ToolRefused
 from backend.storage.ports.appointments import Booking
 from backend.storage.ports.profiles import Profile
 from backend.tools.arguments import Arguments, UserId
-from backend.tools.desk import Desk
+from backend.tools.context import ToolContext
 from backend.tools.registry import Output, tool
 
 PAST_SHOWN = 5
@@ -42,42 +42,42 @@ class UserProfile(Output):
 
 
 @tool()
-async def fetch_user_profile(arguments: UserArguments, desk: Desk) -> UserProfile:
+async def fetch_user_profile(arguments: UserArguments, context: ToolContext) -> UserProfile:
     """A customer's name, preferred dealership, and test drives past and coming."""
-    user_id = desk.acting_user(arguments.user_id)
-    profile = await desk.profiles.profile(user_id)
-    bookings = await desk.appointments.of_user(user_id)
+    user_id = context.acting_user(arguments.user_id)
+    profile = await context.profiles.profile(user_id)
+    bookings = await context.appointments.of_user(user_id)
     if profile is None and not bookings:
         raise ToolRefused(f"There is no user {user_id!r}.", code="unknown_user")
-    past = [booking for booking in bookings if _begins(booking, desk) <= desk.now]
+    past = [booking for booking in bookings if _begins(booking, context) <= context.now]
     coming = [booking for booking in bookings if booking not in past]
     return UserProfile(
         user_id=user_id,
         name=profile and profile.name,
-        preferred_dealership=profile and _preferred(profile, desk),
-        coming_test_drives=[_drive(booking, desk) for booking in coming[:COMING_SHOWN]],
-        past_test_drives=[_drive(booking, desk) for booking in past[-PAST_SHOWN:]],
+        preferred_dealership=profile and _preferred(profile, context),
+        coming_test_drives=[_drive(booking, context) for booking in coming[:COMING_SHOWN]],
+        past_test_drives=[_drive(booking, context) for booking in past[-PAST_SHOWN:]],
     )
 
 
-def _begins(booking: Booking, desk: Desk) -> dt.datetime:
+def _begins(booking: Booking, context: ToolContext) -> dt.datetime:
     appointment = booking.appointment
-    dealership = desk.showroom.dealership(appointment.dealership_id)
+    dealership = context.showroom.dealership(appointment.dealership_id)
     if dealership is None:  # it was closed down, and its bookings stay
         return dt.datetime.combine(appointment.date, appointment.time, tzinfo=dt.UTC)
     return dealership.begins(appointment.date, appointment.time)
 
 
-def _preferred(profile: Profile, desk: Desk) -> DealershipName | None:
-    dealership = desk.showroom.dealership(profile.preferred_dealership_id or "")
+def _preferred(profile: Profile, context: ToolContext) -> DealershipName | None:
+    dealership = context.showroom.dealership(profile.preferred_dealership_id or "")
     if dealership is None:
         return None
     return DealershipName(dealership_id=dealership.id, name=dealership.name)
 
 
-def _drive(booking: Booking, desk: Desk) -> Drive:
+def _drive(booking: Booking, context: ToolContext) -> Drive:
     appointment = booking.appointment
-    dealership = desk.showroom.dealership(appointment.dealership_id)
+    dealership = context.showroom.dealership(appointment.dealership_id)
     return Drive(
         confirmation_id=booking.confirmation_id,
         dealership_id=appointment.dealership_id,

@@ -1,7 +1,8 @@
-"""What a tool is, and how a call of the model becomes an output.
+"""The tools' registry: how a call of the model becomes an output.
 
 A tool is a typed function in a file of its own, marked with `@tool`. Its name, its
-docstring and the Pydantic model of its arguments are what the model is told.
+docstring and the Pydantic model of its arguments are what the model is told. The list of all tools
+is in `tools/__init__.py`.
 """
 
 import asyncio
@@ -16,20 +17,23 @@ import structlog
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import to_jsonable_python
 
-from backend.completion import ToolSpec
-from backend.conversation import ToolCall, as_json
-from backend.errors import (
+from backend.domain.conversation import ToolCall, as_json
+from backend.domain.errors import (
     InvalidArguments,
+    NotStorable,
     ServiceError,
+    StorageError,
     ToolError,
     ToolFailed,
     ToolRefused,
     ToolTimedOut,
     UnknownTool,
 )
+from backend.llm.port import ToolSpec
+from backend.storage.ports.side_effects import ClaimLost
 from backend.telemetry import metrics, tracing
 from backend.tools.arguments import Arguments, parameters, validated
-from backend.tools.desk import Desk
+from backend.tools.context import ToolContext
 
 logger = structlog.get_logger()
 
@@ -37,33 +41,38 @@ UNCERTAIN = "It may have taken effect. The same call again is safe, and will say
 
 
 class Output(BaseModel):
-    """What a tool answers, shown to the client and to the model alike."""
+    """A tool's answer, shown to the client and to the model alike."""
 
     model_config = ConfigDict(frozen=True)
 
+    @property
+    def shown(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", exclude_none=True)
 
-ToolFunction = Callable[[Any, Desk], Awaitable[Output]]
+
+ToolFunction = Callable[[Any, ToolContext], Awaitable[Output]]
 
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool that `is_lasting` changes the world: once begun, it is waited for to its end.
+    """One that `has_side_effects` changes the world: once begun, it is waited for to its end.
 
     Calling it again with the same arguments must be safe, as it may be told to after a time-out.
+    It writes with its context's `call` only: a turn without its session writes nothing.
     """
 
     spec: ToolSpec
     arguments: type[Arguments]
     function: ToolFunction
-    is_lasting: bool
+    has_side_effects: bool
 
     @property
     def name(self) -> str:
         return self.spec.name
 
 
-def tool(*, is_lasting: bool = False) -> Callable[[ToolFunction], Tool]:
-    """Make a tool of `async def name(arguments: SomeArguments, desk: Desk) -> SomeOutput`."""
+def tool(*, has_side_effects: bool = False) -> Callable[[ToolFunction], Tool]:
+    """Make a tool of `async def name(arguments: Some, context: ToolContext) -> SomeOutput`."""
 
     def mark(function: ToolFunction) -> Tool:
         arguments = get_type_hints(function)["arguments"]
@@ -72,7 +81,7 @@ def tool(*, is_lasting: bool = False) -> Callable[[ToolFunction], Tool]:
             description=" ".join((function.__doc__ or "").split()),
             parameters=parameters(arguments),
         )
-        return Tool(spec, arguments, function, is_lasting)
+        return Tool(spec, arguments, function, has_side_effects)
 
     return mark
 
@@ -113,13 +122,13 @@ class Toolbox:
     def specs(self) -> tuple[ToolSpec, ...]:
         return tuple(tool.spec for tool in self._tools.values())
 
-    def is_lasting(self, name: str) -> bool:
-        return name in self._tools and self._tools[name].is_lasting
+    def has_side_effects(self, name: str) -> bool:
+        return name in self._tools and self._tools[name].has_side_effects
 
-    async def run(self, call: ToolCall, desk: Desk) -> ToolResult:
+    async def run(self, call: ToolCall, context: ToolContext) -> ToolResult:
         """Run one call. Whatever goes wrong is an output that the model can act on."""
         with self._span(call) as span:
-            result = await self._result(call, desk)
+            result = await self._result(call, context)
             span.ended(result.outcome, result.output)
         return result
 
@@ -132,10 +141,10 @@ class Toolbox:
             arguments=call.arguments,
         )
 
-    async def _result(self, call: ToolCall, desk: Desk) -> ToolResult:
+    async def _result(self, call: ToolCall, context: ToolContext) -> ToolResult:
         begun = time.perf_counter()
         try:
-            output, outcome = await self._output(call, desk), ToolOutcome.OK
+            output, outcome = await self._output(call, context), ToolOutcome.OK
         except ToolError as error:
             details = to_jsonable_python(error.details, fallback=str, inf_nan_mode="null")
             output, outcome = {"error": details}, _outcome_of(error)
@@ -147,7 +156,7 @@ class Toolbox:
         """A name that the model made up is something that it said, and has no bounds."""
         return call.name if call.name in self._tools else metrics.UNKNOWN_TOOL
 
-    async def _output(self, call: ToolCall, desk: Desk) -> dict[str, Any]:
+    async def _output(self, call: ToolCall, context: ToolContext) -> dict[str, Any]:
         tool = self._tools.get(call.name)
         if tool is None:
             raise UnknownTool(
@@ -156,28 +165,40 @@ class Toolbox:
         arguments = validated(tool.arguments, call.arguments)
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                return self._bounded(await tool.function(arguments, desk))
+                return self._bounded(await tool.function(arguments, context))
         except ToolError:
             raise
+        except ClaimLost as error:
+            raise ToolRefused(
+                f"This turn was closed before {call.name} could take effect. Nothing was done.",
+                code="turn_closed",
+            ) from error
         except TimeoutError as error:
             raise ToolTimedOut(
                 f"{call.name} did not answer within {self._timeout_seconds:g} seconds. "
-                + (UNCERTAIN if tool.is_lasting else "Say so, or try once more.")
+                + (UNCERTAIN if tool.has_side_effects else "Say so, or try once more.")
             ) from error
         except ServiceError as error:
             logger.warning("tool_unavailable", tool=call.name, code=error.code)
-            raise ToolFailed(f"{call.name} is not available at the moment.") from error
+            message = f"{call.name} is not available at the moment."
+            is_uncertain = tool.has_side_effects and _may_have_committed(error)
+            raise ToolFailed(f"{message} {UNCERTAIN}" if is_uncertain else message) from error
         except Exception as error:
             # A tool's defect is told to the model, and does not end the turn.
             logger.exception("tool_failed", tool=call.name)
             raise ToolFailed(f"{call.name} failed. Its result is not known.") from error
 
     def _bounded(self, output: Output) -> dict[str, Any]:
-        shown = output.model_dump(mode="json", exclude_none=True)
+        shown = output.shown
         size = len(as_json(shown))
         if size > self._max_output_characters:
             raise ToolFailed(f"The result is too large ({size} characters). Ask for less.")
         return shown
+
+
+def _may_have_committed(error: ServiceError) -> bool:
+    """Whether it may be the answer to a commit that was lost."""
+    return isinstance(error, StorageError) and not isinstance(error, NotStorable)
 
 
 def _outcome_of(error: ToolError) -> ToolOutcome:

@@ -2,8 +2,8 @@
 
 import unicodedata
 
-from backend.errors import ToolRefused
-from backend.tools.desk import Conditions
+from backend.domain.errors import ToolRefused
+from backend.tools.context import Conditions
 
 SOURCE = "sample"
 

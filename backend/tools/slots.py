@@ -1,34 +1,34 @@
 """Which slots of a day are free, and the words in which a day or a slot is refused.
 
-All of it on the wall clock of the dealership, and seen from the desk's `now`.
+All of it on the wall clock of the dealership, and seen from the context's `now`.
 """
 
 import calendar
 from collections.abc import Iterable
 from datetime import date, datetime, time, timedelta
 
-from backend.errors import ToolRefused
-from backend.showroom import Dealership
+from backend.domain.errors import ToolRefused
+from backend.domain.showroom import Dealership
+from backend.tools.context import ToolContext
 from backend.tools.dealership import opening_hours
-from backend.tools.desk import Desk
 
 DAYS_AHEAD = 90
 SLOTS_OFFERED = 3
 
 
-async def free_slots(desk: Desk, dealership: Dealership, day: date) -> list[time]:
+async def free_slots(context: ToolContext, dealership: Dealership, day: date) -> list[time]:
     """From opening hours less bookings, and none that has begun."""
-    taken = await desk.appointments.taken(dealership.id, day)
+    taken = await context.appointments.taken(dealership.id, day)
     return [
         slot
         for slot in dealership.slots(day)
-        if slot not in taken and dealership.begins(day, slot) > desk.now
+        if slot not in taken and dealership.begins(day, slot) > context.now
     ]
 
 
-def check_day(desk: Desk, dealership: Dealership, day: date) -> None:
+def check_day(context: ToolContext, dealership: Dealership, day: date) -> None:
     """Raises: ToolRefused, if nothing can be booked on that day, whatever is free."""
-    today = dealership.today(desk.now)
+    today = dealership.today(context.now)
     latest = today + timedelta(days=DAYS_AHEAD)
     if day < today:
         raise ToolRefused(
@@ -62,22 +62,22 @@ def next_open_day(dealership: Dealership, day: date) -> date | None:
     return next((each for each in week if dealership.hours[each.weekday()]), None)
 
 
-async def check_slot(desk: Desk, dealership: Dealership, day: date, slot: time) -> None:
+async def check_slot(context: ToolContext, dealership: Dealership, day: date, slot: time) -> None:
     """Raises: ToolRefused, if no such slot is ever offered, or it has begun."""
-    check_day(desk, dealership, day)
+    check_day(context, dealership, day)
     if slot not in dealership.slots(day):
         why = f"No test drive begins at {slot:%H:%M} at {dealership.name}"
-        raise await refused_slot(desk, dealership, day, slot, code="no_such_slot", why=why)
-    if dealership.begins(day, slot) <= desk.now:
+        raise await refused_slot(context, dealership, day, slot, code="no_such_slot", why=why)
+    if dealership.begins(day, slot) <= context.now:
         why = f"{slot:%H:%M} on {day} has passed at {dealership.name}"
-        raise await refused_slot(desk, dealership, day, slot, code="slot_in_past", why=why)
+        raise await refused_slot(context, dealership, day, slot, code="slot_in_past", why=why)
 
 
 async def refused_slot(
-    desk: Desk, dealership: Dealership, day: date, slot: time, *, code: str, why: str
+    context: ToolContext, dealership: Dealership, day: date, slot: time, *, code: str, why: str
 ) -> ToolRefused:
     """A refusal that names the nearest free slots of the same day."""
-    free = await free_slots(desk, dealership, day)
+    free = await free_slots(context, dealership, day)
     near = [f"{each:%H:%M}" for each in nearest(free, slot)]
     offer = f"The nearest free: {', '.join(near)}." if near else "Nothing else is free that day."
     return ToolRefused(f"{why}. {offer}", code=code, nearest_slots=near)

@@ -1,9 +1,9 @@
-"""The weather in a city. Who observes it (`sample_weather`, `open_meteo`) is up to the desk."""
+"""The weather in a city. The context chooses the source: `sample_weather` or `open_meteo`."""
 
 from pydantic import Field
 
 from backend.tools.arguments import Arguments
-from backend.tools.desk import Desk
+from backend.tools.context import ToolContext
 from backend.tools.registry import Output, tool
 
 
@@ -19,9 +19,9 @@ class Weather(Output):
 
 
 @tool()
-async def get_weather(arguments: CityArguments, desk: Desk) -> Weather:
+async def get_weather(arguments: CityArguments, context: ToolContext) -> Weather:
     """The weather in a city at this moment. There is no forecast for later days."""
-    observed = await desk.weather.current(arguments.city)
+    observed = await context.weather.current(arguments.city)
     return Weather(
         temperature=f"{round(observed.temperature_celsius)}°C",
         conditions=observed.conditions,

@@ -19,12 +19,15 @@ import { Line } from "./realtime.js";
  * @typedef {{id: string, name: string, arguments: Record<string, unknown> | string}} ToolCall
  * @typedef {{id: string, name: string, output: Record<string, any>}} ToolOutput
  * @typedef {{code: string, message: string, retryable: boolean, retry_after?: number}} Failure
+ * @typedef {{outcome: string, finish_reason: string | null, model: string | null, rounds: number,
+ *     usage: Record<string, number>}} Outcome
  *
  * @typedef {{id: string, turn: string} & (
  *     {type: "chunk" | "tool_use" | "end", data: string}
  *   | {type: "tool_call", data: ToolCall}
  *   | {type: "tool_output", data: ToolOutput}
  *   | {type: "error", data: Failure}
+ *   | {type: "outcome", data: Outcome}
  * )} TurnEvent
  *
  * @typedef {{is: "connecting"} | {is: "open"} | {is: "lost", seconds: number}} Connection
@@ -36,8 +39,12 @@ import { Line } from "./realtime.js";
  * @property {(turn: string) => void} [begun] Told the id of the turn, as soon as there is one.
  *
  * @typedef {{type: string, turn_id: string, created_at: string, data: any}} Happened
- * @typedef {{status: string, version: string, upstream: string, models: {name: string}[]}} Readiness
+ * @typedef {{status: string, version: string, upstream: string, models: {name: string}[],
+ *   warnings?: string[]}} Readiness
  */
+
+/** Events whose data is JSON. */
+const OBJECTS = ["tool_call", "tool_output", "error", "outcome"];
 
 /** Without a byte for so long, a stream is taken for lost. Heartbeats come after 15 s. */
 const SILENCE_MS = 45_000;
@@ -174,8 +181,8 @@ export class Lex {
 export class Turn {
   /** @type {string | null} */
   id = null;
-  /** Of the last event that was read. */
-  position = 0;
+  /** Of the last event that was read; `lost-1` among those that come instead of a lost answer. */
+  place = "0";
 
   #lex;
   #session;
@@ -312,7 +319,7 @@ export class Turn {
   /** @param {AbortSignal} signal */
   #get(signal) {
     /** @type {Record<string, string>} */
-    const headers = this.position ? { "Last-Event-ID": `${this.id}-${this.position}` } : {};
+    const headers = this.place === "0" ? {} : { "Last-Event-ID": `${this.id}-${this.place}` };
     return this.#lex.fetch(`/turns/${this.id}/events`, { signal, headers });
   }
 
@@ -326,7 +333,7 @@ export class Turn {
     const message =
       this.id === null
         ? { type: "query", query: this.#query }
-        : { type: "resume", last_event_id: `${this.id}-${this.position}` };
+        : { type: "resume", last_event_id: `${this.id}-${this.place}` };
     for await (const said of this.#lex.line.converse(this.#session, message, signal)) {
       silence.bark();
       if (said === "sent") {
@@ -366,12 +373,12 @@ export class Turn {
    * @param {TurnEvent} event
    */
   #isNext(event) {
-    const position = Number(event.id.slice(event.id.lastIndexOf("-") + 1));
-    if (position <= this.position) {
+    const place = event.id.slice(event.turn.length + 1);
+    if (!isBehind(place, this.place)) {
       if (event.type === "end") throw new Error("read on elsewhere");
       return false;
     }
-    this.position = position;
+    this.place = place;
     return true;
   }
 
@@ -432,10 +439,21 @@ class Watchdog {
  * @returns {TurnEvent}
  */
 function parsed({ id = "", event = "", data }) {
-  const isObject = event === "tool_call" || event === "tool_output" || event === "error";
-  const turn = id.slice(0, id.lastIndexOf("-"));
+  const isObject = OBJECTS.includes(event);
+  const turn = id.slice(0, id.indexOf("-"));
   const value = isObject ? JSON.parse(data) : data;
   return /** @type {TurnEvent} */ ({ type: event, id, turn, data: value });
+}
+
+/**
+ * Whether an event comes later than another. What is said instead of a lost answer comes behind it.
+ * @param {string} place
+ * @param {string} other
+ */
+function isBehind(place, other) {
+  const isLost = place.startsWith("lost-");
+  if (isLost !== other.startsWith("lost-")) return isLost;
+  return Number(place.replace("lost-", "")) > Number(other.replace("lost-", ""));
 }
 
 /** Names a session or a question. `crypto.randomUUID` would need https. */

@@ -3,7 +3,7 @@
 import { card } from "./cards.js";
 import { foreign, h, icon } from "./dom.js";
 import { Markdown } from "./markdown.js";
-import { duration, sentence, working } from "./wording.js";
+import { duration, ending, sentence, working } from "./wording.js";
 
 /**
  * @typedef {import("./client.js").TurnEvent} TurnEvent
@@ -28,6 +28,10 @@ export class TurnView {
   #running = new Map();
   /** @type {Promise<void>[]} */
   #drawing = [];
+  /** Whether it was said why this is no whole answer. */
+  #hasExcused = false;
+  /** What is spoken behind the answer. */
+  #lastWords = "";
 
   /**
    * @param {string} query
@@ -58,6 +62,7 @@ export class TurnView {
     else if (event.type === "tool_call") this.#work(event.data);
     else if (event.type === "tool_output") this.#found(event.data);
     else if (event.type === "error") this.fail(event.data);
+    else if (event.type === "outcome") this.close(event.data);
   }
 
   /** @param {string} text */
@@ -115,6 +120,7 @@ export class TurnView {
    */
   fail(failure, { again = () => this.#around.ask(this.#query) } = {}) {
     this.#pause();
+    this.#hasExcused = true;
     const words = sentence(failure);
     const notice = h("div", { class: "notice" }, icon("warning"), h("p", {}, foreign(words)));
     if (failure.retryable && again !== null) notice.append(retry(failure.retry_after ?? 0, again));
@@ -123,9 +129,20 @@ export class TurnView {
     this.#around.drawn();
   }
 
-  /** @param {string} words */
+  /**
+   * How the turn ended, if that needs a word and a failure has not said it.
+   * @param {{outcome: string, finish_reason?: string | null}} ended
+   */
+  close(ended) {
+    const words = ending(ended);
+    if (words && !this.#hasExcused) this.note(words);
+  }
+
+  /** Said once, below the answer. @param {string} words */
   note(words) {
+    if (this.#lastWords) return;
     this.#pause();
+    this.#lastWords = words;
     this.#parts.append(h("p", { class: "note" }, words));
     this.#around.drawn();
   }
@@ -139,6 +156,7 @@ export class TurnView {
     for (const line of this.#running.values()) line.remove();
     this.element.classList.remove("waiting");
     if (aloud && this.#text) this.#around.speak(`Lex: ${this.#text.trim()}`);
+    if (aloud && this.#lastWords) this.#around.speak(this.#lastWords);
     await Promise.all(this.#drawing);
     this.element.removeAttribute("aria-busy");
     this.#around.drawn();

@@ -15,7 +15,6 @@ import { showSignOut, signIn, signOut } from "./signing.js";
 const AT_THE_END_PX = 80;
 
 const STOPPED = "You stopped this answer.";
-const BROKEN_OFF = "This answer was broken off.";
 
 const SUGGESTIONS = [
   "What is the weather in Paris and in Tokyo?",
@@ -109,8 +108,16 @@ async function read(turn, view, again) {
   view.wait();
   showState();
   try {
-    for await (const event of turn) view.take(event);
-    if (isStopped) view.note(STOPPED);
+    let hasOutcome = false;
+    for await (const event of turn) {
+      if (event.type === "outcome") {
+        hasOutcome = true;
+        if (isStopped && event.data.outcome === "cancelled") view.note(STOPPED);
+      }
+      view.take(event);
+    }
+    // A turn that was stopped before it began has no events.
+    if (isStopped && !hasOutcome) view.note(STOPPED);
   } catch (error) {
     if (running !== turn) return;
     if (!(error instanceof Refused)) throw error;
@@ -208,7 +215,7 @@ function show(happened) {
     if (type === "assistant_message") view?.say(data.content);
     if (type === "tool_result") view?.take({ type: "tool_output", id: "", turn: turn_id, data });
     if (type === "error") view?.fail({ code: data.code ?? "", message: "", retryable: false });
-    if (type === "system") view?.note(data.outcome === "cancelled" ? STOPPED : BROKEN_OFF);
+    if (type === "system") view?.close(data);
   }
   if (isUnfinished && view !== null && lastTurn !== undefined) return { turn: lastTurn, view };
   void view?.end({ aloud: false });
@@ -241,7 +248,14 @@ async function tellWhoAnswers() {
   const readiness = await lex.readiness().catch(() => null);
   const isStandin = readiness?.models.some(({ name }) => name.startsWith("groq-standin")) ?? false;
   the("badge").hidden = !isStandin;
+  warn(readiness?.warnings ?? []);
   if (isStandin) suggest(SUGGESTIONS_OF_A_STANDIN);
+}
+
+/** What whoever runs this service should know. @param {string[]} warnings */
+function warn(warnings) {
+  the("warning").textContent = warnings.join(" ");
+  the("warning").hidden = warnings.length === 0;
 }
 
 /** @param {string[]} queries */

@@ -41,6 +41,28 @@ export function sentence({ code, message }) {
   return FAILURES[code] ?? (message || "Something went wrong.");
 }
 
+/** @type {Record<string, string>} */
+const ENDINGS = {
+  cancelled: "This answer was stopped.",
+  disconnected: "This answer was broken off.",
+  timed_out: "The answer took too long.",
+  failed: "Something went wrong.",
+};
+
+/** @type {Record<string, string>} By why a completion finished. */
+const CUTS = {
+  length: "This answer was cut off, since it became too long.",
+  content_filter: "The rest of this answer was withheld.",
+};
+
+/**
+ * What is to be said of how a turn ended; nothing of a whole answer.
+ * @param {{outcome: string, finish_reason?: string | null}} ended
+ */
+export function ending({ outcome, finish_reason }) {
+  return outcome === "completed" ? CUTS[finish_reason ?? ""] : ENDINGS[outcome];
+}
+
 /** Codes of tools that broke, or were asked in a way they cannot be; with any other they said no. */
 const BROKEN = ["failed", "timed_out", "unknown_tool", "invalid_arguments"];
 

@@ -36,7 +36,8 @@ _RATES = row(
     lines(
         "Rate limits",
         "Which limit of ours is met? session: RATE_LIMIT_SESSION, client: RATE_LIMIT_CLIENT,"
-        " streams: MAX_STREAMS_PER_CLIENT.",
+        " network: ten times that for an IPv6 /48, sessions: RATE_LIMIT_SESSIONS; streams,"
+        " readers, sockets: MAX_STREAMS_, MAX_READERS_ and MAX_SOCKETS_PER_CLIENT.",
         query(
             "sum by (limit) (rate(lex_rate_limited_total{HERE}[$__rate_interval])) * 60",
             "{{limit}}",

@@ -131,6 +131,14 @@ _DATABASE = row(
         "Does each pod reach the database?",
         query("min by (pod, instance) (lex_store_up{PODS})", _POD),
         means=_UP,
+        width=12,
+    ),
+    states(
+        "Retention",
+        "Does each pod forget what is old? Not while its clock and the database's differ.",
+        query("max by (pod, instance) (lex_retention_refused{PODS})", _POD),
+        means={0: ("forgets", "green"), 1: ("refuses", "orange")},
+        width=12,
     ),
     lines(
         "Transactions",
@@ -142,6 +150,7 @@ _DATABASE = row(
         ),
         unit=PER_SECOND,
         is_stacked=True,
+        width=12,
     ),
     lines(
         "Duration of transactions",
@@ -152,6 +161,7 @@ _DATABASE = row(
         ),
         unit=SECONDS,
         limit=0.5,
+        width=12,
     ),
 )
 

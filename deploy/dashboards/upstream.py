@@ -73,9 +73,10 @@ _MODELS = row(
     ),
     states(
         "Retired models",
-        "Is there a model in the list that Groq no longer serves?",
+        "Is there a model in the list that Groq does not serve to us? It may be retired, unknown,"
+        " blocked, or have terms that nobody accepted; `/readyz` says which.",
         query("max by (model) (lex_model_retired{HERE})", "{{model}}"),
-        means={0: ("served", "green"), 1: ("retired", "red")},
+        means={0: ("served", "green"), 1: ("left out", "red")},
     ),
 )
 

@@ -42,6 +42,10 @@ class Completion:
             return tokens.filler(self.round.tokens)
         return self.round.text or ""
 
+    @property
+    def _tokens(self) -> tuple[bytes, ...]:
+        return tokens.encoded(self.text, self.round.characters_per_token)
+
     @cached_property
     def calls(self) -> list[dict[str, Any]]:
         return [self._call(call) for call in self.round.calls]
@@ -59,7 +63,7 @@ class Completion:
     def usage(self) -> dict[str, Any]:
         reasoning = len(tokens.encoded(self.round.reasoning or ""))
         arguments = sum(len(call["function"]["arguments"]) for call in self.calls)
-        completion = reasoning + len(tokens.encoded(self.text)) + arguments // CHARS_PER_TOKEN
+        completion = reasoning + len(self._tokens) + arguments // CHARS_PER_TOKEN
         prompt_time = self._prompt_tokens / PROMPT_TOKENS_PER_SECOND
         completion_time = completion / (self.round.tokens_per_second or 300)
         usage: dict[str, Any] = {
@@ -86,7 +90,7 @@ class Completion:
         if self.round.reasoning:
             thoughts = tokens.encoded(self.round.reasoning)
             yield from wire.reasoning(thoughts, is_gpt_oss=self.asked.is_gpt_oss)
-        yield from wire.texts(tokens.encoded(self.text))
+        yield from wire.texts(self._tokens)
         for index, call in enumerate(self.calls):
             at = 0 if isinstance(self.fault, DuplicateToolIndex) else index
             for piece in _split(call, self.round.split_arguments_into):

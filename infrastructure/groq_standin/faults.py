@@ -56,6 +56,22 @@ class ModelDecommissioned(Fault):
     pass
 
 
+class ModelPermissionBlocked(Fault):
+    """403: somebody has switched the model off for the project or the whole organisation."""
+
+    level: Literal["project", "org"] = "project"
+
+
+class ModelTermsRequired(Fault):
+    """400: nobody has accepted the terms of the model yet."""
+
+
+class FlexCapacityExceeded(Fault, tag="capacity_exceeded_498"):
+    """498, a status of Groq's own: the flex tier has no capacity at the moment."""
+
+    retry_after: str | None = None
+
+
 class InvalidApiKey(Fault):
     pass
 
@@ -99,6 +115,23 @@ class ToolUseFailed(Fault):
         "See 'failed_generation' for more details."
     )
     error_is_string: bool = False
+
+    @property
+    def code(self) -> str:
+        return "tool_use_failed"
+
+
+class OutputParseFailed(ToolUseFailed):
+    """The same for output that is not even a call."""
+
+    message: str = (
+        "Parsing failed. The model generated output that could not be parsed. Please adjust your "
+        "prompt. See 'failed_generation' for more details."
+    )
+
+    @property
+    def code(self) -> str:
+        return "output_parse_failed"
 
 
 class Reset(Fault):
@@ -176,13 +209,25 @@ class SplitMultibyte(Fault):
     seconds: Seconds = 0.03
 
 
+class Raw(Fault):
+    """A body of any bytes, in JSON as base64: in one write, or `piece_bytes` at a time, `seconds`
+    apart. Then the body ends, the connection breaks, or nothing happens.
+    """
+
+    body: bytes = b""
+    piece_bytes: Annotated[int, Meta(ge=1)] | None = None
+    seconds: Seconds = 0.001
+    ending: Literal["end", "reset", "silence"] = "end"
+
+
 Refusal = (
-    Status | RateLimit | ModelNotFound | ModelDecommissioned | InvalidApiKey
-    | JsonValidateFailed | ContextOverflow | TooLarge | Html
+    Status | RateLimit | ModelNotFound | ModelDecommissioned | ModelPermissionBlocked
+    | ModelTermsRequired | FlexCapacityExceeded | InvalidApiKey | JsonValidateFailed
+    | ContextOverflow | TooLarge | Html
 )  # fmt: skip
 
 AnyFault = (
-    Refusal | Silence | ToolUseFailed | Reset | Close | Stall | CutJson | LastFrameUnterminated
-    | InvalidUtf8 | HugeFrame | EmptyChoices | BadJson | XGroqError | NoFinishReason
-    | DuplicateToolIndex | NullArguments | SplitMultibyte
+    Refusal | Silence | ToolUseFailed | OutputParseFailed | Reset | Close | Stall | CutJson
+    | LastFrameUnterminated | InvalidUtf8 | HugeFrame | EmptyChoices | BadJson | XGroqError
+    | NoFinishReason | DuplicateToolIndex | NullArguments | SplitMultibyte | Raw
 )  # fmt: skip

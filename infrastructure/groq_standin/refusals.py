@@ -51,7 +51,10 @@ def too_large(headers: Headers) -> bytes:
 
 
 def tool_use_failed(fault: faults.ToolUseFailed) -> dict[str, Any]:
-    return error(fault.message, code="tool_use_failed", failed_generation=fault.failed_generation)
+    return error(fault.message, code=fault.code, failed_generation=fault.failed_generation)
+
+
+_OVER_CAPACITY = error("Flex tier capacity exceeded.", kind="capacity", code="capacity_exceeded")
 
 
 def play(fault: faults.Refusal, *, model: str, headers: Headers, overrides: Headers) -> bytes:
@@ -76,6 +79,15 @@ def play(fault: faults.Refusal, *, model: str, headers: Headers, overrides: Head
         case faults.ModelDecommissioned():
             return bad_request(
                 _decommissioned(model), {**headers, **overrides}, code="model_decommissioned"
+            )
+        case faults.ModelPermissionBlocked(level=level):
+            return refusal(403, _blocked(model, level), {**headers, **overrides})
+        case faults.ModelTermsRequired():
+            message = f"The model `{model}` requires terms acceptance."
+            return bad_request(message, {**headers, **overrides}, code="model_terms_required")
+        case faults.FlexCapacityExceeded(retry_after=retry_after):
+            return refusal(
+                498, _OVER_CAPACITY, {**headers, "retry-after": retry_after, **overrides}
             )
         case faults.JsonValidateFailed():
             failed = error(
@@ -133,6 +145,12 @@ def _request_too_large(model: str) -> str:
         "message size and try again. Need more tokens? Upgrade to Dev Tier today at "
         "https://console.groq.com/settings/billing"
     )
+
+
+def _blocked(model: str, level: str) -> dict[str, Any]:
+    whole = {"project": "project", "org": "organization"}[level]
+    message = f"The model `{model}` is blocked at the {whole} level."
+    return error(message, kind="permissions_error", code=f"model_permission_blocked_{level}")
 
 
 def _decommissioned(model: str) -> str:

@@ -45,6 +45,7 @@ class Round(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tru
     headers: dict[str, str | None] = {}
     usage: dict[str, int | float] = {}
     x_groq_error: str | None = None
+    characters_per_token: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
     split_arguments_into: Annotated[int, Meta(ge=1, le=10_000)] = 1
     fault: AnyFault | None = None
 

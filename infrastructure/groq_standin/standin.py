@@ -1,6 +1,7 @@
 """The stand-in as a whole: opens, listens, stops."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Self
@@ -20,8 +21,14 @@ class Standin:
     """Groq, as far as its wire goes. After `stop` it may `start` again, at the same address."""
 
     def __init__(
-        self, host: str = "127.0.0.1", port: int = 0, *, demo_tokens_per_second: float | None = None
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        demo_tokens_per_second: float | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        self._tls = tls
         self.host = host
         self.port = port
         self.stats = Stats()
@@ -33,9 +40,11 @@ class Standin:
 
     @classmethod
     @asynccontextmanager
-    async def serve(cls, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Self]:
+    async def serve(
+        cls, host: str = "127.0.0.1", port: int = 0, *, tls: ssl.SSLContext | None = None
+    ) -> AsyncIterator[Self]:
         """A stand-in that listens for as long as the block lasts."""
-        standin = cls(host, port)
+        standin = cls(host, port, tls=tls)
         await standin.start()
         try:
             yield standin
@@ -45,12 +54,12 @@ class Standin:
     @property
     def url(self) -> str:
         """What `GROQ_BASE_URL` is set to."""
-        return f"http://{self.host}:{self.port}"
+        return f"{'http' if self._tls is None else 'https'}://{self.host}:{self.port}"
 
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            self._connect, self.host, self.port, backlog=BACKLOG
+            self._connect, self.host, self.port, backlog=BACKLOG, ssl=self._tls
         )
         self.port = self._server.sockets[0].getsockname()[1]
 

@@ -96,7 +96,7 @@ class Stats:
         self.open_connections -= 1
         self._changed()
 
-    async def until(self, holds: Callable[["Stats"], bool], *, seconds: float = 2.0) -> None:
+    async def until(self, holds: Callable[["Stats"], bool], *, seconds: float = 60.0) -> None:
         """Wait for a state, such as `lambda stats: stats.closed_early == 1`.
 
         Raises:

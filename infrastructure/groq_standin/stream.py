@@ -52,12 +52,29 @@ class _Stream:
                 return self._interrupted(count, chunk(self._wire.without_choices()))
             case faults.BadJson(after_tokens=count):
                 return self._interrupted(count, chunk(b'data: {"id":"chatcmpl-\n\n'))
+            case faults.Raw() as fault:
+                return self._raw(fault)
             case faults.SplitMultibyte(seconds=seconds):
                 return chain(self._split_multibyte(Wait(seconds)), self._ending())
             case None | faults.DuplicateToolIndex() | faults.NullArguments():
                 return chain(self._opening(), self._paced(self._frames), self._ending())
             case fault:
                 return chain(self._until(_after(fault)), self._broken(fault))
+
+    def _raw(self, fault: faults.Raw) -> Iterator[Step]:
+        size = fault.piece_bytes or len(fault.body) or 1
+        yield head(200, self._headers)
+        for start in range(0, len(fault.body), size):
+            if start:
+                yield Wait(fault.seconds)
+            yield chunk(fault.body[start : start + size])
+        match fault.ending:
+            case "silence":
+                yield FOREVER
+            case "reset":
+                yield from (SETTLE, Ending.RESET)
+            case "end":
+                yield from (LAST_CHUNK, Ending.COMPLETED)
 
     def _opening(self) -> Iterator[Step]:
         # Groq sends nothing, not even the status line, before it has something to say.

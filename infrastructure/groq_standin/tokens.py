@@ -11,14 +11,17 @@ _PIECE = re.compile(r"\s?\w+|\s?[^\w\s]+|\s")
 _FILLER = "the engine sings while the road unrolls and every corner asks for one more lap"
 
 
-def pieces(text: str) -> list[str]:
-    return _PIECE.findall(text)
+def pieces(text: str, size: int | None = None) -> list[str]:
+    """Of so many characters each, if there is a size."""
+    if size is None:
+        return _PIECE.findall(text)
+    return [text[at : at + size] for at in range(0, len(text), size)]
 
 
 @lru_cache(maxsize=1024)
-def encoded(text: str) -> tuple[bytes, ...]:
+def encoded(text: str, size: int | None = None) -> tuple[bytes, ...]:
     """The tokens of a text as JSON strings, made once for all streams that say the same."""
-    return tuple(encode(piece) for piece in pieces(text))
+    return tuple(encode(piece) for piece in pieces(text, size))
 
 
 def filler(count: int) -> str:

@@ -1,134 +1,96 @@
-"""What Lex costs, beside what others cost: `make bench`.
+"""The cost of Lex as ratios: `make bench`, or `make bench-short` for every day.
 
-The stand-in for Groq, Lex with everything on (SQLite, limits, metrics that are scraped, a tenth of
-the traces), the same with Redis, nginx that passes bytes through, and the obvious service, each
-with one worker; and one lean client in this process.
+The stand-in for Groq, the obvious service, Lex with each of its stores and nginx, each with one
+worker, are asked by turns by one lean client in this process. `yardsticks.py` says what is frozen,
+`measures.py` how each measure is taken, and `ratios.py` what it is divided by and held against.
 """
 
 import argparse
-import resource
 import sys
 import tempfile
-from contextlib import ExitStack
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import uvloop
 
-from loadtests.bench import measures, results
-from loadtests.bench.client import GROQ, LEX, Client
-from loadtests.bench.holding import Held, hold
-from loadtests.bench.measures import Busy, Side, windows
-from loadtests.bench.plots import draw
-from loadtests.bench.processes import Server, collector, lex, nginx, obvious, redis, standin
-from loadtests.bench.results import Results
-from loadtests.bench.scraping import scraping
-
-EVERYTHING = {
-    "RATE_LIMIT_SESSION": "1000000/minute;10000000/day",
-    "RATE_LIMIT_CLIENT": "1000000/minute",
-    "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
-    "OTEL_TRACES_SAMPLER_ARG": "0.1",
-    "LOG_FORMAT": "json",
-    "MAX_STREAMS": "6000",
-}
-PATIENT = {"TURN_TIMEOUT_SECONDS": "300"}
-"""For streams that are held open."""
-
-
-class Bench:
-    """The servers of one run; all of them run from its beginning to its end."""
-
-    def __init__(self, stack: ExitStack) -> None:
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        self.standin = stack.enter_context(standin())
-        spans = stack.enter_context(collector(scratch / "collector"))
-        everything = {**EVERYTHING, **PATIENT, "OTEL_EXPORTER_OTLP_ENDPOINT": spans.url}
-        upstream, line = self.standin.url, stack.enter_context(redis(scratch / "redis"))
-        self.lex = _asked(
-            "lex", stack.enter_context(lex(upstream, scratch / "lex", variables=everything))
-        )
-        with_redis = {**everything, "REDIS_URL": line}
-        self.shared = _asked(
-            "lex + redis",
-            stack.enter_context(lex(upstream, scratch / "shared", variables=with_redis)),
-        )
-        self.held = stack.enter_context(lex(upstream, scratch / "held", variables=everything))
-        self.obvious = _asked(
-            "obvious", stack.enter_context(obvious(upstream, scratch / "obvious"))
-        )
-        passing = stack.enter_context(nginx(upstream, scratch / "nginx"))
-        self.nginx = Side("nginx", passing, Client(passing.url, GROQ))
-        self.bare = Side("stand-in", self.standin, Client(upstream, GROQ))
-
-    async def run(self, *, times: int, streams: int) -> Results:
-        busy = Busy()
-        both, found = (self.lex, self.shared), {}
-        plan = (
-            (measures.stream_us, (self.nginx, *both, self.obvious)),
-            (measures.turn_ms, both),
-            (measures.tool_round_ms, both),
-            (measures.first_chunk_alone_ms, (self.bare, *both, self.obvious)),
-            (measures.first_chunk_busy_ms, (self.bare, self.nginx, *both)),
-            (measures.gap_ms, (self.bare, self.nginx, *both)),
-            (measures.token_us, (self.nginx, *both)),
-        )
-        async with scraping(self.lex.server.url), scraping(self.shared.server.url):
-            for side in both:  # caches, connections, imports
-                await measures.turn_ms(side)
-            for measure, sides in plan:
-                found[measure.__name__] = await windows(
-                    measure, sides, standin=self.standin, busy=busy, times=times
-                )
-        held = await self._hold(streams)
-        sides = (self.lex, self.shared, self.nginx, self.obvious)
-        return Results(
-            windows=found,
-            held=held,
-            failures={side.name: len(side.failures) for side in sides},
-            client_busy=busy.client,
-            standin_busy=busy.standin,
-        )
-
-    async def _hold(self, streams: int) -> Held:
-        side = _asked("held", self.held)
-        async with scraping(self.held.url):
-            await measures.turn_ms(side)
-            return await hold(side, streams=streams)
-
-
-def _asked(name: str, server: Server) -> Side:
-    return Side(name, server, Client(server.url, LEX))
+from loadtests.bench import comparison, page
+from loadtests.bench.forms import FORMS, FULL, Form
+from loadtests.bench.measures import FIRST_CHUNK, MEMORY, STARTS, TOKENS, TURNS, warm_up
+from loadtests.bench.processes import raise_file_limit
+from loadtests.bench.results import KEPT, Results
+from loadtests.bench.servers import standin
+from loadtests.bench.sides import STORES, Side, opened
+from loadtests.bench.table import aligned
+from loadtests.bench.windows import Watch, Windows, measured
 
 
 def main() -> None:
     given = _options()
-    _raise_file_limit()
-    with ExitStack() as stack:
-        found = uvloop.run(Bench(stack).run(times=given.windows, streams=given.streams))
-    print("", *found.table(), "", sep="\n")
-    targets = list(found.targets())
-    print("| | | | at most | |", "|---|---|--:|--:|---|", *targets, sep="\n")
-    print(f"\nOf a core, at the most: client {found.client_busy:.0%}", end=", ")
-    print(f"stand-in {found.standin_busy:.0%}.")
-    if (results.KEPT / "results.json").exists():
-        print("\nBy what is kept:", *results.compared(found, Results.load(results.KEPT)), sep="\n")
-    found.save(given.into)
-    draw(found, given.into)
-    sys.exit(not all(target.is_reached for target in targets))
+    raise_file_limit()
+    obstacle = comparison.obstacle(KEPT)
+    if obstacle:
+        print(obstacle)  # before minutes are spent
+    results = run(FORMS[given.form], given.stores)
+    print("", *aligned(results.rows), "", results.busy, *results.faults(), sep="\n")
+    print("", *([obstacle] if obstacle else comparison.compared(results, KEPT)), sep="\n")
+    results.save(KEPT if given.keep else given.into)
+    if given.keep:
+        page.write(results)
+    sys.exit(not results.is_good)
+
+
+def run(form: Form, stores: Sequence[str]) -> Results:
+    failed: Counter[str] = Counter()
+    found: Windows = {}
+    with tempfile.TemporaryDirectory() as scratch, standin() as upstream:
+        watch = Watch(upstream)
+        for phase in (_memory, _costs):
+            watch.tell("servers start")
+            with opened(upstream.url, Path(scratch, phase.__name__), stores=stores) as sides:
+                found = {**uvloop.run(phase(sides, form, watch)), **found}
+                failed.update(_failures(sides, watch))
+    return Results(
+        form=form.name,
+        windows=found,
+        failures=dict(failed),
+        client_busy=watch.client_busy,
+        standin_busy=watch.standin_busy,
+        client_waited=watch.client_waited,
+    )
+
+
+async def _memory(sides: Sequence[Side], form: Form, watch: Watch) -> Windows:
+    await warm_up(sides)
+    found = await measured((MEMORY,), sides, form=replace(form, slices=1), watch=watch)
+    for side in sides:
+        side.leave()
+    return found
+
+
+async def _costs(sides: Sequence[Side], form: Form, watch: Watch) -> Windows:
+    await warm_up(sides)
+    return await measured((TURNS, TOKENS, FIRST_CHUNK, STARTS), sides, form=form, watch=watch)
+
+
+def _failures(sides: Sequence[Side], watch: Watch) -> dict[str, int]:
+    for side in sides:
+        if side.failures:
+            watch.tell(f"{side.name} failed, first with: {side.failures[0]}")
+    return {side.name: len(side.failures) for side in sides}
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m loadtests.bench")
-    parser.add_argument("--windows", type=int, default=3)
-    parser.add_argument("--streams", type=int, default=5000, help="to be held open at once")
-    parser.add_argument("--into", type=Path, default=results.KEPT / "latest", metavar="FOLDER")
-    return parser.parse_args()
-
-
-def _raise_file_limit() -> None:
-    """For this process and those that it starts."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    parser.add_argument("--form", choices=FORMS, default=FULL.name)
+    parser.add_argument("--stores", choices=STORES, nargs="+", default=STORES)
+    parser.add_argument("--into", type=Path, default=KEPT / "latest", metavar="FOLDER")
+    parser.add_argument("--keep", action="store_true", help="as the results and in RESULTS.md")
+    given = parser.parse_args()
+    if given.keep and (given.form != FULL.name or tuple(given.stores) != STORES):
+        parser.error("only the full form with all stores is kept")
+    return given
 
 
 if __name__ == "__main__":

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import uvloop
 
-from loadtests.bench.client import LEX, Client, answers, failures
-from loadtests.bench.measures import QUICK, Side
-from loadtests.bench.processes import lex, standin
+from loadtests.bench.dialects import answers
+from loadtests.bench.measures import WORD
+from loadtests.bench.servers import lex, standin
+from loadtests.bench.sides import Side
 
-WORD = answers(1, tokens_per_second=QUICK)
 EARLY, LATE = 1000, 50_000
 
 HISTORY = {"HISTORY_TOKENS": "2000"}
@@ -29,7 +29,7 @@ async def memory(side: Side, *, turns: int) -> list[tuple[int, float]]:
     done = 0
     for goal in (EARLY, *(turns * tenth // 10 for tenth in range(1, 11))):
         while done < goal:
-            await side.streams(WORD, streams=250, starts_per_second=60)
+            await side.burst(WORD, streams=250, starts_per_second=60)
             done += 250
         seen.append((done, side.server.memory_bytes / 1e6))
         print(f"{done:>7} turns {seen[-1][1]:8.1f} MB", flush=True)
@@ -42,7 +42,7 @@ async def session(side: Side, *, turns: int) -> tuple[float, float]:
     query = answers(200, tokens_per_second=10_000)
     for number in range(turns):
         begun = side.server.cpu_seconds
-        side.failures += failures([await side.client.ask(query, session_id="one")])
+        side.note([await side.client.ask(query, session_id="one")])
         costs.append(1e3 * (side.server.cpu_seconds - begun))
         if number % 100 == 99:
             print(f"turn {number + 1}: {statistics.mean(costs[-100:]):.2f} ms", flush=True)
@@ -69,7 +69,7 @@ def main() -> None:
         standin() as upstream,
         lex(upstream.url, Path(scratch, "lex"), variables=HISTORY) as server,
     ):
-        side = Side("lex", server, Client(server.url, LEX))
+        side = Side.of("sqlite", server)
         is_good = uvloop.run(measure(side, turns=given.turns, session_turns=given.session_turns))
     sys.exit(not is_good)
 

@@ -1,131 +1,142 @@
-"""What is measured of a server, one window at a time.
+"""What is measured of a server, one slice at a time.
 
-A window puts the same load on each side in turn, so what else the machine does meets all of them.
-Processor time is the server's own, as the kernel counts it; times are the client's.
+CPU is the server's own, as the kernel counts it; times are the client's. Turns are asked for in a
+closed loop: each of a fixed number of clients asks again when it has its answer. So a slow machine
+is asked less and no queue grows, whose length would say more about the machine than about the side.
 """
 
 import statistics
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
-from loadtests.bench.client import Client, Stream, answers, failures, looks_up_then_answers
-from loadtests.bench.processes import Server
+from loadtests.bench.dialects import Script, answers, looks_up_then_answers
+from loadtests.bench.forms import Form
+from loadtests.bench.sides import NGINX, OBVIOUS, Side
 
-QUICK = 300.0
-"""Tokens a second of a stream: Groq's pace."""
+PACE = 300.0
+"""Tokens a second, as Groq's larger models speak."""
 
-SHORT, LONG = 300, 1500
+WORD = answers(1, tokens_per_second=PACE)
+WORD_AFTER_A_TOOL = looks_up_then_answers(1, tokens_per_second=PACE)
 
+HELD = answers(60, tokens_per_second=0.1)
+"""Ten minutes, longer than a run holds streams; they are left, not read to their end."""
 
-@dataclass
-class Side:
-    """One server, and what went wrong with its streams."""
+HELD_STREAMS = 15
+"""More of them in each window. With those that fill the memory which is free at first, five windows
+stay below 100: the SDK of the obvious service opens no more connections.
+"""
+FILLING_STREAMS = 24
 
-    name: str
-    server: Server
-    client: Client
-    failures: list[str] = field(default_factory=list)
+A_FEW = 8
+"""At once: each server is busy, none is crowded."""
 
-    async def streams(
-        self, script: Mapping[str, Any], *, streams: int, starts_per_second: float
-    ) -> list[Stream]:
-        got = await self.client.burst(
-            dict(script), streams=streams, starts_per_second=starts_per_second
-        )
-        self.failures += failures(got)
-        return got
+MANY = 32
+"""At once: no server can start more turns a second, since each waits for its core."""
 
-    async def cpu_seconds(
-        self, script: Mapping[str, Any], *, streams: int, starts_per_second: float = 100
-    ) -> float:
-        """Of one stream."""
-        begun = self.server.cpu_seconds
-        await self.streams(script, streams=streams, starts_per_second=starts_per_second)
-        return (self.server.cpu_seconds - begun) / streams
+BURSTS = 3
+
+TOKEN_STREAMS = 50
+"""At once: 15,000 tokens a second, with which no server fills its core. With a full core, reads get
+rarer and longer, and a token seems cheaper than it is.
+"""
+
+Figures = dict[str, float]
+"""Of one side, by the measure."""
 
 
-Measure = Callable[[Side], Awaitable[float]]
+@dataclass(frozen=True)
+class Probe:
+    """Measures a side for one slice. `yardstick` is the side that the others are held against."""
+
+    title: str
+    take: Callable[[Side, Form], Awaitable[Figures]]
+    yardstick: str = OBVIOUS
+    times: int = 1
+    """In each slice. Many short looks by turns meet the same moods of a machine."""
 
 
-async def token_us(side: Side) -> float:
-    """CPU of a token: the slope between short and long answers, 100 at once."""
-    short = await side.cpu_seconds(answers(SHORT, tokens_per_second=QUICK), streams=100)
-    long = await side.cpu_seconds(answers(LONG, tokens_per_second=QUICK), streams=100)
-    return 1e6 * (long - short) / (LONG - SHORT)
+async def turns(side: Side, form: Form) -> Figures:
+    """Milliseconds of CPU: of a turn that says one word, and of a tool round on top of it."""
+    turn = await _turn_ms(side, WORD, form)
+    if not side.has_tools:
+        return {"turn": turn}
+    return {"turn": turn, "tool round": await _turn_ms(side, WORD_AFTER_A_TOOL, form) - turn}
 
 
-async def stream_us(side: Side) -> float:
-    """CPU of a token of a whole stream: 100 tokens at 100 a second, 100 at once."""
-    return 1e6 * await side.cpu_seconds(answers(100, tokens_per_second=100), streams=100) / 100
+async def _turn_ms(side: Side, script: Script, form: Form) -> float:
+    begun = side.server.cpu_seconds
+    got = await side.keep_asking(script, at_once=A_FEW, seconds=form.seconds / 2)
+    return 1e3 * (side.server.cpu_seconds - begun) / len(got)
 
 
-async def turn_ms(side: Side) -> float:
-    """CPU of a turn that says one word."""
-    script = answers(1, tokens_per_second=QUICK)
-    return 1e3 * await side.cpu_seconds(script, streams=250, starts_per_second=50)
+async def tokens(side: Side, form: Form) -> Figures:
+    """Microseconds of CPU of one token: the slope between short answers and long ones."""
+    short = await _stream_seconds(side, form.short_tokens)
+    long = await _stream_seconds(side, form.long_tokens)
+    return {"token": 1e6 * (long - short) / (form.long_tokens - form.short_tokens)}
 
 
-async def tool_round_ms(side: Side) -> float:
-    """What a tool call and the completion behind it add to the CPU of a turn."""
-    script = looks_up_then_answers(1, tokens_per_second=QUICK)
-    return 1e3 * await side.cpu_seconds(script, streams=250, starts_per_second=50)
+async def _stream_seconds(side: Side, tokens: int) -> float:
+    begun = side.server.cpu_seconds
+    script = answers(tokens, tokens_per_second=PACE)
+    await side.burst(script, streams=TOKEN_STREAMS, starts_per_second=1000)
+    return (side.server.cpu_seconds - begun) / TOKEN_STREAMS
 
 
-async def first_chunk_alone_ms(side: Side) -> float:
-    """Median, one stream after the other."""
-    script = answers(1, tokens_per_second=QUICK)
-    got = [await side.client.ask(dict(script)) for _ in range(50)]
-    side.failures += failures(got)
-    return 1e3 * statistics.median(stream.first_chunk_seconds for stream in got)
+async def first_chunk(side: Side, form: Form) -> Figures:
+    """Milliseconds to the first chunk: the median of turns asked for one after the other."""
+    got = [await side.client.ask(WORD) for _ in range(form.alone)]
+    side.note(got)
+    times = [stream.first_chunk_seconds for stream in got if stream.chunk_times]
+    return {"first chunk": 1e3 * statistics.median(times)}
 
 
-async def first_chunk_busy_ms(side: Side) -> float:
-    """99th percentile, while 50 streams start each second and as many run."""
+async def starts(side: Side, form: Form) -> Figures:
+    """The highest number of turns a second that a server sustains, of three bursts in which it has
+    more to do than it can: a neighbour can make a burst slower, never quicker.
+    """
+    return {"starts": max([await _starts(side, form.seconds / 2) for _ in range(BURSTS)])}
+
+
+async def _starts(side: Side, seconds: float) -> float:
+    """All turns that were begun count, and the time until the last of them has ended, so the server
+    owes nothing at the end.
+    """
+    got = await side.keep_asking(WORD, at_once=MANY, seconds=seconds)
+    taken = max(stream.ended_at for stream in got) - min(stream.asked_at for stream in got)
+    return sum(stream.is_whole for stream in got) / taken
+
+
+async def memory(side: Side, _form: Form) -> Figures:
+    """Kilobytes by which a server grows for each open stream, beside those that are open already.
+    A process keeps the memory that it had once, so this needs a server that was hardly used.
+    """
+    if not side.held:
+        await side.hold(HELD, streams=FILLING_STREAMS, at_once=A_FEW)
+    before = side.server.memory_bytes
+    await side.hold(HELD, streams=HELD_STREAMS, at_once=A_FEW)
+    return {"memory": (side.server.memory_bytes - before) / HELD_STREAMS / 1e3}
+
+
+async def streams(side: Side, _form: Form) -> Figures:
+    """Milliseconds of CPU of a whole stream of 100 tokens at 100 a second, 100 at once."""
+    begun = side.server.cpu_seconds
     script = answers(100, tokens_per_second=100)
-    got = await side.streams(script, streams=400, starts_per_second=50)
-    return 1e3 * p99([stream.first_chunk_seconds for stream in got if stream.chunk_times])
+    await side.burst(script, streams=100, starts_per_second=100)
+    return {"stream": 1e3 * (side.server.cpu_seconds - begun) / 100}
 
 
-async def gap_ms(side: Side) -> float:
-    """99th percentile between two chunks, 100 streams of 100 tokens a second."""
-    got = await side.streams(
-        answers(500, tokens_per_second=100), streams=100, starts_per_second=100
-    )
-    return 1e3 * p99([later - earlier for stream in got for earlier, later in stream.steps])
+TURNS = Probe("turns and tool rounds", turns, times=3)
+TOKENS = Probe("tokens", tokens, yardstick=NGINX)
+FIRST_CHUNK = Probe("first chunk", first_chunk)
+STARTS = Probe("starts", starts)
+MEMORY = Probe("memory", memory)
+STREAMS = Probe("streams", streams)
 
 
-def p99(values: Sequence[float]) -> float:
-    return statistics.quantiles(values, n=100)[98]
-
-
-@dataclass
-class Busy:
-    """How much of a core each took that is not measured, at the most of one window."""
-
-    client: float = 0.0
-    standin: float = 0.0
-
-    def note(self, *, client: float, standin: float) -> None:
-        self.client, self.standin = max(self.client, client), max(self.standin, standin)
-
-
-async def windows(
-    measure: Measure, sides: Sequence[Side], *, standin: Server, busy: Busy, times: int
-) -> dict[str, list[float]]:
-    """So many windows of each side, by turns; who goes first alternates."""
-    found: dict[str, list[float]] = {side.name: [] for side in sides}
-    for number in range(times):
-        for side in sides if number % 2 else reversed(sides):
-            begun, ours, theirs = time.perf_counter(), time.process_time(), standin.cpu_seconds
-            value = await measure(side)
-            seconds = time.perf_counter() - begun
-            if side.server is not standin:
-                busy.note(
-                    client=(time.process_time() - ours) / seconds,
-                    standin=(standin.cpu_seconds - theirs) / seconds,
-                )
-            found[side.name].append(value)
-            print(f"{measure.__name__:<22} {side.name:<12} {value:10.2f}", flush=True)
-    return found
+async def warm_up(sides: Sequence[Side]) -> None:
+    """Imports, caches, connections."""
+    for side in sides:
+        for script in (WORD, WORD_AFTER_A_TOOL) if side.has_tools else (WORD,):
+            await side.keep_asking(script, at_once=A_FEW, seconds=0.3)

@@ -8,11 +8,15 @@ from pathlib import Path
 
 import uvloop
 
-from loadtests.bench import measures
-from loadtests.bench.client import LEX, OPENAI, Client
-from loadtests.bench.measures import Busy, Side, windows
-from loadtests.bench.processes import Server, free_port, lex, serving, standin
-from loadtests.bench.results import TITLES, spread
+from loadtests.bench.dialects import OPENAI
+from loadtests.bench.forms import SHORT
+from loadtests.bench.measures import FIRST_CHUNK, STARTS, STREAMS, TURNS, warm_up
+from loadtests.bench.processes import Server, free_port, serving
+from loadtests.bench.ratios import rows
+from loadtests.bench.servers import lex, obvious, standin
+from loadtests.bench.sides import OBVIOUS, Side
+from loadtests.bench.table import aligned
+from loadtests.bench.windows import Watch, Windows, measured
 
 PROGRAM = Path(".venv/peers/bin/litellm")
 
@@ -40,20 +44,8 @@ def litellm(upstream: str, folder: Path) -> Iterator[Server]:
 """
     )
     command = (str(PROGRAM), "--config", str(configuration), "--port", str(port))
-    with serving(command, ALONE, folder, port, path="/health/liveliness") as server:
+    with serving(command, ALONE, folder / "log", port, path="/health/liveliness") as server:
         yield server
-
-
-async def measure(sides: list[Side], upstream: Server, *, times: int) -> None:
-    busy = Busy()
-    for side in sides:
-        await measures.turn_ms(side)
-    for measured in (measures.stream_us, measures.first_chunk_busy_ms):
-        found = await windows(measured, sides, standin=upstream, busy=busy, times=times)
-        for name, values in found.items():
-            print(f"{TITLES[measured.__name__]}: {name} {spread(values)}")
-    for side in sides:
-        print(f"{side.name}: {len(side.failures)} streams failed", *side.failures[:2])
 
 
 def main() -> None:
@@ -62,14 +54,23 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as scratch,
         standin() as upstream,
+        obvious(upstream.url, Path(scratch, "obvious")) as yardstick,
         lex(upstream.url, Path(scratch, "lex"), variables={}) as ours,
         litellm(upstream.url, Path(scratch, "litellm")) as theirs,
     ):
         sides = [
-            Side("lex", ours, Client(ours.url, LEX)),
-            Side("litellm", theirs, Client(theirs.url, OPENAI)),
+            Side.of(OBVIOUS, yardstick, has_tools=False),
+            Side.of("sqlite", ours),
+            Side.of("LiteLLM", theirs, dialect=OPENAI, has_tools=False),
         ]
-        uvloop.run(measure(sides, upstream, times=3))
+        found = uvloop.run(_compared(sides, Watch(upstream)))
+    print("", *aligned(rows(found)), sep="\n")
+    sys.exit(any(side.failures for side in sides))
+
+
+async def _compared(sides: list[Side], watch: Watch) -> Windows:
+    await warm_up(sides)
+    return await measured((TURNS, STREAMS, FIRST_CHUNK, STARTS), sides, form=SHORT, watch=watch)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,9 @@ from pathlib import Path
 
 import aiohttp
 
-from loadtests.bench.processes import Server, collector, lex, standin
+from loadtests.bench.processes import Server
 from loadtests.bench.scraping import scrape
+from loadtests.bench.servers import collector, lex, standin
 
 EVERYTHING = {
     "LOG_FORMAT": "json",

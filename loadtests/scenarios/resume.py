@@ -63,11 +63,13 @@ class Resume(Resuming):
 
     @task
     def ask_on_a_bad_line(self) -> None:
+        # A busy service sends few large chunks: only behind the first is a cut certain to come.
+        self._events_until_cut = 1
         self.read_on(self.asked)
 
     def cutting(self, reply: Reply, frames: Iterator[Frame]) -> Iterator[Frame]:
         """A few events each time, so that it is cut about five times."""
-        left = random.randint(1, 30)
+        left, self._events_until_cut = self._events_until_cut, random.randint(1, 30)
         for frame in frames:
             yield frame
             left -= bool(frame.event)

@@ -15,7 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.credentials import WITH_SECRET, bearer, key_file, token, with_key_file
-from tests.serving import Lex, ids_of, lex, parse, without_ids
+from tests.serving import Lex, ids_of, lex, outcome_of, parse, text_of, without_ids, without_outcome
 
 ALICE, BOB = bearer(token("alice")), bearer(token("bob"))
 PAGE = "http://localhost:3000"
@@ -91,7 +91,9 @@ BAD: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("headers", BAD.values(), ids=BAD)
-async def test_every_route_refuses_who_has_no_valid_credential(service: Lex, headers: Any) -> None:
+async def test_every_route_refuses_a_missing_or_invalid_credential(
+    service: Lex, headers: Any
+) -> None:
     for method, path, body in GUARDED:
         answer = await service.client.request(method, path, json=body, headers=headers)
         assert is_refusal(answer), (method, path, answer.text)
@@ -102,8 +104,8 @@ async def test_every_route_refuses_who_has_no_valid_credential(service: Lex, hea
 
 
 async def test_the_routes_above_are_all_there_are(service: Lex) -> None:
-    described = (await service.client.get("/openapi.json")).json()["paths"]
-    listed = {(method.upper(), path) for path, methods in described.items() for method in methods}
+    openapi = (await service.client.get("/openapi.json")).json()["paths"]
+    listed = {(method.upper(), path) for path, methods in openapi.items() for method in methods}
     paths = [*((method, path) for method, path, _ in GUARDED), *OPEN]
     named = {
         (method, path.replace("s1", "{session_id}").replace(TURN, "{turn_id}"))
@@ -120,9 +122,9 @@ async def test_probes_and_metrics_are_open(service: Lex) -> None:
 
 
 async def test_the_description_says_where_a_credential_is_needed(service: Lex) -> None:
-    described = (await service.client.get("/openapi.json")).json()
+    openapi = (await service.client.get("/openapi.json")).json()
 
-    for path, methods in described["paths"].items():
+    for path, methods in openapi["paths"].items():
         for method, operation in methods.items():
             is_open = (method.upper(), path) in OPEN
             schemes = [next(iter(each)) for each in operation.get("security", [])]
@@ -130,20 +132,20 @@ async def test_the_description_says_where_a_credential_is_needed(service: Lex) -
             if path != "/auth/session" or method != "delete":
                 assert schemes == ([] if is_open else expected), path
                 assert ("401" in operation["responses"]) is not is_open
-    assert set(described["components"]["securitySchemes"]) == {"credential", "cookie"}
+    assert set(openapi["components"]["securitySchemes"]) == {"credential", "cookie"}
 
 
 async def test_without_authentication_the_description_asks_for_none() -> None:
     async with lex() as service:
-        described = (await service.client.get("/openapi.json")).json()
+        openapi = (await service.client.get("/openapi.json")).json()
         exchanged = await service.client.post("/auth/session")
 
-    assert "security" not in described["paths"]["/query"]["post"]
+    assert "security" not in openapi["paths"]["/query"]["post"]
     assert exchanged.json() == {"expires_at": None}
     assert "set-cookie" not in exchanged.headers
 
 
-async def test_what_a_caller_makes_belongs_to_the_caller(service: Lex) -> None:
+async def test_sessions_and_turns_belong_to_their_caller(service: Lex) -> None:
     asked = await service.client.post(
         "/query", json={"query": "Hello", "session_id": "s1", "resume": True}, headers=ALICE
     )
@@ -161,6 +163,10 @@ async def test_what_a_caller_makes_belongs_to_the_caller(service: Lex) -> None:
         if path not in ("/query", "/sessions", "/auth/session")
     ]
     his.append(await service.client.get(f"/turns/{turn}/events", headers={**BOB, **read_on}))
+    for url, said in (("/query", {"query": "x"}), ("/sessions/s1/messages", {"content": "x"})):
+        for place in (f"{turn}-1", last_id):
+            headers = {**BOB, "Last-Event-ID": place}
+            his.append(await service.client.post(url, json=said, headers=headers))
     his_stream = await service.client.get("/query?query=x", headers={**BOB, **read_on})
     at_end = await service.client.get("/query", headers={**BOB, "Last-Event-ID": last_id})
 
@@ -201,7 +207,10 @@ async def test_nobody_else_can_stop_or_follow_a_turn_that_runs(service: Lex) -> 
         text = "".join([part async for part in stream.aiter_text()])
 
     assert [stopped.status_code, followed.status_code, forgotten.status_code] == [404] * 3
-    assert parse(without_ids(text))[-2:] == [("chunk", " four"), ("end", "")]
+    events = parse(without_ids(text))
+    assert text_of(events).endswith(" four")
+    assert without_outcome(events)[-1] == ("end", "")
+    assert outcome_of(events)["outcome"] == "completed"
 
 
 # --- tools ---------------------------------------------------------------------------------
@@ -222,7 +231,7 @@ def wednesday() -> str:
     return (day + timedelta(days=(2 - day.weekday()) % 7)).isoformat()
 
 
-async def test_a_profile_is_the_callers_whoever_the_model_names(service: Lex) -> None:
+async def test_a_profile_is_the_callers_even_if_the_model_names_another(service: Lex) -> None:
     hers = await used(service, ALICE, "fetch_user_profile", user_id="123")
     own = await used(service, bearer(token("123")), "fetch_user_profile", user_id="alice")
 
@@ -230,7 +239,7 @@ async def test_a_profile_is_the_callers_whoever_the_model_names(service: Lex) ->
     assert (own["user_id"], own["name"]) == ("123", "Sample Customer One")
 
 
-async def test_a_booking_is_the_callers_whoever_the_model_names(service: Lex) -> None:
+async def test_a_booking_is_the_callers_even_if_the_model_names_another(service: Lex) -> None:
     wanted = {
         "dealership_id": "manhattan",
         "date": wednesday(),
@@ -357,7 +366,7 @@ async def test_a_cookie_is_as_good_as_the_credential_from_an_allowed_page(servic
     assert await owner_sees(service, ALICE, "s2") == 200
 
 
-STRANGE: dict[str, dict[str, str]] = {
+FOREIGN: dict[str, dict[str, str]] = {
     "no origin": {},
     "another site": {"Origin": "https://evil.example"},
     "a sandbox": {"Origin": "null"},
@@ -368,8 +377,10 @@ STRANGE: dict[str, dict[str, str]] = {
 }
 
 
-@pytest.mark.parametrize("headers", STRANGE.values(), ids=STRANGE)
-async def test_a_cookie_from_a_strange_page_is_none(service: Lex, headers: dict[str, str]) -> None:
+@pytest.mark.parametrize("headers", FOREIGN.values(), ids=FOREIGN)
+async def test_a_cookie_from_a_page_of_another_origin_is_none(
+    service: Lex, headers: dict[str, str]
+) -> None:
     given = {**await cookie(service), **headers}
 
     for method, path, body in GUARDED:
@@ -407,7 +418,7 @@ async def test_a_credential_decides_over_a_cookie(service: Lex) -> None:
     assert (await service.client.get("/sessions/s1", headers=two)).status_code == 401
 
 
-async def test_who_has_a_cookie_cannot_ask_for_somebody_else(service: Lex) -> None:
+async def test_a_cookie_cannot_ask_for_another_user(service: Lex) -> None:
     headers = {**await cookie(service), "Origin": PAGE, "X-User-Id": "bob"}
 
     assert await owner_sees(service, headers) == 422
@@ -442,12 +453,12 @@ async def preflight(service: Lex, origin: str) -> httpx.Response:
 
 async def test_listed_pages_may_send_credentials_and_cookies(service: Lex) -> None:
     allowed = await preflight(service, PAGE)
-    strange = await preflight(service, "https://evil.example")
+    foreign = await preflight(service, "https://evil.example")
 
     assert allowed.headers["access-control-allow-origin"] == PAGE
     assert allowed.headers["access-control-allow-credentials"] == "true"
     assert "Authorization" in allowed.headers["access-control-allow-headers"]
-    assert "access-control-allow-origin" not in strange.headers
+    assert "access-control-allow-origin" not in foreign.headers
 
 
 async def test_without_authentication_all_pages_can_be_allowed_and_no_cookie_is() -> None:
@@ -507,7 +518,7 @@ async def test_a_socket_needs_cookie_and_origin_or_a_credential(service: Lex) ->
     assert await owner_sees(service, BOB) == 404
 
 
-async def test_a_strange_pages_socket_is_closed_without_authentication_too() -> None:
+async def test_a_socket_of_another_origin_is_closed_without_authentication_too() -> None:
     async with lex() as service:
         assert await closed_with(service, {"Origin": "https://evil.example"}) == 1008
         for headers in ({}, {"Origin": PAGE}, {"Origin": service.url}):
@@ -525,12 +536,12 @@ async def test_a_socket_neither_reads_nor_stops_another_callers_turns(service: L
         (refusal,) = await says(his, resume)
         await his.send('{"type": "stop"}')
         answer = await says(his, "Hello")
-        rest = [json.loads(await hers.recv()) for _ in range(4)]
+        rest = [json.loads(await hers.recv()) for _ in range(5)]
 
     assert refusal["data"]["code"] == "turn_not_found"
     assert answer[-1]["type"] == "end"
     assert answer[0]["turn"] != first["turn"]
-    assert [event["type"] for event in rest] == ["chunk", "chunk", "chunk", "end"]
+    assert [event["type"] for event in rest] == ["chunk", "chunk", "chunk", "outcome", "end"]
 
 
 async def test_an_open_socket_asks_nothing_more_once_its_token_has_expired() -> None:

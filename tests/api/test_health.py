@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx
 
 from backend.main import create_app
+from backend.network.exposure import WARNING
 from tests.serving import Lex, lex, serve, settings
 
 
@@ -23,12 +24,30 @@ async def test_readiness_names_the_upstream_and_its_models(service: Lex) -> None
     assert ready["models"] == [
         {"name": "llama-3.3-70b-versatile", "breaker": "closed"},
         {"name": "openai/gpt-oss-120b", "breaker": "closed"},
+        {"name": "openai/gpt-oss-20b", "breaker": "closed"},
     ]
     assert (ready["store"], ready["redis"]) == ("up", "none")
     assert ready["free_slots"] == 2000
 
 
-async def test_a_strange_path_and_a_strange_method_are_problems(service: Lex) -> None:
+async def test_a_service_that_waits_for_its_database_warns_already() -> None:
+    url = "postgresql+psycopg://lex@127.0.0.1:9/lex"
+    async with lex(database_url=url, allow_anonymous=True) as service:
+        waiting = await service.client.get("/readyz")
+
+    assert (waiting.status_code, waiting.json()["status"]) == (503, "waiting")
+    assert waiting.json()["warnings"] == [WARNING]
+
+
+async def test_without_a_warning_readiness_has_none_also_while_it_waits() -> None:
+    async with lex(database_url="postgresql+psycopg://lex@127.0.0.1:9/lex") as service:
+        waiting = (await service.client.get("/readyz")).json()
+
+    assert waiting["status"] == "waiting"
+    assert "warnings" not in waiting
+
+
+async def test_an_unknown_path_and_a_wrong_method_are_problems(service: Lex) -> None:
     missing = await service.client.get("/nowhere")
     method = await service.client.put("/query")
 
@@ -45,19 +64,19 @@ async def test_a_request_id_that_could_forge_a_log_line_is_replaced(service: Lex
 
 
 async def test_the_api_describes_itself_as_the_readme_does(service: Lex) -> None:
-    described = (await service.client.get("/openapi.json")).json()
+    openapi = (await service.client.get("/openapi.json")).json()
     readme = (Path(__file__).parent.parent.parent / "README.md").read_text()
 
     routes = {
         f"{method.upper()} {re.sub('{[a-z_]+}', '{id}', path)}"
-        for path, operations in described["paths"].items()
+        for path, operations in openapi["paths"].items()
         for method in operations
     }
 
     listed = set(re.findall(r"`((?:GET|POST|DELETE) /[^` ?]*)`", readme))
     pages = {"GET /", "GET /docs", "GET /openapi.json", "GET /metrics"}
     assert routes | pages == listed
-    answer = described["paths"]["/query"]["post"]["responses"]
+    answer = openapi["paths"]["/query"]["post"]["responses"]
     assert "text/event-stream" in answer["200"]["content"]
     assert "application/problem+json" in answer["409"]["content"]
 
@@ -84,7 +103,7 @@ async def test_a_defect_of_ours_is_a_problem_with_all_headers() -> None:
     assert answer.headers["access-control-allow-origin"] == "http://localhost:3000"
 
 
-async def test_who_opens_is_told_once_when_all_is_there() -> None:
+async def test_on_open_is_called_once_when_everything_is_open() -> None:
     told: list[str] = []
     given = settings(groq_base_url="http://127.0.0.1:9")
     app = create_app(given, on_open=lambda: told.append("open"))

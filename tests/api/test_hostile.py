@@ -46,6 +46,12 @@ UNREADABLE = {
     "a length in hex": POST + b"Content-Length: 0x12\r\n" + END + ASKED,
     "a length without end": POST + b"Content-Length: " + b"9" * 40 + b"\r\n" + END + ASKED,
     "an unknown coding": POST + b"Transfer-Encoding: xchunked\r\n" + END + NONE,
+    "no coding": POST + b"Transfer-Encoding:\r\n" + END + NONE,
+    "chunks in chunks": POST + b"Transfer-Encoding: chunked, chunked\r\n" + END + NONE,
+    "chunks twice": POST + CHUNKED + CHUNKED + END + NONE,
+    "chunks in a list with nothing": POST + b"Transfer-Encoding: , chunked\r\n" + END + NONE,
+    "chunks with a parameter": POST + b"Transfer-Encoding: chunked;a=b\r\n" + END + NONE,
+    "chunks of HTTP/1.0": POST.replace(b"1.1", b"1.0") + CHUNKED + END + NONE,
     "chunks that are not last": POST + b"Transfer-Encoding: chunked, identity\r\n" + END + NONE,
     "a blank before the colon": POST + b"Transfer-Encoding : chunked\r\n" + END + NONE,
     "a chunk without end": POST + CHUNKED + END + b"f" * 20 + b"\r\n",
@@ -61,6 +67,7 @@ UNREADABLE = {
     "no host": b"GET /health HTTP/1.1\r\n\r\n",
     "two hosts": GET + HOST + END,
     "a tunnel": b"CONNECT elsewhere:443 HTTP/1.1\r\n" + HOST + END,
+    "a tunnel to a path": b"CONNECT /health HTTP/1.1\r\n" + HOST + END,
     "another site without a path": b"GET http://elsewhere HTTP/1.1\r\n" + HOST + END,
     "a path without a slash": b"GET health HTTP/1.1\r\n" + HOST + END,
     "a path that is not ASCII": b"GET /h\xc3\xa9alth HTTP/1.1\r\n" + HOST + END,
@@ -73,8 +80,31 @@ UNREADABLE = {
 }
 
 
+UNKNOWN = {
+    "packed chunks": (POST + b"Transfer-Encoding: gzip, chunked\r\n" + END + NONE, 501),
+    "packed chunks in two lines": (
+        POST + b"Transfer-Encoding: deflate\r\n" + CHUNKED + END + NONE,
+        501,
+    ),
+    "chunks of themselves": (POST + b"Transfer-Encoding: identity, chunked\r\n" + END + NONE, 501),
+    "HTTP/2.0": (b"GET /health HTTP/2.0\r\n" + HOST + END, 505),
+    "HTTP/0.9 with headers": (b"GET /health HTTP/0.9\r\n" + HOST + END, 505),
+}
+
+
+@pytest.mark.parametrize(("data", "status"), UNKNOWN.values(), ids=UNKNOWN)
+async def test_an_unknown_coding_or_version_is_refused_unread(
+    service: Lex, data: bytes, status: int
+) -> None:
+    said = await exchange(service, data + GET + END)
+
+    assert statuses(said) == [status]
+    assert b"application/problem+json" in said
+    assert b"connection: close" in said
+
+
 @pytest.mark.parametrize("data", UNREADABLE.values(), ids=UNREADABLE)
-async def test_what_cannot_be_read_for_sure_is_not_read_at_all(service: Lex, data: bytes) -> None:
+async def test_an_ambiguous_request_is_refused_unread(service: Lex, data: bytes) -> None:
     smuggled = b"DELETE /sessions/afterwards HTTP/1.1\r\nHost: lex\r\n\r\n"
 
     said = await exchange(service, data + smuggled)
@@ -194,7 +224,7 @@ async def test_a_body_that_makes_no_sense_is_refused(
     ],
 )
 async def test_a_page_cannot_ask_by_a_form_or_as_plain_text(service: Lex, kind: str) -> None:
-    """That is what a strange page may send without asking the browser's leave."""
+    """A page of another origin may send these without asking the browser's leave."""
     answer = await service.client.post("/query", content=ASKED, headers={"Content-Type": kind})
 
     assert answer.status_code == 422
@@ -289,8 +319,6 @@ PATHS = {
 
 @pytest.mark.parametrize(("path", "status"), PATHS.items())
 async def test_a_path_is_taken_as_it_is_or_not_at_all(service: Lex, path: str, status: int) -> None:
-    await service.ask("Hello", "afterwards")
-
     data = b"GET %b HTTP/1.1\r\nConnection: close\r\n" % path.encode() + HOST + END
     said = await exchange(service, data)
 
@@ -363,7 +391,8 @@ async def test_nothing_that_is_said_forges_a_frame(service: Lex) -> None:
     events = parse(answer.text)
     history = (await service.client.get("/sessions/forged/messages")).json()["messages"]
 
-    assert [name for name, _ in events] == ["tool_use", "tool_call", "tool_output", "chunk", "end"]
+    names = [name for name, _ in events]
+    assert names == ["tool_use", "tool_call", "tool_output", "chunk", "outcome", "end"]
     assert json.loads(events[1][1])["arguments"] == {FORGED: FORGED}
     # A NUL is nothing that a store could keep.
     said = FORGED.replace("\x00", "\ufffd")
@@ -452,7 +481,7 @@ async def test_a_resume_of_somebody_elses_turn_is_refused_in_the_stream(
 @pytest.mark.parametrize(
     "origin", [None, "https://evil.example", "null", "http://localhost:3000.evil"]
 )
-async def test_a_cookie_is_not_taken_from_nowhere_or_from_a_strange_page(
+async def test_a_cookie_is_not_taken_from_nowhere_or_from_another_origin(
     owned: Lex, hers: str, origin: str | None
 ) -> None:
     exchanged = await owned.client.post("/auth/session", headers=bearer(token("alice")))
@@ -492,7 +521,5 @@ async def test_a_tool_that_nobody_has_is_not_run(service: Lex) -> None:
     assert [output["error"]["code"] for output in outputs] == ["unknown_tool"] * 2
 
 
-async def test_whoever_was_attacked_with_tokens_is_still_there(owned: Lex) -> None:
-    owned.client.headers.update(bearer(token("alice")))
-
-    await assert_still_there(owned)
+async def test_the_service_still_answers_after_all_attacks_with_tokens(owned: Lex) -> None:
+    await assert_still_there(owned, bearer(token("alice")))

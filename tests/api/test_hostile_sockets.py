@@ -7,7 +7,7 @@ import zlib
 
 import pytest
 
-from backend.connections import WebSocketConnection
+from backend.server.protocols import WebSocketConnection
 from tests.api.hostile import (
     MAX_BODY,
     ONE_LOOP,
@@ -21,6 +21,7 @@ from tests.api.hostile import (
 from tests.credentials import token
 from tests.raw import HANDSHAKE, Wire, frame, wire
 from tests.serving import Lex
+from tests.waiting import waiting
 
 __all__ = ["attacked", "owned", "service"]
 
@@ -76,7 +77,7 @@ async def opened(line: Wire, headers: bytes = b"") -> None:
 
 async def close_code(line: Wire) -> int:
     """With which the server closes; what it says before is passed over."""
-    async with asyncio.timeout(10):
+    async with waiting():
         while True:
             kind, size = await line.reader.readexactly(2)
             if size == 126:
@@ -115,7 +116,7 @@ async def test_a_bomb_is_not_unpacked(service: Lex, data: bytes) -> None:
     assert code == TOO_LARGE
 
 
-async def test_what_is_packed_wrongly_closes_its_connection(service: Lex) -> None:
+async def test_a_message_that_cannot_be_unpacked_closes_its_connection(service: Lex) -> None:
     async with wire(service) as line:
         await opened(line, PACKED)
         await line.send(frame(b"\xff" * 100, reserved=0b100))
@@ -145,7 +146,7 @@ def _longest_buffer() -> int:
     return max(
         each.transport.get_write_buffer_size()
         for each in gc.get_objects()
-        if isinstance(each, WebSocketConnection) and not each.transport.is_closing()
+        if type(each) is WebSocketConnection and not each.transport.is_closing()
     )
 
 
@@ -174,16 +175,18 @@ async def test_a_message_that_makes_no_sense_is_refused_and_the_next_is_answered
     async with wire(service) as line:
         await opened(line)
         await line.send(frame(text.encode()))
-        async with asyncio.timeout(10):
+        async with waiting():
             refusal = await line.reader.readuntil(b"}}")
         await line.send(frame(b"Hello"))
-        async with asyncio.timeout(10):
+        async with waiting():
             answer = await line.reader.readuntil(b'"type":"end"')
 
     error = json.loads(refusal[refusal.index(b"{") :])
     assert error["data"]["code"] in ("invalid_field", "turn_not_found")
     assert b'"type":"error"' not in answer
 
+
+LAST = b"Connection: close\r\n"
 
 HANDSHAKES = {
     "without a key": (
@@ -192,9 +195,14 @@ HANDSHAKES = {
     ),
     "with a key that is none": (HANDSHAKE.replace(b"dGhlIHNhbXBsZSBub25jZQ==", b"a"), 400),
     "of another version": (HANDSHAKE.replace(b"Version: 13", b"Version: 8"), 400),
-    "by POST": (HANDSHAKE.replace(b"GET", b"POST", 1), 405),
-    "with a body": (HANDSHAKE + b"Content-Length: 5\r\n", 400),
-    "in chunks": (HANDSHAKE + b"Transfer-Encoding: chunked\r\n", 400),
+    # An ordinary request, which no route takes: see `test_upgrades`.
+    "by POST": (HANDSHAKE.replace(b"GET", b"POST", 1) + LAST, 404),
+    "with a body": (HANDSHAKE + LAST + b"Content-Length: 5\r\n", 404),
+    "in chunks": (HANDSHAKE + LAST + b"Transfer-Encoding: chunked\r\n", 404),
+    "in chunks and something else": (
+        HANDSHAKE + LAST + b"Transfer-Encoding: gzip, chunked\r\n",
+        501,
+    ),
     "with a long line": (HANDSHAKE + b"X: " + b"a" * 9000 + b"\r\n", 431),
     "with a long cookie": (HANDSHAKE + b"Cookie: " + b"a" * 40_000 + b"\r\n", 431),
     "with many headers": (HANDSHAKE + b"X: a\r\n" * 120, 431),
@@ -213,14 +221,14 @@ async def test_a_handshake_that_may_not_be_is_refused(
     assert statuses(await exchange(service, data + b"\r\n", is_all=False)) == [status]
 
 
-STRANGE = {
+FOREIGN = {
     "another site": b"Origin: https://evil.example\r\n",
     "no site": b"Origin: null\r\n",
     "a site that begins like ours": b"Origin: http://lex.evil.example\r\n",
 }
 
 
-@pytest.mark.parametrize("headers", STRANGE.values(), ids=STRANGE)
+@pytest.mark.parametrize("headers", FOREIGN.values(), ids=FOREIGN)
 async def test_a_page_of_another_site_is_let_in_nowhere(service: Lex, headers: bytes) -> None:
     async with wire(service) as line:
         await opened(line, headers)
@@ -262,5 +270,5 @@ async def test_nobody_is_let_in(owned: Lex, headers: str) -> None:
     assert code == NOT_ALLOWED
 
 
-async def test_whoever_was_attacked_is_still_there(attacked: Lex) -> None:
+async def test_the_service_still_answers_after_all_attacks(attacked: Lex) -> None:
     await assert_still_there(attacked)

@@ -11,9 +11,11 @@ import pytest
 from websockets import ConnectionClosed, Origin
 from websockets.asyncio.client import connect
 
+from backend.settings import Settings
 from tests.api.test_realtime import address, until_end
 from tests.serving import Lex, ids_of, lex, parse, without_ids
 from tests.transports import ServerSentEvents, Transport, WebSockets
+from tests.waiting import waiting
 
 FOREVER = {"text": "one", "first_token_after": 60}
 
@@ -133,7 +135,7 @@ async def test_an_event_source_is_refused_in_its_stream(limited: Lex) -> None:
     assert end == ("end", "")
 
 
-async def test_who_comes_back_or_looks_is_never_refused(limited: Lex) -> None:
+async def test_coming_back_or_looking_is_never_refused_for_a_rate(limited: Lex) -> None:
     asked = {"query": "Hello", "session_id": "s1"}
     first = await limited.client.get("/query", params=asked)
     turn_id, last = first.headers["x-turn-id"], ids_of(first.text)[1]
@@ -158,7 +160,7 @@ async def test_a_key_that_has_started_a_turn_costs_nothing(limited: Lex) -> None
     assert (await post(limited)).headers["ratelimit"].startswith('"session-minute";r=0;')
 
 
-async def test_what_cannot_be_asked_costs_nothing(limited: Lex) -> None:
+async def test_an_invalid_query_costs_nothing(limited: Lex) -> None:
     for _ in range(5):
         await limited.client.post("/query", json={"query": "x" * 5000, "session_id": "s1"})
         await limited.client.post("/query", json={"session_id": "s1"})
@@ -189,7 +191,7 @@ async def test_a_client_has_so_many_streams_and_room_again_when_one_ends() -> No
         async with streaming(service, "s1"):
             async with streaming(service, "s2"):
                 refused = await post(service, "s3")
-            async with asyncio.timeout(10):
+            async with waiting():
                 while (await post(service, "s3")).status_code != 200:
                     await asyncio.sleep(0.01)
 
@@ -232,17 +234,17 @@ async def abandon(service: Lex, streams: int, *, at_once: int) -> None:
 
 async def assert_not_locked_out(service: Lex, *, slots: int) -> None:
     """As many streams at once as a client may have, and none more."""
-    async with asyncio.timeout(30):
+    async with waiting():
         while (await service.client.get("/readyz")).json()["free_slots"] != 2000:
             await asyncio.sleep(0.01)
     opened = [streaming(service, f"new{number}") for number in range(slots)]
-    async with asyncio.timeout(30):
+    async with waiting():
         await asyncio.gather(*(stream.__aenter__() for stream in opened))
     assert (await post(service, "last")).status_code == 429
     await asyncio.gather(*(stream.__aexit__(None, None, None) for stream in opened))
 
 
-async def test_who_opens_and_abandons_streams_is_not_locked_out() -> None:
+async def test_a_client_that_abandons_streams_is_not_locked_out() -> None:
     async with lex(max_streams_per_client=20) as service:
         service.standin.script(FOREVER, contains="Wait", times=None)
 
@@ -303,3 +305,25 @@ async def test_a_websocket_that_is_not_let_in_is_counted(service: Lex) -> None:
             await strange.recv()
 
     assert await counted(service, 'lex_refusals_total{code="not_authenticated"}') == before + 1
+
+
+async def test_a_client_has_a_day_beside_its_minute_by_default() -> None:
+    default = Settings.model_fields["rate_limit_client"].default
+    async with lex(rate_limit_session="none", rate_limit_client=default) as service:
+        answer = await post(service)
+
+    assert answer.headers["ratelimit-policy"] == (
+        '"client-minute";q=120;w=60, "client-day";q=2000;w=86400'
+    )
+
+
+async def test_an_ipv6_network_is_told_what_it_has_left_together() -> None:
+    async with lex(rate_limit_session="none", rate_limit_client="1/minute") as service:
+        answers = [
+            await post(service, "s1", **{"X-Forwarded-For": f"2001:db8:1:{household:x}::1"})
+            for household in range(11)
+        ]
+
+    assert [answer.status_code for answer in answers] == [200] * 10 + [429]
+    assert answers[0].headers["ratelimit"] == '"client-minute";r=0;t=60, "network-minute";r=9;t=60'
+    assert answers[-1].json()["detail"] == "Your network has asked too often."

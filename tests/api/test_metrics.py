@@ -2,21 +2,24 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 from websockets.asyncio.client import connect
 
 from tests.api.test_realtime import address, until_end
+from tests.fakes import echo
 from tests.live.test_disconnect import asking, outcome_of
 from tests.scraping import OPENMETRICS, Scrape, scrape
 from tests.serving import Lex, ids_of, lex
+from tests.waiting import waiting
 
 MODEL = "llama-3.3-70b-versatile"
 
 
 async def until_counted(service: Lex, name: str, value: float, **labels: str) -> Scrape:
     """What happens at the end of a turn or of a stream is counted a moment after it."""
-    async with asyncio.timeout(10):
+    async with waiting():
         while (seen := await scrape(service.client)).value(name, **labels) < value:
             await asyncio.sleep(0.01)
     return seen
@@ -29,7 +32,7 @@ def grown(before: Scrape, after: Scrape, name: str, **labels: str) -> float:
 async def test_series_exist_before_anything_has_happened(service: Lex) -> None:
     seen = await scrape(service.client)
 
-    for model in (MODEL, "openai/gpt-oss-120b"):
+    for model in (MODEL, "openai/gpt-oss-120b", "openai/gpt-oss-20b"):
         for histogram in (
             "gen_ai_client_operation_time_to_first_chunk_seconds",
             "lex_upstream_first_byte_seconds",
@@ -46,7 +49,7 @@ async def test_series_exist_before_anything_has_happened(service: Lex) -> None:
     assert seen.value("lex_build_info", version="0.1.0", revision="unknown") == 1
 
 
-async def test_what_is_left_of_a_rate_is_told_beside_the_whole_of_it(service: Lex) -> None:
+async def test_the_rest_of_a_rate_stands_beside_its_limit(service: Lex) -> None:
     headers = {
         "x-ratelimit-limit-requests": "1000",
         "x-ratelimit-remaining-requests": "250",
@@ -162,6 +165,19 @@ async def test_heartbeats_and_a_client_that_leaves_are_counted() -> None:
     assert grown(before, after, "lex_followers") == 0
     assert is_open.value("lex_slots_free") == 1999
     assert grown(before, after, "lex_upstream_attempts_total", outcome="cancelled") == 1
+
+
+async def test_a_defect_inside_a_call_of_a_model_is_counted_as_ours() -> None:
+    unsendable = replace(echo, spec=replace(echo.spec, parameters={"properties": {1, 2}}))
+    async with lex(tools=(unsendable,)) as service:
+        before = await scrape(service.client)
+        events = await service.ask("Hello")
+        after = await scrape(service.client)
+
+    assert json.loads(events[0][1])["code"] == "internal_error"
+    attempts = "lex_upstream_attempts_total"
+    assert grown(before, after, attempts, outcome="internal_error") == 1
+    assert grown(before, after, attempts, outcome="cancelled") == 0
 
 
 @pytest.mark.parametrize("accept", ["", OPENMETRICS])

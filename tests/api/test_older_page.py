@@ -1,6 +1,5 @@
 """`CLIENT_PROFILE=legacy`: what the older page shows of each turn, over a real socket."""
 
-import asyncio
 import json
 import random
 from collections.abc import AsyncIterator
@@ -11,11 +10,19 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import connect
 
-from backend.legacy import SORRY
+from backend.api.sse.legacy import PROMPT, SORRY
 from tests.fakes import Gates
 from tests.older_page import OlderPage
+from tests.older_readers import (
+    LITERAL_READERS,
+    joined_as_sent,
+    outputs,
+    trimmed_and_joined,
+    weather_card,
+)
 from tests.raw import wire
 from tests.serving import Lex, ids_of, lex, parse
+from tests.waiting import waiting
 
 DAY = next(
     day
@@ -61,8 +68,10 @@ async def test_the_page_gets_exactly_these_bytes(service: Lex) -> None:
         'data: {"name": "get_weather", "output": "The weather in New York is 34°C and sunny"}\n'
         "\n"
         "event: chunk\n"
-        "data: Sunny. \n"
-        "data: And warm.\n"
+        "data: Sunny. And\n"
+        "\n"
+        "event: chunk\n"
+        "data:  warm.\n"
         "\n"
         "event: end\n"
         "data: \n"
@@ -98,6 +107,35 @@ async def test_every_tool_has_something_to_show(service: Lex) -> None:
     assert shown["schedule_appointment"].startswith(f"{DAY}\n11:00\nApex GT\nSC-")
     assert f"Apex GT at SuperCar Manhattan on {DAY} at 11:00" in shown["fetch_user_profile"]
     assert page.text == "There you are."
+
+
+async def test_others_of_its_family_read_the_same_turn(service: Lex) -> None:
+    slot = {"dealership_id": "manhattan", "date": str(DAY)}
+    words = "The Élan's weather is fine.\nOn Tuesday, 11:00 is free; shall I book it?\n\nGood-bye."
+    service.standin.script(
+        {"calls": [called("get_weather", city="Oslo")]},
+        {"calls": [called("check_appointment_availability", **slot)]},
+        {"text": words, "tokens_per_second": 200},
+    )
+
+    answer = await service.client.post("/query", json={"query": "Hi", "session_id": "s1"})
+
+    weather, slots = outputs(answer.text)
+    assert weather_card(weather["output"]) == ("4", "snowy")
+    for read in LITERAL_READERS:
+        assert "11:00" in read(slots["output"])
+    assert trimmed_and_joined(answer.text).split() == words.split()
+    assert joined_as_sent(answer.text) == words.replace("\n", " ")
+
+
+@pytest.mark.parametrize("profile", ["legacy", "standard"])
+async def test_the_model_is_asked_for_plain_text_for_this_page_alone(profile: str) -> None:
+    async with lex(client_profile=profile) as service:
+        await service.client.post("/query", json={"query": "Hello", "session_id": "s1"})
+        prompt = service.standin.stats.last_requests[-1].body["messages"][0]["content"]
+
+    assert (PROMPT in prompt) == (profile == "legacy")
+    assert ("Markdown" in prompt) == (profile == "legacy")
 
 
 async def test_whatever_a_tool_refuses_is_a_notice(service: Lex) -> None:
@@ -239,14 +277,14 @@ async def test_comments_do_not_disturb_the_page() -> None:
 
 async def test_streams_that_can_be_resumed_are_the_standard_ones(service: Lex) -> None:
     service.standin.script({"calls": [called("get_weather", city="Paris")]}, {"text": "a\nb"})
-    standard = ["tool_use", "tool_call", "tool_output", "chunk", "end"]
+    standard = ["tool_use", "tool_call", "tool_output", "chunk", "outcome", "end"]
     body = {"query": "Weather?", "session_id": "s1", "resume": True}
 
     asked = await service.client.post("/query", json=body)
     again = await service.client.get(f"/turns/{asked.headers['x-turn-id']}/events")
     by_address = await service.client.get("/query", params={"query": "Hi", "session_id": "s2"})
 
-    assert len(ids_of(asked.text)) == 6
+    assert len(ids_of(asked.text)) == 7
     assert [line[7:] for line in asked.text.split("\n") if line[:7] == "event: "] == standard
     assert again.text == asked.text
     assert len(ids_of(by_address.text)) > 1
@@ -281,14 +319,14 @@ async def test_the_history_and_a_websocket_are_the_standard_ones(service: Lex) -
 
     url = f"{service.url.replace('http', 'ws')}/ws/sessions/s1"
     events: list[dict[str, Any]] = []
-    async with connect(url, proxy=None) as socket, asyncio.timeout(10):
+    async with connect(url, proxy=None) as socket, waiting():
         await socket.send("Weather?")
         while not events or events[-1]["type"] != "end":
             events.append(json.loads(await socket.recv()))
     history = (await service.client.get("/sessions/s1/messages")).json()["messages"]
 
     names = [event["type"] for event in events]
-    assert names == ["tool_use", "tool_call", "tool_output", "chunk", "end"]
+    assert names == ["tool_use", "tool_call", "tool_output", "chunk", "outcome", "end"]
     assert events[2]["data"]["output"]["source"] == "sample"
     assert '"source": "sample"' in json.dumps(history)
 
@@ -320,8 +358,9 @@ async def test_without_the_setting_nothing_is_put_differently() -> None:
         "tool_call",
         "tool_output",
         "chunk",
+        "outcome",
         "end",
     ]
     assert json.loads(events[2][1])["output"]["error"]["code"] == "unknown_city"
     assert "data: a\ndata: b\n" in answer.text
-    assert [event for event, _ in failed] == ["error", "end"]
+    assert [event for event, _ in failed] == ["error", "outcome", "end"]

@@ -1,6 +1,8 @@
 """The chat page and its files, as bytes; a browser reads them in `tests/browser`."""
 
+import base64
 import gzip
+import hashlib
 import re
 
 import pytest
@@ -15,22 +17,30 @@ LOADED = [
 ]
 
 
-async def test_whoever_opens_the_service_meets_the_page(service: Lex) -> None:
+async def test_the_root_is_the_chat_page(service: Lex) -> None:
     page = await service.client.get("/")
 
     assert page.headers["content-type"] == "text/html; charset=utf-8"
-    assert page.text.replace(f"/web/{version()}/", "/web/") == (FOLDER / "index.html").read_text()
+    inline = f"<script>{(FOLDER / 'loading.js').read_text()}</script>"
+    shown = page.text.replace(inline, '<script src="/web/loading.js"></script>')
+    assert shown.replace(f"/web/{version()}/", "/web/") == (FOLDER / "index.html").read_text()
 
 
-async def test_the_page_loads_from_its_own_host_alone_and_has_no_code_inline(service: Lex) -> None:
+async def test_the_page_loads_from_its_own_host_alone_and_runs_one_inline_script(
+    service: Lex,
+) -> None:
     page = await service.client.get("/")
 
     policy = page.headers["content-security-policy"]
-    assert "default-src 'none'; script-src 'self'; style-src 'self'" in policy
+    inline = re.findall(r"<script>(.*?)</script>", page.text, re.DOTALL)
+    hashes = [base64.b64encode(hashlib.sha256(code.encode()).digest()).decode() for code in inline]
+    allowed = "".join(f" 'sha256-{each}'" for each in hashes)
+    assert f"default-src 'none'; script-src 'self'{allowed}; style-src 'self'" in policy
     assert "require-trusted-types-for 'script'" in policy
     assert "unsafe" not in policy
     assert "http" not in policy
-    assert re.findall(r"<script(?![^>]* src=)|<style| style=| on\w+=", page.text) == []
+    assert len(inline) == 1
+    assert re.findall(r"<script(?! type=\"module\" src=|>)|<style| style=| on\w+=", page.text) == []
     assert [url for url in re.findall(r'(?:src|href)="([^"]*)"', page.text) if "//" in url] == []
 
 
@@ -63,7 +73,7 @@ async def test_a_file_is_kept_under_its_version_and_only_under_that(service: Lex
     assert older.content == (FOLDER / "page.js").read_bytes()
 
 
-async def test_files_are_packed_for_whoever_can_unpack_them(service: Lex) -> None:
+async def test_files_are_compressed_for_clients_that_accept_it(service: Lex) -> None:
     async with service.client.stream("GET", "/web/page.js") as packed:
         sent = b"".join([part async for part in packed.aiter_raw()])
     plain = await service.client.get("/web/page.js", headers={"Accept-Encoding": "identity"})
@@ -105,4 +115,6 @@ async def test_the_page_of_this_service_is_preloaded_whole(service: Lex) -> None
     page = await service.client.get("/")
 
     preloaded = set(re.findall(rf'modulepreload" href="/web/{version()}/([^"]*)"', page.text))
-    assert preloaded | {"page.js"} == {name for name in LOADED if name.endswith(".js")}
+    assert preloaded | {"page.js", "loading.js"} == {
+        name for name in LOADED if name.endswith(".js")
+    }

@@ -5,15 +5,18 @@ import json
 
 import pytest
 
-from tests.serving import Lex, lex, parse, text_of
+from tests.scraping import scrape
+from tests.serving import Lex, lex, outcome_of, parse, text_of, without_outcome
+from tests.waiting import waiting
 
 WEATHER = "What is the weather in New York?"
 
 
 async def test_a_plain_call_gets_exactly_the_promised_bytes(service: Lex) -> None:
+    call = {"name": "get_weather", "arguments": {"city": "New York"}, "id": "call_1"}
     service.standin.script(
-        {"calls": [{"name": "get_weather", "arguments": {"city": "New York"}, "id": "call_1"}]},
-        {"text": "Sunny."},
+        {"calls": [call], "usage": {"prompt_tokens": 1000, "completion_tokens": 15}},
+        {"text": "Sunny.", "usage": {"prompt_tokens": 1100, "completion_tokens": 5}},
     )
 
     answer = await service.client.post("/query", json={"query": WEATHER, "session_id": "s1"})
@@ -31,6 +34,11 @@ async def test_a_plain_call_gets_exactly_the_promised_bytes(service: Lex) -> Non
         "\n"
         "event: chunk\n"
         "data: Sunny.\n"
+        "\n"
+        "event: outcome\n"
+        'data: {"outcome": "completed", "finish_reason": "stop", '
+        '"model": "groq-standin/llama-3.3-70b-versatile", "rounds": 2, '
+        '"usage": {"prompt_tokens": 2100, "completion_tokens": 20, "total_tokens": 2120}}\n'
         "\n"
         "event: end\n"
         "data: \n"
@@ -125,7 +133,7 @@ async def test_a_body_that_cannot_be_used_is_refused_by_field(
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'{"query": "Hi"'])
-async def test_what_is_not_json_is_refused(service: Lex, content: bytes) -> None:
+async def test_a_body_that_is_not_json_is_refused(service: Lex, content: bytes) -> None:
     answer = await service.client.post(
         "/query", content=content, headers={"content-type": "application/json"}
     )
@@ -162,7 +170,7 @@ async def test_a_body_that_turns_out_too_large_is_refused_while_it_is_read(servi
         writer.close()
         assert b"413" in status
 
-    async with asyncio.timeout(10):
+    async with waiting():
         await endless()
     assert service.standin.stats.requests == 0
 
@@ -199,11 +207,18 @@ async def test_an_upstream_that_fails_is_an_error_event_and_an_end(service: Lex)
 
     events = await service.ask("Hello")
 
-    assert [event for event, _ in events] == ["error", "end"]
+    assert [event for event, _ in without_outcome(events)] == ["error", "end"]
+    assert outcome_of(events) == {
+        "outcome": "failed",
+        "finish_reason": None,
+        "model": None,
+        "rounds": 1,
+        "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+    }
     error = json.loads(events[0][1])
     assert error["code"] == "upstream_unavailable"
     assert error["retryable"] is True
-    assert service.standin.stats.requests == 6, "each of two models was asked three times"
+    assert service.standin.stats.requests == 9, "each of three models was asked three times"
 
 
 async def test_a_tool_call_that_makes_no_sense_is_told_to_the_model(service: Lex) -> None:
@@ -225,18 +240,72 @@ async def test_a_tool_call_that_makes_no_sense_is_told_to_the_model(service: Lex
     assert text_of(events) == "My mistake."
 
 
-async def test_a_retired_model_is_replaced_by_the_next_and_remembered(service: Lex) -> None:
+async def test_a_model_that_is_not_served_is_replaced_by_the_next_and_remembered(
+    service: Lex,
+) -> None:
     service.standin.script(
         {"fault": {"kind": "model_not_found"}}, model="llama-3.3-70b-versatile", times=None
     )
 
     events = [await service.ask("Hello"), await service.ask("Hello again")]
 
-    assert all(stream[-2][0] == "chunk" for stream in events)
+    assert all(without_outcome(stream)[-2][0] == "chunk" for stream in events)
+    assert {outcome_of(stream)["model"] for stream in events} == {
+        "groq-standin/openai/gpt-oss-120b"
+    }
     models = service.standin.stats.models
     assert models == {"llama-3.3-70b-versatile": 1, "openai/gpt-oss-120b": 2}
-    in_use = (await service.client.get("/readyz")).json()["models"]
-    assert [model["name"] for model in in_use] == ["openai/gpt-oss-120b"]
+    ready = await service.client.get("/readyz")
+    first, *others = ready.json()["models"]
+    assert ready.status_code == 200
+    assert first.pop("asked_again_in") in range(200, 301)
+    assert first == {
+        "name": "llama-3.3-70b-versatile",
+        "breaker": "closed",
+        "reason": "model_not_found",
+    }
+    assert others[0] == {"name": "openai/gpt-oss-120b", "breaker": "closed"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason", "is_final"),
+    [
+        ({"kind": "model_not_found"}, "model_not_found", False),
+        (
+            {"kind": "model_permission_blocked", "level": "org"},
+            "model_permission_blocked_org",
+            False,
+        ),
+        ({"kind": "model_terms_required"}, "model_terms_required", False),
+        ({"kind": "model_decommissioned"}, "model_decommissioned", True),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_while_no_model_is_served_turns_are_refused_and_the_pod_stays_ready(
+    fault: dict[str, str], reason: str, is_final: bool
+) -> None:
+    async with lex(model_fallbacks="openai/gpt-oss-120b") as service:
+        service.standin.script({"fault": fault}, times=None)
+        first = await service.ask("Hello")
+
+        refused = await service.client.post("/query", json={"query": "Hello"})
+        ready = await service.client.get("/readyz")
+        seen = await scrape(service.client)
+
+    assert [event for event, _ in first] == ["error", "outcome", "end"]
+    assert refused.status_code == 503
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert refused.json()["code"] == "upstream_unavailable"
+    assert int(refused.headers["retry-after"]) in range(200, 301)
+    assert service.standin.stats.models == {
+        "llama-3.3-70b-versatile": 1,
+        "openai/gpt-oss-120b": 1,
+    }
+    assert (ready.status_code, ready.json()["status"]) == (200, "ready")
+    for model in ready.json()["models"]:
+        assert model["reason"] == reason
+        assert ("asked_again_in" in model) is not is_final
+        assert seen.value("lex_model_retired", model=model["name"]) == 1
 
 
 async def test_the_upstream_is_sent_the_prompt_the_history_and_the_tools(service: Lex) -> None:

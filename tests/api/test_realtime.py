@@ -11,6 +11,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.fakes import Gates
 from tests.serving import Lex, lex
+from tests.waiting import waiting
 
 
 def address(service: Lex, session_id: str = "s1") -> str:
@@ -80,6 +81,27 @@ async def test_a_turn_of_another_session_can_be_neither_resumed_nor_stopped(
         assert outcome == ("completed" if has_ended else None)
 
 
+async def test_a_turn_that_was_read_ends_again_and_a_wrong_place_is_refused(service: Lex) -> None:
+    service.standin.script({"text": "one"})
+    async with connect(address(service, "s1"), proxy=None) as socket:
+        await socket.send("Count")
+        seen = await until_end(socket)
+        turn_id = seen[-1]["turn"]
+
+        told = []
+        for place in (seen[-1]["id"], f"{turn_id}-{len(seen) + 1}", f"{turn_id}-lost-1"):
+            await socket.send(json.dumps({"type": "resume", "last_event_id": place}))
+            told.append(json.loads(await socket.recv()))
+        await socket.send(json.dumps({"type": "resume", "last_event_id": f"{turn_id}-0"}))
+        again = await until_end(socket)
+
+    end, *refusals = told
+    assert end == seen[-1]
+    assert [refusal["data"]["code"] for refusal in refusals] == ["invalid_field"] * 2
+    assert all("id" not in refusal for refusal in refusals)
+    assert again == seen
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -95,7 +117,7 @@ async def test_a_turn_of_another_session_can_be_neither_resumed_nor_stopped(
         "  ",
     ],
 )
-async def test_what_makes_no_sense_is_refused_and_the_connection_stays(
+async def test_a_senseless_message_is_refused_and_the_connection_stays(
     service: Lex, text: str
 ) -> None:
     async with connect(address(service), proxy=None) as socket:
@@ -138,7 +160,7 @@ async def test_a_client_that_leaves_leaves_nothing_behind() -> None:
                 await socket.send("Count")
                 await socket.recv()
 
-        await service.standin.stats.until(lambda stats: stats.closed_in_mid_stream == 20, seconds=5)
+        await service.standin.stats.until(lambda stats: stats.closed_in_mid_stream == 20)
 
         assert (await service.client.get("/readyz")).json()["free_slots"] == 2000
 
@@ -155,7 +177,7 @@ async def test_a_client_that_leaves_while_its_turn_is_stopped_is_no_news(
                 await gates.begun.wait()
                 await socket.send('{"type": "stop"}')
             gates.opened.set()
-            async with asyncio.timeout(5):
+            async with waiting():
                 while not [line for line in said if line["event"] == "connection_broke"]:
                     await asyncio.sleep(0.01)
             await service.client.get("/health")

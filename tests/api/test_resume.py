@@ -2,13 +2,18 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.serving import Lex, ids_of, lex, parse, text_of, without_ids
+from backend.aio.periodic import SOONEST_SECONDS
+from tests.scraping import scrape
+from tests.serving import Lex, ids_of, lex, outcome_of, parse, text_of, without_ids
+from tests.transports import WebSockets
+from tests.waiting import waiting
 
 SLOW = {"text": "one two three four five six", "tokens_per_second": 20}
 
@@ -23,7 +28,8 @@ async def chunks(service: Lex) -> AsyncIterator[httpx.Response]:
 
 
 async def test_a_resumable_stream_has_an_id_for_every_event(service: Lex) -> None:
-    service.standin.script({"text": "Hello"})
+    usage = {"prompt_tokens": 12, "completion_tokens": 1}
+    service.standin.script({"text": "Hello", "usage": usage})
     body = {"query": "Hi", "session_id": "s1", "resume": True}
 
     answer = await service.client.post("/query", json=body)
@@ -31,8 +37,13 @@ async def test_a_resumable_stream_has_an_id_for_every_event(service: Lex) -> Non
     turn_id = answer.headers["x-turn-id"]
     assert answer.text == (
         f"id: {turn_id}-0\nretry: 1000\n\n"
-        f"id: {turn_id}-1\nevent: chunk\ndata: Hello\n\n"
-        f"id: {turn_id}-2\nevent: end\ndata: \n\n"
+        f"event: chunk\ndata: Hello\nid: {turn_id}-1\n\n"
+        "event: outcome\n"
+        'data: {"outcome": "completed", "finish_reason": "stop", '
+        '"model": "groq-standin/llama-3.3-70b-versatile", "rounds": 1, '
+        '"usage": {"prompt_tokens": 12, "completion_tokens": 1, "total_tokens": 13}}\n'
+        f"id: {turn_id}-2\n\n"
+        f"event: end\ndata: \nid: {turn_id}-3\n\n"
     )
 
 
@@ -67,30 +78,221 @@ async def test_a_finished_turn_is_replayed_from_any_event(service: Lex) -> None:
     answer = await service.client.post("/query", json=body)
     url = f"/turns/{answer.headers['x-turn-id']}/events"
 
-    for last in ids_of(answer.text)[1:]:
+    for last in ids_of(answer.text)[1:-1]:
         rest = await service.client.get(url, headers={"Last-Event-ID": last})
-        before = without_ids(answer.text[: answer.text.index(f"id: {last}\n")])
-        events = parse(before) + parse(without_ids(rest.text))
         seen = parse(without_ids(answer.text))
         at = int(last.split("-")[1])
-        assert events == seen[: at - 1] + seen[at:]
+        assert parse(without_ids(rest.text)) == seen[at:]
     whole = await service.client.get(url)
     assert whole.text == answer.text
 
 
-async def test_stopping_ends_the_stream_and_the_upstream_call(
-    service: Lex, chunks: httpx.Response
-) -> None:
-    turn_id = chunks.headers["x-turn-id"]
-    texts = chunks.aiter_text()
-    received = await anext(texts)
+FOLLOW, ASK, SAY, OPEN = "follow", "ask", "say", "open"
+WAYS = [FOLLOW, ASK, SAY, OPEN]
+"""All requests that read on: the turn's events, and each that asks, sent once more."""
 
-    stopped = await service.client.delete(f"/turns/{turn_id}")
-    async for text in texts:
-        received += text
+
+async def read_on(
+    service: Lex, way: str, last: str, session_id: str = "s1", **headers: str
+) -> httpx.Response:
+    headers = {"Last-Event-ID": last, **headers}
+    match way:
+        case "follow":
+            url = f"/turns/{last.partition('-')[0]}/events"
+            return await service.client.get(url, headers=headers)
+        case "ask":
+            body = {"query": "Hello", "session_id": session_id, "resume": True}
+            return await service.client.post("/query", json=body, headers=headers)
+        case "say":
+            url = f"/sessions/{session_id}/messages"
+            body = {"content": "Hello", "resume": True}
+            return await service.client.post(url, json=body, headers=headers)
+        case _:
+            params = {"query": "Hello", "session_id": session_id}
+            return await service.client.get("/query", params=params, headers=headers)
+
+
+async def asked(service: Lex, session_id: str = "s1") -> httpx.Response:
+    body = {"query": "Hello", "session_id": session_id, "resume": True}
+    return await service.client.post("/query", json=body)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_the_same_request_reads_on_and_asks_nothing(service: Lex, way: str) -> None:
+    answer = await asked(service)
+    first, *_, last = ids_of(answer.text)
+    requests = service.standin.stats.requests
+
+    again = await read_on(service, way, first)
+    done = await read_on(service, way, last)
+
+    assert again.text == answer.text
+    assert (done.status_code, done.content) == (204, b"")
+    for response in (answer, again, done):
+        assert response.headers["x-turn-id"] == answer.headers["x-turn-id"]
+        assert response.headers["x-session-id"] == "s1"
+    assert service.standin.stats.requests == requests
+    assert (await service.client.get("/sessions/s1")).json()["turns"] == 1
+
+
+@pytest.mark.parametrize("way", [ASK, SAY, OPEN])
+async def test_a_stream_that_is_cut_is_read_on_by_the_same_request(service: Lex, way: str) -> None:
+    await service.client.post("/query", json={"query": "Hello", "session_id": "s1"})
+    service.standin.script(SLOW)
+    received = ""
+    body = {"query": "Count", "session_id": "s1", "resume": True}
+    async with service.client.stream("POST", "/query", json=body) as stream:
+        async for text in stream.aiter_text():
+            received += text
+            if received.count("event: chunk") == 2:
+                break
+
+    rest = await read_on(service, way, ids_of(received)[-1])
+
+    events = parse(without_ids(received)) + parse(without_ids(rest.text))
+    assert text_of(events) == SLOW["text"]
+    assert [event for event, _ in events].count("end") == 1
+    assert (await service.client.get("/sessions/s1")).json()["turns"] == 2
+
+
+async def test_without_a_session_any_turn_of_the_caller_is_read_on(service: Lex) -> None:
+    answer = await asked(service)
+    body = {"query": "Hello", "resume": True}
+
+    again = await service.client.post(
+        "/query", json=body, headers={"Last-Event-ID": ids_of(answer.text)[0]}
+    )
+
+    assert again.text == answer.text
+    assert again.headers["x-session-id"] == "s1"
+
+
+@pytest.mark.parametrize("way", [FOLLOW, ASK, SAY])
+@pytest.mark.parametrize("place", ["{n}", "900000001", "lost-1"])
+async def test_a_place_that_a_turn_does_not_have_is_refused_before_the_stream(
+    service: Lex, way: str, place: str
+) -> None:
+    answer = await asked(service)
+    turn_id, _, last = ids_of(answer.text)[-1].partition("-")
+
+    refused = await read_on(service, way, f"{turn_id}-{place.format(n=int(last) + 1)}")
+
+    assert refused.status_code == 422
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert refused.json()["errors"][0]["field"] == "Last-Event-ID"
+
+
+@pytest.mark.parametrize("way", [ASK, SAY])
+@pytest.mark.parametrize("last", ["", "x", "0123456789abcdef-x", "0123456789abcdef-1-1"])
+async def test_an_id_of_no_event_is_refused_before_the_stream(
+    service: Lex, way: str, last: str
+) -> None:
+    refused = await read_on(service, way, last)
+
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["field"] == "Last-Event-ID"
+    assert service.standin.stats.requests == 0
+
+
+@pytest.mark.parametrize("way", [ASK, SAY])
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_a_turn_of_another_session_is_not_read_on(
+    service: Lex, way: str, is_known: bool
+) -> None:
+    last = ids_of((await asked(service, "s2")).text)[0] if is_known else "0123456789abcdef-1"
+    requests = service.standin.stats.requests
+
+    refused = await read_on(service, way, last)
+
+    assert (refused.status_code, refused.json()["code"]) == (404, "turn_not_found")
+    assert service.standin.stats.requests == requests
+
+
+async def test_an_event_source_that_comes_back_at_a_wrong_place_is_told_and_stays_away(
+    service: Lex,
+) -> None:
+    answer = await asked(service)
+    last = f"{answer.headers['x-turn-id']}-900000001"
+
+    refused = await read_on(service, OPEN, last)
+    done = await read_on(service, OPEN, ids_of(refused.text)[-1])
+
+    error, end = parse(without_ids(refused.text))
+    assert json.loads(error[1])["code"] == "invalid_field"
+    assert end == ("end", "")
+    assert done.status_code == 204
+
+
+async def transactions(service: Lex) -> Counter[str]:
+    """By name, but for those that clean up in the background."""
+    counts = (await scrape(service.client)).values(
+        "lex_store_transaction_seconds_count", "operation"
+    )
+    return Counter({name: int(n) for name, n in counts.items() if not name.startswith("purge")})
+
+
+@pytest.fixture
+async def counted(tmp_path: Path) -> AsyncIterator[Lex]:
+    """Over a database, with a lease so long that it is not renewed without a reason."""
+    database = f"sqlite:///{tmp_path}/lex.db"
+    async with lex(database_url=database, lease_seconds=3600, summary_idle_seconds=0) as service:
+        yield service
+
+
+async def transactions_of(service: Lex, request: Awaitable[object]) -> Counter[str]:
+    before = await transactions(service)
+    await request
+    await asyncio.sleep(3 * SOONEST_SECONDS)  # as soon as a renewal would come
+    return await transactions(service) - before
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("place", [0, -1])
+async def test_to_come_back_takes_one_transaction_and_no_renewal(
+    counted: Lex, way: str, place: int
+) -> None:
+    last = ids_of((await asked(counted)).text)[place]
+
+    assert await transactions_of(counted, read_on(counted, way, last)) == {"settled": 1}
+
+
+async def test_to_come_back_over_a_websocket_takes_one_transaction_and_no_renewal(
+    counted: Lex,
+) -> None:
+    ids = ids_of((await asked(counted)).text)
+
+    async def resume(last: str) -> None:
+        async with WebSockets().resume(counted, last, "s1") as reader:
+            await reader.rest()
+
+    for last in (ids[0], ids[-1]):
+        assert await transactions_of(counted, resume(last)) == {"settled": 1}
+
+
+async def test_to_repeat_a_key_takes_one_transaction_and_no_renewal(counted: Lex) -> None:
+    async def ask() -> None:
+        body = {"query": "Hello", "session_id": "s1"}
+        await counted.client.post("/query", json=body, headers={"Idempotency-Key": "k1"})
+
+    await ask()
+
+    assert await transactions_of(counted, ask()) == {"settled_key": 1}
+
+
+async def test_stopping_ends_the_stream_and_the_upstream_call(service: Lex) -> None:
+    service.standin.script({"tokens": 1000, "tokens_per_second": 20})
+    body = {"query": "Count", "session_id": "s1", "resume": True}
+    async with service.client.stream("POST", "/query", json=body) as chunks:
+        turn_id = chunks.headers["x-turn-id"]
+        texts = chunks.aiter_text()
+        received = await anext(texts)
+
+        stopped = await service.client.delete(f"/turns/{turn_id}")
+        async for text in texts:
+            received += text
 
     assert stopped.status_code == 204
-    assert parse(without_ids(received))[-1] == ("end", "")
+    assert outcome_of(parse(without_ids(received)))["outcome"] == "cancelled"
     await service.standin.stats.until(lambda stats: stats.closed_early == 1)
     turn = (await service.client.get(f"/turns/{turn_id}")).json()
     assert turn["outcome"] == "cancelled"
@@ -110,6 +312,40 @@ async def test_a_key_asks_once(service: Lex) -> None:
     assert service.standin.stats.requests == 1
 
 
+async def test_a_key_is_refused_for_another_question_and_may_change_its_framing(
+    service: Lex,
+) -> None:
+    body = {"query": "Hello", "session_id": "s1"}
+    key = {"Idempotency-Key": "k1"}
+    first = await service.client.post("/query", json=body, headers=key)
+
+    refused = await service.client.post("/query", json={**body, "query": "Bye"}, headers=key)
+    again = await service.client.post("/query", json={**body, "resume": True}, headers=key)
+
+    assert refused.status_code == 422
+    assert refused.json()["errors"] == [
+        {"field": "Idempotency-Key", "message": "was used for another question"}
+    ]
+    assert parse(without_ids(again.text)) == parse(first.text)
+
+
+@pytest.mark.parametrize("url", ["/query", "/sessions/s1/messages"])
+async def test_many_with_one_key_on_a_busy_session_are_all_refused(service: Lex, url: str) -> None:
+    service.standin.script({"tokens": 1000, "tokens_per_second": 20})
+    busy = {"query": "Count", "session_id": "s1"}
+    body = busy if url == "/query" else {"content": "Count"}
+    async with service.client.stream("POST", "/query", json=busy):
+        answers = await asyncio.gather(
+            *(
+                service.client.post(url, json=body, headers={"Idempotency-Key": "k1"})
+                for _ in range(12)
+            )
+        )
+
+    assert [answer.status_code for answer in answers] == [409] * 12
+    assert {answer.json()["code"] for answer in answers} == {"session_busy"}
+
+
 async def test_a_service_that_does_not_run_for_long_forgets_old_logs_too(tmp_path: Path) -> None:
     database = f"sqlite:///{tmp_path}/lex.db"
     async with lex(database_url=database) as service:
@@ -117,10 +353,9 @@ async def test_a_service_that_does_not_run_for_long_forgets_old_logs_too(tmp_pat
         url = f"/turns/{asked.headers['x-turn-id']}/events"
         kept = await service.client.get(url)
 
-    async with lex(database_url=database, event_log_hours=1e-6) as service:
-        async with asyncio.timeout(10):
-            while (replay := await service.client.get(url)).status_code == 200:
-                await asyncio.sleep(0.05)
+    async with lex(database_url=database, event_log_hours=1e-6) as service, waiting():
+        while (replay := await service.client.get(url)).status_code == 200:
+            await asyncio.sleep(0.05)
 
     assert kept.status_code == 200
     assert (replay.status_code, replay.json()["code"]) == (410, "log_gone")
@@ -192,11 +427,9 @@ async def test_an_event_source_is_refused_in_a_stream_and_stays_away(
     refused = await service.client.get("/query", params=params)
 
     assert refused.status_code == 200
-    opening, error, end, rest = refused.text.split("\n\n")
-    assert json.loads(error.split("data: ")[1])["code"] == code
-    assert "event: end" in end
-    assert rest == ""
-    assert opening.startswith("id: refused-0")
+    (error, data), end = parse(without_ids(refused.text))
+    assert (error, json.loads(data)["code"], end) == ("error", code, ("end", ""))
+    assert refused.text.startswith("id: refused-0")
     last = {"Last-Event-ID": ids_of(refused.text)[-1]}
     assert (await service.client.get("/query", params=params, headers=last)).status_code == 204
     assert service.standin.stats.requests == 0

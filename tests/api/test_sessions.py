@@ -20,6 +20,11 @@ async def test_a_session_is_made_used_shown_and_forgotten(service: Lex) -> None:
     assert shown["session_id"] == session_id
     assert shown["created_at"] == created.json()["created_at"]
     assert shown["turns"] == 1
+    assert shown["last_turn"] == {
+        "turn_id": stream.headers["x-turn-id"],
+        "outcome": "completed",
+        "finish_reason": "stop",
+    }
     assert shown["usage"]["input_tokens"] > 0
     assert forgotten.status_code == 204
     assert gone.status_code == 404
@@ -73,12 +78,24 @@ async def test_the_events_tell_what_happened(service: Lex) -> None:
     assert events[-1]["data"] == {"outcome": "failed", "code": "upstream_refused"}
 
 
+async def test_the_events_tell_of_an_answer_that_was_cut(service: Lex) -> None:
+    service.standin.script({"text": "It is", "finish_reason": "length"}, times=1)
+    await service.ask("Weather?")
+    await service.ask("And now?")
+
+    events = (await service.client.get("/sessions/s1/events")).json()["events"]
+
+    told = [event["data"] for event in events if event["type"] in ("error", "system")]
+    assert told == [{"outcome": "completed", "finish_reason": "length"}]
+
+
 async def test_a_turn_can_be_looked_up(service: Lex) -> None:
     answer = await service.client.post("/query", json={"query": "Hello", "session_id": "s1"})
 
     turn = (await service.client.get(f"/turns/{answer.headers['x-turn-id']}")).json()
 
     assert turn["outcome"] == "completed"
+    assert turn["finish_reason"] == "stop"
     assert turn["session_id"] == "s1"
     assert turn["rounds"] == 1
     assert turn["model"] == "groq-standin/llama-3.3-70b-versatile"
@@ -96,7 +113,9 @@ async def test_a_turn_can_be_looked_up(service: Lex) -> None:
         ("GET", "/turns/0123456789abcdef"),
     ],
 )
-async def test_what_does_not_exist_is_not_found(service: Lex, method: str, path: str) -> None:
+async def test_missing_sessions_and_turns_are_not_found(
+    service: Lex, method: str, path: str
+) -> None:
     body = {"content": "Hello"} if method == "POST" else None
 
     answer = await service.client.request(method, path, json=body)

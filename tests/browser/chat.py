@@ -1,11 +1,13 @@
 """The chat page, as somebody uses it who sees it."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.async_api import BrowserContext, Locator, Page, Request
+from playwright.async_api import BrowserContext, Error, Locator, Page, Request
+
+from tests.waiting import waiting
 
 QUIET = ("Failed to load resource", "WebSocket connection to")
 """What a browser says by itself of a network that fails or an answer that refuses."""
@@ -42,12 +44,33 @@ class Chat:
         hosts = {url.netloc for url in urls if url.scheme in ("http", "https")}
         return hosts - self.allowed_hosts
 
+    @property
+    def navigations(self) -> list[Request]:
+        """One for each time the page was opened or loaded again."""
+        return [request for request in self.requests if request.is_navigation_request()]
+
     async def open(self, url: str, *, transport: str = "sse", **stored: str) -> None:
         self.allowed_hosts.add(urlsplit(url).netloc)
         stored["lex.realtime"] = str(transport == "websocket").lower()
         await self.store(stored)
-        await self.page.goto(url)
+        await self.navigate(lambda: self.page.goto(url))
         await self.page.wait_for_selector("#suggestions button", state="attached")
+
+    async def reload(self) -> None:
+        await self.navigate(self.page.reload)
+
+    async def navigate(self, there: Callable[[], Awaitable[object]]) -> None:
+        """Again when containers that start beside the browser change the machine's network:
+        Chromium then drops even the request for the page, which nothing of the page can mend.
+        """
+        async with waiting():
+            while True:
+                try:
+                    await there()
+                    return
+                except Error as error:
+                    if "net::ERR_NETWORK_CHANGED" not in error.message:
+                        raise
 
     async def store(self, values: Mapping[str, str]) -> None:
         """Into the browser's memory, unless something is there already."""

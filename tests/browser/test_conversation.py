@@ -44,7 +44,7 @@ async def test_the_switch_changes_the_way_and_is_remembered(chat: Chat) -> None:
             await switch.click()
             await chat.ask("What is the weather in Paris?")
         url = (await opened.value).url
-        await chat.page.reload()
+        await chat.reload()
         is_on = await switch.get_attribute("aria-checked")
 
     assert re.fullmatch(r"ws://[\d.:]+/ws/sessions/[0-9a-f]{32}", url)
@@ -220,14 +220,70 @@ async def test_an_answer_is_stopped(chat: Chat, transport: str) -> None:
         await chat.button("Stop").click()
         said = await chat.answer()
         note = await chat.last.locator(".note").inner_text()
-        await service.standin.stats.until(lambda stats: stats.closed_early == 1, seconds=5)
+        await service.standin.stats.until(lambda stats: stats.closed_early == 1)
         await chat.button("Send").wait_for()
         session = await session_of(chat)
         events = (await service.client.get(f"/sessions/{session}/events")).json()["events"]
+        await chat.reload()
+        await chat.last.locator(".note").wait_for()
+        later = await chat.last.locator(".note").all_inner_texts()
 
     assert "word39" not in said
     assert note == "You stopped this answer."
     assert events[-1]["data"] == {"outcome": "cancelled"}
+    assert later == ["This answer was stopped."], "whoever did it: a history does not know"
+
+
+async def test_another_reader_of_a_session_sees_that_an_answer_was_stopped(
+    chat: Chat, transport: str
+) -> None:
+    async with lex() as service:
+        service.standin.script({"text": COUNTED, "tokens_per_second": 10})
+        await chat.open(service.url, transport=transport)
+        await chat.say("Count")
+        await chat.until_said("word2")
+        other = await Chat.new(chat.page.context)
+        await other.open(service.url, transport=transport)
+        await other.until_said("word2")
+
+        await chat.button("Stop").click()
+        said = [await chat.answer(), await other.answer()]
+        notes = [await each.last.locator(".note").all_inner_texts() for each in (chat, other)]
+
+    assert said[0] == said[1]
+    assert notes == [["You stopped this answer."], ["This answer was stopped."]]
+    assert other.broken == []
+
+
+async def test_an_answer_that_was_cut_says_so_now_and_later(chat: Chat, transport: str) -> None:
+    async with lex() as service:
+        service.standin.script({"text": "It is mild and", "finish_reason": "length"})
+        await chat.open(service.url, transport=transport)
+
+        said = await chat.ask("Weather?")
+        note = await chat.last.locator(".note").all_inner_texts()
+        spoken = await chat.page.locator("#spoken p").all_text_contents()
+        await chat.reload()
+        await chat.last.locator(".note").wait_for()
+        later = await chat.last.locator(".note").all_inner_texts()
+
+    assert said == "It is mild and"
+    assert note == later == ["This answer was cut off, since it became too long."]
+    assert spoken == ["Lex: It is mild and", *note]
+
+
+async def test_a_whole_answer_and_a_failure_have_no_note(chat: Chat) -> None:
+    async with lex(turn_timeout_seconds=1) as service:
+        await chat.open(service.url)
+        await chat.ask("Hello")
+        whole = await chat.last.locator(".note").count()
+        service.standin.script({"text": "late", "first_token_after": 30})
+        await chat.ask("Wait")
+        notice = await chat.last.locator(".notice p").all_inner_texts()
+        late = await chat.last.locator(".note").count()
+
+    assert (whole, late) == (0, 0)
+    assert notice == ["The answer took too long."]
 
 
 async def test_sessions_are_listed_opened_again_and_forgotten(chat: Chat) -> None:
@@ -264,7 +320,7 @@ async def test_a_reload_brings_back_everything_as_it_was(chat: Chat) -> None:
         await chat.ask("Weather?")
         before = await chat.page.locator("#turns").inner_text()
 
-        await chat.page.reload()
+        await chat.reload()
         await chat.turns.nth(2).wait_for()
         await chat.settled()
         after = await chat.page.locator("#turns").inner_text()

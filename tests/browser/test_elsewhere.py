@@ -1,7 +1,6 @@
 """The page on an origin of its own: in front of it nginx, as the compose file has it."""
 
-import asyncio
-import shutil
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,57 +8,20 @@ from pathlib import Path
 import httpx
 from playwright.async_api import BrowserContext
 
-from backend.api.page import FOLDER, POLICY
+from backend.api.page import page_headers
 from tests.browser.chat import Chat
 from tests.credentials import WITH_SECRET, token
-from tests.processes import ROOT, free_port
+from tests.processes import free_port
 from tests.serving import Lex, lex
-
-CONFIGURATION = (ROOT / "infrastructure/nginx/nginx.conf").read_text()
+from tests.shipped_nginx import CONFIGURATION, shipped_nginx
 
 
 @asynccontextmanager
 async def page_server(folder: Path, port: int, service: Lex) -> AsyncIterator[str]:
-    """nginx with that configuration, but for names and paths of containers."""
-    program = shutil.which("nginx", path="/usr/sbin:/usr/bin:/sbin:/bin")
-    assert program, "nginx is missing: make system-deps"
-    there = {
-        "/tmp/": f"{folder}/",  # noqa: S108 - of the container
-        "/srv/web;": f"{FOLDER};",
-        "/srv;": f"{FOLDER.parent};",
-        "access_log /dev/stdout plain if=$is_said;": "access_log off;",
-        "listen 3000;": f"listen 127.0.0.1:{port};",
-        "listen 8000;": f"listen 127.0.0.1:{free_port()};",
-        "worker_processes 1;": "worker_processes 1; user root; daemon off;",
-    }
-    text = CONFIGURATION
-    for given, here in there.items():
-        assert given in text
-        text = text.replace(given, here)
     api = service.url.replace("127.0.0.1", "localhost")
     (folder / "config.js").write_text(f"export const base = '{api}';\n")
-    (folder / "nginx.conf").write_text(text)
-    running = await asyncio.create_subprocess_exec(
-        program, "-e", str(folder / "error.log"), "-c", str(folder / "nginx.conf")
-    )
-    url = f"http://localhost:{port}"
-    try:
-        await _answers(url)
-        yield url
-    finally:
-        running.terminate()
-        await running.wait()
-
-
-async def _answers(url: str) -> None:
-    async with asyncio.timeout(10), httpx.AsyncClient() as client:
-        while True:
-            try:
-                await client.get(url)
-            except httpx.TransportError:
-                await asyncio.sleep(0.05)
-            else:
-                return
+    async with shipped_nginx(folder, service.url, page_port=port) as nginx:
+        yield nginx.page
 
 
 async def test_a_page_of_another_origin_holds_a_conversation(
@@ -82,7 +44,7 @@ async def test_a_page_of_another_origin_holds_a_conversation(
         await chat.until_line("You are offline")
         await context.set_offline(False)
         said = await chat.answer()
-        await chat.page.reload()
+        await chat.reload()
         await chat.until_said("word39")
         turns = await chat.turns.count()
 
@@ -108,12 +70,13 @@ async def test_who_signs_in_on_another_origin_of_this_site_stays_so(
         await field.fill(token("alice"))
         await field.press("Enter")
         await chat.until_said("Hello, Alice.")
-        await chat.page.reload()
+        await chat.reload()
         await chat.until_said("Hello, Alice.")
 
 
 async def test_its_policy_is_that_of_the_service_but_for_whom_it_calls() -> None:
-    ours = POLICY["Content-Security-Policy"]
+    """And but for the hash of `loading.js`, which nginx serves as a file like the others."""
+    ours = re.sub(r" 'sha256-[^']*'", "", page_headers()["Content-Security-Policy"])
     theirs = ours.replace("connect-src 'self'", "connect-src http://localhost:* ws://localhost:*")
 
     assert f'add_header Content-Security-Policy "{theirs}" always;' in CONFIGURATION

@@ -5,17 +5,20 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from playwright.async_api import BrowserContext
+from playwright.async_api import BrowserContext, Page, Route
 
+from backend.network.exposure import WARNING
 from infrastructure.groq_standin import Standin
 from tests.browser.chat import Chat
 from tests.credentials import WITH_SECRET, token
 from tests.cutting import cutting
-from tests.processes import free_port, process, ready
+from tests.processes import Process, free_port, process, ready
 from tests.serving import lex
+from tests.waiting import waiting
 
 WORDS = [f"word{n}" for n in range(60)]
 TEXT = "\n\n".join(" ".join(WORDS[n : n + 10]) for n in range(0, 60, 10))
@@ -84,7 +87,7 @@ async def test_a_question_over_a_websocket_that_broke_is_found_again(chat: Chat)
             await chat.page.wait_for_load_state("networkidle")
 
             await chat.say("Count")
-            await service.standin.stats.until(lambda stats: stats.requests == 1, seconds=5)
+            await service.standin.stats.until(lambda stats: stats.requests == 1)
             cutter.break_all()
             said = await whole(chat)
 
@@ -99,7 +102,7 @@ async def test_a_reload_in_the_middle_goes_on(chat: Chat, transport: str) -> Non
 
         await chat.say("Count")
         await chat.until_said("word9")
-        await chat.page.reload()
+        await chat.reload()
         await chat.until_said("word20")
         button = await chat.page.locator("#send").inner_text()
         said = await whole(chat)
@@ -116,7 +119,7 @@ async def test_a_reload_before_anything_came_asks_once(chat: Chat) -> None:
         await chat.open(service.url)
 
         await chat.say("Count")
-        await chat.page.reload()
+        await chat.reload()
         said = await whole(chat)
         turns = await chat.turns.count()
 
@@ -149,7 +152,7 @@ async def test_five_seconds_offline_cost_no_word(
 @asynccontextmanager
 async def worker(
     standin: Standin, folder: Path, port: int, **variables: str
-) -> AsyncIterator[asyncio.subprocess.Process]:
+) -> AsyncIterator[Process]:
     """A server as it is deployed without gunicorn, on the database of all the others."""
     variables = {
         "PORT": str(port),
@@ -220,7 +223,7 @@ async def test_a_reader_at_a_server_that_leaves_reads_on_at_another(
 
 
 async def until_asked(chat: Chat, path: str, *, times: int) -> None:
-    async with asyncio.timeout(10):
+    async with waiting():
         while sum(path in request.url for request in chat.requests) < times:
             await asyncio.sleep(0.05)
 
@@ -288,7 +291,7 @@ async def test_a_session_that_is_busy_elsewhere_says_so(chat: Chat, transport: s
             await chat.ask("Hello")
             notice = await chat.last.locator(".notice").inner_text()
         service.standin.script({"text": "Now."})
-        await service.standin.stats.until(lambda stats: stats.open_streams == 0, seconds=5)
+        await service.standin.stats.until(lambda stats: stats.open_streams == 0)
         await chat.button("Try again").click()
         await chat.until_said("Now.")
 
@@ -340,7 +343,7 @@ async def test_a_history_that_cannot_be_read_is_offered_again(chat: Chat) -> Non
         await chat.open(service.url)
         await chat.ask("What is the weather in Paris?")
         await chat.page.route("**/sessions/*/events", lambda route: route.abort(), times=1)
-        await chat.page.reload()
+        await chat.reload()
         await chat.button("Try again").click()
         await chat.card("weather").wait_for()
 
@@ -358,7 +361,7 @@ async def test_who_is_not_known_signs_in_and_is_answered(chat: Chat, transport: 
         await field.fill(token("alice"))
         await field.press("Enter")
         await chat.until_said("Hello, Alice.")
-        await chat.page.reload()
+        await chat.reload()
         await chat.until_said("Hello, Alice.")
         await chat.button("Sign out").click()
         await chat.page.locator("#welcome").wait_for()
@@ -377,3 +380,60 @@ async def test_a_question_that_is_too_long_is_refused_in_words(chat: Chat, trans
         notice = await chat.last.locator(".notice").inner_text()
 
     assert "must not exceed 10 characters" in notice
+
+
+async def test_what_whoever_runs_the_service_should_know_is_on_the_page(chat: Chat) -> None:
+    """As `/readyz` gives it with anonymous access on a public address."""
+    async with lex() as service:
+        await chat.open(service.url)
+        before = await chat.page.locator("#warning").is_visible()
+        readiness = (await service.client.get("/readyz")).json()
+        await chat.page.route(
+            "**/readyz", lambda route: route.fulfill(json={**readiness, "warnings": [WARNING]})
+        )
+        await chat.reload()
+        warning = await chat.page.get_by_role("note").inner_text()
+
+    assert (before, warning) == (False, WARNING)
+
+
+@pytest.mark.parametrize("name", ["page.js", "dom.js", "vendor/marked/marked.js", "style.css"])
+async def test_a_page_whose_file_does_not_arrive_loads_again(chat: Chat, name: str) -> None:
+    """As with a network that changes: Chromium drops every request that is under way."""
+
+    async def fail_twice(route: Route) -> None:
+        is_first_or_second = len(chat.navigations) < 3
+        await (route.abort("connectionreset") if is_first_or_second else route.continue_())
+
+    loaded: list[Page] = []
+    async with lex() as service:
+        chat.page.on("load", lambda page: loaded.append(page))  # noqa: PLW0108 - as in `Chat.new`
+        await chat.page.route(f"**/{name}", fail_twice)
+        await chat.open(service.url)
+        async with waiting():
+            while len(loaded) < 3:
+                await asyncio.sleep(0.05)
+        reloads = await chat.evaluate("sessionStorage.getItem('lex.reloads')")
+        said = await chat.ask("Hello")
+
+    assert said
+    assert reloads is None
+
+
+async def test_a_page_whose_file_never_arrives_says_so_and_waits_for_the_network(
+    chat: Chat,
+) -> None:
+    async with lex() as service:
+        chat.allowed_hosts.add(urlsplit(service.url).netloc)
+        await chat.page.route("**/dom.js", lambda route: route.abort("internetdisconnected"))
+        await chat.navigate(lambda: chat.page.goto(service.url))
+        await chat.page.get_by_role("note").wait_for()
+        warning = await chat.page.get_by_role("note").inner_text()
+        opened = chat.navigations
+
+        await chat.page.unroute_all()
+        await chat.evaluate("dispatchEvent(new Event('online'))")
+        await chat.page.wait_for_selector("#suggestions button", state="attached")
+
+    assert "could not be loaded completely" in warning
+    assert len(opened) == 4

@@ -61,7 +61,7 @@ async def test_what_a_model_writes_is_text(chat: Chat, width: int) -> None:
 
         said = await chat.ask("Hello")
         await assert_nothing_happened(chat)
-        await chat.page.reload()
+        await chat.reload()
         again = await chat.answer()
         await assert_nothing_happened(chat)
 
@@ -77,7 +77,7 @@ async def test_what_a_person_writes_is_text(chat: Chat, transport: str) -> None:
 
         await chat.ask(query)
         await assert_nothing_happened(chat)
-        await chat.page.reload()
+        await chat.reload()
         await chat.settled()
         await assert_nothing_happened(chat)
         asked = await chat.page.locator(".asked p").text_content()
@@ -90,7 +90,8 @@ async def test_what_a_tool_is_told_and_says_is_text(chat: Chat) -> None:
     calls = [
         {"name": "get_weather", "arguments": {"city": short}},
         {"name": "get_dealership_address", "arguments": {"dealership_id": HOSTILE}},
-        {"name": "<img src=x onerror=ran=1>", "arguments": HOSTILE},
+        # Marks in angle brackets are cut off a name before anybody sees it.
+        {"name": "&lt;img/src=x/onerror=ran=1&gt;", "arguments": HOSTILE},
     ]
     async with lex() as service:
         service.standin.script({"calls": calls}, {"text": "Well."})

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.storage.opening import open_stores
+from backend.storage.factory import open_stores
 from backend.storage.ports.stores import Stores
 from tests.postgres import PostgresServer
 

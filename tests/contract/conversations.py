@@ -2,8 +2,9 @@
 
 from itertools import count
 
-from backend.conversation import Message, Outcome, ToolCall
+from backend.domain.conversation import History, Message, Outcome, ToolCall
 from backend.storage.ports.sessions import Claim, Ending, NewTurn, SessionStore
+from backend.storage.ports.summaries import IdleSession
 
 OWNER = "anonymous"
 EVERYTHING = 1_000_000
@@ -50,5 +51,9 @@ def a_tool_round(name: str = "get_weather") -> tuple[Message, Message]:
     return Message.assistant("", [call]), Message.tool(call, '{"temperature": "34°C"}')
 
 
-def said(claim: Claim) -> list[str]:
-    return [message.content for message in claim.history]
+def said(claim: Claim | IdleSession) -> list[str]:
+    return [message.content for message in flat(claim.history)]
+
+
+def flat(history: History) -> list[Message]:
+    return [message for turn in history for message in turn]

@@ -7,7 +7,7 @@ import asyncio
 import json
 import sys
 
-from backend.storage.opening import open_stores
+from backend.storage.factory import open_stores
 from backend.storage.ports.appointments import Appointment, Booking, SlotTaken
 from backend.storage.ports.stores import Stores
 from tests.contract.test_appointments import MINE

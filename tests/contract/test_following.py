@@ -1,47 +1,46 @@
 """What following, stopping and repeating a turn from any worker asks of a store."""
 
 import asyncio
-from datetime import timedelta
 
 import pytest
 
-from backend.conversation import Outcome, now
-from backend.errors import SessionBusy, TurnNotFound
+from backend.domain.conversation import Message, Outcome
+from backend.domain.errors import SessionBusy, TurnNotFound
 from backend.storage.ports.sessions import WORKER_LOST, AlreadyStarted, Holder, StopRequest
 from backend.storage.ports.stores import Stores
 from tests.contract.conftest import SHORT_LEASE
 from tests.contract.conversations import EVERYTHING, OWNER, ending, new_turn, say
 
 
-async def test_a_turn_that_runs_is_settled_by_nobody(stores: Stores) -> None:
+async def test_a_turn_that_runs_is_closed_by_nobody(stores: Stores) -> None:
     turn = new_turn()
     await stores.sessions.claim(turn, history_tokens=EVERYTHING)
 
-    record = await stores.sessions.settle(OWNER, turn.id)
+    stored = await stores.sessions.turn_with_log(OWNER, turn.id)
 
-    assert record.outcome is None
+    assert stored.is_running
     assert await stores.sessions.finish(ending(turn))
 
 
-async def test_a_turn_whose_worker_is_gone_is_settled_as_lost(short_leases: Stores) -> None:
+async def test_a_turn_whose_worker_is_gone_is_closed_as_lost(short_leases: Stores) -> None:
     turn = new_turn()
     await short_leases.sessions.claim(turn, history_tokens=EVERYTHING)
     await asyncio.sleep(SHORT_LEASE * 1.5)
 
-    record = await short_leases.sessions.settle(OWNER, turn.id)
+    lost = await short_leases.sessions.turn_with_log(OWNER, turn.id)
 
-    assert (record.outcome, record.error_code) == (Outcome.FAILED, WORKER_LOST)
-    assert await short_leases.sessions.turn_log(OWNER, turn.id) is None
+    assert (lost.record.outcome, lost.record.error_code) == (Outcome.FAILED, WORKER_LOST)
+    assert (lost.is_running, lost.is_lost, lost.log) == (False, True, None)
     assert not await short_leases.sessions.finish(ending(turn))
     await say(short_leases.sessions, new_turn(worker="w2"), "Free.")
 
 
-async def test_settling_belongs_to_the_owner(stores: Stores) -> None:
+async def test_looking_up_belongs_to_the_owner(stores: Stores) -> None:
     turn = new_turn()
     await stores.sessions.claim(turn, history_tokens=EVERYTHING)
 
     with pytest.raises(TurnNotFound):
-        await stores.sessions.settle("somebody else", turn.id)
+        await stores.sessions.turn_with_log("somebody else", turn.id)
 
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -51,13 +50,13 @@ async def test_who_reads_or_stops_a_turn_learns_its_trace(stores: Stores) -> Non
     sessions, turn = stores.sessions, new_turn(traceparent=TRACE)
     await sessions.claim(turn, history_tokens=EVERYTHING)
 
-    running = await sessions.settle(OWNER, turn.id)
+    running = await sessions.turn_with_log(OWNER, turn.id)
     stopped = await sessions.request_stop(OWNER, turn.id)
     ended = await sessions.request_end(OWNER, "s1")
     await sessions.finish(ending(turn))
-    finished = await sessions.settle(OWNER, turn.id)
+    finished = await sessions.turn_with_log(OWNER, turn.id)
 
-    assert running.traceparent == finished.traceparent == TRACE
+    assert running.record.traceparent == finished.record.traceparent == TRACE
     assert stopped == ended == Holder(turn.id, "w1", TRACE)
 
 
@@ -65,7 +64,7 @@ async def test_a_turn_without_a_trace_has_none(stores: Stores) -> None:
     turn = new_turn()
     await stores.sessions.claim(turn, history_tokens=EVERYTHING)
 
-    assert (await stores.sessions.settle(OWNER, turn.id)).traceparent is None
+    assert (await stores.sessions.turn_with_log(OWNER, turn.id)).record.traceparent is None
 
 
 async def test_who_only_looks_at_turns_does_not_look_for_traces(stores: Stores) -> None:
@@ -119,20 +118,20 @@ async def test_only_a_turn_that_nobody_reads_can_be_asked_to_give_way(stores: St
     await stores.sessions.claim(turn, history_tokens=EVERYTHING)
 
     while_read = await stores.sessions.request_end(OWNER, "s1", unless_read=True)
-    await stores.sessions.renew("w1", deserted=[turn.id])
+    await stores.sessions.renew("w1", unfollowed=[turn.id])
     by_a_stranger = await stores.sessions.request_end("stranger", "s1", unless_read=True)
     while_unread = await stores.sessions.request_end(OWNER, "s1", unless_read=True)
 
     assert (while_read, by_a_stranger) == (None, None)
     assert while_unread == Holder(turn.id, "w1")
-    asked = await stores.sessions.renew("w1", deserted=[turn.id])
+    asked = await stores.sessions.renew("w1", unfollowed=[turn.id])
     assert list(asked) == [StopRequest(turn.id, Outcome.DISCONNECTED)]
 
 
 async def test_who_reads_a_turn_elsewhere_keeps_it_from_giving_way(stores: Stores) -> None:
     sessions, turn = stores.sessions, new_turn(worker="w1")
     await sessions.claim(turn, history_tokens=EVERYTHING)
-    await sessions.renew("w1", deserted=[turn.id])
+    await sessions.renew("w1", unfollowed=[turn.id])
 
     await sessions.renew("w2", followed=[turn.id])
 
@@ -143,10 +142,12 @@ async def test_who_reads_a_turn_elsewhere_keeps_it_from_giving_way(stores: Store
 async def test_who_has_not_said_so_for_a_lease_reads_nothing_any_more(short_leases: Stores) -> None:
     sessions, turn = short_leases.sessions, new_turn(worker="w1")
     await sessions.claim(turn, history_tokens=EVERYTHING)
-    await sessions.renew("w1", deserted=[turn.id])
+    await sessions.renew("w1", unfollowed=[turn.id])
     await sessions.renew("w2", followed=[turn.id])
 
-    await asyncio.sleep(SHORT_LEASE * 1.25)
+    for _ in range(5):
+        await asyncio.sleep(SHORT_LEASE / 4)
+        await sessions.renew("w1", unfollowed=[turn.id])
 
     assert not await sessions.is_followed(turn.id)
     asked = await sessions.request_end(OWNER, "s1", unless_read=True)
@@ -156,13 +157,13 @@ async def test_who_has_not_said_so_for_a_lease_reads_nothing_any_more(short_leas
 async def test_a_turn_that_is_read_again_is_no_longer_asked_to_give_way(stores: Stores) -> None:
     turn = new_turn(worker="w1")
     await stores.sessions.claim(turn, history_tokens=EVERYTHING)
-    await stores.sessions.renew("w1", deserted=[turn.id])
+    await stores.sessions.renew("w1", unfollowed=[turn.id])
     await stores.sessions.request_end(OWNER, "s1", unless_read=True)
 
     read_again = await stores.sessions.renew("w1")
-    deserted_again = await stores.sessions.renew("w1", deserted=[turn.id])
+    unfollowed_again = await stores.sessions.renew("w1", unfollowed=[turn.id])
 
-    assert (list(read_again), list(deserted_again)) == ([], [])
+    assert (list(read_again), list(unfollowed_again)) == ([], [])
 
 
 async def test_who_comes_back_to_a_turn_does_not_take_back_that_it_is_to_stop(
@@ -170,7 +171,7 @@ async def test_who_comes_back_to_a_turn_does_not_take_back_that_it_is_to_stop(
 ) -> None:
     turn = new_turn(worker="w1")
     await stores.sessions.claim(turn, history_tokens=EVERYTHING)
-    await stores.sessions.renew("w1", deserted=[turn.id])
+    await stores.sessions.renew("w1", unfollowed=[turn.id])
     await stores.sessions.request_stop(OWNER, turn.id)
     await stores.sessions.request_end(OWNER, "s1", unless_read=True)
 
@@ -210,19 +211,24 @@ async def test_a_key_starts_one_turn_while_it_runs_and_afterwards(stores: Stores
         assert started.value.turn_id == first.id
         await stores.sessions.finish(ending(first))
 
-        assert await stores.sessions.turn_with_key(OWNER, "s1", "k") == first.id
-
     assert len(await stores.sessions.turns(OWNER, "s1")) == 1
 
 
 async def test_a_key_finds_its_turn_while_it_runs_and_afterwards(stores: Stores) -> None:
-    turn = new_turn(idempotency_key="k")
-    assert await stores.sessions.turn_with_key(OWNER, "s1", "k") is None
+    turn = new_turn("Asked?", idempotency_key="k", traceparent=TRACE)
+    before = await stores.sessions.turn_with_key(OWNER, "s1", "k")
     await stores.sessions.claim(turn, history_tokens=EVERYTHING)
 
-    for _ in range(2):
-        assert await stores.sessions.turn_with_key(OWNER, "s1", "k") == turn.id
-        await stores.sessions.finish(ending(turn))
+    running = await stores.sessions.turn_with_key(OWNER, "s1", "k")
+    await stores.sessions.finish(ending(turn, Message.assistant("Answered.")))
+    await say(stores.sessions, new_turn("Something else?"), "Something else.")
+    ended = await stores.sessions.turn_with_key(OWNER, "s1", "k")
+
+    assert before is None
+    for stored, log in ((running, None), (ended, b"log")):
+        assert stored is not None
+        assert (stored.record.id, stored.record.traceparent) == (turn.id, TRACE)
+        assert (stored.query, stored.log) == ("Asked?", log)
 
     for owner, session_id, key in (
         (OWNER, "s1", "other"),
@@ -230,6 +236,16 @@ async def test_a_key_finds_its_turn_while_it_runs_and_afterwards(stores: Stores)
         ("somebody else", "s1", "k"),
     ):
         assert await stores.sessions.turn_with_key(owner, session_id, key) is None
+
+
+async def test_a_key_whose_worker_is_gone_finds_a_turn_that_was_lost(short_leases: Stores) -> None:
+    await short_leases.sessions.claim(new_turn(idempotency_key="k"), history_tokens=EVERYTHING)
+    await asyncio.sleep(SHORT_LEASE * 1.5)
+
+    lost = await short_leases.sessions.turn_with_key(OWNER, "s1", "k")
+
+    assert lost is not None
+    assert (lost.is_running, lost.is_lost) == (False, True)
 
 
 async def test_a_key_counts_in_its_session_only(stores: Stores) -> None:
@@ -258,10 +274,11 @@ async def test_logs_are_purged_by_the_time_of_their_end(stores: Stores) -> None:
     turn = new_turn()
     await say(stores.sessions, turn, "Hi.")
 
-    await stores.sessions.purge_logs(before=now() - timedelta(minutes=1))
-    kept = await stores.sessions.turn_log(OWNER, turn.id)
-    await stores.sessions.purge_logs(before=now() + timedelta(minutes=1))
-    purged = await stores.sessions.turn_log(OWNER, turn.id)
+    await stores.sessions.purge_logs(kept_seconds=60)
+    kept = (await stores.sessions.turn_with_log(OWNER, turn.id)).log
+    await asyncio.sleep(0.01)
+    await stores.sessions.purge_logs(kept_seconds=0)
+    purged = (await stores.sessions.turn_with_log(OWNER, turn.id)).log
 
     assert (kept, purged) == (b"log", None)
     assert (await stores.sessions.turn(OWNER, turn.id)).outcome is Outcome.COMPLETED

@@ -1,9 +1,9 @@
 """What a claim gives to send upstream again: the newest whole turns that fit."""
 
-from backend.conversation import Message, Outcome
+from backend.domain.conversation import Message, Outcome
 from backend.storage.ports.sessions import Ending, SessionStore
 from backend.storage.ports.stores import Stores
-from tests.contract.conversations import EVERYTHING, a_tool_round, ending, new_turn, said, say
+from tests.contract.conversations import EVERYTHING, a_tool_round, ending, flat, new_turn, said, say
 
 
 async def test_the_history_is_what_was_said_before_oldest_first(stores: Stores) -> None:
@@ -107,4 +107,4 @@ async def _history(sessions: SessionStore, *, tokens: int) -> list[str]:
     probe = new_turn("")
     claim = await sessions.claim(probe, history_tokens=tokens)
     await sessions.finish(ending(probe))
-    return [m.content for m in claim.history if m != Message.user("")]
+    return [m.content for m in flat(claim.history) if m != Message.user("")]

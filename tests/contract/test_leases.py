@@ -1,18 +1,21 @@
 """Who may hold a session, for how long, and how it becomes free."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Awaitable, Iterable
+from uuid import uuid4
 
 import pytest
 
-from backend.conversation import Message, Outcome
-from backend.errors import SessionBusy, TurnNotFound
-from backend.storage.memory import MemorySessions
+from backend.domain.conversation import Message, Outcome
+from backend.domain.errors import SessionBusy, TurnNotFound
+from backend.storage.memory.sessions import MemorySessions
 from backend.storage.ports.sessions import SessionStore
 from backend.storage.ports.stores import Stores
 from tests.contract.conftest import SHORT_LEASE
 from tests.contract.conversations import EVERYTHING, OWNER, ending, new_turn, said
+from tests.waiting import waiting
 
 
 async def test_a_held_session_is_busy_and_its_turn_unharmed(stores: Stores) -> None:
@@ -56,7 +59,7 @@ async def test_a_claim_whose_worker_went_silent_is_taken_over(short_leases: Stor
     record = await sessions.turn(OWNER, lost.id)
     assert (record.outcome, record.error_code) == (Outcome.FAILED, "worker_lost")
     assert record.finished_at is not None
-    assert await sessions.turn_log(OWNER, lost.id) is None
+    assert (await sessions.turn_with_log(OWNER, lost.id)).log is None
 
 
 async def test_a_turn_that_was_taken_over_ends_in_nothing(short_leases: Stores) -> None:
@@ -90,7 +93,9 @@ async def test_a_claim_holds_while_its_worker_renews(short_leases: Stores) -> No
 async def test_a_claim_is_a_sign_of_life(short_leases: Stores) -> None:
     sessions, turn = short_leases.sessions, new_turn(worker="slow")
     await sessions.renew("slow")
-    await asyncio.sleep(SHORT_LEASE * 1.25)
+    for _ in range(5):
+        await asyncio.sleep(SHORT_LEASE / 4)
+        await sessions.renew("w2")
     await sessions.claim(turn, history_tokens=EVERYTHING)
 
     with pytest.raises(SessionBusy):
@@ -114,6 +119,94 @@ async def test_retiring_one_worker_leaves_the_others_alone(stores: Stores) -> No
 
     with pytest.raises(SessionBusy):
         await stores.sessions.claim(new_turn(worker="w2"), history_tokens=EVERYTHING)
+
+
+@pytest.mark.parametrize(
+    "read", ["turn", "get", "turns", "messages", "turn_with_log", "turn_with_key"]
+)
+async def test_whatever_is_read_of_a_session_closes_the_turn_of_a_dead_worker(
+    stores: Stores, read: str
+) -> None:
+    sessions, lost = stores.sessions, new_turn("Lost", worker="killed", idempotency_key="k")
+    await sessions.claim(lost, history_tokens=EVERYTHING)
+    await sessions.retire("killed")
+
+    match read:
+        case "turn":
+            outcome = (await sessions.turn(OWNER, lost.id)).outcome
+        case "get":
+            last = (await sessions.get(OWNER, "s1")).last_turn
+            outcome = last.outcome if last else None
+        case "turns":
+            outcome = (await sessions.turns(OWNER, "s1"))[-1].outcome
+        case "messages":
+            await sessions.messages(OWNER, "s1")
+            outcome = (await sessions.turn(OWNER, lost.id)).outcome
+        case "turn_with_log":
+            outcome = (await sessions.turn_with_log(OWNER, lost.id)).record.outcome
+        case _:
+            found = await sessions.turn_with_key(OWNER, "s1", "k")
+            outcome = found.record.outcome if found else None
+
+    assert outcome is Outcome.FAILED
+    record = await sessions.turn(OWNER, lost.id)
+    assert record.error_code == "worker_lost"
+    assert record.finished_at is not None
+
+
+@pytest.mark.parametrize("read", ["turn", "get", "turns", "messages"])
+async def test_reading_leaves_the_turn_of_a_living_worker_alone(stores: Stores, read: str) -> None:
+    sessions, turn = stores.sessions, new_turn()
+    await sessions.claim(turn, history_tokens=EVERYTHING)
+
+    await getattr(sessions, read)(OWNER, turn.id if read == "turn" else "s1")
+
+    assert (await sessions.turn(OWNER, turn.id)).outcome is None
+    assert await sessions.finish(ending(turn))
+
+
+async def test_reading_the_sessions_of_others_closes_nothing(stores: Stores) -> None:
+    sessions, lost = stores.sessions, new_turn(worker="killed")
+    await sessions.claim(lost, history_tokens=EVERYTHING)
+    await sessions.retire("killed")
+
+    with pytest.raises(TurnNotFound):
+        await sessions.turn("somebody else", lost.id)
+
+    assert await sessions.close_lost() == 1
+
+
+async def test_turns_that_nobody_looks_up_are_closed_all_the_same(stores: Stores) -> None:
+    sessions = stores.sessions
+    lost = [new_turn(session_id=f"s{n}", worker="killed") for n in range(5)]
+    held = new_turn(session_id="held", worker="alive")
+    for turn in (*lost, held):
+        await sessions.claim(turn, history_tokens=EVERYTHING)
+    await sessions.retire("killed")
+
+    closed = await sessions.close_lost()
+
+    assert (closed, await sessions.close_lost()) == (5, 0)
+    assert await sessions.running([turn.id for turn in (*lost, held)]) == {held.id}
+    records = [await sessions.turn(OWNER, turn.id) for turn in lost]
+    assert {record.error_code for record in records} == {"worker_lost"}
+
+
+async def test_a_worker_that_was_only_slow_keeps_what_nobody_asked_for(
+    short_leases: Stores,
+) -> None:
+    sessions, closed = short_leases.sessions, -1
+    async with waiting():
+        while True:
+            begun, turn = time.monotonic(), new_turn(session_id=uuid4().hex, worker="frozen")
+            await sessions.claim(turn, history_tokens=EVERYTHING)
+            await asyncio.sleep(SHORT_LEASE * 1.25)
+            closed = await sessions.close_lost()
+            if time.monotonic() - begun < SHORT_LEASE * 2:
+                break  # or this test was itself so slow that the worker counts as lost
+
+    assert closed == 0
+    assert await sessions.finish(ending(turn))
 
 
 async def test_of_many_claims_of_a_new_session_one_wins(stores: Stores) -> None:

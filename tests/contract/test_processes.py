@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from backend.storage.opening import open_stores
+from backend.storage.factory import open_stores
 from tests.contract.test_appointments import MINE
 
 ROOT = Path(__file__).parent.parent.parent

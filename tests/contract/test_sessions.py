@@ -1,12 +1,15 @@
 """Sessions: made, read, forgotten; their messages and turns."""
 
 import asyncio
+import time
+from dataclasses import replace
 from datetime import UTC, timedelta
 
 import pytest
 
-from backend.conversation import Message, Outcome, Role, ToolCall, Usage, now
-from backend.errors import SessionNotFound, TurnNotFound
+from backend.domain.conversation import LastTurn, Message, Outcome, ToolCall, Usage, now
+from backend.domain.errors import SessionNotFound, TurnNotFound
+from backend.storage.factory import open_stores
 from backend.storage.ports.sessions import Ending
 from backend.storage.ports.stores import Stores
 from tests.contract.conversations import (
@@ -18,6 +21,7 @@ from tests.contract.conversations import (
     said,
     say,
 )
+from tests.waiting import TIME_SCALE
 
 
 async def test_a_created_session_is_empty(stores: Stores) -> None:
@@ -92,7 +96,7 @@ async def test_owners_do_not_see_each_other(stores: Stores) -> None:
     with pytest.raises(TurnNotFound):
         await stores.sessions.turn("me", theirs.id)
     with pytest.raises(TurnNotFound):
-        await stores.sessions.turn_log("me", theirs.id)
+        await stores.sessions.turn_with_log("me", theirs.id)
     with pytest.raises(SessionNotFound):
         await stores.sessions.get("somebody else", "s1")
 
@@ -105,7 +109,7 @@ async def test_a_running_turn_has_no_outcome_and_no_log(stores: Stores) -> None:
     record = await stores.sessions.turn(OWNER, turn.id)
     assert (record.id, record.session_id) == (turn.id, "s1")
     assert (record.outcome, record.finished_at, record.usage) == (None, None, Usage())
-    assert await stores.sessions.turn_log(OWNER, turn.id) is None
+    assert (await stores.sessions.turn_with_log(OWNER, turn.id)).log is None
 
 
 async def test_the_end_of_a_turn_stores_everything_at_once(stores: Stores) -> None:
@@ -120,6 +124,7 @@ async def test_the_end_of_a_turn_stores_everything_at_once(stores: Stores) -> No
             messages=messages,
             log=b"\x00\xff the log",
             error_code="upstream_timeout",
+            finish_reason="length",
             model="a-model",
             rounds=2,
             usage=Usage(900, 60),
@@ -135,14 +140,42 @@ async def test_the_end_of_a_turn_stores_everything_at_once(stores: Stores) -> No
     assert {message.turn_id for message in kept} == {turn.id}
     record = await stores.sessions.turn(OWNER, turn.id)
     assert (record.outcome, record.error_code) == (Outcome.FAILED, "upstream_timeout")
+    assert record.finish_reason == "length"
     assert (record.model, record.rounds, record.usage) == ("a-model", 2, Usage(900, 60))
     assert record.first_chunk_seconds == 0.25
     assert record.finished_at is not None
     assert before <= record.started_at <= record.finished_at <= now()
-    assert await stores.sessions.turn_log(OWNER, turn.id) == b"\x00\xff the log"
+    assert (await stores.sessions.turn_with_log(OWNER, turn.id)).log == b"\x00\xff the log"
     session = await stores.sessions.get(OWNER, "s1")
     assert (session.turns, session.usage) == (1, Usage(900, 60))
     assert session.last_turn_at == record.finished_at
+    assert session.last_turn == LastTurn(turn.id, Outcome.FAILED, "length")
+    assert [listed.finish_reason for listed in await stores.sessions.turns(OWNER, "s1")] == [
+        "length"
+    ]
+
+
+async def test_a_session_tells_how_its_newest_turn_ended(stores: Stores) -> None:
+    first, second = new_turn(), new_turn()
+    created = await stores.sessions.create(OWNER, "s1")
+    told = [created.last_turn]
+
+    for turn in (first, second):
+        await stores.sessions.claim(turn, history_tokens=EVERYTHING)
+        told.append((await stores.sessions.get(OWNER, "s1")).last_turn)
+        outcome, reason = (
+            (Outcome.COMPLETED, "stop") if turn is first else (Outcome.CANCELLED, None)
+        )
+        await stores.sessions.finish(replace(ending(turn), outcome=outcome, finish_reason=reason))
+        told.append((await stores.sessions.get(OWNER, "s1")).last_turn)
+
+    assert told == [
+        None,
+        LastTurn(first.id, None, None),
+        LastTurn(first.id, Outcome.COMPLETED, "stop"),
+        LastTurn(second.id, None, None),
+        LastTurn(second.id, Outcome.CANCELLED, None),
+    ]
 
 
 async def test_the_usage_of_a_session_is_that_of_its_turns(stores: Stores) -> None:
@@ -201,15 +234,58 @@ async def test_turns_come_oldest_first(stores: Stores) -> None:
 async def test_times_are_kept_in_utc(stores: Stores) -> None:
     turn = new_turn()
     await stores.sessions.claim(turn, history_tokens=EVERYTHING)
-    answer = Message(role=Role.ASSISTANT, content="Hi", created_at=now() - timedelta(minutes=5))
-    await stores.sessions.finish(ending(turn, answer))
+    await stores.sessions.finish(ending(turn, Message.assistant("Hi")))
 
     session = await stores.sessions.get(OWNER, "s1")
     messages = await stores.sessions.messages(OWNER, "s1")
 
     assert session.created_at.tzinfo is UTC
-    assert messages[1].message.created_at == answer.created_at
     assert messages[1].message.created_at.tzinfo is UTC
+
+
+@pytest.mark.parametrize("wrong_by", [timedelta(days=40), timedelta(days=-40), timedelta()])
+async def test_a_worker_whose_clock_is_wrong_stores_times_of_the_database(
+    sql_url: str, wrong_by: timedelta
+) -> None:
+    stores = await open_stores(sql_url, lease_seconds=60, migrate=True)
+    turn = new_turn()
+    await stores.sessions.claim(turn, history_tokens=EVERYTHING)
+    await asyncio.sleep(0.2)
+    answers = (*a_tool_round(), Message.assistant("It is hot."))
+    round_ = [replace(message, created_at=now() + wrong_by) for message in answers]
+
+    await stores.sessions.finish(ending(turn, *round_))
+
+    record = await stores.sessions.turn(OWNER, turn.id)
+    stored = await stores.sessions.messages(OWNER, "s1")
+    session = await stores.sessions.get(OWNER, "s1")
+    await stores.close()
+    assert record.finished_at
+    assert record.finished_at - record.started_at >= timedelta(seconds=0.2)
+    assert abs(now() - record.finished_at) < timedelta(seconds=TIME_SCALE * 10)
+    assert session.created_at <= record.started_at < record.finished_at == session.last_turn_at
+    times = [one.message.created_at for one in stored]
+    assert times == sorted(times)
+    assert record.started_at == times[0]
+    assert times[-1] <= record.finished_at
+
+
+async def test_a_message_is_as_old_as_its_worker_says(sql_url: str) -> None:
+    stores = await open_stores(sql_url, lease_seconds=60, migrate=True)
+    turn = new_turn()
+    await stores.sessions.claim(turn, history_tokens=EVERYTHING)
+    await asyncio.sleep(0.3)
+    early = Message.assistant("Hi")
+    await asyncio.sleep(0.3)
+
+    await stores.sessions.finish(ending(turn, early))
+
+    record = await stores.sessions.turn(OWNER, turn.id)
+    _, stored = await stores.sessions.messages(OWNER, "s1")
+    await stores.close()
+    assert record.finished_at
+    assert record.started_at < stored.message.created_at < record.finished_at
+    assert record.finished_at - stored.message.created_at >= timedelta(seconds=0.29)
 
 
 async def test_any_id_that_is_allowed_can_be_used(stores: Stores) -> None:
@@ -278,9 +354,10 @@ async def test_sessions_are_forgotten_by_the_time_of_their_last_turn(stores: Sto
     await say(stores.sessions, new_turn(session_id="spoken"), "Hi.")
     await stores.sessions.create(OWNER, "silent")
 
-    await stores.sessions.purge_sessions(before=now() - timedelta(minutes=1))
+    await stores.sessions.purge_sessions(kept_seconds=60)
     kept = [await stores.sessions.get(OWNER, session_id) for session_id in ("spoken", "silent")]
-    await stores.sessions.purge_sessions(before=now() + timedelta(minutes=1))
+    await asyncio.sleep(0.01)
+    await stores.sessions.purge_sessions(kept_seconds=0)
 
     assert [session.id for session in kept] == ["spoken", "silent"]
     for session_id in ("spoken", "silent"):
@@ -290,11 +367,15 @@ async def test_sessions_are_forgotten_by_the_time_of_their_last_turn(stores: Sto
 
 async def test_a_purge_spares_what_has_begun_since(stores: Stores) -> None:
     await say(stores.sessions, new_turn(session_id="old"), "Hi.")
-    between = now()
+    await asyncio.sleep(0.1)
+    between = time.monotonic()
+    await asyncio.sleep(0.1)
     await say(stores.sessions, new_turn(session_id="new"), "Hi.")
     await stores.sessions.claim(new_turn(session_id="running"), history_tokens=EVERYTHING)
 
-    await asyncio.gather(*(stores.sessions.purge_sessions(before=between) for _ in range(4)))
+    kept_seconds = time.monotonic() - between
+    purges = [stores.sessions.purge_sessions(kept_seconds=kept_seconds) for _ in range(4)]
+    await asyncio.gather(*purges)
 
     assert (await stores.sessions.get(OWNER, "new")).turns == 1
     assert (await stores.sessions.get(OWNER, "running")).turns == 1

@@ -3,7 +3,7 @@
 from datetime import date, time
 from zoneinfo import ZoneInfo
 
-from backend.showroom import OpenHours
+from backend.domain.showroom import OpenHours
 from backend.storage.ports.profiles import Profile
 from backend.storage.ports.stores import Stores
 

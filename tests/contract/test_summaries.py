@@ -4,12 +4,13 @@ import asyncio
 
 import pytest
 
-from backend.conversation import Message
-from backend.errors import SessionNotFound
+from backend.domain.conversation import Message
+from backend.domain.errors import SessionNotFound
 from backend.storage.ports.stores import Stores
 from backend.storage.ports.summaries import IdleSession
 from tests.contract.conftest import SHORT_LEASE
-from tests.contract.conversations import EVERYTHING, OWNER, ending, new_turn, say
+from tests.contract.conversations import EVERYTHING, OWNER, ending, new_turn, said, say
+from tests.waiting import waiting
 
 
 async def claim(
@@ -37,7 +38,7 @@ async def test_what_was_said_is_claimed_stored_and_then_told(stores: Stores) -> 
     stored = await stores.summaries.store(idle, "They greeted. 👋")
 
     assert (idle.owner, idle.session_id, idle.summary, idle.failures) == (OWNER, "s1", None, 0)
-    assert [message.content for message in idle.history] == ["Hello", "Hi"]
+    assert said(idle) == ["Hello", "Hi"]
     assert stored
     assert await summary(stores) == "They greeted. 👋"
     assert await claim(stores) is None
@@ -90,12 +91,14 @@ async def test_the_one_that_waited_longest_comes_first(stores: Stores) -> None:
 
 async def test_a_claim_that_nobody_came_back_for_frees_itself(stores: Stores) -> None:
     await say(stores.sessions, new_turn("Hello"), "Hi")
-    killed = await claimed(stores, held=0.2)
-    assert await claim(stores) is None
-    await asyncio.sleep(0.25)
+    killed = await claimed(stores, held=2)
+    meanwhile = await claim(stores)
 
-    successor = await claimed(stores)
+    async with waiting():
+        while (successor := await claim(stores)) is None:
+            await asyncio.sleep(0.05)
 
+    assert meanwhile is None
     assert not await stores.summaries.store(killed, "Too late")
     assert await stores.summaries.store(successor, "In time")
     assert await summary(stores) == "In time"
@@ -115,7 +118,12 @@ async def test_a_turn_that_begins_takes_the_session_back(stores: Stores) -> None
     assert meanwhile is None
     assert await summary(stores) is None
     again = await claimed(stores)
-    assert [message.content for message in again.history] == ["Hello", "Hi", "And then?", "Then."]
+    assert said(again) == [
+        "Hello",
+        "Hi",
+        "And then?",
+        "Then.",
+    ]
 
 
 async def test_a_whole_turn_in_the_meantime_makes_a_summary_stale_too(stores: Stores) -> None:
@@ -146,7 +154,7 @@ async def test_the_history_is_the_newest_that_fits(stores: Stores) -> None:
 
     idle = await claimed(stores, tokens=50)
 
-    assert [message.content for message in idle.history] == ["Short", "Answer"]
+    assert said(idle) == ["Short", "Answer"]
 
 
 async def test_what_is_postponed_is_due_again_later_and_knows_its_failures(
@@ -206,7 +214,7 @@ async def test_a_turn_whose_worker_is_gone_does_not_keep_its_session(
 
     idle = await claimed(short_leases)
 
-    assert [message.content for message in idle.history] == ["Lost"]
+    assert said(idle) == ["Lost"]
 
 
 async def test_a_held_session_is_free_for_turns(stores: Stores) -> None:
@@ -215,7 +223,7 @@ async def test_a_held_session_is_free_for_turns(stores: Stores) -> None:
 
     taken = await say(stores.sessions, new_turn("Bye"), "See you")
 
-    assert [message.content for message in taken.history] == ["Hello", "Hi"]
+    assert said(taken) == ["Hello", "Hi"]
 
 
 async def test_a_deleted_session_is_forgotten_with_its_summary(stores: Stores) -> None:
@@ -240,7 +248,7 @@ async def test_sessions_with_one_id_and_two_owners_are_two(stores: Stores) -> No
 
     for _ in range(2):
         idle = await claimed(stores)
-        await stores.summaries.store(idle, f"About {idle.history[0].content}")
+        await stores.summaries.store(idle, f"About {idle.history[0][0].content}")
 
     assert (await stores.sessions.get("me", "s1")).summary == "About Mine"
     assert (await stores.sessions.get("them", "s1")).summary == "About Theirs"

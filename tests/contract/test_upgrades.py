@@ -11,9 +11,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect
 from structlog.testing import capture_logs
 
-from backend.conversation import Outcome, ToolCall
-from backend.errors import StorageError
-from backend.storage.opening import open_stores
+from backend.domain.conversation import Outcome, ToolCall
+from backend.domain.errors import StorageError
+from backend.storage.factory import open_stores
 from backend.storage.ports.appointments import SlotTaken
 from backend.storage.ports.stores import Stores
 from backend.storage.sql.database import Database
@@ -84,7 +84,7 @@ async def test_a_database_of_the_first_release_is_read_and_written_on(sql_url: s
     (turn,) = await stores.sessions.turns(OWNER, "s1")
     assert (turn.outcome, turn.model) == (Outcome.COMPLETED, "llama")
     (booking,) = await stores.appointments.of_user("123")
-    assert booking.confirmation_id == "SC-22334455"
+    assert (booking.confirmation_id, booking.turn_id) == ("SC-22334455", None)
     claim = await say(stores.sessions, new_turn("And tomorrow?"), "Rain.")
     assert said(claim) == [stored.message.content for stored in weather]
     await everything_works(stores)

@@ -43,6 +43,7 @@ RELEASES: dict[str, Values] = {
         "replicaCount": 2,
         "rateLimitSession": "none",
         "rateLimitClient": "none",
+        "rateLimitSessions": "none",
     },
     "ingress": {**BEHIND_A_PROXY, "ingress": {"enabled": True, "hosts": ["lex.example.com"]}},
     "httproute": {
@@ -110,6 +111,7 @@ RELEASES: dict[str, Values] = {
         "maxStreams": 1_000_000,
         "chunkFlushMs": 12.5,
         "host": "::",
+        "allowedHosts": "*.example.com,lex:8000",
         "terminationGracePeriodSeconds": 300,
         "otelExporterOtlpEndpoint": "http://collector:4318",
         "otelExporterOtlpProtocol": "http/protobuf",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from infrastructure.groq_standin import Standin
 from tests.deploy.servers import GUNICORN, Deployed, count_for, deployed, probing, reading
+from tests.waiting import waiting
 
 
 async def assert_a_reload_loses_nothing(
@@ -23,7 +24,7 @@ async def assert_a_reload_loses_nothing(
         ):
             service.send(signal.SIGHUP)
             await asyncio.sleep(seconds / 2)
-            async with asyncio.timeout(30):
+            async with waiting():
                 while len(probes) < 3:
                     await asyncio.sleep(0.05)
         await _until_only_new_workers(service, before)
@@ -39,7 +40,7 @@ async def assert_a_reload_loses_nothing(
 
 
 async def _until_only_new_workers(service: Deployed, before: list[int]) -> None:
-    async with asyncio.timeout(20):
+    async with waiting():
         while set(service.workers) & set(before):
             await asyncio.sleep(0.05)
     assert len(service.workers) == len(before)

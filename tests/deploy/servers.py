@@ -14,8 +14,9 @@ import httpx
 from websockets.asyncio.client import connect
 
 from infrastructure.groq_standin import Standin
-from tests.processes import free_port, process, ready
+from tests.processes import Process, free_port, process, ready
 from tests.serving import parse
+from tests.waiting import waiting, within_limit
 
 GUNICORN = ("-m", "gunicorn", "-c", "deploy/gunicorn.conf.py")
 PLAIN = ("-m", "backend.server")
@@ -26,7 +27,7 @@ class Deployed:
     """A running service: a client for it, its first process, and what it logs."""
 
     client: httpx.AsyncClient
-    process: asyncio.subprocess.Process
+    process: Process
     log: Path
 
     @property
@@ -42,10 +43,10 @@ class Deployed:
         self.process.send_signal(number)
 
     async def ended(self) -> int:
-        return await asyncio.wait_for(self.process.wait(), 30)
+        return await within_limit(self.process.wait())
 
     async def until_said(self, event: str, *, times: int) -> None:
-        async with asyncio.timeout(30):
+        async with waiting():
             while len(self.lines(event)) < times:
                 await asyncio.sleep(0.05)
 
@@ -103,9 +104,9 @@ class Reading:
 
     @property
     def ends_well(self) -> bool:
-        """With one `end` and without an `error`."""
+        """With one `end`, behind the outcome of the turn, and without an `error`."""
         names = [name for name, _ in self.events]
-        return self.ends and "error" not in names
+        return self.ends and "error" not in names and names[-2] == "outcome"
 
     @property
     def ends(self) -> bool:
@@ -157,7 +158,7 @@ async def reading(
             how = read if number < streams else converse
             tasks.create_task(how(client, each, f"s{number}"))
         for each in readings:
-            await asyncio.wait_for(each.begun.wait(), 30)
+            await within_limit(each.begun.wait())
         yield readings
 
 

@@ -9,9 +9,14 @@ from itertools import cycle
 
 from infrastructure.groq_standin import Standin
 from tests.deploy.servers import Deployed, connected_peers
+from tests.waiting import waiting
 
 SEND_TIMEOUT_SECONDS = 1.5
-PATIENCE = {"SEND_TIMEOUT_SECONDS": str(SEND_TIMEOUT_SECONDS)}
+PATIENCE = {
+    "SEND_TIMEOUT_SECONDS": str(SEND_TIMEOUT_SECONDS),
+    # What stalls a client is more than any model may say.
+    "MAX_COMPLETION_BYTES": "1000000000",
+}
 
 QUERY = "Tell me everything"
 WORD_BYTES = 2048
@@ -22,14 +27,14 @@ Ask = Callable[[socket.socket], None]
 def over_http(client: socket.socket) -> None:
     body = json.dumps({"query": QUERY}).encode()
     client.sendall(
-        b"POST /query HTTP/1.1\r\nhost: lex\r\ncontent-type: application/json\r\n"
+        b"POST /query HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
         b"content-length: %d\r\n\r\n%b" % (len(body), body)
     )
 
 
 def over_a_websocket(client: socket.socket) -> None:
     client.sendall(
-        b"GET /ws/sessions/s%d HTTP/1.1\r\nhost: lex\r\nupgrade: websocket\r\n"
+        b"GET /ws/sessions/s%d HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\n"
         b"connection: Upgrade\r\nsec-websocket-key: bm90IGEgc2VjcmV0IGtleQ==\r\n"
         b"sec-websocket-version: 13\r\n\r\n" % client.getsockname()[1]
     )
@@ -41,13 +46,13 @@ def over_a_websocket(client: socket.socket) -> None:
 EITHER_WAY = (over_http, over_a_websocket)
 
 
-def behind_the_present(turn_id: str) -> Ask:
-    """Follow a turn, from the moment on at which it is asked for."""
+def behind(event_id: str) -> Ask:
+    """Follow a turn from one of its events on."""
 
     def ask(client: socket.socket) -> None:
         client.sendall(
-            f"GET /turns/{turn_id}/events HTTP/1.1\r\nhost: lex\r\n"
-            f"last-event-id: {turn_id}-1000000\r\n\r\n".encode()
+            f"GET /turns/{event_id.partition('-')[0]}/events HTTP/1.1\r\nhost: localhost\r\n"
+            f"last-event-id: {event_id}\r\n\r\n".encode()
         )
 
     return ask
@@ -78,7 +83,7 @@ def say_everything(standin: Standin, *, words_per_second: int) -> None:
 async def until_gone(service: Deployed, clients: Sequence[socket.socket]) -> None:
     """Until the kernel has no socket of the service's towards any of them."""
     peers = {client.getsockname()[1] for client in clients}
-    async with asyncio.timeout(30):
+    async with waiting():
         while peers & connected_peers(service.port):
             await asyncio.sleep(0.05)
 

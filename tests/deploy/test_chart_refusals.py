@@ -48,6 +48,11 @@ REFUSED: dict[str, tuple[Values, Values, str]] = {
         {"rateLimitClient": "120/minute"},
         "count limits together in Redis only",
     ),
+    "sessions that are counted alone": (
+        RELEASES["no-limits"],
+        {"rateLimitSessions": "60/minute"},
+        "set rateLimitSession, rateLimitClient and rateLimitSessions to none",
+    ),
     "two autoscalers": (SCALED, {"keda": {"enabled": True}}, "two would scale the same pods"),
     "fewer at most than at least": (
         SCALED,
@@ -73,6 +78,21 @@ REFUSED: dict[str, tuple[Values, Values, str]] = {
         {},
         {"terminationGracePeriodSeconds": 30},
         "terminationGracePeriodSeconds of 30 is too short",
+    ),
+    "a password of the upstream": (
+        {},
+        {"groqBaseUrl": "https://user:hunter2@proxy.example"},
+        "groqBaseUrl has a password, and values are kept in the release: put GROQ_BASE_URL",
+    ),
+    "a password of the collector": (
+        {},
+        {"otelExporterOtlpEndpoint": "http://user:hunter2@collector:4318"},
+        "otelExporterOtlpEndpoint has a password, and values are kept in the release",
+    ),
+    "nobody asked who they are, and nobody meant it": (
+        {},
+        {"allowAnonymous": False},
+        "auth: none lets anybody who reaches the Service act for any user",
     ),
     "a door for everybody": (
         {"forwardedAllowIps": "10.0.0.0/8"},
@@ -158,7 +178,6 @@ REFUSED: dict[str, tuple[Values, Values, str]] = {
 }
 
 
-@pytest.mark.parametrize("case", REFUSED)
 def refusal(values: Values) -> str:
     with pytest.raises(helm_python.HelmRenderError) as refused:
         texts(values)
@@ -174,6 +193,42 @@ def test_what_would_break_is_refused_with_its_reason(case: str) -> None:
 
     assert sentence in said
     assert "hunter2" not in said
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("databaseUrl", "postgresql://lex:hunter2/x@db/lex"),
+        ("databaseUrl", "postgresql://lex:/hunter2@db/lex"),
+        ("databaseUrl", "postgresql://lex:hunter2?x@db/lex"),
+        ("databaseUrl", "postgresql+psycopg://le/x:hunter2@db:5432/lex"),
+        ("databaseUrl", "postgresql://lex@db/lex?password=hunter2"),
+        ("databaseUrl", "postgresql://lex@db/lex?sslmode=require&sslpassword=hunter2"),
+        ("databaseUrl", "postgresql:///lex?host=/run&Password=hunter2"),
+        ("redisUrl", "redis://:hunter2/x@redis:6379/0"),
+        ("redisUrl", "rediss://lex:hunter2@redis"),
+        ("redisUrl", "redis://redis:6379/0?password=hunter2"),
+        ("redisUrl", "unix:///run/redis.sock?db=1&password=hunter2"),
+    ],
+)
+def test_a_password_in_a_url_is_refused_wherever_it_is(name: str, url: str) -> None:
+    said = refusal({name: url})
+
+    assert f"{name} has a password" in said
+    assert "hunter2" not in said
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("databaseUrl", "postgresql://lex@db:5432/lex?sslmode=verify-full&passfile=/etc/pgpass"),
+        ("databaseUrl", "postgresql://db/lex?require_auth=password"),
+        ("databaseUrl", "postgresql://passwords.example.com:5432/secret"),
+        ("redisUrl", "rediss://lex@redis:6379/0?ssl_ca_certs=/etc/ca.pem"),
+    ],
+)
+def test_a_url_without_a_password_is_none(name: str, url: str) -> None:
+    assert texts({name: url})
 
 
 def test_every_refusal_is_among_them() -> None:

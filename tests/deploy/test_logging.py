@@ -45,7 +45,7 @@ async def test_a_turn_is_one_line_with_all_that_explains_it(
     assert service.lines("upstream_attempt") == []
     span = collector.one("invoke_agent lex")
     assert (turn["trace_id"], turn["span_id"]) == (span.trace_id, span.id)
-    assert turn["outcome"] == "completed"
+    assert (turn["outcome"], turn["finish_reason"]) == ("completed", "stop")
     assert turn["transport"] == "sse"
     assert turn["model"] == "groq-standin/llama-3.3-70b-versatile"
     assert (turn["rounds"], turn["tools"]) == (2, 1)
@@ -95,7 +95,8 @@ async def test_what_breaks_is_told_without_what_was_said(standin: Standin, tmp_p
     standin.script({"text": "late", "fault": fault}, contains=SECRET, times=None)
     wrong = {"calls": [{"name": SECRET, "arguments": {"city": SECRET}}]}
     standin.script(wrong, {"text": SECRET}, contains="Wrong")
-    async with deployed(PLAIN, standin, tmp_path, LOG_LEVEL="DEBUG") as service:
+    variables = {"LOG_LEVEL": "DEBUG", "MODEL_FALLBACKS": "openai/gpt-oss-120b"}
+    async with deployed(PLAIN, standin, tmp_path, **variables) as service:
         await ask(service, SECRET, "s1")
         await ask(service, "Wrong", "s2")
         await service.client.post("/query", json={"query": {"what": SECRET}})

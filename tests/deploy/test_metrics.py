@@ -17,6 +17,7 @@ from tests.deploy.servers import GUNICORN, PLAIN, Deployed, count_for, deployed,
 from tests.deploy.servers import Reading as Stream
 from tests.processes import free_port, process
 from tests.scraping import Scrape, scrape
+from tests.waiting import waiting, within_limit
 
 TURNS = 12
 
@@ -32,7 +33,7 @@ async def ask(service: Deployed) -> None:
 
 async def counted(service: Deployed, turns: int) -> Scrape:
     """A turn is counted a moment after its stream has ended."""
-    async with asyncio.timeout(10):
+    async with waiting():
         while True:
             seen = await scrape(service.client)
             if seen.value("lex_turns_total") >= turns and seen.value("lex_streams_open") == 0:
@@ -85,7 +86,7 @@ async def test_the_sum_is_of_workers_that_each_counted_some(
     counts = tmp_path / "counts"
     given = {"PROMETHEUS_MULTIPROC_DIR": str(counts)}
 
-    async with deployed(GUNICORN, standin, tmp_path, **given) as service, asyncio.timeout(60):
+    async with deployed(GUNICORN, standin, tmp_path, **given) as service, waiting():
         for turns in itertools.count(TURNS, TURNS):
             await ask(service)
             seen = await counted(service, turns)
@@ -111,10 +112,10 @@ async def test_nothing_is_lost_when_workers_are_replaced(standin: Standin, tmp_p
         async with reading(service.client, TURNS) as readings:
             service.send(signal.SIGHUP)
             during = await scrape(service.client)
-            async with asyncio.timeout(10):
+            async with waiting():
                 while not during.value("lex_draining"):
                     during = await scrape(service.client)
-        async with asyncio.timeout(20):
+        async with waiting():
             while set(service.workers) & set(before):
                 await asyncio.sleep(0.05)
         await ask(service)
@@ -192,7 +193,7 @@ async def test_a_client_that_does_not_read_is_slow_and_has_not_left(
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             client.connect(("127.0.0.1", service.port))
             client.sendall(
-                b"POST /query HTTP/1.1\r\nhost: lex\r\ncontent-type: application/json\r\n"
+                b"POST /query HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
                 b"content-length: %d\r\n\r\n%b" % (len(body), body)
             )
             await service.until_said("slow_client", times=1)
@@ -215,7 +216,7 @@ async def test_a_metrics_port_that_is_taken_stops_the_start_with_one_line(
             "DATABASE_URL": "memory://",
         }
         async with process(*PLAIN, variables=variables, stderr=stderr) as service:
-            code = await asyncio.wait_for(service.wait(), 20)
+            code = await within_limit(service.wait())
         last = (tmp_path / "stderr").read_text().splitlines()[-1]
 
     assert code == 1

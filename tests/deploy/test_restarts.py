@@ -19,18 +19,11 @@ from tests.deploy.restarts import (
     assert_a_successor_takes_over,
     assert_no_force,
 )
-from tests.deploy.servers import (
-    GUNICORN,
-    PLAIN,
-    Deployed,
-    count_for,
-    deployed,
-    is_running,
-    reading,
-)
+from tests.deploy.servers import GUNICORN, PLAIN, Deployed, count_for, deployed, is_running, reading
 from tests.processes import ROOT, environment
 from tests.raw import connected
-from tests.serving import ids_of, parse, without_ids
+from tests.serving import ids_of, outcome_of, parse, without_ids
+from tests.waiting import waiting
 
 
 async def test_a_reload_loses_no_stream_and_refuses_none(standin: Standin, tmp_path: Path) -> None:
@@ -50,7 +43,7 @@ async def test_workers_serve_until_those_that_replace_them_do(
             started = len(service.lines("lex_started"))
             database.execute("ROLLBACK")
         await service.until_said("lex_started", times=4)
-        async with asyncio.timeout(30):
+        async with waiting():
             while len(service.workers) > 2:
                 await asyncio.sleep(0.05)
 
@@ -61,7 +54,7 @@ async def test_workers_serve_until_those_that_replace_them_do(
 
 async def _ask_anew(service: Deployed) -> int:
     async with connected(service.port) as client:
-        await client.send(b"GET /livez HTTP/1.1\r\nHost: lex\r\n\r\n")
+        await client.send(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
         return int((await client.head()).split()[1])
 
 
@@ -106,6 +99,39 @@ async def test_a_question_on_its_way_to_a_server_that_leaves_is_answered(
     assert_no_force(service)
 
 
+async def test_a_probe_by_head_hears_that_the_server_leaves_and_old_ones_hear_it_once(
+    standin: Standin, tmp_path: Path
+) -> None:
+    count_for(standin, 5)
+    probe = b"HEAD /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    old_probe = b"GET /readyz HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+
+    async with (
+        deployed(PLAIN, standin, tmp_path) as service,
+        reading(service.client, 1),
+        connected(service.port) as first,
+        connected(service.port) as second,
+        connected(service.port) as old,
+    ):
+        await first.send(probe)
+        before = await first.head()
+        service.send(signal.SIGTERM)
+        await service.until_said("server_leaving", times=1)
+        await second.send(probe)
+        after = await second.rest()
+        await old.send(old_probe)
+        body = await old.rest()
+        await service.ended()
+
+    assert before.startswith(b"HTTP/1.1 200 ")
+    assert after.startswith(b"HTTP/1.1 503 ")
+    assert after.endswith(b"\r\n\r\n")
+    for answer in (after, body):
+        assert answer.lower().count(b"\r\nconnection: ") == 1
+        assert b"\r\nconnection: close\r\n" in answer
+    assert b'"status":"draining"' in body
+
+
 async def test_streams_that_outlast_the_drain_end_with_an_error_and_are_stored(
     command: Sequence[str], standin: Standin, tmp_path: Path
 ) -> None:
@@ -120,7 +146,8 @@ async def test_streams_that_outlast_the_drain_end_with_an_error_and_are_stored(
         turns = [(await successor.client.get(f"/turns/{each.turn_id}")).json() for each in readings]
 
     assert all(each.ends for each in readings)
-    assert all('"code": "server_draining"' in each.events[-2][1] for each in readings)
+    assert all('"code": "server_draining"' in each.events[-3][1] for each in readings)
+    assert {outcome_of(each.events)["outcome"] for each in readings} == {"cancelled"}
     assert {(turn["outcome"], turn["error_code"]) for turn in turns} == {
         ("cancelled", "server_draining")
     }
@@ -140,11 +167,12 @@ async def test_a_second_signal_shortens_the_drain_to_nothing(
         service.send(signal.SIGTERM)
         await asyncio.sleep(0.3)
         service.send(signal.SIGTERM)
-        async with asyncio.timeout(3):
+        async with waiting():
             code = await service.ended()
 
     assert all(each.ends for each in readings)
-    assert all('"code": "server_draining"' in each.events[-2][1] for each in readings)
+    assert all('"code": "server_draining"' in each.events[-3][1] for each in readings)
+    assert {outcome_of(each.events)["outcome"] for each in readings} == {"cancelled"}
     assert code == 0
     assert_no_force(service)
 
@@ -159,7 +187,7 @@ async def test_a_worker_too_many_finishes_its_streams_however_often_it_is_told_t
     async with deployed(watchful, standin, tmp_path) as service:
         async with reading(service.client, 20) as readings:
             service.send(signal.SIGTTOU)
-        async with asyncio.timeout(5):
+        async with waiting():
             while len(service.workers) > 1:
                 await asyncio.sleep(0.05)
         probe = await service.client.get("/readyz")
@@ -186,7 +214,7 @@ async def test_the_end_of_the_service_is_heard_in_the_middle_of_a_reload(
             has_ended = [each for each in readings if each.ended_at]
             for each in readings:
                 await other.client.delete(f"/turns/{each.turn_id}")
-        async with asyncio.timeout(10):
+        async with waiting():
             code = await service.ended()
 
     assert has_ended == [], "the new workers heard of it while the old ones were waited for"
@@ -204,7 +232,7 @@ async def test_workers_whose_arbiter_was_killed_finish_their_streams_and_go(
         workers = service.workers
         async with reading(service.client, 5) as readings:
             os.kill(service.process.pid, signal.SIGKILL)
-        async with asyncio.timeout(10):
+        async with waiting():
             while any(is_running(pid) for pid in workers):
                 await asyncio.sleep(0.05)
 
@@ -260,7 +288,7 @@ async def test_who_reads_a_turn_of_another_worker_is_sent_there_when_its_own_lea
             url = f"/turns/{turn_id}/events"
             async with leaves.client.stream("GET", url) as followed:
                 leaves.send(signal.SIGTERM)
-                async with asyncio.timeout(4):
+                async with waiting():
                     told = (await followed.aread()).decode()
                 code = await leaves.ended()
             headers = {"Last-Event-ID": ids_of(told)[-1]}

@@ -13,8 +13,10 @@ import pytest
 import yaml
 
 import backend
+from backend.network.host_names import Host, HostPattern
 from backend.settings import Settings
 from tests.processes import ROOT
+from tests.serving import settings
 
 FOLDER = ROOT / "infrastructure"
 FILES = sorted(FOLDER.glob("compose*.yaml"))
@@ -142,6 +144,38 @@ def test_what_is_scraped_is_where_the_service_is_measured() -> None:
     (job, *_) = compose(FOLDER / "prometheus/prometheus.yml")["scrape_configs"]
 
     assert job["dns_sd_configs"][0]["port"] == lex["environment"]["METRICS_PORT"]
+
+
+@pytest.mark.parametrize(
+    ("host", "is_allowed"),
+    [
+        ("localhost:8000", True),
+        ("127.0.0.1:43210", True),
+        ("[::1]:8000", True),
+        ("nginx:8000", True),
+        ("lex:8000", True),
+        ("rebound.example:8000", False),
+        ("10.0.0.7:8000", False),
+    ],
+)
+def test_the_service_answers_to_names_of_this_machine_and_of_its_containers(
+    host: str, *, is_allowed: bool
+) -> None:
+    lex = compose(FOLDER / "compose.yaml")["services"]["lex"]
+    hosts = settings(allowed_hosts=lex["environment"]["ALLOWED_HOSTS"]).allowed_hosts
+
+    asked = Host.read(host)
+    assert asked
+    patterns = map(HostPattern.read, hosts)
+    assert any(each.fits(asked, default_port=80) for each in patterns) == is_allowed
+
+
+def test_the_load_tests_ask_for_a_name_that_is_answered() -> None:
+    allowed = compose(FOLDER / "compose.yaml")["services"]["lex"]["environment"]["ALLOWED_HOSTS"]
+    told = (FOLDER / "compose.load.yaml").read_text()
+
+    (name,) = re.findall(r"\$\{LOAD_HOST:-http://([^:}]+)", told)
+    assert name in allowed.split(",")
 
 
 def test_the_readme_tells_of_every_file() -> None:

@@ -42,3 +42,13 @@ def test_all_images_have_one_base_that_is_pinned_by_version() -> None:
 
 def test_the_image_has_the_version_of_the_service() -> None:
     assert default(LEX, "VERSION") == backend.__version__
+
+
+def test_the_prompts_are_in_the_image() -> None:
+    """All other Markdown is left out of it."""
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    kept = [line.removeprefix("!") for line in lines if line.startswith("!") and "*" in line]
+    prompts = [path.relative_to(ROOT) for path in (ROOT / "backend").rglob("*.md")]
+
+    assert prompts
+    assert [prompt for prompt in prompts if not any(map(prompt.match, kept))] == []

@@ -32,6 +32,13 @@ def test_every_package_is_pinned_by_version_and_hash() -> None:
 
 
 def test_what_is_only_developed_with_is_not_in_the_repository() -> None:
-    (folder,) = listed().keys() - {VENDOR}
+    folders = listed().keys() - {VENDOR}
 
-    assert folder.startswith(".venv/")
+    assert all(folder.startswith(".venv/") for folder in folders)
+
+
+def test_make_fetches_what_is_developed_with() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    (fetched,) = re.findall(r"^DEVELOPED_WITH := (.*)$", makefile, re.MULTILINE)
+
+    assert fetched.split() == [folder for folder in listed() if folder != VENDOR]

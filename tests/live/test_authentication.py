@@ -29,8 +29,9 @@ from tests.credentials import (
     with_key_file,
     with_keys,
 )
-from tests.processes import ROOT, environment, free_port, lex_process, process, ready
+from tests.processes import ROOT, ended, free_port, lex_process, process, ready
 from tests.serving import lex, parse
+from tests.waiting import waiting
 
 PAGE = "http://localhost:3000"
 BODY = {"query": "Hello", "session_id": "s1"}
@@ -59,7 +60,7 @@ async def status(client: httpx.AsyncClient, headers: dict[str, str]) -> int:
 
 
 async def until(client: httpx.AsyncClient, headers: dict[str, str], wanted: int) -> None:
-    async with asyncio.timeout(30):
+    async with waiting():
         while await status(client, headers) != wanted:
             await asyncio.sleep(0.05)
 
@@ -133,7 +134,7 @@ async def test_a_broken_file_keeps_the_keys_and_an_open_socket_loses_its_own(
         async with connect(url, proxy=None, additional_headers=bearer("key")) as socket:
             with capture_logs() as lines:
                 path.write_text("{")
-                async with asyncio.timeout(30):
+                async with waiting():
                     while "api_keys_not_reloaded" not in str(lines):
                         await asyncio.sleep(0.05)
             broken = await status(service.client, bearer("key"))
@@ -237,20 +238,14 @@ KEYED = {"AUTH": "api_key", "SESSION_COOKIE_SECRET": COOKIE_SECRET}
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_cannot_tell_who_asks_does_not_start_and_says_why_in_one_line(
-    given: dict[str, str], line: str
+async def test_a_start_without_usable_authentication_fails_and_says_why_in_one_line(
+    given: dict[str, str], line: str, tmp_path: Path
 ) -> None:
-    finished = subprocess.run(
-        [sys.executable, "-m", "backend.server", "--port", str(free_port())],
-        cwd=ROOT,
-        env=environment(DATABASE_URL="memory://", **given),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    command = ("-m", "backend.server", "--port", "0")
 
-    assert finished.returncode != 0
+    finished = await ended(*command, folder=tmp_path, DATABASE_URL="memory://", **given)
+
+    assert finished.code != 0
     assert line in finished.stderr
     assert "Traceback" not in finished.stderr
     assert sum("lex: " in each for each in finished.stderr.splitlines()) == 1

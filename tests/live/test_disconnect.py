@@ -10,9 +10,15 @@ from typing import Any
 
 from tests.fakes import Gates, echo
 from tests.serving import Lex, lex
+from tests.waiting import at_once, waiting
 
 LEAVING_SECONDS = 0.25
 """Within this the upstream must see its connection closed."""
+
+
+async def until_ended(gates: Gates, *calls: str) -> None:
+    while gates.ended != list(calls):
+        await asyncio.sleep(0.005)
 
 
 PIPELINED = b"GET /health HTTP/1.1\r\nhost: lex\r\n\r\n"
@@ -45,7 +51,7 @@ def script(*rounds: dict[str, Any], word: str = "go") -> str:
 
 async def outcome_of(service: Lex, session_id: str) -> str:
     """How the only turn of a session ended, once it has."""
-    async with asyncio.timeout(10):
+    async with waiting():
         while True:
             answer = await service.client.get(f"/sessions/{session_id}/events")
             if answer.status_code == 200 and answer.json()["events"][-1]["type"] == "system":
@@ -59,8 +65,9 @@ async def test_leaving_before_the_first_chunk_closes_the_upstream_call() -> None
         async with asking(service, silence, "s1"):
             await service.standin.stats.until(lambda stats: stats.open_streams == 1)
 
-        await service.standin.stats.until(
-            lambda stats: stats.closed_before_first_byte == 1, seconds=LEAVING_SECONDS
+        await at_once(
+            service.standin.stats.until(lambda stats: stats.closed_before_first_byte == 1),
+            seconds=LEAVING_SECONDS,
         )
 
         assert service.standin.stats.open_streams == 0
@@ -73,8 +80,9 @@ async def test_leaving_in_mid_stream_closes_the_upstream_call() -> None:
         async with asking(service, slow, "s1") as reader:
             await reader.readuntil(b"data: one")
 
-        await service.standin.stats.until(
-            lambda stats: stats.closed_in_mid_stream == 1, seconds=LEAVING_SECONDS
+        await at_once(
+            service.standin.stats.until(lambda stats: stats.closed_in_mid_stream == 1),
+            seconds=LEAVING_SECONDS,
         )
 
         assert await outcome_of(service, "s1") == "disconnected"
@@ -92,8 +100,9 @@ async def test_leaving_behind_a_pipelined_request_closes_the_upstream_call_too()
             # The server reads what was sent before it can tell anybody.
             await service.client.get("/health")
 
-        await service.standin.stats.until(
-            lambda stats: stats.closed_before_first_byte == 1, seconds=LEAVING_SECONDS
+        await at_once(
+            service.standin.stats.until(lambda stats: stats.closed_before_first_byte == 1),
+            seconds=LEAVING_SECONDS,
         )
 
         assert await outcome_of(service, "s1") == "disconnected"
@@ -125,9 +134,7 @@ async def test_leaving_while_a_tool_runs_ends_it_and_lets_a_booking_complete() -
         async with asking(service, script(*rounds), "s1") as reader:
             await reader.readuntil(b"event: tool_call")
             await gates.begun.wait()
-        async with asyncio.timeout(LEAVING_SECONDS):
-            while gates.ended != ["look cancelled"]:
-                await asyncio.sleep(0.005)
+        await at_once(until_ended(gates, "look cancelled"), seconds=LEAVING_SECONDS)
         gates.opened.set()
 
         assert await outcome_of(service, "s1") == "disconnected"
@@ -159,10 +166,11 @@ async def test_each_of_a_hundred_leavers_closes_its_upstream_call_at_once() -> N
             here -= 1
             left = here
             # Those who stay have one open call each, so one more is that of who just left.
-            await stats.until(lambda stats: stats.open_streams <= left, seconds=LEAVING_SECONDS)
+            is_closed = stats.until(lambda stats: stats.open_streams <= left)
+            await at_once(is_closed, seconds=LEAVING_SECONDS)
 
         clients = asyncio.gather(*(client(number) for number in range(100)))
-        await stats.until(lambda stats: stats.open_streams == 100, seconds=20)
+        await stats.until(lambda stats: stats.open_streams == 100)
         everybody_is_here.set()
         await clients
 
@@ -190,7 +198,7 @@ async def test_a_hundred_who_leave_at_random_moments_harm_no_history(tmp_path: P
 
 
 async def assert_all_sound_and_free(service: Lex) -> None:
-    async with asyncio.timeout(10):
+    async with waiting():
         while (await service.client.get("/readyz")).json()["free_slots"] != 2000:
             await asyncio.sleep(0.01)
     sessions = 0

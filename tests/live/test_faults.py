@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from tests.serving import Lex, lex, text_of
+from tests.serving import Lex, lex, outcome_of, text_of, without_outcome
+from tests.waiting import TIME_SCALE
 
 ANSWER = "one two three"
 WEATHER = {"name": "get_weather", "arguments": {"city": "Paris"}}
 SPOKEN = '{"city": "Paris"}'
+FIRST, SECOND = "llama-3.3-70b-versatile", "openai/gpt-oss-120b"
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,13 @@ CASES = [
     ),
     fails("unknown model", {"kind": "model_not_found"}, "upstream_refused", calls=1),
     fails("retired model", {"kind": "model_decommissioned"}, "upstream_refused", calls=1),
+    fails(
+        "blocked model",
+        {"kind": "model_permission_blocked", "level": "org"},
+        "upstream_refused",
+        calls=1,
+    ),
+    fails("model with terms", {"kind": "model_terms_required"}, "upstream_refused", calls=1),
     # In mid-stream: what was said stays said, and is not said again.
     *(
         fails(name, {"kind": kind, "after_tokens": 1, **more}, code, calls=1, text="one")
@@ -114,13 +123,14 @@ CASES = [
     # Calls that the upstream could not read.
     *(
         Case(
-            f"rescued {'in the stream' if after else 'before it'}: {generation[:24]}",
-            {"kind": "tool_use_failed", "failed_generation": generation, **after},
+            f"rescued {'in the stream' if after else 'before it'}: {kind} {generation[:24]}",
+            {"kind": kind, "failed_generation": generation, **after},
             2,
             text="It is mild." if not after else "oneIt is mild.",
             times=1,
             round={"text": "one two"} if after else {"text": "unused"},
         )
+        for kind in ("tool_use_failed", "output_parse_failed")
         for after in ({}, {"after_tokens": 1})
         for generation in (
             json.dumps(WEATHER),
@@ -133,6 +143,8 @@ CASES = [
     ),
     fails("lost call", {"kind": "tool_use_failed"}, "upstream_tool_use_failed", calls=2),
     unnoticed("call told and asked again", {"kind": "tool_use_failed"}),
+    fails("unread output", {"kind": "output_parse_failed"}, "upstream_tool_use_failed", calls=2),
+    unnoticed("output told and asked again", {"kind": "output_parse_failed"}),
     Case(
         "plain text instead of a call",
         {"kind": "tool_use_failed", "failed_generation": "I do not know."},
@@ -147,8 +159,8 @@ CASES = [
 async def test_a_fault_ends_in_one_of_three_ways(case: Case) -> None:
     async with lex(
         model_fallbacks="none",
-        upstream_first_byte_seconds=0.3,
-        upstream_gap_seconds=0.3,
+        upstream_first_byte_seconds=TIME_SCALE,
+        upstream_gap_seconds=TIME_SCALE,
         turn_timeout_seconds=20,
     ) as service:
         rescued = {"text": "It is mild."} if "rescued" in case.name else case.script
@@ -170,6 +182,7 @@ def assert_ended_well(case: Case, events: list[tuple[str, str]]) -> None:
     names = [event for event, _ in events]
     assert names.count("end") == 1
     assert names[-1] == "end"
+    assert outcome_of(events)["outcome"] == ("failed" if case.code else "completed")
     assert text_of(events) == case.text
     errors = [json.loads(data) for event, data in events if event == "error"]
     assert [error["code"] for error in errors] == ([case.code] if case.code else [])
@@ -200,6 +213,104 @@ async def test_a_rate_limit_beyond_our_patience_says_when_to_come_back(wait: str
         assert (error["code"], error["retryable"]) == ("upstream_busy", True)
         assert abs(error["retry_after"] - seconds) <= 1
     assert service.standin.stats.requests == 1, "a budget that is used up is not asked for more"
+
+
+NO_RATES: dict[str, str | None] = {
+    f"x-ratelimit-{what}-{kind}": None
+    for what in ("limit", "remaining", "reset")
+    for kind in ("requests", "tokens")
+}
+
+
+def refusing(status: int, **headers: str | None) -> dict[str, Any]:
+    """A round that is refused with these headers, and none that tells of rates by itself."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return {
+        "headers": {**NO_RATES, **named},
+        "fault": {"kind": "status", "status": status, "message": "Come back later."},
+    }
+
+
+USED_UP = {
+    "x_ratelimit_limit_tokens": "6000",
+    "x_ratelimit_remaining_tokens": "0",
+    "x_ratelimit_reset_tokens": "1ms",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "round_", "most"),
+    [
+        ("0", refusing(429, retry_after="0"), 3),
+        ("missing", refusing(429), 3),
+        ("negative", refusing(429, retry_after="-5"), 3),
+        ("fractional", refusing(429, retry_after="0.05"), 5),
+        ("date in the past", refusing(429, retry_after="Wed, 21 Oct 2015 07:28:00 GMT"), 3),
+        ("date to come", refusing(429, retry_after="Wed, 21 Oct 2065 07:28:00 GMT"), 1),
+        ("huge", refusing(429, retry_after="99999999999"), 1),
+        ("no number", refusing(429, retry_after="soon"), 3),
+        ("0 and resets of 1ms", refusing(429, retry_after="0", **USED_UP), 3),
+        (
+            "0 in the header and 1ms in the message",
+            {"headers": {"retry-after": "0"}, "fault": {"kind": "rate_limit", "wait": "1ms"}},
+            5,
+        ),
+        ("503 with 0", refusing(503, retry_after="0"), 3),
+        ("503 with 1", refusing(503, retry_after="1"), 5),
+        ("498", {"fault": {"kind": "capacity_exceeded_498"}}, 3),
+        ("498 with 0", {"fault": {"kind": "capacity_exceeded_498", "retry_after": "0"}}, 3),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+@pytest.mark.parametrize("models", [1, 3])
+async def test_no_retry_after_makes_a_turn_ask_in_a_loop(
+    name: str, round_: dict[str, Any], most: int, models: int
+) -> None:
+    fallbacks = {1: "none", 3: f"{SECOND},third"}[models]
+    async with lex(model_fallbacks=fallbacks, turn_timeout_seconds=20) as service:
+        service.standin.script(round_, times=None)
+
+        events = await service.ask("Hello")
+
+        assert [event for event, _ in events] == ["error", "outcome", "end"]
+        assert service.standin.stats.requests <= most * models, name
+
+
+@pytest.mark.parametrize(
+    ("refused", "spread_seconds"),
+    [
+        (refusing(429, retry_after="1"), 0.5),
+        (
+            refusing(
+                429,
+                retry_after="1",
+                x_ratelimit_limit_requests="30",
+                x_ratelimit_remaining_requests="0",
+                x_ratelimit_reset_requests="1s",
+            ),
+            0.9,
+        ),
+    ],
+    ids=["rate unknown", "30 in a second"],
+)
+async def test_turns_that_wait_for_the_same_rate_do_not_all_come_back_in_one_moment(
+    refused: dict[str, Any], spread_seconds: float
+) -> None:
+    count = 30
+    async with lex(model_fallbacks="none") as service:
+        loop = asyncio.get_running_loop()
+        answered: list[float] = []
+
+        async def turn(number: int) -> None:
+            assert (await service.ask("Hello", session_id=f"s{number}"))[-1][0] == "end"
+            answered.append(loop.time())
+
+        service.standin.script(refused, times=count)
+        service.standin.script({"text": "Hello.", "headers": NO_RATES}, times=None)
+        await asyncio.gather(*(turn(number) for number in range(count)))
+
+        assert service.standin.stats.requests == 2 * count
+    assert max(answered) - min(answered) >= spread_seconds
 
 
 async def test_a_budget_whose_reset_is_near_is_waited_for() -> None:
@@ -237,7 +348,7 @@ async def test_an_upstream_that_is_not_there_is_one_error() -> None:
 
         events = await service.ask("Hello")
 
-    assert [event for event, _ in events] == ["error", "end"]
+    assert [event for event, _ in without_outcome(events)] == ["error", "end"]
     assert json.loads(events[0][1])["code"] == "upstream_unavailable"
 
 
@@ -248,7 +359,10 @@ async def test_endless_tool_rounds_are_stopped() -> None:
         events = await service.ask("Hello")
 
         assert service.standin.stats.requests == 3
-        assert json.loads(events[-2][1])["code"] == "too_many_rounds"
+        assert json.loads(without_outcome(events)[-2][1])["code"] == "too_many_rounds"
+        outcome = outcome_of(events)
+        assert (outcome["outcome"], outcome["finish_reason"]) == ("failed", "tool_calls")
+        assert outcome["rounds"] == 3
         await assert_sound(service, events)
 
 
@@ -287,7 +401,8 @@ async def test_a_call_that_broke_off_is_neither_run_nor_asked_for_again() -> Non
 
         events = await service.ask("Hello")
 
-        assert [event for event, _ in events] == ["error", "end"]
+        assert [event for event, _ in without_outcome(events)] == ["error", "end"]
+        assert outcome_of(events)["finish_reason"] is None
         assert service.standin.stats.requests == 1
 
 
@@ -307,7 +422,7 @@ async def assert_spared(*, clients: int, turns: int) -> None:
         async def client(number: int) -> None:
             for turn in range(turns):
                 events = await service.ask(f"Turn {turn}", session_id=f"s{number}")
-                assert [event for event, _ in events] == ["chunk", "end"]
+                assert [event for event, _ in events] == ["chunk", "outcome", "end"]
                 assert text_of(events) == "Fine."
 
         await asyncio.gather(*(client(number) for number in range(clients)))
@@ -354,3 +469,53 @@ async def test_a_turn_waits_for_a_silent_model_once() -> None:
 
         assert text_of(events) == "It is mild."
         assert service.standin.stats.requests == 3
+
+
+@pytest.mark.parametrize("kind", ["tool_use_failed", "output_parse_failed"])
+async def test_what_nobody_can_read_is_asked_again_once_and_then_of_the_next_model(
+    kind: str,
+) -> None:
+    async with lex(model_fallbacks=SECOND) as service:
+        service.standin.script({"fault": {"kind": kind}}, model=FIRST, times=None)
+        service.standin.script({"text": "It is mild."}, model=SECOND)
+
+        events = await service.ask("Weather?")
+
+        assert text_of(events) == "It is mild."
+        assert service.standin.stats.models == {FIRST: 2, SECOND: 1}
+        assert service.standin.stats.last_requests[-1].body["messages"][-1]["content"] == "Weather?"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "model_not_found"},
+        {"kind": "model_decommissioned"},
+        {"kind": "model_permission_blocked", "level": "project"},
+        {"kind": "model_permission_blocked", "level": "org"},
+        {"kind": "model_terms_required"},
+    ],
+    ids=lambda fault: "-".join(fault.values()),
+)
+async def test_a_model_that_is_not_served_is_replaced_at_once_and_remembered(
+    fault: dict[str, Any],
+) -> None:
+    async with lex(model_fallbacks=SECOND) as service:
+        service.standin.script({"fault": fault}, model=FIRST, times=None)
+        service.standin.script({"text": "Hello."}, model=SECOND, times=None)
+
+        answers = [text_of(await service.ask("Hi", session_id=f"s{n}")) for n in range(2)]
+
+        assert answers == ["Hello."] * 2
+        assert service.standin.stats.models == {FIRST: 1, SECOND: 2}
+
+
+async def test_a_model_without_capacity_is_replaced_for_now() -> None:
+    async with lex(model_fallbacks=SECOND) as service:
+        service.standin.script({"fault": {"kind": "capacity_exceeded_498"}}, model=FIRST, times=1)
+        service.standin.script({"text": "First."}, model=FIRST)
+        service.standin.script({"text": "Second."}, model=SECOND)
+
+        answers = [text_of(await service.ask("Hi", session_id=f"s{n}")) for n in range(2)]
+
+        assert answers == ["Second.", "First."]

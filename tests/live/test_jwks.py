@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from backend.api.auth import jwks
 from backend.api.auth.jwks import Jwks
-from backend.errors import IdentityUnavailable, NotAuthenticated
+from backend.domain.errors import IdentityUnavailable, NotAuthenticated
 from tests.credentials import Issuer, SigningKey, elliptic, issuer, rivest
 from tests.fakes import Clock
 

@@ -1,6 +1,7 @@
 """The real SDK against the stand-in: every ending is a whole completion or an error of ours."""
 
 import asyncio
+import json
 import random
 import socket
 from collections.abc import AsyncIterator
@@ -11,12 +12,13 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from backend.completion import Allowance, ChatModel, CompletionRequest, Delta, Finish, Text
-from backend.conversation import Message, ToolCall
-from backend.errors import (
+from backend.domain.conversation import Message, ToolCall
+from backend.domain.errors import (
+    AnswerCut,
     ConnectTimeout,
     FirstByteTimeout,
     GapTimeout,
+    ModelNotServed,
     ModelRetired,
     RequestTooLarge,
     ToolUseFailed,
@@ -26,9 +28,13 @@ from backend.errors import (
     UpstreamRefused,
     UpstreamUnavailable,
 )
-from backend.llm import GroqModel, open_client
-from backend.resilience.retries import Retrying, Schedule
+from backend.llm.groq.client import GroqModel, open_client
+from backend.llm.groq.completion_bounds import CompletionBounds
+from backend.llm.port import Allowance, ChatModel, CompletionRequest, Delta, Finish, Text
+from backend.llm.resilience.retry import Schedule
 from infrastructure.groq_standin import Standin
+from tests.unit.llm.resilience.conversing import Retrying
+from tests.waiting import LIMIT_SECONDS
 
 REQUEST = CompletionRequest(prompt="You are Lex.", messages=[Message.user("Hi")])
 
@@ -38,7 +44,7 @@ async def asked(standin: Standin, **bounds: Any) -> AsyncIterator[GroqModel]:
     client = open_client(
         api_key=SecretStr("test"),
         base_url=standin.url,
-        connect_seconds=2,
+        connect_seconds=LIMIT_SECONDS,
         max_connections=bounds.get("max_connections", 20),
     )
     try:
@@ -48,6 +54,8 @@ async def asked(standin: Standin, **bounds: Any) -> AsyncIterator[GroqModel]:
             max_completion_tokens=100,
             first_byte_seconds=bounds.get("first_byte_seconds", 5),
             gap_seconds=bounds.get("gap_seconds", 5),
+            first_delta_seconds=bounds.get("first_delta_seconds", 60),
+            bounds=bounds.get("bounds"),
             on_allowance=bounds.get("on_allowance", lambda _: None),
         )
     finally:
@@ -114,11 +122,17 @@ FAULTS: list[tuple[dict[str, Any], type[UpstreamError]]] = [
     ({"kind": "rate_limit", "retry_after": 35}, UpstreamBusy),
     ({"kind": "rate_limit", "x_should_retry": False}, RequestTooLarge),
     ({"kind": "too_large_413"}, RequestTooLarge),
-    ({"kind": "model_not_found"}, ModelRetired),
+    ({"kind": "model_not_found"}, ModelNotServed),
     ({"kind": "model_decommissioned"}, ModelRetired),
+    ({"kind": "model_permission_blocked"}, ModelNotServed),
+    ({"kind": "model_permission_blocked", "level": "org"}, ModelNotServed),
+    ({"kind": "model_terms_required"}, ModelNotServed),
+    ({"kind": "capacity_exceeded_498"}, UpstreamBusy),
     ({"kind": "invalid_api_key"}, UpstreamRefused),
     ({"kind": "context_overflow"}, UpstreamRefused),
     ({"kind": "json_validate_failed"}, UpstreamRefused),
+    ({"kind": "output_parse_failed"}, ToolUseFailed),
+    ({"kind": "output_parse_failed", "after_tokens": 1}, ToolUseFailed),
     ({"kind": "tool_use_failed"}, ToolUseFailed),
     ({"kind": "tool_use_failed", "after_tokens": 1}, ToolUseFailed),
     ({"kind": "tool_use_failed", "after_tokens": 1, "error_is_string": True}, UpstreamError),
@@ -176,6 +190,114 @@ async def test_what_is_only_unusual_is_no_error(fault: dict[str, Any]) -> None:
     assert isinstance(deltas[-1], Finish)
 
 
+def raw(body: bytes, **how: Any) -> dict[str, Any]:
+    return {"fault": {"kind": "raw", "body": body, **how}}
+
+
+def frame(delta: dict[str, Any], reason: str | None = None, **more: Any) -> bytes:
+    choices = [{"index": 0, "delta": delta, "finish_reason": reason}]
+    return b"data: " + json.dumps({"model": "m", "choices": choices, **more}).encode() + b"\n\n"
+
+
+THOUGHT, SAID = frame({"reasoning": "Let me see."}), frame({"content": "Hi"})
+FINISH = frame({}, "stop")
+USAGE = b'data: {"choices": [], "usage": {"prompt_tokens": 12, "completion_tokens": 3}}\n\n'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b": still thinking\n\n" * 1000, frame({"content": ""}) * 100, SAID],
+    ids=["comments", "empty deltas", "a byte at a time"],
+)
+async def test_bytes_that_say_nothing_in_time_are_silence(body: bytes) -> None:
+    async with (
+        Standin.serve() as standin,
+        asked(standin, first_delta_seconds=0.3, gap_seconds=5) as model,
+    ):
+        standin.script(raw(body, piece_bytes=1, seconds=0.05), times=None)
+
+        with pytest.raises(FirstByteTimeout) as raised:
+            await deltas_of(model)
+
+        assert not raised.value.is_late
+        await standin.stats.until(lambda stats: stats.open_streams == 0)
+
+
+async def test_reasoning_in_time_is_a_first_delta() -> None:
+    async with Standin.serve() as standin, asked(standin, first_delta_seconds=0.3) as model:
+        body = THOUGHT + b":" * 20 + b"\n\n" + SAID + FINISH
+        # All of the thought is there at once; then it takes longer than a first delta may.
+        standin.script(raw(body, piece_bytes=len(THOUGHT), seconds=0.3))
+
+        deltas = await deltas_of(model)
+
+    assert deltas[0] == Text("Hi")
+
+
+@pytest.mark.parametrize("ending", ["end", "reset", "silence"])
+@pytest.mark.parametrize(("last", "tokens"), [(b"", 0), (USAGE, 12), (USAGE + b"data: {", 12)])
+async def test_a_finished_answer_stands_however_its_stream_ends(
+    last: bytes, tokens: int, ending: str
+) -> None:
+    async with Standin.serve() as standin, asked(standin, gap_seconds=60) as model:
+        standin.script(raw(THOUGHT + SAID + FINISH + last, ending=ending))
+
+        *texts, finish = await deltas_of(model)
+
+        assert texts == [Text("Hi")]
+        assert isinstance(finish, Finish)
+        assert finish.usage.input_tokens == tokens
+        await standin.stats.until(lambda stats: stats.open_streams == 0)
+
+
+async def test_usage_is_asked_for_and_read_from_a_frame_of_its_own() -> None:
+    async with Standin.serve() as standin, asked(standin) as model:
+        standin.script(raw(frame({"content": None}) + SAID + FINISH + USAGE + b"data: [DONE]\n\n"))
+
+        deltas = await deltas_of(model)
+
+        (seen,) = standin.stats.last_requests
+    assert seen.body["stream_options"] == {"include_usage": True}
+    assert isinstance(deltas[-1], Finish)
+    assert deltas[-1].usage.output_tokens == 3
+
+
+async def test_an_answer_of_nothing_but_reasoning_is_asked_for_once_more() -> None:
+    cut = raw(THOUGHT * 3 + frame({}, "length"))
+    async with Standin.serve() as standin, asked(standin, name="qwen/qwen3-32b") as model:
+        standin.script(cut, times=1)
+        standin.script({"text": "Here it is."}, times=1)
+
+        deltas = await deltas_of(Retrying(model, Schedule()))
+
+        first, second = standin.stats.last_requests
+    assert deltas[0] == Text("Here it is.")
+    assert "reasoning_effort" not in first.body
+    assert second.body["reasoning_effort"] == "none"
+
+
+async def test_a_call_that_was_cut_may_be_asked_for_again() -> None:
+    part = {"index": 0, "id": "a", "function": {"name": "echo", "arguments": '{"wo'}}
+    async with Standin.serve() as standin, asked(standin) as model:
+        standin.script(raw(frame({"tool_calls": [part]}) + frame({}, "length")))
+
+        with pytest.raises(AnswerCut) as raised:
+            await deltas_of(model)
+
+    assert not raised.value.is_late
+
+
+async def test_a_completion_beyond_its_bounds_closes_its_connection_at_once() -> None:
+    bounds = CompletionBounds(max_completion_bytes=1000)
+    async with Standin.serve() as standin, asked(standin, bounds=bounds) as model:
+        standin.script({"tokens": 20_000, "tokens_per_second": 1000})
+
+        with pytest.raises(UpstreamGarbled):
+            await deltas_of(model)
+
+        await standin.stats.until(lambda stats: stats.closed_early == 1)
+
+
 async def test_an_upstream_that_is_not_there_is_unavailable() -> None:
     async with Standin.serve() as standin, asked(standin) as model:
         await standin.stop()
@@ -214,10 +336,11 @@ def _connect(port: int) -> socket.socket:
     return filler
 
 
-async def test_a_failed_generation_is_handed_on() -> None:
+@pytest.mark.parametrize("kind", ["tool_use_failed", "output_parse_failed"])
+async def test_a_failed_generation_is_handed_on(kind: str) -> None:
     generation = '<function=get_weather>{"city": "Paris"}</function>'
     for after_tokens in (None, 1):
-        fault: dict[str, Any] = {"kind": "tool_use_failed", "failed_generation": generation}
+        fault: dict[str, Any] = {"kind": kind, "failed_generation": generation}
         if after_tokens:
             fault |= {"after_tokens": after_tokens}
         async with Standin.serve() as standin, asked(standin) as model:

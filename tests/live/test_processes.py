@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,17 +11,11 @@ import httpx
 import pytest
 
 from infrastructure.groq_standin import Standin
-from tests.postgres import PostgresServer
-from tests.processes import (
-    ROOT,
-    client_process,
-    environment,
-    free_port,
-    lex_process,
-    process,
-    ready,
-)
+from tests.processes import client_process, ended, free_port, lex_process, process, ready
 from tests.serving import parse, text_of
+from tests.waiting import waiting, within_limit
+
+UVICORN = ("-m", "uvicorn", "backend.main:app", "--port", "0")
 
 
 @pytest.fixture
@@ -82,16 +74,6 @@ def weekday() -> str:
     return day.isoformat()
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/lex.db"
-        return
-    server: PostgresServer = request.getfixturevalue("postgres")
-    with server.database() as url:
-        yield url
-
-
 async def test_of_two_hundred_who_want_one_slot_through_two_workers_one_gets_it(
     standin: Standin, database_url: str
 ) -> None:
@@ -142,7 +124,7 @@ async def test_one_command_starts_lex_and_a_stand_in_and_stops_both(tmp_path: Pa
         readiness = (await client.get("/readyz")).json()
         events = await ask(client, "What is the weather in New York?", "test-session")
         running.terminate()
-        await asyncio.wait_for(running.wait(), 20)
+        await within_limit(running.wait())
         with pytest.raises(httpx.ConnectError):
             await client.get(readiness["upstream"])
 
@@ -155,25 +137,20 @@ async def test_one_command_starts_lex_and_a_stand_in_and_stops_both(tmp_path: Pa
     ("variables", "line"),
     [
         ({"GROQ_API_KEY": ""}, "lex: GROQ_API_KEY is not set."),
+        ({"PROVIDER": "grok"}, "lex: PROVIDER cannot be used: it must be one of groq."),
         ({"MAX_ROUNDS": "many"}, "lex: MAX_ROUNDS cannot be used: "),
         ({"GROQ_BASE_URL": "https://api.groq.com/openai/v1"}, "lex: GROQ_BASE_URL cannot be used:"),
         ({"WEATHER_PROVIDER": "crystal-ball"}, "lex: WEATHER_PROVIDER cannot be used: "),
     ],
 )
-def test_a_wrong_environment_stops_the_start_with_one_line(
+async def test_a_wrong_environment_stops_the_start_with_one_line(
     variables: dict[str, str], line: str, tmp_path: Path
 ) -> None:
-    finished = subprocess.run(
-        [sys.executable, "-m", "uvicorn", "backend.main:app", "--port", str(free_port())],
-        cwd=ROOT,
-        env=environment(**{"DATABASE_URL": f"sqlite:///{tmp_path}/lex.db", **variables}),
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    variables = {"DATABASE_URL": f"sqlite:///{tmp_path}/lex.db", **variables}
 
-    assert finished.returncode == 1
+    finished = await ended(*UVICORN, folder=tmp_path, **variables)
+
+    assert finished.code == 1
     assert finished.stderr.startswith(line)
     assert finished.stderr.count("\n") == 1
 
@@ -181,25 +158,18 @@ def test_a_wrong_environment_stops_the_start_with_one_line(
 @pytest.mark.parametrize(
     "url",
     [
-        "postgresql+psycopg://lex:hidden@127.0.0.1:9/lex",
+        "postgresql+asyncpg://lex:hidden@127.0.0.1:9/lex",
+        "postgresql://lex:hid@hidden@127.0.0.1:9/lex",
         "sqlite:////nowhere/at/all/lex.db",
         "mysql://lex:hidden@host/lex",
         "sqlite://",
     ],
 )
-def test_a_database_that_cannot_be_opened_is_told_in_one_line(url: str) -> None:
-    finished = subprocess.run(
-        [sys.executable, "-m", "uvicorn", "backend.main:app", "--port", str(free_port())],
-        cwd=ROOT,
-        env=environment(DATABASE_URL=url),
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+async def test_a_database_url_that_is_wrong_is_told_in_one_line(url: str, tmp_path: Path) -> None:
+    finished = await ended(*UVICORN, folder=tmp_path, DATABASE_URL=url)
 
     lines = [line for line in finished.stderr.splitlines() if "DATABASE_URL" in line]
-    assert finished.returncode == 3
+    assert finished.code == 3
     assert len(lines) == 1
     assert "Traceback" not in finished.stderr
     assert "hidden" not in finished.stderr
@@ -244,7 +214,7 @@ async def test_a_session_is_held_while_its_worker_lives_and_free_when_it_was_kil
             await asyncio.sleep(3)
             held = await other.post("/query", json=body)
             client_process(one).kill()
-        async with asyncio.timeout(15):
+        async with waiting():
             while (answer := await other.post("/query", json=body)).status_code == 409:
                 await asyncio.sleep(0.1)
         lost = (await other.get(f"/turns/{turn_id}")).json()
@@ -261,7 +231,7 @@ async def test_a_database_that_was_migrated_before_serves_without_migrating(
 ) -> None:
     url = f"sqlite:///{tmp_path}/lex.db"
     async with process("-m", "backend.storage.sql.migrate", variables={"DATABASE_URL": url}) as it:
-        migrated = await asyncio.wait_for(it.wait(), 30)
+        migrated = await within_limit(it.wait())
     variables = {"GROQ_BASE_URL": standin.url, "DATABASE_URL": url, "MIGRATE_ON_START": "false"}
 
     async with lex_process(**variables) as client:

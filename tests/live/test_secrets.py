@@ -17,6 +17,7 @@ from infrastructure.groq_standin import Standin
 from tests.credentials import COOKIE_SECRET, key_file
 from tests.deploy.servers import GUNICORN, PLAIN
 from tests.processes import ROOT, environment, free_port, process, ready
+from tests.waiting import waiting
 
 UVICORN = ("-m", "uvicorn", "backend.main:app")
 
@@ -119,7 +120,7 @@ async def _converse(client: httpx.AsyncClient) -> None:
 
 
 async def _until_summarized(client: httpx.AsyncClient) -> None:
-    async with asyncio.timeout(20):
+    async with waiting():
         while True:
             session = (await client.get("/sessions/s1", headers=HEADERS)).json()
             if session["summary"] is not None:
@@ -130,6 +131,7 @@ async def _until_summarized(client: httpx.AsyncClient) -> None:
 DEFECT = """
 import sys, structlog
 from backend.telemetry.logging import configure_logging
+from tests.waiting import waiting
 configure_logging(level="DEBUG", style=sys.argv[1])
 logger = structlog.get_logger("backend.test")
 def answer(said):

@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,9 @@ import pytest
 
 from infrastructure.groq_standin import Standin
 from tests.deploy.servers import PLAIN, deployed
-from tests.postgres import PostgresServer
 from tests.processes import lex_process
 from tests.serving import Lex, lex, parse, text_of
+from tests.waiting import waiting
 
 TRANSCRIPT = "Customer:"
 """What a request for a summary has and a query has not."""
@@ -24,16 +24,6 @@ TRANSCRIPT = "Customer:"
 async def standin() -> AsyncIterator[Standin]:
     async with Standin.serve() as running:
         yield running
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/lex.db"
-        return
-    server: PostgresServer = request.getfixturevalue("postgres")
-    with server.database() as url:
-        yield url
 
 
 def transcripts(standin: Standin) -> list[str]:
@@ -47,8 +37,8 @@ async def shown(client: httpx.AsyncClient, session_id: str = "s1") -> dict[str, 
     return session
 
 
-async def eventually(holds: Callable[[], Awaitable[bool]], *, seconds: float = 15) -> None:
-    async with asyncio.timeout(seconds):
+async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
+    async with waiting():
         while not await holds():
             await asyncio.sleep(0.05)
 
@@ -72,8 +62,8 @@ async def test_a_session_that_went_quiet_shows_its_summary_and_its_duration() ->
         created = await service.client.post("/sessions")
         session_id = created.json()["session_id"]
         before = await shown(service.client, session_id)
-        await service.ask("What is the weather in New York?", session_id)
         attempts_before = await attempts(service)
+        await service.ask("What is the weather in New York?", session_id)
         await until_summarized(service.client, session_id)
 
         session = await shown(service.client, session_id)
@@ -87,19 +77,19 @@ async def test_a_session_that_went_quiet_shows_its_summary_and_its_duration() ->
     assert "tools" not in asked
     assert asked["max_completion_tokens"] < 1000
     assert "34°C" in asked["messages"][-1]["content"]
-    assert attempts_after == attempts_before + 1
+    assert attempts_after == attempts_before + len(["tool call", "answer", "summary"])
 
 
 async def test_a_summary_that_takes_long_holds_up_no_turn_and_is_not_stored_over_it() -> None:
     async with lex(summary_idle_seconds=0.5) as service:
-        stale = {"text": "Stale", "first_token_after": 2}
+        stale = {"text": "Stale", "first_token_after": 5}
         service.standin.script(stale, contains=TRANSCRIPT, times=1)
         await service.ask("Hello")
-        await service.standin.stats.until(lambda stats: stats.open_streams == 1, seconds=10)
+        await service.standin.stats.until(lambda stats: stats.open_streams == 1)
 
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(4):
             events = await service.ask("What is the weather in Paris?")
-        await service.standin.stats.until(lambda stats: stats.open_streams == 0, seconds=10)
+        await service.standin.stats.until(lambda stats: stats.open_streams == 0)
         await until_summarized(service.client, "s1")
         session = await shown(service.client)
 
@@ -113,7 +103,7 @@ async def test_a_failing_model_costs_turns_nothing_and_a_later_summary_is_stored
         failure = {"fault": {"kind": "status", "status": 500}}
         service.standin.script(failure, contains=TRANSCRIPT, times=1)
         await service.ask("Hello")
-        await service.standin.stats.until(lambda stats: stats.failed == 1, seconds=10)
+        await service.standin.stats.until(lambda stats: stats.failed == 1)
 
         events = await service.ask("What is the weather in Paris?")
         await until_summarized(service.client, "s1")
@@ -168,7 +158,7 @@ async def test_a_drain_ends_a_summary_at_once_and_begins_none(
         PLAIN, standin, tmp_path, SUMMARY_IDLE_SECONDS="0.5", LOG_LEVEL="DEBUG"
     ) as service:
         await service.client.post("/query", json={"query": log_secret, "session_id": "s1"})
-        await standin.stats.until(lambda stats: stats.open_streams == 1, seconds=10)
+        await standin.stats.until(lambda stats: stats.open_streams == 1)
         body = {"query": "Count", "session_id": "s2"}
         async with service.client.stream("POST", "/query", json=body) as stream:
             chunks = stream.aiter_text()
@@ -176,7 +166,7 @@ async def test_a_drain_ends_a_summary_at_once_and_begins_none(
             # Idle by the time that the drain has begun: nobody is to pick it up.
             await service.client.post("/query", json={"query": "Hello", "session_id": "s3"})
             service.send(signal.SIGTERM)
-            await standin.stats.until(lambda stats: stats.closed_early == 1, seconds=2)
+            await standin.stats.until(lambda stats: stats.closed_early == 1)
             still_open = standin.stats.open_streams
             async for text in chunks:
                 received += text
@@ -202,7 +192,7 @@ async def test_what_a_leaving_worker_did_not_finish_its_successor_does(
 
     async with lex_process(**variables) as leaving:
         await leaving.post("/query", json={"query": "Hello", "session_id": "s1"})
-        await standin.stats.until(lambda stats: stats.open_streams == 1, seconds=10)
+        await standin.stats.until(lambda stats: stats.open_streams == 1)
     async with lex_process(**variables) as successor:
         await until_summarized(successor, "s1")
 

@@ -19,6 +19,7 @@ from tests.live.test_disconnect import asking, outcome_of, script
 from tests.otlp import Collector, Span, collecting
 from tests.processes import lex_process
 from tests.serving import Lex, lex
+from tests.waiting import waiting
 
 TURN = "invoke_agent lex"
 LLAMA, OSS = "llama-3.3-70b-versatile", "openai/gpt-oss-120b"
@@ -112,7 +113,7 @@ async def test_each_call_of_a_model_is_a_span_and_those_that_failed_say_why(
     assert collector.one(TURN).attributes["lex.outcome"] == "completed"
 
 
-async def test_a_call_that_had_to_be_rescued_failed_and_its_tool_ran(collector: Collector) -> None:
+async def test_a_call_that_had_to_be_repaired_failed_and_its_tool_ran(collector: Collector) -> None:
     lost = {"kind": "tool_use_failed", "failed_generation": json.dumps(called("echo", word="a"))}
     async with lex(tools=(echo,)) as service:
         service.standin.script({"text": "unused", "fault": {**lost, "times": 1}}, {"text": "a"})
@@ -156,7 +157,7 @@ async def test_when_a_client_leaves_every_span_ends_and_says_so(collector: Colle
     async with lex(tools=gates.tools) as service:
         async with asking(service, script(rounds), "s1"):
             await gates.begun.wait()
-        async with asyncio.timeout(10):
+        async with waiting():
             while gates.ended != ["look cancelled"]:
                 await asyncio.sleep(0.005)
         gates.opened.set()
@@ -306,15 +307,20 @@ async def test_a_trace_comes_in_goes_back_and_goes_on_to_the_upstream(collector:
 async def test_a_store_that_breaks_is_an_error_and_one_that_says_no_is_not(
     collector: Collector, tmp_path: Path
 ) -> None:
+    query = {"query": "Hello", "session_id": "s1"}
     async with lex(database_url=f"sqlite:///{tmp_path}/lex.db") as service:
-        async with locked(tmp_path / "lex.db"):
-            missing = await service.client.get("/sessions/none")
+        service.standin.script({"text": "one two three", "tokens_per_second": 1})
+        async with service.client.stream("POST", "/query", json=query) as running:
+            await anext(running.aiter_bytes())
+            async with locked(tmp_path / "lex.db"):
+                busy = await service.client.post("/query", json=query)
         with sqlite3.connect(tmp_path / "lex.db") as database:
             database.execute("DROP TABLE messages")
-        broken = await service.client.get("/sessions/none/messages")
+        broken = await service.client.get("/sessions/s1/messages")
 
-    assert (missing.status_code, broken.status_code) == (404, 503)
-    assert not collector.one("store get").is_error
+    assert (busy.status_code, broken.status_code) == (409, 503)
+    *_, refused = collector.named("store claim")
+    assert not refused.is_error
     assert collector.one("store messages").attributes["error.type"] == "StorageError"
     assert collector.one("store messages").is_error
 

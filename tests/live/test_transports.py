@@ -13,6 +13,7 @@ from websockets.exceptions import WebSocketException
 from tests.cutting import anywhere, cutting
 from tests.serving import Lex, lex
 from tests.transports import Seen, ServerSentEvents, Transport, WebSockets
+from tests.waiting import TIME_SCALE
 
 SLOW = {"text": "one two three four five six", "tokens_per_second": 20}
 
@@ -43,16 +44,32 @@ async def test_an_answer_with_a_tool(service: Lex, transport: Transport) -> None
     assert events[2][0] == "tool_output"
     assert events[2][1]["output"]["city"] == "Paris"
     assert "Paris" in said(events)
-    assert events[-1] == ("end", "")
+    turn = (await service.client.get(f"/turns/{reader.turn_id}")).json()
+    usage = turn["usage"]
+    told = {
+        "outcome": "completed",
+        "finish_reason": "stop",
+        "model": turn["model"],
+        "rounds": 2,
+        "usage": {
+            "prompt_tokens": usage["input_tokens"],
+            "completion_tokens": usage["output_tokens"],
+            "total_tokens": usage["input_tokens"] + usage["output_tokens"],
+        },
+    }
+    assert events[-2:] == [("outcome", told), ("end", "")]
+    assert (turn["outcome"], turn["finish_reason"], turn["rounds"]) == ("completed", "stop", 2)
+    assert usage["input_tokens"] > 0 < usage["output_tokens"]
 
 
 async def test_an_upstream_that_fails(service: Lex, transport: Transport) -> None:
     service.standin.script({"fault": {"kind": "status", "status": 400}}, times=None)
 
     async with transport.ask(service, "Hello", "s1") as reader:
-        error, end = await reader.rest()
+        error, outcome, end = await reader.rest()
 
     assert error[1]["code"] == "upstream_refused"
+    assert outcome[1]["outcome"] == "failed"
     assert end == ("end", "")
 
 
@@ -90,17 +107,24 @@ async def test_a_reader_that_comes_back(service: Lex, transport: Transport) -> N
     assert service.standin.stats.requests == 1
 
 
-async def test_a_reader_that_is_cut_off_again_and_again(service: Lex, transport: Transport) -> None:
-    service.standin.script({"text": "one two three four " * 20, "tokens_per_second": 60})
-    chance = random.Random(7)  # noqa: S311 - any places will do
+@pytest.fixture
+async def patient() -> AsyncIterator[Lex]:
+    async with lex(disconnect_grace_seconds=30 * TIME_SCALE) as running:
+        yield running
 
-    async with transport.ask(service, "Count", "s1") as reader:
+
+async def test_a_reader_that_is_cut_off_again_and_again(patient: Lex, transport: Transport) -> None:
+    patient.standin.script({"text": "one two three four " * 50, "tokens_per_second": 60})
+    chance = random.Random(7)  # noqa: S311 - any places will do
+    longest = 500  # bytes of a connection: an outcome and what opens the stream must fit
+
+    async with transport.ask(patient, "Count", "s1") as reader:
         seen = [await reader.next()]
     async with (
-        cutting(service.url, anywhere(chance, up_to=250)) as cutter,
+        cutting(patient.url, anywhere(chance, up_to=longest)) as cutter,
         httpx.AsyncClient(base_url=cutter.url) as client,
     ):
-        last_id, by_way_of_cuts = reader.last_id, replace(service, url=cutter.url, client=client)
+        last_id, by_way_of_cuts = reader.last_id, replace(patient, url=cutter.url, client=client)
         while seen[-1] != ("end", ""):
             with suppress(httpx.TransportError, WebSocketException, OSError, StopAsyncIteration):
                 async with transport.resume(by_way_of_cuts, last_id, "s1") as again:
@@ -108,10 +132,10 @@ async def test_a_reader_that_is_cut_off_again_and_again(service: Lex, transport:
                         seen.append(await again.next())
                         last_id = again.last_id
 
-    async with transport.resume(service, f"{reader.turn_id}-0", "s1") as uncut:
+    async with transport.resume(patient, f"{reader.turn_id}-0", "s1") as uncut:
         assert seen == await uncut.rest()
     assert cutter.times > 5
-    assert service.standin.stats.requests == 1
+    assert patient.standin.stats.requests == 1
 
 
 async def test_a_reader_that_stays_away(service: Lex, transport: Transport) -> None:
@@ -119,7 +143,7 @@ async def test_a_reader_that_stays_away(service: Lex, transport: Transport) -> N
 
     async with transport.ask(service, "Count", "s1") as reader:
         await reader.next()
-    await service.standin.stats.until(lambda stats: stats.closed_in_mid_stream == 1, seconds=5)
+    await service.standin.stats.until(lambda stats: stats.closed_in_mid_stream == 1)
 
     turn = (await service.client.get(f"/turns/{reader.turn_id}")).json()
     assert turn["outcome"] == "disconnected"
@@ -135,7 +159,28 @@ async def test_a_turn_that_is_stopped(service: Lex, transport: Transport) -> Non
 
     messages = (await service.client.get("/sessions/s1/messages")).json()["messages"]
     assert messages[-1]["content"] == said([first, *rest])
-    assert rest[-1] == ("end", "")
+    (name, told), end = rest[-2:]
+    assert (name, told["outcome"], told["finish_reason"]) == ("outcome", "cancelled", None)
+    assert told["model"] == "groq-standin/llama-3.3-70b-versatile"
+    assert end == ("end", "")
+
+
+async def test_an_answer_that_is_cut(service: Lex, transport: Transport) -> None:
+    service.standin.script({"text": "It is", "finish_reason": "length"})
+
+    async with transport.ask(service, "Weather?", "s1") as reader:
+        events = await reader.rest()
+
+    assert said(events) == "It is"
+    assert [event for event, _ in events][-2:] == ["outcome", "end"]
+    told = events[-2][1]
+    assert (told["outcome"], told["finish_reason"]) == ("completed", "length")
+    session = (await service.client.get("/sessions/s1")).json()
+    assert session["last_turn"] == {
+        "turn_id": reader.turn_id,
+        "outcome": "completed",
+        "finish_reason": "length",
+    }
 
 
 async def test_readers_of_both_kinds_see_the_same(service: Lex) -> None:

@@ -1,6 +1,7 @@
 """The scenarios against a service that is well, and against one that is not."""
 
 import asyncio
+import re
 
 from tests.cutting import cutting
 from tests.loadtests.running import Ran, locust
@@ -51,7 +52,8 @@ async def test_all_of_them_against_a_service_that_is_well() -> None:
     # Each cut hits those that have begun by then.
     assert 0 < entries["storm: back"].requests <= 2 * 20
     assert entries["storm: stream"].requests == 20
-    assert entries["chat: gap"].requests > 40
+    spoken_seconds = entries["chat: stream"].seconds - entries["chat: first chunk"].seconds
+    assert spoken_seconds / 2 < entries["chat: gap"].seconds < spoken_seconds
     # What the script takes, and then some.
     assert 0.2 <= entries["chat: first chunk"].mean_seconds < 0.2 + 5
     assert 0.3 <= entries["tools: first chunk"].mean_seconds < 0.3 + 5
@@ -87,7 +89,9 @@ async def test_what_is_wrong_is_named_and_makes_the_exit_code() -> None:
     }
     assert "Missed: chat: stream: 100.00 % failed, 0.5 % may" in ran.log
     assert "Missed: rate limit: count: 100.00 % failed" in ran.log
-    assert "Missed: resume: first chunk: 99 % came within 1." in ran.log
+    late = re.search(r"Missed: resume: first chunk: 99 % came within (\d+\.\d+)", ran.log)
+    assert late
+    assert float(late[1]) >= 1
     assert "Missed: resume: stream" not in ran.log
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.events import Chunk
-from backend.stream import frame as framed
+from backend.api.sse.plain import frame as framed
+from backend.domain.events import Chunk
 from loadtests.sse import Frame, StreamFailed, frames, whole
 
 
@@ -40,14 +40,25 @@ def test_what_the_service_frames_is_what_is_read(text: str) -> None:
     assert read(framed(Chunk(text))) == [Frame("chunk", text)]
 
 
-CHUNK, END = Frame("chunk", "a"), Frame("end")
+CHUNK, OUTCOME, END = (
+    Frame("chunk", "a"),
+    Frame("outcome", '{"outcome": "completed"}'),
+    Frame("end"),
+)
+STOPPED = Frame("outcome", '{"outcome": "cancelled"}')
 ERROR = Frame("error", '{"code": "upstream_garbled", "message": "…"}')
 
 
 def test_a_stream_with_one_end_is_whole_and_passes_through() -> None:
-    stream = [Frame(id="t-0"), CHUNK, Frame(comments=("",)), END]
+    stream = [Frame(id="t-0"), CHUNK, Frame(comments=("",)), OUTCOME, END]
 
     assert list(whole(stream)) == stream
+
+
+def test_what_is_left_of_a_stream_right_before_its_end_is_whole() -> None:
+    rest = [Frame(id="t-3"), Frame(comments=("",)), END]
+
+    assert list(whole(rest)) == rest
 
 
 @pytest.mark.parametrize(
@@ -57,8 +68,13 @@ def test_a_stream_with_one_end_is_whole_and_passes_through() -> None:
         ([CHUNK], "it stopped without its end"),
         ([CHUNK, ERROR, END], "error event: upstream_garbled"),
         ([CHUNK, ERROR], "error event: upstream_garbled"),
+        ([CHUNK, ERROR, Frame("outcome", '{"outcome": "failed"}'), END], "error event: upstream"),
         ([CHUNK, END, CHUNK], "something came after its end"),
-        ([CHUNK, END, END], "something came after its end"),
+        ([CHUNK, OUTCOME, END, END], "something came after its end"),
+        ([CHUNK, END, OUTCOME], "something came after its end"),
+        ([CHUNK, END], "it ended without its outcome"),
+        ([OUTCOME, CHUNK, END], "it ended without its outcome"),
+        ([CHUNK, STOPPED, END], "outcome: cancelled"),
     ],
 )
 def test_a_stream_without_a_good_end_says_what_is_wrong(stream: list[Frame], why: str) -> None:

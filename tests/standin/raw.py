@@ -5,6 +5,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from tests.waiting import within_limit
+
 COMPLETIONS = "/openai/v1/chat/completions"
 MODEL = "llama-3.3-70b-versatile"
 
@@ -82,7 +84,7 @@ async def exchange(url: str, *requests: bytes) -> list[Answer]:
     reader, writer = await connect(url)
     try:
         writer.write(b"".join(requests))
-        return [await asyncio.wait_for(read(reader), 10) for _ in requests]
+        return [await within_limit(read(reader)) for _ in requests]
     finally:
         writer.close()
 

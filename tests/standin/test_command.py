@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import within_limit
+
 from .raw import ask, exchange, request
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +27,7 @@ async def start(*arguments: str) -> asyncio.subprocess.Process:
 
 async def line(process: asyncio.subprocess.Process) -> str:
     assert process.stdout is not None
-    return (await asyncio.wait_for(process.stdout.readline(), 20)).decode()
+    return (await within_limit(process.stdout.readline())).decode()
 
 
 @pytest.fixture
@@ -52,7 +54,7 @@ async def test_it_says_where_it_listens_serves_and_stops_cleanly(
     broken = await ask(match[1])
     answer = await ask(match[1])
     process.send_signal(number)
-    code = await asyncio.wait_for(process.wait(), 5)
+    code = await within_limit(process.wait())
 
     assert (broken.text, broken.is_terminated) == ("one", False)
     assert "stand-in" in answer.text
@@ -63,7 +65,7 @@ async def test_a_port_that_is_taken_is_one_clear_line(process: asyncio.subproces
     port = (await line(process)).split(":")[-1].split()[0]
 
     second = await start("--port", port)
-    _, said = await asyncio.wait_for(second.communicate(), 20)
+    _, said = await within_limit(second.communicate())
 
     assert second.returncode == 1
     assert said.decode().startswith(f"groq-standin cannot listen on 127.0.0.1:{port}: ")

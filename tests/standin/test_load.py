@@ -9,6 +9,7 @@ from typing import cast
 import pytest
 
 from infrastructure.groq_standin import Standin
+from tests.waiting import at_once, within_limit
 
 from .raw import Answer, ask, body, connect, exchange, read, request, user
 
@@ -29,12 +30,14 @@ async def test_hundreds_of_streams_keep_their_pace(standin: Standin) -> None:
     standin.script({"tokens": 21, "tokens_per_second": 20, "first_token_after": 0.5}, times=None)
 
     async with streams(standin.url, 300) as readers:
-        began = time.monotonic()
+        began, used_before = time.monotonic(), time.process_time()
         answers: list[Answer] = await asyncio.gather(*(read(reader) for reader in readers))
-        took = time.monotonic() - began
+        took, used = time.monotonic() - began, time.process_time() - used_before
 
     assert all(len(answer.chunks) == 23 for answer in answers)
-    assert 1.3 < took < 2.5
+    assert took > 1.3
+    # Of its own 1.5 seconds: other programs may have the processor besides.
+    assert used < 1.4
     assert standin.stats.peak_streams == 300
     assert standin.stats.completed == 300
 
@@ -42,12 +45,14 @@ async def test_hundreds_of_streams_keep_their_pace(standin: Standin) -> None:
 async def test_a_pace_above_the_clock_s_resolution_is_kept_too(standin: Standin) -> None:
     standin.script({"tokens": 2000, "tokens_per_second": 4000})
 
-    began = time.monotonic()
+    began, used_before = time.monotonic(), time.process_time()
     answer = await ask(standin.url)
-    took = time.monotonic() - began
+    took, used = time.monotonic() - began, time.process_time() - used_before
 
     assert len(answer.chunks) == 2002
-    assert 0.4 < took < 1.5
+    assert took > 0.4
+    # Of its own half second: other programs may have the processor besides.
+    assert used < 0.5
 
 
 async def test_an_answer_without_a_pace_comes_in_one_go(standin: Standin) -> None:
@@ -72,10 +77,8 @@ async def test_clients_that_leave_are_counted_by_when_they_left(standin: Standin
         await asyncio.gather(*(reader.readuntil(b"data: ") for reader in readers))
         async with streams(standin.url, 20):
             await standin.stats.until(lambda stats: stats.open_streams == 60)
-    left = time.monotonic()
-    await standin.stats.until(lambda stats: stats.open_streams == 0)
+    await at_once(standin.stats.until(lambda stats: stats.open_streams == 0), seconds=0.25)
 
-    assert time.monotonic() - left < 0.25
     assert standin.stats.closed_in_mid_stream == 40
     assert standin.stats.closed_before_first_byte == 20
     assert standin.stats.closed_early == 60
@@ -101,7 +104,7 @@ async def test_a_reader_that_is_slow_holds_up_its_own_stream_only(standin: Stand
     other = await ask(standin.url)
     is_held = standin.stats.open_streams == 1
     transport.resume_reading()
-    answer = await asyncio.wait_for(read(reader), 10)
+    answer = await within_limit(read(reader))
     writer.close()
 
     assert other.status == 200

@@ -34,10 +34,16 @@ def test_the_tokens_of_a_text_join_to_the_text(text: str) -> None:
     assert all(pieces)
 
 
+@given(text=st.text(max_size=200), size=st.integers(1, 300))
+def test_the_tokens_may_have_so_many_characters_each(text: str, size: int) -> None:
+    pieces = tokens.pieces(text, size)
+
+    assert "".join(pieces) == text
+    assert all(len(piece) == size for piece in pieces[:-1])
+
+
 @given(text=st.text(max_size=200))
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_any_text_arrives_as_it_was_scripted(text: str) -> None:
     async with Standin.serve() as standin:
         pushed = standin.push(script.decode(json.dumps({"rounds": [{"text": text}]})))

@@ -1,6 +1,5 @@
 """The wire, byte for byte."""
 
-import asyncio
 import json
 import re
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import pytest
 
 from infrastructure.groq_standin import Standin
+from tests.waiting import within_limit
 
 from .raw import MODEL, ask, body, connect, exchange, read, request, user
 
@@ -247,9 +247,9 @@ async def test_a_client_that_expects_100_continue_gets_it(standin: Standin) -> N
     head, _, data = request(body()).partition(b"\r\n\r\n")
 
     writer.write(head + b"\r\nexpect: 100-continue\r\n\r\n")
-    allowed = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 2)
+    allowed = await within_limit(reader.readuntil(b"\r\n\r\n"))
     writer.write(data)
-    answer = await asyncio.wait_for(read(reader), 2)
+    answer = await within_limit(read(reader))
     writer.close()
 
     assert allowed == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -260,7 +260,7 @@ async def test_what_is_not_http_is_refused(standin: Standin) -> None:
     reader, writer = await connect(standin.url)
 
     writer.write(b"\x16\x03\x01 not http\r\n\r\n")
-    answer = await asyncio.wait_for(reader.read(), 2)
+    answer = await within_limit(reader.read())
     writer.close()
 
     assert answer.startswith(b"HTTP/1.1 400 Bad Request")

@@ -14,6 +14,7 @@ from tests.docker_engine import DockerEngine, running_engine
 from tests.processes import free_port
 from tests.redis_server import RedisServer, running_redis
 from tests.system.images import Images, build_images
+from tests.waiting import waiting
 
 
 class Proxying(Protocol):
@@ -87,7 +88,7 @@ http {{
 
 
 async def _listening(port: int) -> None:
-    async with asyncio.timeout(10):
+    async with waiting():
         while True:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:

@@ -1,13 +1,24 @@
-"""Lex behind a real proxy, in its default settings and with compression on."""
+"""Lex behind a real proxy, in its default settings and with compression on; and in those that
+compose uses, for what must not get past it.
+"""
 
 import asyncio
+import json
+import shutil
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
+from websockets.asyncio.client import connect
 
-from tests.serving import lex, parse, text_of
+from tests.raw import connected
+from tests.serving import Lex, lex, parse, text_of
+from tests.shipped_nginx import Nginx, shipped_nginx
 from tests.system.conftest import Proxying
+from tests.waiting import waiting
 
 
 async def test_the_first_chunk_passes_while_the_rest_is_still_to_come(nginx: Proxying) -> None:
@@ -101,3 +112,80 @@ async def asked(url: str, query: str) -> str:
     except httpx.RemoteProtocolError:
         assert "event: end" not in received
     return received
+
+
+@pytest.fixture
+async def limited() -> AsyncIterator[Lex]:
+    """Believes its proxy who asks, and answers each client once."""
+    async with lex(rate_limit_client="1/day", forwarded_allow_ips="127.0.0.1") as service:
+        yield service
+
+
+@pytest.fixture
+async def shipped(limited: Lex, tmp_path: Path) -> AsyncIterator[Nginx]:
+    async with shipped_nginx(tmp_path, limited.url) as running:
+        yield running
+
+
+SMUGGLED = (
+    b"POST /query HTTP/1.1\r\nHost: lex\r\nContent-Type: application/json\r\n"
+    b"X-Forwarded-For: 203.0.113.9\r\nContent-Length: 44\r\n\r\n"
+    b'{"query": "Hello", "session_id": "smuggled"}'
+)
+UPGRADES = ["h2c", "HTTP/2.0", "TLS/1.0", "websocket", "WebSocket", "h2c, websocket"]
+
+
+@pytest.mark.parametrize("upgrade", UPGRADES)
+async def test_a_body_is_no_second_request(limited: Lex, shipped: Nginx, upgrade: str) -> None:
+    head = (
+        f"POST /query HTTP/1.1\r\nHost: lex\r\nContent-Length: {len(SMUGGLED)}\r\n"
+        f"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: {upgrade}\r\nHTTP2-Settings: AAMAAABk\r\n"
+    ).encode()
+
+    async with connected(int(shipped.lex.rpartition(":")[2])) as line:
+        await line.send(head + b"\r\n")
+        await limited.client.get("/livez")
+        await line.send(SMUGGLED)
+        answer = await line.head()
+
+    assert answer.startswith(b"HTTP/1.1 422 ")
+    assert (await limited.client.get("/sessions/smuggled")).status_code == 404
+
+
+@pytest.mark.parametrize("upgrade", UPGRADES)
+async def test_whoever_asks_for_an_upgrade_is_answered_and_counted(
+    shipped: Nginx, upgrade: str
+) -> None:
+    headers = {"Connection": "Upgrade", "Upgrade": upgrade}
+
+    async with httpx.AsyncClient(base_url=shipped.lex, headers=headers) as client:
+        first = await client.post("/query", json={"query": "Hello"})
+        second = await client.post("/query", json={"query": "Hello"})
+
+    assert parse(first.text)[-1] == ("end", "")
+    assert second.status_code == 429
+
+
+async def test_curl_asks_for_http_2_through_the_proxy(shipped: Nginx) -> None:
+    program = shutil.which("curl")
+    assert program
+    asked = ["--http2", "--silent", "--noproxy", "*", "--json", json.dumps({"query": "Hello"})]
+
+    running = await asyncio.create_subprocess_exec(
+        program, *asked, f"{shipped.lex}/query", stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await running.communicate()
+
+    assert parse(said.decode())[-1] == ("end", "")
+
+
+async def test_a_websocket_passes_the_proxy(shipped: Nginx) -> None:
+    url = f"{shipped.lex.replace('http', 'ws')}/ws/sessions/s1"
+    events: list[str] = []
+
+    async with connect(url, proxy=None) as socket, waiting():
+        await socket.send("Hello")
+        while "end" not in events:
+            events.append(json.loads(await socket.recv())["type"])
+
+    assert "error" not in events

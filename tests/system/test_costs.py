@@ -5,35 +5,35 @@ Only ratios of one run, with room: `make bench` measures, this notices what is b
 
 import statistics
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from loadtests.bench.client import LEX, Client
-from loadtests.bench.measures import Busy, Side, stream_us, windows
-from loadtests.bench.processes import lex, obvious, standin
+from loadtests.bench.forms import SHORT
+from loadtests.bench.measures import STREAMS, warm_up
+from loadtests.bench.ratios import rows
+from loadtests.bench.servers import lex, obvious, standin
+from loadtests.bench.sides import OBVIOUS, Side
+from loadtests.bench.windows import Watch, measured
 
 AT_MOST = 0.75
-"""Of the obvious service's CPU. RESULTS.md has 0.48, with everything on."""
+"""Of the obvious service's CPU; 0.48 were measured, with everything on."""
 
 
 @pytest.mark.timeout(300)
 async def test_a_stream_costs_less_than_that_of_the_obvious_service(tmp_path: Path) -> None:
     with ExitStack() as stack:
         upstream = stack.enter_context(standin())
-        started = (
-            ("lex", lex(upstream.url, tmp_path / "lex", variables={})),
-            ("obvious", obvious(upstream.url, tmp_path / "obvious")),
-        )
-        sides = []
-        for name, starting in started:
-            server = stack.enter_context(starting)
-            sides.append(Side(name, server, Client(server.url, LEX)))
-        for side in sides:  # imports and caches
-            await stream_us(side)
+        ours = stack.enter_context(lex(upstream.url, tmp_path / "lex", variables={}))
+        theirs = stack.enter_context(obvious(upstream.url, tmp_path / "obvious"))
+        sides = [Side.of(OBVIOUS, theirs, has_tools=False), Side.of("sqlite", ours)]
+        await warm_up(sides)
 
-        found = await windows(stream_us, sides, standin=upstream, busy=Busy(), times=3)
+        found = await measured(
+            (STREAMS,), sides, form=replace(SHORT, windows=3), watch=Watch(upstream)
+        )
 
     assert [side.failures for side in sides] == [[], []]
-    ours, theirs = (statistics.median(found[side.name]) for side in sides)
-    assert ours < AT_MOST * theirs
+    (row,) = rows(found)
+    assert statistics.median(row.ratios) < AT_MOST

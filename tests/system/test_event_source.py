@@ -19,7 +19,8 @@ const seen = [];
 let source;
 function read(url) {
   source = new EventSource(url);
-  for (const name of ["tool_use", "tool_call", "tool_output", "chunk", "error", "end"])
+  for (const name of ["tool_use", "tool_call", "tool_output", "chunk", "error", "outcome",
+                      "end"])
     source.addEventListener(name, event => {
       // A broken connection is an `error` too, without data.
       if (event.data !== undefined) seen.push([event.lastEventId, name, event.data]);
@@ -80,7 +81,7 @@ async def test_a_browser_that_is_cut_off_five_times_sees_every_event_once(page: 
         {"text": "À Paris il a plu.\n\n- et\n- puis\n" * 12, "tokens_per_second": 12},
     )
     between_frames, before_the_head, in_a_frame = b"retry: 1000\n\n", 0, b"event: chunk\nda"
-    in_a_character, in_an_id = "À".encode()[:1], b"\n\nid: "
+    in_a_character, in_an_id = "À".encode()[:1], b"\nid: "
     # In the head, closed: a browser takes that for the whole head, and stays away for good.
     cuts = (between_frames, in_a_frame, before_the_head, in_a_character, in_an_id)
     async with service_for(page) as service, cutting(service.url, cuts) as cutter:

@@ -6,27 +6,37 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from limits.aio.strategies import MovingWindowRateLimiter
 from structlog.testing import capture_logs
+from websockets.asyncio.client import connect as connect_websocket
+from websockets.exceptions import InvalidStatus
 
+from backend.api.rate_limits.redis_pipeline import (
+    ANSWER_SECONDS,
+    OutOfReach,
+    RedisPipeline,
+    Script,
+    connect,
+)
 from backend.api.rate_limits.shared import SharedLimits
+from backend.api.rate_limits.stream_slots import LocalSlots, SharedSlots
 from backend.api.rate_limits.windows import Window, quotas
-from backend.api.redis_line import OutOfReach, RedisLine, Script, connect
-from backend.api.stream_slots import LocalSlots, SharedSlots
 from infrastructure.groq_standin import Standin
 from tests.api.test_limits import FOREVER, abandon, assert_not_locked_out, streaming
+from tests.api.test_realtime import address
 from tests.listening import listening
-from tests.processes import lex_process
+from tests.processes import logging_lex_process
 from tests.redis_server import RedisServer
 from tests.serving import lex
+from tests.waiting import waiting
 
 WINDOWS = [
     Window(quota, key)
@@ -36,28 +46,28 @@ WINDOWS = [
 
 
 @asynccontextmanager
-async def line_to(
+async def pipeline_to(
     redis: RedisServer, on_change: Callable[[bool], None] = lambda _: None
-) -> AsyncIterator[RedisLine]:
+) -> AsyncIterator[RedisPipeline]:
     client = connect(redis.url)
-    line = RedisLine(client, on_change=on_change, probe_seconds=0.05)
-    await line.open()
+    pipeline = RedisPipeline(client, on_change=on_change, probe_seconds=0.05)
+    await pipeline.open()
     try:
-        yield line
+        yield pipeline
     finally:
-        await line.close()
+        await pipeline.close()
         await client.aclose()
 
 
-async def until_up(line: RedisLine, *, is_up: bool = True) -> None:
-    async with asyncio.timeout(20):
-        while line.is_up is not is_up:
+async def until_up(pipeline: RedisPipeline, *, is_up: bool = True) -> None:
+    async with waiting():
+        while pipeline.is_up is not is_up:
             await asyncio.sleep(0.01)
 
 
 async def test_windows_are_charged_together_or_not_at_all(redis: RedisServer) -> None:
-    async with line_to(redis) as line:
-        limits = SharedLimits(line)
+    async with pipeline_to(redis) as pipeline:
+        limits = SharedLimits(pipeline)
         verdicts = [await limits.charge(WINDOWS) for _ in range(4)]
 
     assert [verdict.is_granted for verdict in verdicts] == [True, True, False, False]
@@ -67,8 +77,8 @@ async def test_windows_are_charged_together_or_not_at_all(redis: RedisServer) ->
 
 
 async def test_the_library_reads_what_was_counted(redis: RedisServer) -> None:
-    async with line_to(redis) as line:
-        limits = SharedLimits(line)
+    async with pipeline_to(redis) as pipeline:
+        limits = SharedLimits(pipeline)
         await limits.charge(WINDOWS)
         theirs = MovingWindowRateLimiter(limits.storage)
         hit = [await theirs.hit(window.quota.item, window.key) for window in WINDOWS]
@@ -82,8 +92,8 @@ async def test_the_library_reads_what_was_counted(redis: RedisServer) -> None:
 
 async def test_time_to_wait_is_until_one_is_let_through(redis: RedisServer) -> None:
     (quota,) = quotas("session", "1/second")
-    async with line_to(redis) as line:
-        limits = SharedLimits(line)
+    async with pipeline_to(redis) as pipeline:
+        limits = SharedLimits(pipeline)
         await limits.charge([Window(quota, "s1")])
         await asyncio.sleep(0.4)
         refused = await limits.charge([Window(quota, "s1")])
@@ -110,24 +120,24 @@ async def test_the_line_is_lost_and_comes_back_by_itself(redis: RedisServer) -> 
     changes: list[bool] = []
     one = Script("return 1", [], [])
     with capture_logs() as logged:
-        async with line_to(redis, changes.append) as line:
-            assert await line.call(one) == 1
+        async with pipeline_to(redis, changes.append) as pipeline:
+            assert await pipeline.call(one) == 1
             await redis.kill()
             with pytest.raises(OutOfReach):
-                await line.call(one)
+                await pipeline.call(one)
             await redis.start()
-            await until_up(line)
-            assert await line.call(one) == 1
+            await until_up(pipeline)
+            assert await pipeline.call(one) == 1
             redis.pause()
             begun = time.monotonic()
             with pytest.raises(OutOfReach):
-                await line.call(one)
+                await pipeline.call(one)
             waited = time.monotonic() - begun
             with pytest.raises(OutOfReach):
-                await line.call(one)
+                await pipeline.call(one)
             redis.go_on()
-            await until_up(line)
-            assert await line.call(one) == 1
+            await until_up(pipeline)
+            assert await pipeline.call(one) == 1
 
     assert changes == [True, False, True, False, True]
     assert 0.1 < waited < 2
@@ -148,8 +158,8 @@ async def test_a_redis_that_takes_nothing_is_lost_once_however_well_it_answers(
 ) -> None:
     changes: list[bool] = []
     client: Any = connect(redis.url)
-    async with line_to(redis, changes.append) as line, client:
-        limits = SharedLimits(line)
+    async with pipeline_to(redis, changes.append) as pipeline, client:
+        limits = SharedLimits(pipeline)
         await client.execute_command(*fault)
         with pytest.raises(OutOfReach):
             await limits.charge(WINDOWS)
@@ -159,7 +169,7 @@ async def test_a_redis_that_takes_nothing_is_lost_once_however_well_it_answers(
         lost = list(changes)
         await client.execute_command("CONFIG", "SET", "maxmemory", "0")
         await client.execute_command("REPLICAOF", "NO", "ONE")
-        await until_up(line)
+        await until_up(pipeline)
         verdict = await limits.charge(WINDOWS)
 
     assert lost == [True, False]
@@ -193,18 +203,52 @@ async def test_a_redis_far_away_is_found_though_connecting_takes_several_answers
     redis: RedisServer,
 ) -> None:
     async with distant(redis, one_way_seconds=0.04) as url, connect(url) as client:
-        line = RedisLine(client, on_change=lambda _: None)
-        await line.open()
-        verdict = await SharedLimits(line).charge(WINDOWS)
-        await line.close()
+        pipeline = RedisPipeline(client, on_change=lambda _: None)
+        await pipeline.open()
+        verdict = await SharedLimits(pipeline).charge(WINDOWS)
+        await pipeline.close()
 
     assert verdict.is_granted
 
 
+async def test_websockets_of_all_workers_count_and_a_worker_that_stops_gives_its_back(
+    redis: RedisServer,
+) -> None:
+    async with (
+        lex(redis_url=redis.url, max_sockets_per_client=1) as one,
+        AsyncExitStack() as stopping,
+    ):
+        other = lex(redis_url=redis.url, max_sockets_per_client=1)
+        there = address(await stopping.enter_async_context(other))
+        async with connect_websocket(there, proxy=None):
+            with pytest.raises(InvalidStatus) as refused:
+                await connect_websocket(address(one), proxy=None)
+            await stopping.aclose()
+            async with connect_websocket(address(one), proxy=None):
+                pass
+
+    assert refused.value.response.status_code == 429
+
+
+async def test_a_key_in_redis_holds_its_window_and_no_more(redis: RedisServer) -> None:
+    (quota,) = quotas("client", "100/2 seconds")
+    async with pipeline_to(redis) as pipeline, connect(redis.url) as client:
+        limits = SharedLimits(pipeline)
+        for _ in range(50):
+            await limits.charge([Window(quota, "c1")])
+        async with waiting():
+            while (await limits.charge([Window(quota, "c1")])).standings[0].remaining < 90:
+                await asyncio.sleep(0.3)
+        (key,) = await client.keys("lex:limits*")
+
+        assert await client.llen(key) <= 10
+        assert 0 < await client.pttl(key) <= 2000
+
+
 async def test_many_at_once_go_over_one_connection(redis: RedisServer) -> None:
-    async with line_to(redis) as line, connect(redis.url) as client:
+    async with pipeline_to(redis) as pipeline, connect(redis.url) as client:
         await asyncio.gather(
-            *(line.call(Script("return redis.call('INCR', 'n')", [], [])) for _ in range(1000))
+            *(pipeline.call(Script("return redis.call('INCR', 'n')", [], [])) for _ in range(1000))
         )
 
         assert await client.get("n") == b"1000"
@@ -213,13 +257,14 @@ async def test_many_at_once_go_over_one_connection(redis: RedisServer) -> None:
 
 
 async def test_slots_are_shared_and_those_of_a_dead_worker_expire(redis: RedisServer) -> None:
-    async with line_to(redis) as line:
+    async with pipeline_to(redis) as pipeline:
         dead, living = (
-            SharedSlots(LocalSlots(most=2), line, most=2, seconds=seconds) for seconds in (1, 60)
+            SharedSlots(LocalSlots(most=2), pipeline, most=2, seconds=seconds)
+            for seconds in (1, 60)
         )
         taken = [await dead.take("c", "t1"), await living.take("c", "t2")]
         refused = await living.take("c", "t3")
-        async with asyncio.timeout(10):
+        async with waiting():
             while not await living.take("c", "t3"):
                 await asyncio.sleep(0.05)
         full = await living.take("c", "t4")
@@ -231,8 +276,8 @@ async def test_slots_are_shared_and_those_of_a_dead_worker_expire(redis: RedisSe
 
 
 async def test_a_slot_that_nobody_waits_for_any_more_is_given_back(redis: RedisServer) -> None:
-    async with line_to(redis) as line:
-        slots = SharedSlots(LocalSlots(most=1), line, most=1)
+    async with pipeline_to(redis) as pipeline:
+        slots = SharedSlots(LocalSlots(most=1), pipeline, most=1)
         taking = asyncio.create_task(slots.take("c", "t1"))
         await asyncio.sleep(0)
         taking.cancel()
@@ -243,8 +288,8 @@ async def test_a_slot_that_nobody_waits_for_any_more_is_given_back(redis: RedisS
 
 
 async def test_slots_that_are_renewed_are_kept(redis: RedisServer) -> None:
-    async with line_to(redis) as line:
-        slots = SharedSlots(LocalSlots(most=2), line, most=1, seconds=1)
+    async with pipeline_to(redis) as pipeline:
+        slots = SharedSlots(LocalSlots(most=2), pipeline, most=1, seconds=1)
         await slots.take("c", "t1")
         refused = []
         for _ in range(8):
@@ -258,14 +303,14 @@ async def test_slots_that_are_renewed_are_kept(redis: RedisServer) -> None:
 async def test_slots_that_were_taken_without_redis_are_known_when_it_is_back(
     redis: RedisServer,
 ) -> None:
-    async with line_to(redis) as line:
-        one = SharedSlots(LocalSlots(most=1), line, most=1)
-        other = SharedSlots(LocalSlots(most=1), line, most=1)
+    async with pipeline_to(redis) as pipeline:
+        one = SharedSlots(LocalSlots(most=1), pipeline, most=1)
+        other = SharedSlots(LocalSlots(most=1), pipeline, most=1)
         await redis.kill()
-        await until_lost(line)
+        await until_lost(pipeline)
         taken = await one.take("c", "t1")
         await redis.start()
-        await until_up(line)
+        await until_up(pipeline)
         await one.renew()
 
         refused = not await other.take("c", "t2")
@@ -273,16 +318,16 @@ async def test_slots_that_were_taken_without_redis_are_known_when_it_is_back(
     assert (taken, refused) == (True, True)
 
 
-async def until_lost(line: RedisLine) -> None:
-    async with asyncio.timeout(20):
-        while line.is_up:
-            line.tell(Script("return 1", [], []))
+async def until_lost(pipeline: RedisPipeline) -> None:
+    async with waiting():
+        while pipeline.is_up:
+            pipeline.tell(Script("return 1", [], []))
             await asyncio.sleep(0.01)
 
 
 @asynccontextmanager
 async def two_workers(
-    redis: RedisServer, folder: Path, **variables: str
+    redis: RedisServer, folder: Path, *, stderr: IO[bytes] | None = None, **variables: str
 ) -> AsyncIterator[list[httpx.AsyncClient]]:
     async with Standin.serve() as standin:
         shared = {
@@ -292,7 +337,10 @@ async def two_workers(
             "LOG_LEVEL": "WARNING",
             **variables,
         }
-        async with lex_process(**shared) as one, lex_process(**shared) as other:
+        async with (
+            logging_lex_process(shared, stderr) as one,
+            logging_lex_process(shared, stderr) as other,
+        ):
             yield [one, other]
 
 
@@ -319,8 +367,19 @@ async def ask_often(
 async def test_of_a_thousand_through_two_workers_twenty_pass(
     redis: RedisServer, tmp_path: Path
 ) -> None:
-    async with two_workers(redis, tmp_path, RATE_LIMIT_SESSION="20/minute;300/day") as workers:
-        statuses, _ = await ask_often(workers, 1000, at_once=50)
+    statuses: Counter[int] = Counter()
+    for number in range(5):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with (folder / "log").open("wb") as log:
+            limit = "20/minute;300/day"
+            async with two_workers(redis, folder, stderr=log, RATE_LIMIT_SESSION=limit) as workers:
+                statuses, _ = await ask_often(workers, 1000, at_once=50)
+        # On a machine so busy that Redis answers too late, each worker lets its own 20 through.
+        if b"shared_limits_unavailable" not in (folder / "log").read_bytes():
+            break
+        await redis.kill()  # with all that it counted
+        await redis.start()
 
     # A session has one turn at a time; who found it busy was let through by the limit.
     assert statuses[200] + statuses[409] == 20
@@ -374,9 +433,15 @@ async def test_streams_keep_their_pace_while_redis_hangs(
     calm, paused = [], []
     async with two_workers(redis, tmp_path) as workers:
         place = workers[0].base_url.netloc.decode()
-        streams = [asyncio.create_task(arrivals(place, number)) for number in range(100)]
-        await asyncio.sleep(2)
-        for _ in range(3):
+        times: list[list[float]] = [[] for _ in range(100)]
+        streams = [
+            asyncio.create_task(note_arrivals(place, number, each))
+            for number, each in enumerate(times)
+        ]
+        async with waiting():
+            while not all(times):
+                await asyncio.sleep(0.05)
+        for _ in range(5):
             calm.append(time.monotonic())
             await asyncio.sleep(1)
             redis.pause()
@@ -388,15 +453,19 @@ async def test_streams_keep_their_pace_while_redis_hangs(
             redis.go_on()
             assert {answer.status_code for answer in answers} == {200}
             await until_shared(workers[0])
-        times = await asyncio.gather(*streams)
+        for stream in streams:
+            stream.cancel()
+        await asyncio.wait(streams)
 
-    # A machine that has much else to do is slow with a Redis that answers as well.
+    # A stream that waited for Redis would stand still for all of `ANSWER_SECONDS`. A machine that
+    # has much else to do is slow with a Redis that answers as well.
     usual = statistics.median(gap_p99(times, begin) for begin in calm)
-    assert statistics.median(gap_p99(times, begin) for begin in paused) < max(0.1, 1.5 * usual)
+    while_paused = statistics.median(gap_p99(times, begin) for begin in paused)
+    assert while_paused < max(usual + ANSWER_SECONDS / 2, 1.5 * usual)
 
 
 async def until_shared(worker: httpx.AsyncClient) -> None:
-    async with asyncio.timeout(20):
+    async with waiting():
         while "lex_shared_limits_available 1.0" not in (await worker.get("/metrics")).text:
             await asyncio.sleep(0.05)
 
@@ -409,13 +478,13 @@ def gap_p99(streams: list[list[float]], begin: float) -> float:
         for earlier, later in pairwise(times)
         if begin <= later <= begin + 1
     ]
-    assert len(gaps) > 500
+    assert len(gaps) > len(streams)
     return statistics.quantiles(gaps, n=100)[98]
 
 
-async def arrivals(place: str, number: int) -> list[float]:
-    """When each chunk of a stream of fifteen seconds came."""
-    rounds = [{"tokens": 300, "tokens_per_second": 20}]
+async def note_arrivals(place: str, number: int, times: list[float]) -> None:
+    """When each chunk of a stream came that lasts until the reader leaves."""
+    rounds = [{"tokens": 100_000, "tokens_per_second": 20}]
     query = f"Count [[script {json.dumps({'rounds': rounds})}]]"
     body = json.dumps({"query": query, "session_id": f"s{number}"}).encode()
     reader, writer = await asyncio.open_connection(*place.split(":"))
@@ -423,15 +492,12 @@ async def arrivals(place: str, number: int) -> list[float]:
         b"POST /query HTTP/1.1\r\nhost: lex\r\ncontent-type: application/json\r\n"
         b"content-length: %d\r\n\r\n%b" % (len(body), body)
     )
-    times = []
-    async for line in reader:
-        if line.startswith(b"event: chunk"):
-            times.append(time.monotonic())
-        if line.startswith(b"event: end"):
-            break
-    writer.close()
-    await writer.wait_closed()
-    return times
+    try:
+        async for line in reader:
+            if line.startswith(b"event: chunk"):
+                times.append(time.monotonic())
+    finally:
+        writer.close()
 
 
 async def test_slots_of_a_client_count_in_all_workers(redis: RedisServer, tmp_path: Path) -> None:
@@ -450,7 +516,7 @@ async def test_slots_of_a_client_count_in_all_workers(redis: RedisServer, tmp_pa
         refused = [await worker.post("/query", json=body) for worker in workers]
         for stream in streams:
             await stream.__aexit__(None, None, None)
-        async with asyncio.timeout(20):
+        async with waiting():
             while (await workers[0].post("/query", json=body)).status_code != 200:
                 await asyncio.sleep(0.05)
 

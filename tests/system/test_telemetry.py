@@ -12,7 +12,8 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from backend.telemetry import series, tracing
+from backend.telemetry import metric_definitions as series
+from backend.telemetry import tracing
 from tests.operations.boards import BOARDS, HEAT_MAPS, panels
 from tests.operations.metrics import MEASURED, metrics
 from tests.operations.rules import ALERTS, RECORDED, Rule

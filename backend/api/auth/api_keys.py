@@ -16,9 +16,9 @@ from typing import Annotated, Self
 import structlog
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from backend.aio.periodic import repeating
 from backend.api.auth.identity import Identity, is_user_id
-from backend.errors import NotAuthenticated
-from backend.recurring import repeating
+from backend.domain.errors import NotAuthenticated
 
 logger = structlog.get_logger()
 
@@ -105,7 +105,7 @@ class ApiKeys:
         return cls(path, await asyncio.to_thread(_read, path), stamp)
 
     async def reload(self) -> None:
-        """Take over a file that has changed, once nobody writes it any more.
+        """Take over a file that has changed, once it is written completely.
 
         That is when it is the same in two looks, and also after it was read. One that cannot
         be used changes nothing, and is complained about once.

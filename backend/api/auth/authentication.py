@@ -8,8 +8,8 @@ from starlette.requests import HTTPConnection
 from backend.api.auth.cookie import Cookies, Sealed
 from backend.api.auth.identity import Authority, Identity, is_user_id
 from backend.api.auth.origins import Origins, is_secure
-from backend.conversation import ANONYMOUS, Caller
-from backend.errors import InvalidField, NotAuthenticated
+from backend.domain.conversation import ANONYMOUS, Caller
+from backend.domain.errors import InvalidField, NotAuthenticated
 
 MAX_CREDENTIAL_CHARACTERS = 8192
 
@@ -33,15 +33,16 @@ class Authentication:
         """A credential decides, if there is one; otherwise the cookie does.
 
         Raises:
-            NotAuthenticated: neither holds, or a strange page asks. Which, nobody is told.
-            IdentityUnavailable: nobody can tell at the moment.
-            InvalidField: `X-User-Id` is missing, or comes from who is not trusted.
+            NotAuthenticated: missing or invalid credential, or a WebSocket of another origin. The
+                reason is never disclosed.
+            IdentityUnavailable: the keys to check the credential with cannot be had.
+            InvalidField: `X-User-Id` is missing, or the credential is no trusted key.
         """
-        if self._origins.is_strange_socket(connection):
+        if self._origins.is_foreign_socket(connection):
             raise NotAuthenticated
         identity = await self._presented(connection.headers)
         user_id = _acting(identity or self._remembered(connection), connection.headers)
-        # So that nobody's id can be that of whom nobody asked for a name.
+        # The prefix keeps a user from being called like the owner of all anonymous callers.
         return Caller(owner=f"user:{user_id}", user_id=user_id)
 
     async def exchange(self, connection: HTTPConnection) -> Sealed:
@@ -69,15 +70,15 @@ class Authentication:
         return identity
 
 
-class OpenHouse:
-    """`AUTH=none`: whoever asks is let in, as nobody. Only strange pages' WebSockets are not."""
+class NoAuthentication:
+    """`AUTH=none`: every caller is anonymous. WebSockets of pages of other origins are refused."""
 
     def __init__(self, origins: Origins) -> None:
         self._origins = origins
 
     async def caller(self, connection: HTTPConnection) -> Caller:
         """Raises: NotAuthenticated."""
-        if self._origins.is_strange_socket(connection):
+        if self._origins.is_foreign_socket(connection):
             raise NotAuthenticated
         return ANONYMOUS
 
@@ -100,8 +101,8 @@ def _bearer(headers: Headers) -> str | None:
 
 
 def _acting(identity: Identity, headers: Headers) -> str:
-    """Whom to act for. A user who is passed and not believed is refused, not passed over:
-    whoever passes one would take the answer for that user's.
+    """The user to act for. A header that is not believed is refused and not ignored: its sender
+    would take the answer for that user's.
     """
     passed = headers.getlist(USER_HEADER)
     if identity.user_id is not None:

@@ -1,7 +1,7 @@
 """The cookie that stands for a credential: sealed, so that every worker and pod can open it.
 
-Nothing of it is kept here. What ends one before its time is that its API key is gone, or the
-secret it was sealed with.
+Cookies are not stored. One ends before its time when its API key is withdrawn, or when the secret
+that sealed it is removed.
 """
 
 import base64
@@ -16,7 +16,7 @@ import msgspec
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from backend.api.auth.identity import Identity
-from backend.errors import NotAuthenticated
+from backend.domain.errors import NotAuthenticated
 
 MAX_CHARACTERS = 4096
 """More than a browser would send back."""

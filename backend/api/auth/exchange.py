@@ -11,7 +11,7 @@ from backend.api.dependencies import StateDep
 
 router = APIRouter(prefix="/auth", tags=["auth"])
 leaving = APIRouter(prefix="/auth", tags=["auth"])
-"""What needs no credential."""
+"""Routes that need no credential."""
 
 
 class CookieView(BaseModel):
@@ -24,7 +24,7 @@ class CookieView(BaseModel):
 async def begin(request: Request, response: Response, state: StateDep) -> CookieView:
     """Exchange the credential for a cookie, for a browser's `EventSource` and `WebSocket`."""
     response.headers["Cache-Control"] = "no-store"
-    sealed = await state["authentication"].exchange(request)
+    sealed = await state.authentication.exchange(request)
     if sealed is None:
         return CookieView(expires_at=None)
     response.set_cookie(

@@ -17,8 +17,8 @@ import httpx
 import jwt
 import structlog
 
-from backend.errors import IdentityUnavailable, NotAuthenticated
-from backend.recurring import repeating
+from backend.aio.periodic import repeating
+from backend.domain.errors import IdentityUnavailable, NotAuthenticated
 
 logger = structlog.get_logger()
 
@@ -38,7 +38,7 @@ Keys = Mapping[tuple[str | None, str], jwt.PyJWK]
 
 
 class UnusableKeySet(Exception):
-    """What the address answered is no set of keys, or none of them can be used."""
+    """The answer is no set of keys, or none of its keys can be used."""
 
 
 class Jwks:

@@ -1,7 +1,7 @@
 """Which page a request comes from, and whether that page may use the browser's cookie.
 
-A cookie is sent along whoever wrote the page that asks. What a browser says of that page,
-no page can change.
+Browsers send a cookie along with the requests of any page. They also say which page that is, and
+no page can change what they say.
 """
 
 from collections.abc import Collection
@@ -18,10 +18,10 @@ class Origins:
     def __init__(self, allowed: Collection[str]) -> None:
         self._allowed = frozenset(allowed)
 
-    def is_strange_socket(self, connection: HTTPConnection) -> bool:
-        """Whether a WebSocket comes from a strange page. CORS does not cover these.
+    def is_foreign_socket(self, connection: HTTPConnection) -> bool:
+        """Whether a WebSocket comes from a page of another origin. CORS does not cover these.
 
-        Every browser sends an `Origin` with one; what is not a browser need not.
+        Every browser sends an `Origin` with one; other clients need not.
         """
         is_socket = connection.scope["type"] == "websocket"
         given = connection.headers.getlist("origin")
@@ -31,7 +31,7 @@ class Origins:
         """Browsers leave `Origin` out where a page gets from its own origin, and only there.
 
         Then `Sec-Fetch-Site` says so. It is missing on plain http, and in old browsers; there
-        `Referer` must name the page. An address typed or clicked has neither.
+        `Referer` must name the page. A typed or clicked address has neither, and gets no cookie.
         """
         headers = connection.headers
         if given := headers.getlist("origin"):

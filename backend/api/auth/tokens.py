@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import jwt
 
 from backend.api.auth.identity import Identity, is_user_id
-from backend.errors import NotAuthenticated
+from backend.domain.errors import NotAuthenticated
 
 
 class SigningKeys(Protocol):

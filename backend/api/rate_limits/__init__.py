@@ -1,1 +1,1 @@
-"""How often somebody may ask: by slowapi in each worker, by `limits.aio` in all together."""
+"""How often a client may ask: slowapi counts in each worker, `limits.aio` in all together."""

@@ -1,14 +1,13 @@
 """The tier that is always there: slowapi's limiter, over windows in the memory of this worker."""
 
 import time
-from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from itertools import islice
 
 from limits.storage import MovingWindowSupport, Storage
 from slowapi import Limiter
 from slowapi.util import get_remote_address
 
+from backend.api.rate_limits.bounded_windows import BoundedWindows
 from backend.api.rate_limits.windows import Standing, Verdict, Window
 
 Clock = Callable[[], float]
@@ -32,43 +31,35 @@ class MovingWindows(Storage, MovingWindowSupport):
     ) -> None:
         super().__init__(uri, wrap_exceptions=wrap_exceptions)
         self.clock = clock
-        self._of_length: dict[int, OrderedDict[str, deque[float]]] = {}
-        """By the length of the window, so that the first key is the first to be forgotten."""
+        self._of_quotas: dict[tuple[str, int, int], BoundedWindows] = {}
+        """Each quota has a bound of its own, so that many sessions push out no client."""
 
     def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        self._forget(expiry)
-        windows = self._of_length.setdefault(expiry, OrderedDict())
-        _, used = self.get_moving_window(key, limit, expiry)
-        if used + amount > limit:
-            return False
-        windows.setdefault(key, deque(maxlen=limit)).extend([self.clock()] * amount)
-        windows.move_to_end(key)
-        return True
+        kind, name = _parted(key)
+        return self._windows(kind, limit, expiry).acquire(name, amount)
 
-    def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:  # noqa: ARG002
-        entries = self._of_length.get(expiry, OrderedDict()).get(key, deque())
-        while entries and entries[0] <= self.clock() - expiry:
-            entries.popleft()
-        return entries[0] if entries else self.clock(), len(entries)
+    def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
+        kind, name = _parted(key)
+        return self._windows(kind, limit, expiry).standing(name)
 
-    def _forget(self, expiry: int) -> None:
-        """At most two keys whose last request is too long ago: more than one call can add."""
-        windows = self._of_length.get(expiry, OrderedDict())
-        for key in list(islice(windows, 2)):
-            if windows[key] and windows[key][-1] > self.clock() - expiry:
-                return
-            del windows[key]
+    def _windows(self, kind: str, limit: int, expiry: int) -> BoundedWindows:
+        quota = kind, limit, expiry
+        if quota not in self._of_quotas:
+            self._of_quotas[quota] = BoundedWindows(limit=limit, seconds=expiry, clock=self.clock)
+        return self._of_quotas[quota]
 
     def __len__(self) -> int:
-        return sum(map(len, self._of_length.values()))
+        return sum(map(len, self._of_quotas.values()))
 
     def clear(self, key: str) -> None:
-        for windows in self._of_length.values():
-            windows.pop(key, None)
+        kind, name = _parted(key)
+        for (each, *_), windows in self._of_quotas.items():
+            if each == kind:
+                windows.discard(name)
 
     def reset(self) -> int | None:
         forgotten = len(self)
-        self._of_length.clear()
+        self._of_quotas.clear()
         return forgotten
 
     def check(self) -> bool:
@@ -84,8 +75,16 @@ class MovingWindows(Storage, MovingWindowSupport):
         raise NotImplementedError
 
 
+def _parted(key: str) -> tuple[str, str]:
+    """The limit that a key of `limits` is for, and whose it is; the rest is the quota once more."""
+    match key.split("/"):
+        case [_, kind, name, _, _, _]:
+            return kind, name
+    return "", key
+
+
 class LocalLimits:
-    """Nothing waits in it, so whatever one call looks at and counts belongs together."""
+    """Never awaits, so that one call looks and counts without another in between."""
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
         self._clock = clock
@@ -106,14 +105,15 @@ class LocalLimits:
         if not looked.is_granted:
             return looked
         for window in windows:
-            self._limiter.hit(window.quota.item, window.key)
+            self._limiter.hit(window.quota.item, window.quota.limit, window.key)
         return Verdict(is_granted=True, standings=self.look(windows).standings)
 
     def look(self, windows: Sequence[Window]) -> Verdict:
-        """What `charge_now` would say; nothing is counted."""
+        """The verdict of `charge_now`, without counting."""
         standings = [self._standing(window) for window in windows]
         return Verdict(all(standing.remaining > 0 for standing in standings), standings)
 
     def _standing(self, window: Window) -> Standing:
-        reset, remaining = self._limiter.get_window_stats(window.quota.item, window.key)
-        return Standing(window.quota, remaining, reset - self._clock())
+        quota = window.quota
+        reset, remaining = self._limiter.get_window_stats(quota.item, quota.limit, window.key)
+        return Standing(quota, remaining, reset - self._clock())

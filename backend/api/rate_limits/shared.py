@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from limits.aio.storage import RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 
+from backend.api.rate_limits.redis_pipeline import RedisPipeline, Script
 from backend.api.rate_limits.windows import Standing, Verdict, Window
-from backend.api.redis_line import RedisLine, Script
 
 _ALL_OR_NONE = """
 local time = redis.call('TIME')
@@ -22,7 +22,6 @@ for number, key in ipairs(KEYS) do
   local limit, length = tonumber(ARGV[2 * number - 1]), tonumber(ARGV[2 * number])
   if is_granted == 1 then
     redis.call('LPUSH', key, string.format('%.6f', now))
-    redis.call('LTRIM', key, 0, limit - 1)
     redis.call('EXPIRE', key, length)
   end
   local used, oldest = 0, now
@@ -36,6 +35,7 @@ for number, key in ipairs(KEYS) do
       high = middle - 1
     end
   end
+  if is_granted == 1 then redis.call('LTRIM', key, 0, used - 1) end
   reply[#reply + 1] = limit - used
   reply[#reply + 1] = string.format('%.6f', oldest + length - now)
 end
@@ -43,26 +43,36 @@ return reply
 """
 
 
+_PREFIX = "lex:limits"
+
+PROBES = (
+    # A window of no time: what it counts is gone at once.
+    Script(_ALL_OR_NONE, [f"{_PREFIX}:probe"], [1, 0]),
+)
+"""The scripts of this file, each with a key that no client has."""
+
+
 class SharedLimits(MovingWindowRateLimiter):
     """Counts in several windows at once, all of them or none, in one step and one round trip.
 
     The library counts in one after the other, so that a window which is full has already cost
     those before it. The entries are the library's: what it reads is what was counted here.
-    Time is that of Redis.
+    Time is that of Redis. A key holds what is still in its window and expires with the last of it.
     """
 
     storage: RedisStorage
 
-    def __init__(self, line: RedisLine) -> None:
+    def __init__(self, pipeline: RedisPipeline) -> None:
         super().__init__(
             RedisStorage(
                 "async+redis://",
                 implementation="redispy",
-                key_prefix="lex:limits",
-                connection_pool=line.connection_pool,  # type: ignore[arg-type]
+                key_prefix=_PREFIX,
+                # The library annotates its options as plain values.
+                connection_pool=pipeline.connection_pool,  # type: ignore[arg-type]
             )
         )
-        self._line = line
+        self._pipeline = pipeline
 
     async def charge(self, windows: Sequence[Window]) -> Verdict:
         """Raises: OutOfReach, and then it may have been counted or not."""
@@ -72,7 +82,7 @@ class SharedLimits(MovingWindowRateLimiter):
             keys=[self.storage.bridge.prefixed_key(item.key_for(key)) for item, key in items],
             arguments=[n for item, _ in items for n in (item.amount, item.get_expiry())],
         )
-        is_granted, *counted = await self._line.call(script)
+        is_granted, *counted = await self._pipeline.call(script)
         return Verdict(
             bool(is_granted),
             [

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 from backend.api.rate_limits.local import LocalLimits
+from backend.api.rate_limits.redis_pipeline import OutOfReach
 from backend.api.rate_limits.windows import Limits, Verdict, Window
-from backend.api.redis_line import OutOfReach
 
 
 class TieredLimits:
-    """What was let through is counted in both tiers, so that no worker ever lets through more
-    than its own windows hold, whatever becomes of Redis in the meantime.
+    """Counts granted requests in both tiers, so that no worker grants more than its own windows
+    hold, even if Redis goes away in the meantime.
     """
 
     def __init__(self, local: LocalLimits, shared: Limits) -> None:
@@ -17,9 +17,8 @@ class TieredLimits:
         self._shared = shared
 
     async def charge(self, windows: Sequence[Window]) -> Verdict:
-        """Who is refused here costs Redis nothing; who is refused there is not counted here.
-
-        Only of many that come at once may one be counted there and then refused here.
+        """A request that is refused here costs Redis nothing; one that is refused there is not
+        counted here. Of many that come at once, one may be counted there and then refused here.
         """
         if not windows or not (here := self._local.look(windows)).is_granted:
             return self._local.charge_now(windows)

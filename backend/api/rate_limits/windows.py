@@ -1,4 +1,4 @@
-"""What is counted: moving windows, and how full they are."""
+"""Moving windows, and how full they are."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from limits import RateLimitItem, parse_many
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """So many requests in so long a window, by one limit: of the session or of the client."""
+    """So many requests in so long a window, by one limit, such as that of the session."""
 
     limit: str
     item: RateLimitItem
@@ -23,14 +23,22 @@ class Quota:
 
 
 def quotas(limit: str, text: str) -> tuple[Quota, ...]:
-    """Of a setting such as `20/minute;300/day`; none of an empty one."""
+    """The quotas of a setting such as `20/minute;300/day`. An empty one has none."""
     items = parse_many(text) if text else []
     return tuple(Quota(limit, item) for item in dict.fromkeys(items))
 
 
+def multiplied(quotas: Sequence[Quota], factor: int, *, limit: str) -> tuple[Quota, ...]:
+    """So many times as much in the same windows, by another limit."""
+    return tuple(
+        Quota(limit, type(quota.item)(quota.item.amount * factor, quota.item.multiples))
+        for quota in quotas
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What somebody has used of a quota. `key` names them, and is a hash."""
+    """One client's use of a quota. `key` is a hash that stands for the client."""
 
     quota: Quota
     key: str

@@ -1,4 +1,4 @@
-"""What is known of customers beside their bookings."""
+"""Customers, apart from their bookings."""
 
 from dataclasses import dataclass
 from typing import Protocol

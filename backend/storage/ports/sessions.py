@@ -5,10 +5,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from backend.conversation import Message, Outcome, Session, TurnRecord, Usage
+from backend.domain.conversation import History, Message, Outcome, Session, TurnRecord, Usage
 
 WORKER_LOST = "worker_lost"
 """The error code of a turn that somebody else had to close. It has no log."""
+
+LOST_AFTER_LEASES = 2
+"""That a worker is silent, until its turns are closed unasked: it may only have been frozen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,18 +26,17 @@ class NewTurn:
     creates_session: bool
     idempotency_key: str | None = None
     traceparent: str | None = None
-    """Of its span, as W3C Trace Context writes it."""
+    """The context of its span, as W3C Trace Context writes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
     """A session, held for one turn by one worker.
 
-    `history` is what was said before, oldest first and in whole turns.
     `characters_per_token` is what the upstream's reported usage says of this session.
     """
 
-    history: tuple[Message, ...]
+    history: History
     characters_per_token: float
 
 
@@ -47,11 +49,34 @@ class Ending:
     messages: Sequence[Message]
     log: bytes
     error_code: str | None = None
+    finish_reason: str | None = None
     model: str | None = None
     rounds: int = 0
     usage: Usage = field(default_factory=Usage)
     first_chunk_seconds: float | None = None
     characters_per_token: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTurn:
+    """A turn with everything that reading it again takes.
+
+    The record has its `traceparent`, which no other look-up brings. `log` is what `finish` was
+    given, while it is kept. `query` is known only of a turn that was found by its key.
+    """
+
+    record: TurnRecord
+    log: bytes | None = None
+    query: str | None = None
+
+    @property
+    def is_running(self) -> bool:
+        return self.record.outcome is None
+
+    @property
+    def is_lost(self) -> bool:
+        """Its worker died, and its log with it."""
+        return self.record.error_code == WORKER_LOST
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +105,29 @@ class StopRequest:
     outcome: Outcome
 
 
+@dataclass(frozen=True, slots=True)
+class ClockDoubt:
+    """A clock seems to have jumped, and is not believed for so much longer."""
+
+    jump_seconds: float
+    lasts_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class StoreTime:
+    """The time by the store's clock.
+
+    With `is_own_clock` that is the clock of the worker who asks. Then `newest` is the newest time
+    that anybody else has stored, or this worker with a turn; None if there is none. `doubt` is
+    what a worker said of that clock, while it lasts.
+    """
+
+    now: datetime
+    newest: datetime | None = None
+    is_own_clock: bool = False
+    doubt: ClockDoubt | None = None
+
+
 class AlreadyStarted(Exception):
     """The session has a turn with this idempotency key."""
 
@@ -89,11 +137,14 @@ class AlreadyStarted(Exception):
 
 
 class SessionStore(Protocol):
-    """Sessions, their turns and messages. A session is found by `(owner, session_id)` only."""
+    """Sessions, their turns and messages. A session is found by `(owner, session_id)` only.
+
+    No look-up shows a turn as running whose worker is gone: it is closed as failed first.
+    """
 
     async def create(self, owner: str, session_id: str) -> Session: ...
 
-    async def get(self, owner: str, session_id: str) -> Session:
+    async def get(self, owner: str, session_id: str, /) -> Session:
         """Raises: SessionNotFound."""
         ...
 
@@ -102,40 +153,49 @@ class SessionStore(Protocol):
         ...
 
     async def messages(
-        self, owner: str, session_id: str, *, after: int = 0, limit: int | None = None
+        self, owner: str, session_id: str, /, *, after: int = 0, limit: int | None = None
     ) -> Sequence[StoredMessage]:
         """In order, those behind position `after`. Raises: SessionNotFound."""
         ...
 
-    async def turns(self, owner: str, session_id: str) -> Sequence[TurnRecord]:
+    async def turns(self, owner: str, session_id: str, /) -> Sequence[TurnRecord]:
         """Oldest first. Raises: SessionNotFound."""
         ...
 
-    async def turn(self, owner: str, turn_id: str) -> TurnRecord:
+    async def turn(self, owner: str, turn_id: str, /) -> TurnRecord:
         """Raises: TurnNotFound."""
         ...
 
-    async def turn_with_key(self, owner: str, session_id: str, key: str) -> str | None:
-        """The id of the turn that this idempotency key started in this session, if it did."""
+    async def turn_with_log(self, owner: str, turn_id: str, /) -> StoredTurn:
+        """The turn with its log, if that is kept. Raises: TurnNotFound."""
         ...
 
-    async def settle(self, owner: str, turn_id: str) -> TurnRecord:
-        """The turn, and with it its `traceparent`, which no other look-up brings.
+    async def turn_with_key(self, owner: str, session_id: str, /, key: str) -> StoredTurn | None:
+        """The same of the turn that this idempotency key started in this session, if it did."""
+        ...
 
-        It is closed as failed first, if its worker is gone. Raises: TurnNotFound.
+    async def time(self, worker: str) -> StoreTime:
+        """The clock by which leases expire and what is stored grows old, as `worker` asks."""
+        ...
+
+    async def close_lost(self) -> int:
+        """Close the turns that nobody looks up and whose workers have been silent for
+        `LOST_AFTER_LEASES`; returns their number.
         """
         ...
 
-    async def turn_log(self, owner: str, turn_id: str) -> bytes | None:
-        """The log that `finish` was given, while it is kept. Raises: TurnNotFound."""
+    async def doubt_clock(self, doubt: ClockDoubt) -> None:
+        """Tell all workers, also those that start while it lasts."""
         ...
 
-    async def purge_logs(self, *, before: datetime) -> None:
-        """Forget the logs of turns that ended before."""
+    async def purge_logs(self, *, kept_seconds: float) -> None:
+        """Forget the logs of turns that ended longer ago."""
         ...
 
-    async def purge_sessions(self, *, before: datetime) -> None:
-        """Forget the sessions in which nothing has begun since then."""
+    async def purge_sessions(self, *, kept_seconds: float) -> None:
+        """Forget the sessions in which nothing has begun or ended for longer; none in which a
+        turn runs.
+        """
         ...
 
     async def request_stop(self, owner: str, turn_id: str) -> Holder:
@@ -178,17 +238,24 @@ class SessionStore(Protocol):
 
         False, and nothing stored, if the turn is no longer held: it was taken over,
         or its session was deleted.
+
+        Raises:
+            NotStorable: there is something in this ending that the store cannot hold.
         """
         ...
 
     async def renew(
-        self, worker: str, *, deserted: Collection[str] = (), followed: Collection[str] = ()
+        self, worker: str, *, unfollowed: Collection[str] = (), followed: Collection[str] = ()
     ) -> Sequence[StopRequest]:
         """Say that the worker lives. Its claims hold for `lease_seconds` from now.
 
         It also says which of its turns nobody follows here, and which turns of other
         workers somebody follows here. Returns what is asked of it.
         """
+        ...
+
+    async def renew_lease(self, worker: str) -> None:
+        """Say that the worker lives, and nothing else: the smallest thing that can be written."""
         ...
 
     async def retire(self, worker: str) -> None:

@@ -16,14 +16,14 @@ class SharedBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class News:
-    """What came from other workers: events, and whether one of them asked to be heard."""
+class Received:
+    """Events of other workers, and whether one of them nudged this one."""
 
     batches: Sequence[SharedBatch] = ()
     is_nudged: bool = False
 
 
-class SharedLogs(Protocol):
+class SharedLogStore(Protocol):
     """The logs of turns while they run, where all workers can read them.
 
     They may be lost at any moment: the session store is what counts, and this is quicker.
@@ -44,7 +44,15 @@ class SharedLogs(Protocol):
         """
         ...
 
-    async def read(self, worker: str, after: Mapping[str, int]) -> News:
+    async def check(self) -> None:
+        """Do once what `write` does, and leave nothing behind.
+
+        Raises:
+            StorageError: any part of it is refused. Its message names the cause.
+        """
+        ...
+
+    async def read(self, worker: str, after: Mapping[str, int]) -> Received:
         """Wait a moment for a nudge to this worker, or for events of turns behind a position."""
         ...
 

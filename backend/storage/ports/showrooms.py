@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from backend.showroom import Showroom
+from backend.domain.showroom import Showroom
 
 
 class ShowroomStore(Protocol):

@@ -10,7 +10,7 @@ from backend.storage.ports.summaries import SummaryStore
 
 
 class Stores(Protocol):
-    """Whoever opens them closes them."""
+    """The caller who opens them closes them."""
 
     sessions: SessionStore
     summaries: SummaryStore

@@ -3,21 +3,21 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from backend.conversation import Message
+from backend.domain.conversation import History
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdleSession:
     """A session that is quiet, held for its summary.
 
-    `history` is what was said, in whole turns and oldest first, as far as it was asked for;
-    `summary` is the one before. `failures` counts the attempts since something was said.
+    `history` is what was said, as far as it was asked for; `summary` is the one before.
+    `failures` counts the attempts since something was said.
     """
 
     claim_id: str
     owner: str
     session_id: str
-    history: tuple[Message, ...]
+    history: History
     summary: str | None = None
     failures: int = 0
 

@@ -1,21 +1,24 @@
 """Booked slots in SQL. A unique constraint decides who gets one."""
 
-from collections.abc import Sequence
 from datetime import date, time
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, select
 
-from backend.conversation import now
 from backend.storage.confirmation import new_confirmation_id
-from backend.storage.ports.appointments import Appointment, Booking, SlotTaken
-from backend.storage.sql.database import Database
-from backend.storage.sql.dialects import insert
+from backend.storage.ports.appointments import Appointment, BookedBy, Booking, SlotTaken
+from backend.storage.sql import claims, journals
+from backend.storage.sql.dialects import DatabaseNow, insert
+from backend.storage.sql.operations import SqlStore, reading, writing
 from backend.storage.sql.rows import AnyRow
 from backend.storage.sql.tables import appointments
 
 _SLOT = (appointments.c.dealership_id, appointments.c.date, appointments.c.time)
-_BOOK = insert(appointments).on_conflict_do_nothing(index_elements=_SLOT)
+_BOOK = (
+    insert(appointments)
+    .values(booked_at=DatabaseNow())
+    .on_conflict_do_nothing(index_elements=_SLOT)
+)
 _AT = select(appointments).where(*(column == bindparam(column.name) for column in _SLOT))
 _TAKEN = select(appointments.c.time).where(
     appointments.c.dealership_id == bindparam("dealership_id"),
@@ -28,27 +31,24 @@ _OF_USER = (
 )
 
 
-class SqlAppointments:
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def taken(self, dealership_id: str, day: date) -> frozenset[time]:
-        return await self._database.run(_taken, dealership_id, day)
-
-    async def book(self, appointment: Appointment) -> Booking:
-        return await self._database.run(_book, appointment)
-
-    async def of_user(self, user_id: str) -> Sequence[Booking]:
-        return await self._database.run(_of_user, user_id)
-
-
 def _taken(connection: Connection, dealership_id: str, day: date) -> frozenset[time]:
     rows = connection.scalars(_TAKEN, {"dealership_id": dealership_id, "date": day})
     return frozenset(rows)
 
 
-def _book(connection: Connection, appointment: Appointment) -> Booking:
-    connection.execute(_BOOK, _row_of(appointment))
+def _book(
+    connection: Connection, appointment: Appointment, *, by: BookedBy | None = None
+) -> Booking:
+    if by is None:
+        return _booked(connection, appointment, None)
+    session = claims.hold(connection, by.call.turn_id)
+    booking = _booked(connection, appointment, by.call.turn_id)
+    journals.note(connection, by.call, by.output_of(booking), session=session)
+    return booking
+
+
+def _booked(connection: Connection, appointment: Appointment, turn_id: str | None) -> Booking:
+    connection.execute(_BOOK, {**_row_of(appointment), "turn_id": turn_id})
     slot = {column.name: getattr(appointment, column.name) for column in _SLOT}
     booking = _booking_of(connection.execute(_AT, slot).one())
     if booking.appointment != appointment:
@@ -68,7 +68,6 @@ def _row_of(appointment: Appointment) -> dict[str, Any]:
         "date": appointment.date,
         "time": appointment.time,
         "car_model": appointment.car_model,
-        "booked_at": now(),
     }
 
 
@@ -80,4 +79,10 @@ def _booking_of(row: AnyRow) -> Booking:
         time=row.time,
         car_model=row.car_model,
     )
-    return Booking(row.confirmation_id, appointment)
+    return Booking(row.confirmation_id, appointment, row.turn_id)
+
+
+class SqlAppointments(SqlStore):
+    taken = reading(_taken)
+    book = writing(_book)
+    of_user = reading(_of_user)

@@ -3,18 +3,21 @@
 Both lock the row of the session first and read everything else after that, in statements
 of their own: a statement that waited for the lock would still see the other tables as they
 were before it.
+
+The lock also brings the time that both store. It is the database's: those of two workers cannot
+be compared.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Float, and_, bindparam, func, select, update
 
-from backend.conversation import Message, Outcome, now
-from backend.errors import SessionBusy, SessionNotFound
-from backend.history import CHARACTERS_PER_TOKEN
-from backend.storage.history import newest_whole_turns
+from backend.domain.context_window import CHARACTERS_PER_TOKEN
+from backend.domain.conversation import Message, Outcome, Role
+from backend.domain.errors import SessionBusy, SessionNotFound
 from backend.storage.ports.sessions import (
     WORKER_LOST,
     AlreadyStarted,
@@ -23,32 +26,36 @@ from backend.storage.ports.sessions import (
     NewTurn,
     StoredMessage,
 )
-from backend.storage.sql import leases
-from backend.storage.sql.dialects import DatabaseTime, insert
+from backend.storage.ports.side_effects import ClaimLost
+from backend.storage.recent_turns import newest_whole_turns
+from backend.storage.sql import journals, leases
+from backend.storage.sql.dialects import DatabaseNow, DatabaseTime, insert
 from backend.storage.sql.rows import AnyRow, message_of, message_row
 from backend.storage.sql.tables import messages, sessions, turns
 
 PAGE = 64
 
+_AT = DatabaseNow().label("at")
 _STATE = (
     sessions.c.current_turn_id,
     sessions.c.turns,
     sessions.c.messages,
     sessions.c.characters_per_token,
+    _AT,
 )
 _LOCK = (
     select(*_STATE)
     .where(sessions.c.owner == bindparam("owner"), sessions.c.id == bindparam("session_id"))
     .with_for_update()
 )
-_NEW_SESSION = insert(sessions)
-# Of two that make the same session, the later one waits here and gets the row of the first.
+_NEW_SESSION = insert(sessions).values(created_at=DatabaseNow())
+# If two transactions make the same session, the later waits here and gets the row of the first.
 # DO NOTHING would neither return nor lock it.
 _MAKE_AND_LOCK = _NEW_SESSION.on_conflict_do_update(
     index_elements=[sessions.c.owner, sessions.c.id], set_={"id": _NEW_SESSION.excluded.id}
 ).returning(*_STATE)
 _LOCK_OF_TURN = (
-    select(sessions.c.owner, sessions.c.id, sessions.c.messages)
+    select(sessions.c.owner, sessions.c.id, sessions.c.messages, turns.c.started_at, _AT)
     .join(turns, and_(turns.c.owner == sessions.c.owner, turns.c.session_id == sessions.c.id))
     .where(turns.c.id == bindparam("turn_id"), sessions.c.current_turn_id == turns.c.id)
     .with_for_update(of=sessions)
@@ -70,7 +77,19 @@ _THIS_SESSION = (
     sessions.c.owner == bindparam("this_owner"),
     sessions.c.id == bindparam("this_session"),
 )
-_LET_GO = update(sessions).where(*_THIS_SESSION).values(current_turn_id=None)
+# The question is the first of the few messages of a turn. The search runs backwards, since a key
+# is usually repeated soon after its turn began.
+_QUERY = (
+    select(messages.c.content)
+    .where(
+        messages.c.owner == bindparam("owner"),
+        messages.c.session_id == bindparam("session_id"),
+        messages.c.turn_id == bindparam("turn_id"),
+        messages.c.role == Role.USER.value,
+    )
+    .order_by(messages.c.position.desc())
+    .limit(1)
+)
 _WITH_KEY = select(turns.c.id).where(
     turns.c.owner == bindparam("owner"),
     turns.c.session_id == bindparam("session_id"),
@@ -83,10 +102,19 @@ _UNTOLD = {
     "summary_not_before": None,
     "summary_failures": 0,
 }
+_LET_GO = update(sessions).where(*_THIS_SESSION).values(current_turn_id=None)
+# A summary that was made since the turn was lost may not tell what the turn did.
+_LET_GO_WITH_MESSAGES = _LET_GO.values(
+    messages=sessions.c.messages + bindparam("new_messages"), **_UNTOLD
+)
 _OPENED = (
     update(sessions)
     .where(*_THIS_SESSION)
-    .values(turns=sessions.c.turns + 1, messages=sessions.c.messages + 1, **_UNTOLD)
+    .values(
+        turns=sessions.c.turns + 1,
+        messages=sessions.c.messages + bindparam("new_messages"),
+        **_UNTOLD,
+    )
 )
 _CLOSED = (
     update(sessions)
@@ -110,21 +138,26 @@ def claim(
     *,
     history_tokens: int,
     lease_seconds: float,
-    patience_seconds: float,
+    lost_after_seconds: Callable[[], float],
 ) -> Claim:
-    at = now()
-    session = _lock(connection, turn, at)
+    session = _lock(connection, turn)
+    # Before the holder: a repeated query is led to its own turn, also while that one runs.
     _check_key(connection, turn)
+    repaired = 0
     if session.current_turn_id is not None:
-        if leases.is_held(connection, session.current_turn_id, patience_seconds):
+        if leases.is_held(connection, session.current_turn_id, lost_after_seconds()):
             raise SessionBusy
-        _close_lost(connection, session.current_turn_id, at)
-    leases.vouch_for(connection, turn.worker, lease_seconds)
+        place = {"owner": turn.owner, "session_id": turn.session_id}
+        lost = {**place, "turn_id": session.current_turn_id}
+        repaired = _close_lost(connection, lost, behind=session.messages, at=session.at)
+    # In this transaction: a turn whose worker has no lease yet would be found lost at once.
+    leases.ensure(connection, turn.worker, lease_seconds)
+    last = session.messages + repaired
     history = newest_whole_turns(
-        newest_first(connection, turn.owner, turn.session_id, before=session.messages + 1),
+        newest_first(connection, turn.owner, turn.session_id, before=last + 1),
         characters=history_tokens * session.characters_per_token,
     )
-    _open(connection, turn, session, at)
+    _open(connection, turn, session, repaired=repaired)
     return Claim(history, session.characters_per_token)
 
 
@@ -132,17 +165,19 @@ def finish(connection: Connection, ending: Ending) -> bool:
     session = connection.execute(_LOCK_OF_TURN, {"turn_id": ending.turn_id}).one_or_none()
     if session is None:
         return False
-    at = now()
-    connection.execute(_CLOSE_TURN, _ending_row(ending, at))
     place = {"owner": session.owner, "session_id": session.id, "turn_id": ending.turn_id}
-    _store(connection, ending.messages, behind=session.messages, place=place)
+    dated = journals.by_database_clock(ending.messages, since=session.started_at, at=session.at)
+    # An ending that was given up for a minimal one takes nothing back that was done.
+    added = dated or journals.take(connection, ending.turn_id)
+    _store(connection, added, behind=session.messages, place=place)
+    connection.execute(_CLOSE_TURN, _ending_row(ending, session.at))
     connection.execute(
         _CLOSED,
         {
             "this_owner": session.owner,
             "this_session": session.id,
-            "last_turn_at": at,
-            "new_messages": len(ending.messages),
+            "last_turn_at": session.at,
+            "new_messages": len(added),
             "new_input_tokens": ending.usage.input_tokens,
             "new_output_tokens": ending.usage.output_tokens,
             "new_ratio": ending.characters_per_token,
@@ -151,32 +186,53 @@ def finish(connection: Connection, ending: Ending) -> bool:
     return True
 
 
-def _lock(connection: Connection, turn: NewTurn, at: datetime) -> AnyRow:
+def _lock(connection: Connection, turn: NewTurn) -> AnyRow:
     key = {"owner": turn.owner, "session_id": turn.session_id}
     session = connection.execute(_LOCK, key).one_or_none()
     if session is not None:
         return session
     if not turn.creates_session:
         raise SessionNotFound
-    return connection.execute(_MAKE_AND_LOCK, new_session(turn.owner, turn.session_id, at)).one()
+    return connection.execute(_MAKE_AND_LOCK, new_session(turn.owner, turn.session_id)).one()
 
 
-def new_session(owner: str, session_id: str, at: datetime) -> dict[str, Any]:
+def new_session(owner: str, session_id: str) -> dict[str, Any]:
+    """All but the time of its creation."""
     return {
         "owner": owner,
         "id": session_id,
-        "created_at": at,
         "characters_per_token": CHARACTERS_PER_TOKEN,
     }
 
 
-def settle(connection: Connection, turn_id: str, *, lease_seconds: float) -> None:
+def settle(
+    connection: Connection, turn_id: str, *, lost_after_seconds: Callable[[], float]
+) -> None:
     """Close a turn as failed, if it runs and its worker is gone."""
     session = connection.execute(_LOCK_OF_TURN, {"turn_id": turn_id}).one_or_none()
-    if session is None or leases.is_held(connection, turn_id, lease_seconds):
+    # Looked at again under the lock: since it was found lost, its worker may have renewed its
+    # lease, or somebody else may have closed it.
+    if session is None or leases.is_held(connection, turn_id, lost_after_seconds()):
         return
-    _close_lost(connection, turn_id, now())
-    connection.execute(_LET_GO, {"this_owner": session.owner, "this_session": session.id})
+    lost = {"owner": session.owner, "session_id": session.id, "turn_id": turn_id}
+    repaired = _close_lost(connection, lost, behind=session.messages, at=session.at)
+    this = {"this_owner": session.owner, "this_session": session.id}
+    if repaired:
+        connection.execute(_LET_GO_WITH_MESSAGES, {**this, "new_messages": repaired})
+    else:
+        connection.execute(_LET_GO, this)
+
+
+def hold(connection: Connection, turn_id: str) -> AnyRow:
+    """Lock the session of a turn, for what is written on its behalf until this transaction ends.
+
+    Raises:
+        ClaimLost: the turn does not hold it.
+    """
+    session = connection.execute(_LOCK_OF_TURN, {"turn_id": turn_id}).one_or_none()
+    if session is None:
+        raise ClaimLost
+    return session
 
 
 def _check_key(connection: Connection, turn: NewTurn) -> None:
@@ -193,9 +249,28 @@ def turn_with_key(connection: Connection, owner: str, session_id: str, key: str)
     return turn_id
 
 
-def _close_lost(connection: Connection, turn_id: str, at: datetime) -> None:
-    lost = {"outcome": Outcome.FAILED.value, "error_code": WORKER_LOST, "finished_at": at}
-    connection.execute(_CLOSE_TURN, {"turn_id": turn_id, **lost})
+def query_of(connection: Connection, owner: str, session_id: str, turn_id: str) -> str:
+    place = {"owner": owner, "session_id": session_id, "turn_id": turn_id}
+    return str(connection.execute(_QUERY, place).scalar_one())
+
+
+def _close_lost(connection: Connection, lost: dict[str, str], *, behind: int, at: datetime) -> int:
+    """Close a turn whose worker is gone. Its side effects stay in the history: returns the number
+    of messages that tell them.
+    """
+    done = journals.take(connection, lost["turn_id"])
+    _store(connection, done, behind=behind, place=lost)
+    connection.execute(
+        _CLOSE_TURN,
+        {
+            "turn_id": lost["turn_id"],
+            "finished_at": at,
+            "outcome": Outcome.FAILED.value,
+            "error_code": WORKER_LOST,
+            "journal": None,
+        },
+    )
+    return len(done)
 
 
 def newest_first(
@@ -209,7 +284,7 @@ def newest_first(
         before = rows[-1].position
 
 
-def _open(connection: Connection, turn: NewTurn, session: AnyRow, at: datetime) -> None:
+def _open(connection: Connection, turn: NewTurn, session: AnyRow, *, repaired: int) -> None:
     place = {"owner": turn.owner, "session_id": turn.session_id}
     connection.execute(
         _NEW_TURN,
@@ -218,30 +293,32 @@ def _open(connection: Connection, turn: NewTurn, session: AnyRow, at: datetime) 
             "id": turn.id,
             "number": session.turns + 1,
             "worker": turn.worker,
-            "started_at": at,
+            "started_at": session.at,
             "idempotency_key": turn.idempotency_key,
             "traceparent": turn.traceparent,
         },
     )
-    said = [Message.user(turn.query)]
-    _store(connection, said, behind=session.messages, place={**place, "turn_id": turn.id})
+    query = [replace(Message.user(turn.query), created_at=session.at)]
+    behind = session.messages + repaired
+    _store(connection, query, behind=behind, place={**place, "turn_id": turn.id})
     connection.execute(
         _OPENED,
         {
             "this_owner": turn.owner,
             "this_session": turn.session_id,
             "current_turn_id": turn.id,
-            "last_turn_at": at,
+            "last_turn_at": session.at,
+            "new_messages": repaired + 1,
         },
     )
 
 
 def _store(
-    connection: Connection, said: Sequence[Message], *, behind: int, place: dict[str, str]
+    connection: Connection, added: Sequence[Message], *, behind: int, place: dict[str, str]
 ) -> None:
     rows = [
         {**place, "position": position, **message_row(message)}
-        for position, message in enumerate(said, start=behind + 1)
+        for position, message in enumerate(added, start=behind + 1)
     ]
     if rows:
         connection.execute(_NEW_MESSAGES, rows)
@@ -253,10 +330,12 @@ def _ending_row(ending: Ending, at: datetime) -> dict[str, Any]:
         "finished_at": at,
         "outcome": ending.outcome.value,
         "error_code": ending.error_code,
+        "finish_reason": ending.finish_reason,
         "model": ending.model,
         "rounds": ending.rounds,
         "input_tokens": ending.usage.input_tokens,
         "output_tokens": ending.usage.output_tokens,
         "first_chunk_seconds": ending.first_chunk_seconds,
         "log": ending.log,
+        "journal": None,
     }

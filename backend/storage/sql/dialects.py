@@ -38,6 +38,24 @@ class DatabaseTime(FunctionElement[float]):
     type = Float()
 
 
+class DatabaseNow(FunctionElement[datetime]):
+    """The same clock, as a time that is stored and shown: a worker's may be wrong by days."""
+
+    inherit_cache = True
+    type = UtcDateTime()
+
+
+@compiles(DatabaseNow, "postgresql")
+def _now_on_postgres(element: DatabaseNow, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ARG001 - SQLAlchemy's
+    return "clock_timestamp()"
+
+
+@compiles(DatabaseNow, "sqlite")
+def _now_on_sqlite(element: DatabaseNow, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ARG001 - SQLAlchemy's
+    # In the digits that SQLAlchemy stores, so that texts compare as times do.
+    return "(strftime('%Y-%m-%d %H:%M:%f', 'now') || '000')"
+
+
 @compiles(DatabaseTime, "postgresql")
 def _on_postgres(element: DatabaseTime, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ARG001
     # now() stands still during a transaction, and a transaction may have waited for a lock.

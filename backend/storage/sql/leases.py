@@ -1,11 +1,14 @@
 """Leases: which workers live, by the database's clock, and so which claims hold."""
 
-from sqlalchemy import Connection, Float, bindparam, delete, literal, or_, select
+from collections.abc import Callable
+
+from sqlalchemy import Connection, Float, and_, bindparam, delete, literal, or_, select
 
 from backend.storage.sql.dialects import DatabaseTime, insert
-from backend.storage.sql.tables import turns, workers
+from backend.storage.sql.tables import sessions, turns, workers
 
 FORGOTTEN_SECONDS = 86400.0
+CLOSED_AT_ONCE = 1000
 
 LEASE_AGO = DatabaseTime() - bindparam("lease_seconds", type_=Float)
 LIVING_HOLDER = (
@@ -13,6 +16,31 @@ LIVING_HOLDER = (
     .join_from(turns, workers, workers.c.id == turns.c.worker)
     .where(workers.c.seen_at > LEASE_AGO)
 )
+_LOST = (
+    select(turns.c.id)
+    .join_from(
+        turns,
+        sessions,
+        and_(  # found by its key, since no index has the current turn
+            sessions.c.owner == turns.c.owner,
+            sessions.c.id == turns.c.session_id,
+            sessions.c.current_turn_id == turns.c.id,
+        ),
+    )
+    .where(
+        turns.c.outcome.is_(None),
+        # Not `seen_at <= LEASE_AGO`: a worker that has retired has no row.
+        ~select(literal(1))
+        .where(workers.c.id == turns.c.worker, workers.c.seen_at > LEASE_AGO)
+        .correlate(turns)
+        .exists(),
+    )
+)
+LOST_OF_SESSION = _LOST.where(
+    sessions.c.owner == bindparam("owner"), sessions.c.id == bindparam("of")
+)
+LOST_TURN = _LOST.where(turns.c.owner == bindparam("owner"), turns.c.id == bindparam("of"))
+_ALL_LOST = _LOST.limit(CLOSED_AT_ONCE)
 _HOLDER_LIVES = LIVING_HOLDER.where(turns.c.id == bindparam("turn_id"))
 _RENEWED_LATELY = select(literal(1)).where(
     workers.c.id == bindparam("worker"),
@@ -36,7 +64,12 @@ def is_held(connection: Connection, turn_id: str, lease_seconds: float) -> bool:
     return connection.scalar(_HOLDER_LIVES, holder) is not None
 
 
-def vouch_for(connection: Connection, worker: str, lease_seconds: float) -> None:
+def lost(connection: Connection, lost_after_seconds: Callable[[], float]) -> list[str]:
+    """Some of the turns that hold a session and whose workers have been silent for so long."""
+    return list(connection.scalars(_ALL_LOST, {"lease_seconds": lost_after_seconds()}))
+
+
+def ensure(connection: Connection, worker: str, lease_seconds: float) -> None:
     """A claim needs a lease. Written only when it is half over: all claims of a worker
     would queue for its row otherwise.
     """

@@ -18,15 +18,16 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, text
 
-from backend.errors import StorageError
+from backend.domain.errors import StorageError
 from backend.storage.sql.database import Database
-from backend.storage.sql.newer import accept, is_newer
-from backend.storage.sql.seeding import plant
+from backend.storage.sql.schema_check import is_newer, require_compatible
+from backend.storage.sql.seeding import insert_sample_data
+from backend.telemetry.redaction import redacted, secrets_in_url
 
-_UNLIMITED = text("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0")
+_NO_LIMITS = text("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0")
 _LOCK = text("SELECT pg_advisory_xact_lock(715517)")  # any number, as long as it stays
 # While a change waits for a table, everybody else's queries wait behind it.
-_IMPATIENT = text("SET LOCAL lock_timeout = '3s'")
+_SHORT_LOCKS = text("SET LOCAL lock_timeout = '3s'")
 
 
 def migrate(database_url: str) -> None:
@@ -45,12 +46,12 @@ def upgrade(connection: Connection) -> None:
     the work done. On SQLite the transaction is the lock.
     """
     if connection.dialect.name == "postgresql":
-        connection.execute(_UNLIMITED)
+        connection.execute(_NO_LIMITS)
         connection.execute(_LOCK)
-        connection.execute(_IMPATIENT)
+        connection.execute(_SHORT_LOCKS)
     revisions = _revisions(connection)
     if is_newer(revisions, _head()):
-        accept(connection, revisions)
+        require_compatible(connection, revisions)
         return
     config = _config()
     config.attributes["connection"] = connection
@@ -59,14 +60,14 @@ def upgrade(connection: Connection) -> None:
     except CommandError as error:
         raise StorageError("The database cannot be migrated by this version.") from error
     if not revisions:
-        plant(connection)
+        insert_sample_data(connection)
 
 
 def require_current(connection: Connection) -> None:
     """Raises: StorageError, when `upgrade` has not been run for this version or a later one."""
     revisions = _revisions(connection)
     if is_newer(revisions, _head()):
-        accept(connection, revisions)
+        require_compatible(connection, revisions)
     elif revisions != [_head()]:
         raise StorageError(
             "The database is not at the schema of this version: "
@@ -98,8 +99,8 @@ def main(environment: Mapping[str, str]) -> int:
     try:
         migrate(database_url)
     except StorageError as error:
-        cause, *_ = str(error.__cause__ or "").splitlines() or [""]
-        sys.stderr.write(f"DATABASE_URL: {error} {cause}\n")
+        reason = redacted(error.explanation, secrets_in_url(database_url))
+        sys.stderr.write(f"DATABASE_URL: {reason}\n")
         return 1
     return 0
 

@@ -4,7 +4,16 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from backend.conversation import Message, Outcome, Role, Session, ToolCall, TurnRecord, Usage
+from backend.domain.conversation import (
+    LastTurn,
+    Message,
+    Outcome,
+    Role,
+    Session,
+    ToolCall,
+    TurnRecord,
+    Usage,
+)
 from backend.storage.ports.sessions import StoredMessage
 
 AnyRow = Row[*tuple[Any, ...]]
@@ -18,7 +27,15 @@ def session_of(row: AnyRow) -> Session:
         turns=row.turns,
         usage=Usage(row.input_tokens, row.output_tokens),
         summary=row.summary,
+        last_turn=_last_turn_of(row),
     )
+
+
+def _last_turn_of(row: AnyRow) -> LastTurn | None:
+    if row.last_turn_id is None:
+        return None
+    outcome = row.last_outcome and Outcome(row.last_outcome)
+    return LastTurn(row.last_turn_id, outcome, row.last_finish_reason)
 
 
 def turn_of(row: AnyRow) -> TurnRecord:
@@ -29,6 +46,7 @@ def turn_of(row: AnyRow) -> TurnRecord:
         finished_at=row.finished_at,
         outcome=row.outcome and Outcome(row.outcome),
         error_code=row.error_code,
+        finish_reason=row.finish_reason,
         model=row.model,
         rounds=row.rounds,
         usage=Usage(row.input_tokens, row.output_tokens),

@@ -6,7 +6,7 @@ from backend.storage.seed import format_hours, read_seed
 from backend.storage.sql.tables import car_models, dealerships, profiles
 
 
-def plant(connection: Connection) -> None:
+def insert_sample_data(connection: Connection) -> None:
     """For a database that was just made. Later everything in it belongs to its operator."""
     seed = read_seed()
     connection.execute(

@@ -2,21 +2,13 @@
 
 from sqlalchemy import Connection, select
 
-from backend.showroom import CarModel, Dealership, Showroom
+from backend.domain.showroom import CarModel, Dealership, Showroom
 from backend.storage.seed import parse_hours
-from backend.storage.sql.database import Database
+from backend.storage.sql.operations import SqlStore, reading
 from backend.storage.sql.tables import car_models, dealerships
 
 _DEALERSHIPS = select(dealerships).order_by(dealerships.c.place, dealerships.c.id)
 _CAR_MODELS = select(car_models).order_by(car_models.c.place, car_models.c.name)
-
-
-class SqlShowrooms:
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def showroom(self) -> Showroom:
-        return await self._database.run(_showroom)
 
 
 def _showroom(connection: Connection) -> Showroom:
@@ -36,3 +28,7 @@ def _showroom(connection: Connection) -> Showroom:
             CarModel(row.name, row.description) for row in connection.execute(_CAR_MODELS)
         ),
     )
+
+
+class SqlShowrooms(SqlStore):
+    showroom = reading(_showroom)

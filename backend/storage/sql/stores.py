@@ -11,6 +11,7 @@ from backend.storage.ports.showrooms import ShowroomStore
 from backend.storage.ports.summaries import SummaryStore
 from backend.storage.sql.appointments import SqlAppointments
 from backend.storage.sql.database import Database
+from backend.storage.sql.failure_detector import FailureDetector
 from backend.storage.sql.migrate import require_current, upgrade
 from backend.storage.sql.profiles import SqlProfiles
 from backend.storage.sql.sessions import SqlSessions
@@ -28,7 +29,7 @@ class SqlStores:
     database: Database
 
     async def ping(self) -> None:
-        await self.database.run(_ping)
+        await self.database.read(_ping)
 
     async def close(self) -> None:
         await self.database.close()
@@ -41,8 +42,11 @@ async def open_sql(database_url: str, *, lease_seconds: float, migrate: bool) ->
     except BaseException:  # also a cancelled start leaves no threads behind
         await database.close()
         raise
+    detector = FailureDetector(lease_seconds)
+    # At every start: nobody can tell whether the database was away a moment ago, for others too.
+    detector.suspend()
     return SqlStores(
-        SqlSessions(database, lease_seconds=lease_seconds),
+        SqlSessions(database, lease_seconds=lease_seconds, detector=detector),
         SqlSummaries(database, lease_seconds=lease_seconds),
         SqlAppointments(database),
         SqlProfiles(database),

@@ -8,11 +8,12 @@ import secrets
 
 from sqlalchemy import Connection, Float, bindparam, or_, select, update
 
-from backend.storage.history import newest_whole_turns
 from backend.storage.ports.summaries import IdleSession
+from backend.storage.recent_turns import newest_whole_turns
 from backend.storage.sql import claims, leases
 from backend.storage.sql.database import Database
 from backend.storage.sql.dialects import DatabaseTime
+from backend.storage.sql.operations import SqlStore, writing
 from backend.storage.sql.tables import sessions, turns
 
 _IS_HELD = (
@@ -56,24 +57,6 @@ _POSTPONE = _HELD.values(
 _GIVE_UP = _HELD.values(summary_claim=None, untold_since=None)
 
 
-class SqlSummaries:
-    def __init__(self, database: Database, *, lease_seconds: float) -> None:
-        self._database = database
-        self._lease_seconds = lease_seconds
-
-    async def claim(
-        self, *, idle_seconds: float, claim_seconds: float, history_tokens: int
-    ) -> IdleSession | None:
-        due = {"idle_seconds": idle_seconds, "lease_seconds": self._lease_seconds}
-        return await self._database.run(_claim_idle, due, claim_seconds, history_tokens)
-
-    async def store(self, idle: IdleSession, summary: str) -> bool:
-        return await self._database.run(_store_summary, idle, summary)
-
-    async def postpone(self, idle: IdleSession, *, seconds: float | None, failures: int) -> None:
-        await self._database.run(_postpone_summary, idle, seconds, failures)
-
-
 def _claim_idle(
     connection: Connection, due: dict[str, float], claim_seconds: float, history_tokens: int
 ) -> IdleSession | None:
@@ -90,12 +73,16 @@ def _claim_idle(
             "claim_seconds": claim_seconds,
         },
     )
-    said = claims.newest_first(connection, session.owner, session.id, before=session.messages + 1)
+    newest_first = claims.newest_first(
+        connection, session.owner, session.id, before=session.messages + 1
+    )
     return IdleSession(
         claim_id=claim_id,
         owner=session.owner,
         session_id=session.id,
-        history=newest_whole_turns(said, characters=history_tokens * session.characters_per_token),
+        history=newest_whole_turns(
+            newest_first, characters=history_tokens * session.characters_per_token
+        ),
         summary=session.summary,
         failures=session.summary_failures,
     )
@@ -107,7 +94,7 @@ def _store_summary(connection: Connection, idle: IdleSession, summary: str) -> b
 
 
 def _postpone_summary(
-    connection: Connection, idle: IdleSession, seconds: float | None, failures: int
+    connection: Connection, idle: IdleSession, *, seconds: float | None, failures: int
 ) -> None:
     if seconds is None:
         connection.execute(_GIVE_UP, _place(idle))
@@ -122,3 +109,18 @@ def _place(idle: IdleSession) -> dict[str, str]:
         "this_session": idle.session_id,
         "claim_id": idle.claim_id,
     }
+
+
+class SqlSummaries(SqlStore):
+    def __init__(self, database: Database, *, lease_seconds: float) -> None:
+        super().__init__(database)
+        self._lease_seconds = lease_seconds
+
+    async def claim(
+        self, *, idle_seconds: float, claim_seconds: float, history_tokens: int
+    ) -> IdleSession | None:
+        due = {"idle_seconds": idle_seconds, "lease_seconds": self._lease_seconds}
+        return await self.database.run(_claim_idle, due, claim_seconds, history_tokens)
+
+    store = writing(_store_summary)
+    postpone = writing(_postpone_summary)

@@ -76,13 +76,16 @@ turns = Table(
     Column("output_tokens", Integer, nullable=False, default=0),
     Column("first_chunk_seconds", Float),
     # SQLite reads the columns before it without its pages. Those behind it came later, and are
-    # read through an index, of turns that run and have no log yet, or of one turn alone.
+    # read through an index, of turns that run and have no log yet, of one turn alone, or with the
+    # whole history of a session.
     Column("log", LargeBinary),
     Column("idempotency_key", Text),
     Column("is_deserted", Boolean),  # nobody follows it on its own worker
     Column("followed_at", Float),  # on another worker; DatabaseTime
     Column("stop_as", Text),  # the outcome that somebody asked for, on another worker
     Column("traceparent", Text),  # of its span
+    Column("finish_reason", Text),  # of its last completion
+    Column("journal", JSON(none_as_null=True)),  # while it runs, of what it has done to the world
     ForeignKeyConstraint(
         ["owner", "session_id"], ["sessions.owner", "sessions.id"], ondelete="CASCADE"
     ),
@@ -136,6 +139,15 @@ workers = Table(
     Column("seen_at", Float, nullable=False),  # DatabaseTime
 )
 
+# A worker that starts later cannot see that the machine's clock jumped before that.
+clock_doubts = Table(
+    "clock_doubts",
+    metadata,
+    Column("began_at", Float, primary_key=True),  # DatabaseTime, as is the other
+    Column("ends_at", Float, nullable=False),
+    Column("jump_seconds", Float, nullable=False),
+)
+
 dealerships = Table(
     "dealerships",
     metadata,
@@ -175,5 +187,6 @@ appointments = Table(
     Column("time", Time, nullable=False),
     Column("car_model", Text, nullable=False),
     Column("booked_at", UtcDateTime, nullable=False),
+    Column("turn_id", Text),  # that made it
     UniqueConstraint("dealership_id", "date", "time"),
 )

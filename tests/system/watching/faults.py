@@ -4,6 +4,7 @@ import asyncio
 import json
 import signal
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from dataclasses import dataclass
@@ -93,6 +94,15 @@ async def the_store_is_locked(stage: Stage) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def a_worker_of_tomorrow_has_been_here(stage: Stage) -> AsyncIterator[None]:
+    ahead = ("ahead", time.time() + 86400)
+    with closing(sqlite3.connect(stage.single_store, isolation_level=None)) as other:
+        other.execute("INSERT INTO workers (id, seen_at) VALUES (?, ?)", ahead)
+        yield
+        other.execute("DELETE FROM workers WHERE id = 'ahead'")
+
+
+@asynccontextmanager
 async def a_pod_leaves(stage: Stage) -> AsyncIterator[None]:
     """It cannot before its last stream has ended."""
     body = {"query": SLOW, "session_id": "leaving"}
@@ -130,6 +140,7 @@ FAULTS = (
     Fault(groq_is_away, ("LexBreakerOpen", "LexTurnsBurn", "LexTurnsRefused")),
     Fault(redis_is_gone, ("LexRedisDown", "LexSharedLimitsLost")),
     Fault(the_store_is_locked, ("LexStoreDown",)),
+    Fault(a_worker_of_tomorrow_has_been_here, ("LexRetentionRefused",)),
     Fault(a_pod_leaves, ("LexDrainLong",)),
     Fault(a_pod_is_gone, ("LexTargetDown",)),
     Fault(nobody_is_left, ("LexNoMetrics",)),

@@ -13,6 +13,7 @@ from tests.scraping import scrape
 from tests.system.watching.faults import FAULTS
 from tests.system.watching.mixture import Told, mixture
 from tests.system.watching.stage import JOB, NAMESPACE, Stage, staged
+from tests.waiting import LIMIT_SECONDS, waiting
 
 Identity = tuple[str, str]
 """Of an alert: its name and its window."""
@@ -52,7 +53,9 @@ async def watch(folder: Path) -> Seen:
                 async with fault.happens(stage):
                     for alert in ALERTS:
                         if alert.name in fault.alerts:
-                            found = await stage.prometheus.until(alert.expression, seconds=30)
+                            found = await stage.prometheus.until(
+                                alert.expression, seconds=LIMIT_SECONDS
+                            )
                             seen.alarmed[alert.identity] = found
             seen.broken_rules = await stage.prometheus.broken_rules()
     return seen
@@ -74,7 +77,7 @@ async def _look(stage: Stage, seen: Seen) -> None:
 async def _until_counted(stage: Stage, told: Told) -> None:
     """A turn is counted a moment after its stream has ended, and then Prometheus hears of it."""
     turns = sum(told.ended.values())
-    async with asyncio.timeout(20):
+    async with waiting():
         while True:
             pods = [await scrape(pod.client) for pod in (stage.pair, stage.single)]
             if sum(pod.value("lex_turns_total") for pod in pods) >= turns:

@@ -1,4 +1,4 @@
-"""A showroom of three, stores in memory, and a desk at a known instant.
+"""A showroom of three, stores in memory, and a context at a known instant.
 
 It is Saturday 2026-11-21, 15:30 in New York and already Sunday 05:30 in Tokyo.
 """
@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 
-from backend.conversation import ANONYMOUS, Caller, ToolCall, as_json
-from backend.showroom import CarModel, Dealership, OpenHours, Showroom
-from backend.storage.ports.appointments import Appointment, Booking, SlotTaken
+from backend.domain.conversation import ANONYMOUS, Caller, ToolCall, as_json
+from backend.domain.showroom import CarModel, Dealership, OpenHours, Showroom
+from backend.storage.ports.appointments import Appointment, BookedBy, Booking, SlotTaken
 from backend.storage.ports.profiles import Profile
 from backend.tools import TOOLS
-from backend.tools.desk import Desk, WeatherProvider
+from backend.tools.context import ToolContext, WeatherProvider
 from backend.tools.registry import Toolbox, ToolResult
 from backend.tools.sample_weather import SampleWeather
 
@@ -64,7 +64,7 @@ class Diary:
             each.time for each in booked if (each.dealership_id, each.date) == (dealership_id, day)
         )
 
-    async def book(self, appointment: Appointment) -> Booking:
+    async def book(self, appointment: Appointment, *, by: BookedBy | None = None) -> Booking:  # noqa: ARG002 - the port's
         for booking in self.bookings:
             if booking.appointment == appointment:
                 return booking
@@ -106,15 +106,15 @@ def diary(*appointments: Appointment) -> Diary:
     return Diary([Booking(f"SC-{n}", each) for n, each in enumerate(appointments, start=1)])
 
 
-def desk(
+def a_context(
     *,
     now: datetime = NOW,
     caller: Caller = ANONYMOUS,
     diary: Diary | None = None,
     showroom: Showroom = SHOWROOM,
     weather: WeatherProvider | None = None,
-) -> Desk:
-    return Desk(
+) -> ToolContext:
+    return ToolContext(
         caller=caller,
         showroom=showroom,
         appointments=diary or Diary(),
@@ -127,5 +127,5 @@ def desk(
 TOOLBOX = Toolbox(TOOLS, timeout_seconds=5)
 
 
-async def use(tool: str, at: Desk | None = None, **arguments: object) -> ToolResult:
-    return await TOOLBOX.run(ToolCall("call_1", tool, as_json(arguments)), at or desk())
+async def use(tool: str, at: ToolContext | None = None, **arguments: object) -> ToolResult:
+    return await TOOLBOX.run(ToolCall("call_1", tool, as_json(arguments)), at or a_context())

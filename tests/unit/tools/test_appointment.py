@@ -3,21 +3,13 @@ from datetime import UTC, datetime, time
 
 import pytest
 
-from backend.conversation import Caller
-from backend.tools.desk import Desk
+from backend.domain.conversation import Caller
+from backend.tools.context import ToolContext
 from backend.tools.registry import ToolOutcome, ToolResult
-from tests.unit.tools.fakes import (
-    MONDAY,
-    SATURDAY,
-    Diary,
-    appointment,
-    desk,
-    diary,
-    use,
-)
+from tests.unit.tools.fakes import MONDAY, SATURDAY, Diary, a_context, appointment, diary, use
 
 
-async def book(at: Desk | None = None, **changes: object) -> ToolResult:
+async def book(at: ToolContext | None = None, **changes: object) -> ToolResult:
     arguments = {
         "user_id": "123",
         "dealership_id": "manhattan",
@@ -31,7 +23,7 @@ async def book(at: Desk | None = None, **changes: object) -> ToolResult:
 async def test_a_booking_is_stored_and_confirmed() -> None:
     bookings = Diary()
 
-    result = await book(desk(diary=bookings))
+    result = await book(a_context(diary=bookings))
 
     assert result.outcome is ToolOutcome.OK
     assert result.output == {
@@ -56,7 +48,7 @@ async def test_names_are_stored_as_the_showroom_spells_them() -> None:
 
 
 async def test_the_same_booking_again_has_the_same_confirmation() -> None:
-    at = desk()
+    at = a_context()
 
     first, again = await book(at), await book(at)
 
@@ -65,7 +57,7 @@ async def test_the_same_booking_again_has_the_same_confirmation() -> None:
 
 async def test_the_same_booking_again_is_confirmed_also_when_its_slot_has_begun() -> None:
     bookings = diary(appointment(MONDAY, time(14)))
-    later = desk(diary=bookings, now=datetime(2026, 11, 23, 19, 1, tzinfo=UTC))
+    later = a_context(diary=bookings, now=datetime(2026, 11, 23, 19, 1, tzinfo=UTC))
 
     result = await book(later)
 
@@ -74,7 +66,7 @@ async def test_the_same_booking_again_is_confirmed_also_when_its_slot_has_begun(
 
 
 async def test_of_two_who_want_a_slot_one_gets_it() -> None:
-    at = desk()
+    at = a_context()
 
     results = await asyncio.gather(*(book(at, user_id=user) for user in ("1", "2")))
 
@@ -84,7 +76,7 @@ async def test_of_two_who_want_a_slot_one_gets_it() -> None:
 async def test_a_taken_slot_is_refused_with_the_nearest_free_ones() -> None:
     taken = diary(*(appointment(MONDAY, time(hour), user_id="other") for hour in (13, 14)))
 
-    result = await book(desk(diary=taken))
+    result = await book(a_context(diary=taken))
 
     assert result.outcome is ToolOutcome.REFUSED
     assert result.output["error"] == {
@@ -98,7 +90,7 @@ async def test_a_taken_slot_is_refused_with_the_nearest_free_ones() -> None:
 async def test_a_slot_is_taken_for_another_car_too() -> None:
     taken = diary(appointment(MONDAY, time(14), car_model="Vulcan"))
 
-    result = await book(desk(diary=taken))
+    result = await book(a_context(diary=taken))
 
     assert result.output["error"]["code"] == "slot_taken"
 
@@ -106,7 +98,7 @@ async def test_a_slot_is_taken_for_another_car_too() -> None:
 async def test_a_full_day_offers_nothing_else() -> None:
     full = diary(*(appointment(MONDAY, time(hour), user_id="other") for hour in range(9, 18)))
 
-    result = await book(desk(diary=full))
+    result = await book(a_context(diary=full))
 
     assert result.output["error"]["nearest_slots"] == []
     assert result.output["error"]["message"].endswith("Nothing else is free that day.")
@@ -147,7 +139,7 @@ async def test_what_cannot_be_booked_is_refused_and_not_stored(
 ) -> None:
     bookings = Diary()
 
-    result = await book(desk(diary=bookings), **change)
+    result = await book(a_context(diary=bookings), **change)
 
     assert result.outcome is ToolOutcome.REFUSED
     assert result.output["error"]["code"] == code
@@ -187,7 +179,7 @@ async def test_an_hour_that_no_clock_has_is_told_so() -> None:
 
 
 async def test_who_is_signed_in_books_for_that_user_whatever_the_model_says() -> None:
-    signed_in = desk(caller=Caller(owner="someone", user_id="123"))
+    signed_in = a_context(caller=Caller(owner="someone", user_id="123"))
 
     result = await book(signed_in, user_id="999")
 
@@ -196,7 +188,7 @@ async def test_who_is_signed_in_books_for_that_user_whatever_the_model_says() ->
 
 @pytest.mark.parametrize("written", [None, "", "  "])
 async def test_a_user_id_is_asked_for_only_when_nobody_is_signed_in(written: str | None) -> None:
-    signed_in = desk(caller=Caller(owner="someone", user_id="123"))
+    signed_in = a_context(caller=Caller(owner="someone", user_id="123"))
 
     known, unknown = await book(signed_in, user_id=written), await book(user_id=written)
 

@@ -3,13 +3,13 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.showroom import Dealership, OpenHours
+from backend.domain.showroom import Dealership, OpenHours
 from backend.tools.registry import ToolOutcome
 from backend.tools.slots import free_slots, nearest
-from tests.unit.tools.fakes import MANHATTAN, MONDAY, SATURDAY, appointment, desk, diary, use
+from tests.unit.tools.fakes import MANHATTAN, MONDAY, SATURDAY, a_context, appointment, diary, use
 
 TOOL = "check_appointment_availability"
 
@@ -29,7 +29,9 @@ async def test_the_slots_of_a_day_are_its_opening_hours() -> None:
 async def test_booked_slots_are_not_offered() -> None:
     booked = diary(appointment(MONDAY, time(9)), appointment(MONDAY, time(11), user_id="other"))
 
-    result = await use(TOOL, desk(diary=booked), dealership_id="manhattan", date=MONDAY.isoformat())
+    result = await use(
+        TOOL, a_context(diary=booked), dealership_id="manhattan", date=MONDAY.isoformat()
+    )
 
     assert result.output["slots"][:3] == ["10:00", "12:00", "13:00"]
 
@@ -44,7 +46,7 @@ async def test_a_day_whose_slots_are_all_gone_has_none() -> None:
     evening = datetime(2026, 11, 22, 1, tzinfo=UTC)
 
     result = await use(
-        TOOL, desk(now=evening), dealership_id="manhattan", date=SATURDAY.isoformat()
+        TOOL, a_context(now=evening), dealership_id="manhattan", date=SATURDAY.isoformat()
     )
 
     assert result.outcome is ToolOutcome.OK
@@ -164,7 +166,6 @@ def dealerships(draw: st.DrawFn) -> Dealership:
     return replace(MANHATTAN, time_zone=draw(st.sampled_from(ZONES)), hours=week)
 
 
-@settings(deadline=None)
 @given(
     dealership=dealerships(),
     day=days,
@@ -178,7 +179,7 @@ async def test_a_free_slot_is_ahead_within_opening_hours_and_not_booked(
     now = noon.astimezone(UTC) + offset
     bookings = diary(*(appointment(day, each) for each in booked))
 
-    free = await free_slots(desk(now=now, diary=bookings), dealership, day)
+    free = await free_slots(a_context(now=now, diary=bookings), dealership, day)
 
     open_hours = dealership.hours[day.weekday()]
     assert open_hours is not None or not free
@@ -191,7 +192,6 @@ async def test_a_free_slot_is_ahead_within_opening_hours_and_not_booked(
         assert open_hours.opens <= slot < open_hours.closes
 
 
-@settings(deadline=None)
 @given(free=st.sets(st.integers(0, 23).map(time)), wanted=times)
 def test_the_nearest_slots_are_a_few_in_the_order_of_the_day(free: set[time], wanted: time) -> None:
     def minutes(slot: time) -> int:

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from backend.showroom import OpenHours
+from backend.domain.showroom import OpenHours
 from backend.tools.dealership import opening_hours
 from backend.tools.registry import ToolOutcome
 from tests.unit.tools.fakes import GINZA, MANHATTAN, SHUT, use

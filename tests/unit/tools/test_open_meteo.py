@@ -6,11 +6,12 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from backend.errors import ToolRefused
+from backend.domain.errors import ToolRefused
 from backend.tools.open_meteo import OpenMeteo
 from backend.tools.registry import ToolOutcome
 from tests.open_meteo import OpenMeteoServer, open_meteo_server
-from tests.unit.tools.fakes import desk, use
+from tests.unit.tools.fakes import a_context, use
+from tests.waiting import waiting
 
 
 class Clock:
@@ -58,7 +59,7 @@ async def refusal(weather: OpenMeteo, city: str) -> str:
 async def test_the_weather_is_asked_for_where_the_city_is(
     server: OpenMeteoServer, weather: OpenMeteo
 ) -> None:
-    result = await use("get_weather", desk(weather=weather), city="paris")
+    result = await use("get_weather", a_context(weather=weather), city="paris")
 
     assert result.outcome is ToolOutcome.OK
     assert result.output == {
@@ -178,7 +179,7 @@ async def test_a_first_silence_is_not_noticed(server: OpenMeteoServer, clock: Cl
 
 
 async def until_asked(server: OpenMeteoServer, *, times: int) -> None:
-    async with asyncio.timeout(5):
+    async with waiting():
         while len(server.searches) < times:
             await asyncio.sleep(0.01)
 
@@ -198,7 +199,7 @@ async def test_a_service_that_takes_too_long_is_refused_in_words(
     impatient = against(server.url, clock=clock, timeout_seconds=0.05)
 
     with capture_logs() as logs:
-        result = await use("get_weather", desk(weather=impatient), city="Paris")
+        result = await use("get_weather", a_context(weather=impatient), city="Paris")
     await impatient.aclose()
 
     assert result.outcome is ToolOutcome.REFUSED

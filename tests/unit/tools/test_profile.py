@@ -1,9 +1,9 @@
 from datetime import date, time
 
-from backend.conversation import Caller
+from backend.domain.conversation import Caller
 from backend.tools.profile import PAST_SHOWN
 from backend.tools.registry import ToolOutcome
-from tests.unit.tools.fakes import MONDAY, SATURDAY, SUNDAY, appointment, desk, diary, use
+from tests.unit.tools.fakes import MONDAY, SATURDAY, SUNDAY, a_context, appointment, diary, use
 
 TOOL = "fetch_user_profile"
 
@@ -11,7 +11,7 @@ TOOL = "fetch_user_profile"
 async def test_a_profile_has_name_preference_and_test_drives() -> None:
     booked = diary(appointment(date(2026, 11, 2), time(9)), appointment(MONDAY, time(14)))
 
-    result = await use(TOOL, desk(diary=booked), user_id="123")
+    result = await use(TOOL, a_context(diary=booked), user_id="123")
 
     assert result.outcome is ToolOutcome.OK
     assert result.output == {
@@ -49,7 +49,7 @@ async def test_past_and_coming_part_at_now_on_each_dealerships_clock() -> None:
         appointment(SUNDAY, time(10), dealership_id="ginza"),
     )
 
-    result = await use(TOOL, desk(diary=booked), user_id="123")
+    result = await use(TOOL, a_context(diary=booked), user_id="123")
 
     past = [each["confirmation_id"] for each in result.output["past_test_drives"]]
     coming = [each["confirmation_id"] for each in result.output["coming_test_drives"]]
@@ -60,7 +60,7 @@ async def test_past_and_coming_part_at_now_on_each_dealerships_clock() -> None:
 async def test_of_many_past_test_drives_the_last_are_shown() -> None:
     booked = diary(*(appointment(date(2026, 10, day), time(9)) for day in range(1, 20)))
 
-    result = await use(TOOL, desk(diary=booked), user_id="123")
+    result = await use(TOOL, a_context(diary=booked), user_id="123")
 
     dates = [each["date"] for each in result.output["past_test_drives"]]
     assert dates == [f"2026-10-{day}" for day in range(20 - PAST_SHOWN, 20)]
@@ -76,14 +76,14 @@ async def test_an_unknown_user_is_refused() -> None:
 async def test_who_booked_without_a_profile_finds_the_booking() -> None:
     booked = diary(appointment(MONDAY, time(14), user_id="999"))
 
-    result = await use(TOOL, desk(diary=booked), user_id="999")
+    result = await use(TOOL, a_context(diary=booked), user_id="999")
 
     assert "name" not in result.output
     assert [each["date"] for each in result.output["coming_test_drives"]] == ["2026-11-23"]
 
 
 async def test_somebody_elses_profile_is_not_shown_to_who_is_signed_in() -> None:
-    signed_in = desk(caller=Caller(owner="someone", user_id="999"))
+    signed_in = a_context(caller=Caller(owner="someone", user_id="999"))
 
     result = await use(TOOL, signed_in, user_id="123")
 

@@ -8,13 +8,21 @@ import pytest
 from pydantic import Field
 from structlog.testing import capture_logs
 
-from backend.conversation import ToolCall
-from backend.errors import InvalidArguments, StorageError, ToolRefused
+from backend.domain.conversation import ToolCall
+from backend.domain.errors import (
+    InvalidArguments,
+    NotStorable,
+    Overloaded,
+    StorageError,
+    StoreAway,
+    ToolRefused,
+)
+from backend.storage.ports.side_effects import ClaimLost
 from backend.tools import TOOLS
 from backend.tools.arguments import Arguments, parsed
-from backend.tools.desk import Desk
-from backend.tools.registry import Output, Tool, Toolbox, ToolOutcome, ToolResult, tool
-from tests.unit.tools.fakes import TOOLBOX, desk
+from backend.tools.context import ToolContext
+from backend.tools.registry import UNCERTAIN, Output, Tool, Toolbox, ToolOutcome, ToolResult, tool
+from tests.unit.tools.fakes import TOOLBOX, a_context
 
 
 class Words(Arguments):
@@ -27,7 +35,7 @@ class Said(Output):
 
 
 @tool()
-async def say(arguments: Words, desk: Desk) -> Said:
+async def say(arguments: Words, context: ToolContext) -> Said:
     """Say it,
     loud."""
     return Said(said=arguments.words)
@@ -35,7 +43,7 @@ async def say(arguments: Words, desk: Desk) -> Said:
 
 def failing(error: Exception) -> Tool:
     @tool()
-    async def fail(arguments: Words, desk: Desk) -> Said:
+    async def fail(arguments: Words, context: ToolContext) -> Said:
         raise error
 
     return fail
@@ -45,7 +53,7 @@ async def run(
     *tools: Tool, name: str, arguments: str = "{}", timeout_seconds: float = 5, limit: int = 1000
 ) -> ToolResult:
     box = Toolbox(tools, timeout_seconds=timeout_seconds, max_output_characters=limit)
-    return await box.run(ToolCall("call_1", name, arguments), desk())
+    return await box.run(ToolCall("call_1", name, arguments), a_context())
 
 
 def test_a_tool_is_described_by_its_function_and_its_arguments() -> None:
@@ -85,11 +93,11 @@ def test_the_schemas_sent_upstream_name_every_argument() -> None:
             assert field["description"]
 
 
-def test_only_the_booking_is_lasting() -> None:
-    lasting = [tool.name for tool in TOOLS if TOOLBOX.is_lasting(tool.name)]
+def test_only_the_booking_has_side_effects() -> None:
+    with_side_effects = [tool.name for tool in TOOLS if TOOLBOX.has_side_effects(tool.name)]
 
-    assert lasting == ["schedule_appointment"]
-    assert not TOOLBOX.is_lasting("no_such_tool")
+    assert with_side_effects == ["schedule_appointment"]
+    assert not TOOLBOX.has_side_effects("no_such_tool")
 
 
 async def test_an_output_is_shown_without_what_is_not_known() -> None:
@@ -181,9 +189,27 @@ async def test_a_tool_without_its_store_is_not_available() -> None:
     assert logs[0]["code"] == "storage_unavailable"
 
 
+@pytest.mark.parametrize(
+    ("error", "is_uncertain"),
+    [(StoreAway(), True), (StorageError(), True), (NotStorable(), False), (Overloaded(), False)],
+)
+async def test_a_tool_with_side_effects_whose_commit_was_not_answered_may_have_taken_effect(
+    error: Exception, is_uncertain: bool
+) -> None:
+    @tool(has_side_effects=True)
+    async def book(arguments: Words, context: ToolContext) -> Said:
+        raise error
+
+    result = await run(book, name="book")
+
+    expected = "book is not available at the moment."
+    assert result.outcome is ToolOutcome.FAILED
+    assert result.output["error"]["message"] == expected + f" {UNCERTAIN}" * is_uncertain
+
+
 async def test_an_output_of_the_wrong_kind_is_a_failure_of_the_tool() -> None:
     @tool()
-    async def mumble(arguments: Words, desk: Desk) -> Any:
+    async def mumble(arguments: Words, context: ToolContext) -> Any:
         return None
 
     with capture_logs():
@@ -192,10 +218,12 @@ async def test_an_output_of_the_wrong_kind_is_a_failure_of_the_tool() -> None:
     assert result.outcome is ToolOutcome.FAILED
 
 
-@pytest.mark.parametrize(("is_lasting", "advice"), [(False, "try once more"), (True, "is safe")])
-async def test_a_tool_has_a_time_limit(is_lasting: bool, advice: str) -> None:
-    @tool(is_lasting=is_lasting)
-    async def ponder(arguments: Words, desk: Desk) -> Said:
+@pytest.mark.parametrize(
+    ("has_side_effects", "advice"), [(False, "try once more"), (True, "is safe")]
+)
+async def test_a_tool_has_a_time_limit(has_side_effects: bool, advice: str) -> None:
+    @tool(has_side_effects=has_side_effects)
+    async def ponder(arguments: Words, context: ToolContext) -> Said:
         await asyncio.sleep(60)
         return Said(said="at last")
 
@@ -208,7 +236,7 @@ async def test_a_tool_has_a_time_limit(is_lasting: bool, advice: str) -> None:
 
 async def test_a_cancelled_call_is_cancelled() -> None:
     @tool()
-    async def ponder(arguments: Words, desk: Desk) -> Said:
+    async def ponder(arguments: Words, context: ToolContext) -> Said:
         await asyncio.sleep(60)
         return Said(said="at last")
 
@@ -229,3 +257,11 @@ async def test_a_result_has_a_size_limit() -> None:
     assert exceeds.output["error"]["message"] == (
         "The result is too large (33 characters). Ask for less."
     )
+
+
+async def test_a_turn_that_lost_its_session_is_told_that_nothing_was_done() -> None:
+    result = await run(failing(ClaimLost()), name="fail")
+
+    assert result.outcome is ToolOutcome.REFUSED
+    assert result.output["error"]["code"] == "turn_closed"
+    assert "Nothing was done" in result.output["error"]["message"]

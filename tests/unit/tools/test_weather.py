@@ -1,8 +1,8 @@
 import pytest
 
-from backend.tools.desk import Conditions
+from backend.tools.context import Conditions
 from backend.tools.registry import ToolOutcome
-from tests.unit.tools.fakes import desk, use
+from tests.unit.tools.fakes import a_context, use
 
 
 async def test_the_weather_is_shown_in_this_order() -> None:
@@ -51,7 +51,7 @@ async def test_just_below_zero_is_zero() -> None:
                 city=city, temperature_celsius=-0.4, conditions="Snow", source="a window"
             )
 
-    result = await use("get_weather", desk(weather=Winter()), city="Oslo")
+    result = await use("get_weather", a_context(weather=Winter()), city="Oslo")
 
     assert result.output["temperature"] == "0°C"
     assert result.output["source"] == "a window"

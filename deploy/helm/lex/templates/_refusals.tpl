@@ -9,7 +9,7 @@
 
 {{- define "lex.refuseStorage" -}}
 {{- $v := .Values }}
-{{- if not (has "GROQ_API_KEY" $v.secretKeys) }}
+{{- if and (eq $v.provider "groq") (not (has "GROQ_API_KEY" $v.secretKeys)) }}
   {{- fail "secretKeys must have GROQ_API_KEY: no answer comes without it." }}
 {{- end }}
 {{- if and $v.databaseUrl (has "DATABASE_URL" $v.secretKeys) }}
@@ -21,9 +21,16 @@
 {{- if and $v.redisUrl (has "REDIS_URL" $v.secretKeys) }}
   {{- fail "redisUrl and REDIS_URL of the Secret are both there: empty the one, or drop the other from secretKeys." }}
 {{- end }}
+{{- /* Before the host, whatever is in it, or in the query; `passfile` is no password. */ -}}
+{{- $password := "//[^@]*:[^@]*@|(?i)[?&][^=&]*(pass|passw[^=&]*|passphrase|secret[^=&]*)=" }}
 {{- range $name := list "databaseUrl" "redisUrl" }}
-  {{- if regexMatch "//[^/@]*:[^/@]+@" (get $v $name) }}
+  {{- if regexMatch $password (get $v $name) }}
     {{- fail (printf "%s has a password: put it into the Secret as %s, and that into secretKeys." $name ($name | snakecase | upper)) }}
+  {{- end }}
+{{- end }}
+{{- range $name := list "groqBaseUrl" "jwtJwksUrl" "otelExporterOtlpEndpoint" }}
+  {{- if regexMatch "//[^/]*@" (get $v $name) }}
+    {{- fail (printf "%s has a password, and values are kept in the release: put %s into a Secret, and name that in extraEnv." $name ($name | snakecase | upper)) }}
   {{- end }}
 {{- end }}
 {{- if and (hasPrefix "sqlite:" $v.databaseUrl) (not (hasPrefix "sqlite:////data/" $v.databaseUrl)) }}
@@ -38,7 +45,7 @@
 {{- $v := .Values }}
 {{- $store := include "lex.store" . }}
 {{- $replicas := include "lex.mostReplicas" . | int }}
-{{- $limits := list $v.rateLimitSession $v.rateLimitClient | uniq | join " " }}
+{{- $limits := list $v.rateLimitSession $v.rateLimitClient $v.rateLimitSessions | uniq | join " " }}
 {{- if and $v.autoscaling.enabled $v.keda.enabled }}
   {{- fail "autoscaling.enabled and keda.enabled: two would scale the same pods. KEDA makes an autoscaler of its own." }}
 {{- end }}
@@ -49,7 +56,7 @@
   {{- fail "webConcurrency above 1 with databaseUrl memory://: each worker would have conversations of its own." }}
 {{- end }}
 {{- if and (or (gt $replicas 1) (gt (int $v.webConcurrency) 1)) (not (include "lex.hasRedis" .)) (ne $limits "none") }}
-  {{- fail "Several replicas or workers count limits together in Redis only: set redisUrl, or have REDIS_URL in secretKeys; or set rateLimitSession and rateLimitClient to none." }}
+  {{- fail "Several replicas or workers count limits together in Redis only: set redisUrl, or have REDIS_URL in secretKeys; or set rateLimitSession, rateLimitClient and rateLimitSessions to none." }}
 {{- end }}
 {{- if include "lex.isScaled" . }}
   {{- if gt (int $v.autoscaling.minReplicas) (int $v.autoscaling.maxReplicas) }}
@@ -74,6 +81,9 @@
 
 {{- define "lex.refuseAuth" -}}
 {{- $v := .Values }}
+{{- if and (eq $v.auth "none") (not $v.allowAnonymous) }}
+  {{- fail "auth: none lets anybody who reaches the Service act for any user: set auth, or allowAnonymous: true." }}
+{{- end }}
 {{- if ne $v.auth "none" }}
   {{- if not (has "SESSION_COOKIE_SECRET" $v.secretKeys) }}
     {{- fail (printf "auth: %s needs SESSION_COOKIE_SECRET in the Secret and in secretKeys." $v.auth) }}

@@ -1,12 +1,14 @@
 {{/* Settings that have a value of their name: `modelName` here is MODEL_NAME in the environment. */}}
 {{- define "lex.settings" -}}
-groqBaseUrl modelName modelFallbacks maxCompletionTokens maxRounds historyTokens
-upstreamConnectSeconds upstreamFirstByteSeconds upstreamGapSeconds
+provider groqBaseUrl modelName modelFallbacks maxCompletionTokens maxRounds historyTokens
+maxToolCalls maxArgumentBytes maxCompletionBytes
+upstreamConnectSeconds upstreamFirstByteSeconds upstreamFirstDeltaSeconds upstreamGapSeconds
 databaseUrl migrateOnStart redisUrl leaseSeconds eventLogHours sessionRetentionDays
-auth jwtIssuer jwtAudience jwtJwksUrl jwtAlgorithms jwtLeewaySeconds sessionCookieHours corsOrigins
-forwardedAllowIps rateLimitSession rateLimitClient maxStreamsPerClient
+auth allowAnonymous allowedHosts jwtIssuer jwtAudience jwtJwksUrl jwtAlgorithms jwtLeewaySeconds sessionCookieHours corsOrigins
+forwardedAllowIps rateLimitSession rateLimitClient rateLimitSessions
+maxStreamsPerClient maxReadersPerClient maxSocketsPerClient
 maxStreams maxQueryChars maxBodyBytes
-heartbeatSeconds chunkFlushMs sendTimeoutSeconds bodyTimeoutSeconds disconnectGraceSeconds turnTimeoutSeconds
+heartbeatSeconds chunkFlushMs sendTimeoutSeconds socketIdleSeconds bodyTimeoutSeconds disconnectGraceSeconds turnTimeoutSeconds
 toolTimeoutSeconds summaryIdleSeconds weatherProvider clientProfile
 webConcurrency host port preStopSeconds drainAcceptSeconds drainSeconds
 logLevel logFormat apiDocs debug metricsPort

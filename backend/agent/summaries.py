@@ -1,0 +1,149 @@
+"""Summaries of sessions in which nobody has talked for a while.
+
+Nobody waits for them, so they come last: a few at once, only from a model that has plenty left,
+and a turn that begins takes its session back.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import aclosing, suppress
+from pathlib import Path
+
+import structlog
+
+from backend.domain.context_window import CHARACTERS_PER_TOKEN
+from backend.domain.conversation import Message, Role
+from backend.domain.errors import ServiceError, StorageError, UpstreamError, UpstreamGarbled
+from backend.llm.port import ChatModel, CompletionRequest, Text
+from backend.storage.ports.summaries import IdleSession, SummaryStore
+
+logger = structlog.get_logger()
+
+AT_ONCE = 2
+"""Summaries that one worker asks for side by side."""
+
+MOST_TOKENS = 400
+"""Of a summary. Five sentences have some 150; the rest is for models that think first."""
+
+TIMEOUT_SECONDS = 60.0
+CLAIM_SECONDS = 1.5 * TIMEOUT_SECONDS
+"""After this the session of a worker that was killed is free for another one."""
+
+FIRST_WAIT_SECONDS = 60.0
+MOST_FAILURES = 6
+"""After a minute, four, sixteen and so on, which is six hours, only something new is a reason."""
+
+FIRST_REST_SECONDS = 5.0
+LONGEST_REST_SECONDS = 300.0
+
+
+class Summaries:
+    """Asks for the summaries that are due. `summarize_due` may run several times side by side."""
+
+    def __init__(
+        self,
+        *,
+        store: SummaryStore,
+        model: ChatModel,
+        prompt: str,
+        idle_seconds: float,
+        history_tokens: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._model = model
+        self._prompt = prompt
+        self._idle_seconds = idle_seconds
+        beside = len(prompt) / CHARACTERS_PER_TOKEN + MOST_TOKENS  # the prompt, the summary before
+        self._history_tokens = max(0, history_tokens - round(beside))
+        self._clock = clock
+        self._failures = 0
+        self._resting_until = 0.0
+
+    async def summarize_due(self) -> None:
+        """Summarize one session after the other, until none is due or the model has failed.
+
+        Cancelled, it closes the upstream's connection and lets go of its session.
+        """
+        while self._clock() >= self._resting_until:
+            idle = await self._store.claim(
+                idle_seconds=self._idle_seconds,
+                claim_seconds=CLAIM_SECONDS,
+                history_tokens=self._history_tokens,
+            )
+            if idle is None:
+                return
+            if idle.history:
+                await self._summarize(idle)
+            else:  # its last turn alone is too long
+                await self._store.postpone(idle, seconds=None, failures=idle.failures)
+
+    async def _summarize(self, idle: IdleSession) -> None:
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                summary = await self._ask(idle)
+            is_stored = await self._store.store(idle, summary)
+        except asyncio.CancelledError:
+            with suppress(StorageError):  # then the claim expires
+                await self._store.postpone(idle, seconds=0, failures=idle.failures)
+            raise
+        except Exception as error:
+            # Whatever one session does to the model or the store, the next one has its turn.
+            if not isinstance(error, ServiceError | TimeoutError):
+                logger.exception("summary_broke")
+            await self._put_off(idle, error)
+        else:
+            self._failures = 0
+            logger.info("session_summarized", is_stored=is_stored)
+
+    async def _ask(self, idle: IdleSession) -> str:
+        request = CompletionRequest(
+            prompt=self._prompt,
+            messages=[Message.user(transcript(idle))],
+            max_tokens=MOST_TOKENS,
+            is_awaited=False,
+        )
+        async with aclosing(self._model.complete(request)) as deltas:
+            texts = [delta.text async for delta in deltas if isinstance(delta, Text)]
+        if summary := "".join(texts).strip():
+            return summary
+        raise UpstreamGarbled("The model gave an empty summary.")
+
+    async def _put_off(self, idle: IdleSession, error: Exception) -> None:
+        """Try this session later, and rest before the next one, for longer each time in a row."""
+        was_asked = not isinstance(error, UpstreamError) or error.was_asked
+        failures = idle.failures + int(was_asked)
+        rest = min(LONGEST_REST_SECONDS, FIRST_REST_SECONDS * 2 ** min(self._failures, 10))
+        self._failures += 1
+        self._resting_until = self._clock() + rest
+        wait = FIRST_WAIT_SECONDS * 4**idle.failures if was_asked else rest
+        code = error.code if isinstance(error, ServiceError) else type(error).__name__
+        logger.warning("session_not_summarized", error=code, failures=failures, rest_seconds=rest)
+        await self._store.postpone(
+            idle, seconds=wait if failures < MOST_FAILURES else None, failures=failures
+        )
+
+
+def load_prompt() -> str:
+    return Path(__file__).with_name("summary.md").read_text(encoding="utf-8")
+
+
+def transcript(idle: IdleSession) -> str:
+    """One text, so that the model does not take itself for somebody in the conversation."""
+    before = [f"Earlier summary: {idle.summary}"] if idle.summary else []
+    lines = [line for turn in idle.history for message in turn for line in _lines(message)]
+    return "\n".join([*before, *lines])
+
+
+def _lines(message: Message) -> Iterator[str]:
+    match message.role:
+        case Role.USER:
+            yield f"Customer: {message.content}"
+        case Role.ASSISTANT:
+            if message.content:
+                yield f"Lex: {message.content}"
+            for call in message.tool_calls:
+                yield f"Lex calls {call.name}: {call.arguments}"
+        case Role.TOOL:
+            yield f"{message.tool_name} returns: {message.content}"

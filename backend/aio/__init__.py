@@ -1,0 +1,1 @@
+"""Timing helpers for asyncio: one timeout for many waits, and work that repeats."""

@@ -1,0 +1,57 @@
+"""A turn on its way to one client, and what is counted of that, whatever carries it."""
+
+import time
+from collections.abc import Sequence
+from typing import Literal, Self
+
+from backend.domain.events import Chunk, Event, Logged, ToolCalled, ToolOutput, Transport
+from backend.telemetry import metrics
+from backend.turns.event_log import Follower
+
+Window = Literal["before_first_chunk", "streaming", "tool"]
+"""What a client that leaves was waiting for."""
+
+
+class Delivery:
+    """Open from `with` to its end. What the follower has not read by then, the client has not
+    waited for.
+
+    `asked_at` is when the query came (`time.perf_counter`), if this is the answer to one.
+    """
+
+    def __init__(
+        self, follower: Follower, *, transport: Transport, asked_at: float | None = None
+    ) -> None:
+        self._follower = follower
+        self._transport = transport
+        self._asked_at = asked_at
+        self._is_stalled = False
+
+    def __enter__(self) -> Self:
+        metrics.stream_opened(self._transport)
+        return self
+
+    def sent(self, events: Sequence[Event]) -> None:
+        """These went out to the client."""
+        if self._asked_at is not None and any(isinstance(event, Chunk) for event in events):
+            metrics.first_chunk_sent(self._transport, time.perf_counter() - self._asked_at)
+            self._asked_at = None
+
+    def stalled(self) -> None:
+        """The client does not take what it is sent, and is cut."""
+        self._is_stalled = True
+
+    def __exit__(self, *_: object) -> None:
+        metrics.stream_closed(self._transport)
+        if self._is_stalled:
+            metrics.client_was_slow()
+        elif not self._follower.is_at_end:
+            metrics.client_left(_window(self._follower.seen))
+
+
+def _window(seen: Sequence[Logged]) -> Window:
+    called = {event.id for event in seen if isinstance(event, ToolCalled)}
+    answered = {event.id for event in seen if isinstance(event, ToolOutput)}
+    if called - answered:
+        return "tool"
+    return "streaming" if any(isinstance(event, Chunk) for event in seen) else "before_first_chunk"

@@ -1,0 +1,1 @@
+"""Plain ASGI that every request passes, one file each."""

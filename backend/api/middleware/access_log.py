@@ -1,0 +1,77 @@
+"""The outermost that sees requests: when a request arrived, its id, and one line once it has ended.
+
+The id is the client's if that is a sane one. It is given back, and the trace beside it. Probes and
+scrapes get no line: they would drown all others.
+"""
+
+import re
+import secrets
+import time
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from backend.telemetry import tracing
+from backend.telemetry.server_span import PROBES, route_of, status_of
+
+logger = structlog.get_logger()
+
+_SANE = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+class AccessLog:
+    """Plain ASGI: anything that wraps the response body would hide disconnects or buffer.
+
+    It names the route and not the path, which has ids of sessions in it; nor the query string,
+    which has what a person said.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        arrived_at = time.perf_counter()
+        named = {}
+        if scope["type"] == "http":
+            scope["state"]["arrived_at"] = arrived_at
+            named = {"request_id": _request_id(Headers(scope=scope))}
+        status: int | None = None
+
+        async def send_noticed(message: Message) -> None:
+            nonlocal status
+            status = status or status_of(message)
+            if message["type"] == "http.response.start":
+                _add_names(MutableHeaders(scope=message), **named)
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(**named):
+            try:
+                await self._app(scope, receive, send_noticed)
+            finally:
+                _log(scope, status, seconds=time.perf_counter() - arrived_at)
+
+
+def _log(scope: Scope, status: int | None, *, seconds: float) -> None:
+    if scope["path"] not in PROBES:
+        logger.info(
+            "request_finished",
+            method=scope.get("method", "WEBSOCKET"),
+            route=route_of(scope),
+            status=status,
+            seconds=round(seconds, 4),
+        )
+
+
+def _request_id(headers: Headers) -> str:
+    given = headers.get("x-request-id", "")
+    return given if _SANE.fullmatch(given) else secrets.token_hex(16)
+
+
+def _add_names(headers: MutableHeaders, *, request_id: str) -> None:
+    headers["X-Request-Id"] = request_id
+    if (trace := tracing.traceparent()) is not None:
+        headers["traceresponse"] = trace

@@ -1,0 +1,188 @@
+"""Refusals as problem details (RFC 9457), and a WebSocket's as the code it is closed with.
+
+Nothing here runs once a stream has begun.
+"""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, cast
+
+import structlog
+from fastapi import FastAPI, Request, Response, WebSocket
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match
+from starlette.types import ExceptionHandler, Scope
+
+from backend.api.schemas import InvalidFieldView, Problem
+from backend.domain.errors import (
+    BodyTooLarge,
+    InvalidField,
+    NotAuthenticated,
+    Refusal,
+    ServiceError,
+    StorageError,
+    TooManyRequests,
+    UpstreamUnavailable,
+)
+from backend.telemetry import metrics
+
+logger = structlog.get_logger()
+
+MEDIA_TYPE = "application/problem+json"
+
+NOT_ALLOWED, TRY_LATER = 1008, 1013
+"""Close codes of WebSockets."""
+
+RETRY_SECONDS = 5
+"""After a 503 that does not know better."""
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+_CODES = {
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "request_timeout",
+    413: BodyTooLarge.code,
+}
+_OTHER_CODE = "refused"
+
+
+def codes() -> set[str]:
+    """The codes of all refusals that can take the place of a stream."""
+    refusals: list[type[ServiceError]] = [StorageError, UpstreamUnavailable, ServiceError]
+    refusals += Refusal.__subclasses__()
+    return {refusal.code for refusal in refusals} | {*_CODES.values(), _OTHER_CODE}
+
+
+def problem(
+    status: int,
+    *,
+    code: str,
+    detail: str,
+    retry_after: int | None = None,
+    errors: list[InvalidFieldView] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    metrics.refused(code)
+    body = Problem(
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        code=code,
+        retry_after=retry_after,
+        errors=errors,
+    )
+    return Response(
+        body.model_dump_json(exclude_none=True),
+        status,
+        headers={**(headers or {}), **({"Retry-After": str(retry_after)} if retry_after else {})},
+        media_type=MEDIA_TYPE,
+    )
+
+
+def install(app: FastAPI) -> None:
+    app.add_exception_handler(ServiceError, cast(ExceptionHandler, _service_error))
+    metrics.prepare_refusals(codes())
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(HTTPException, _http_exception)
+
+
+async def _service_error(connection: Request | WebSocket, error: Exception) -> Response | None:
+    error = cast(ServiceError, error)
+    if isinstance(connection, WebSocket):
+        await _refuse(connection, error)
+        return None
+    return _problem_of(error)
+
+
+async def _refuse(socket: WebSocket, error: ServiceError) -> None:
+    """A browser is told the code only of a connection that was accepted. One socket too many is not
+    accepted all the same: what it would cost is what the limit is for.
+    """
+    if isinstance(error, TooManyRequests) and can_deny(socket.scope):
+        await socket.send_denial_response(_problem_of(error))
+        return
+    metrics.refused(error.code)
+    await socket.accept()
+    await socket.close(TRY_LATER if error.retryable else NOT_ALLOWED)
+
+
+def can_deny(scope: Scope) -> bool:
+    """Whether the server can answer a WebSocket's handshake with a status of ours."""
+    return "websocket.http.response" in (scope.get("extensions") or {})
+
+
+def _fields(error: ServiceError) -> Mapping[str, str] | None:
+    match error:
+        case NotAuthenticated():
+            return {"WWW-Authenticate": "Bearer"}
+        case TooManyRequests():
+            return error.fields
+        case _:
+            return None
+
+
+def _problem_of(error: ServiceError) -> Response:
+    if isinstance(error, InvalidField):
+        return _invalid([InvalidFieldView(field=error.field, message=str(error))])
+    status = error.status if isinstance(error, Refusal) else 503
+    return problem(
+        status,
+        code=error.code,
+        detail=str(error),
+        retry_after=error.retry_after_seconds or (RETRY_SECONDS if status == 503 else None),
+        headers=_fields(error),
+    )
+
+
+async def _invalid_request(_request: Request, error: Exception) -> Response:
+    found = cast(RequestValidationError, error).errors()
+    return _invalid([_view(item) for item in found])
+
+
+def _invalid(errors: list[InvalidFieldView]) -> Response:
+    detail = "; ".join(f"{item.field}: {item.message}" for item in errors)
+    return problem(422, code=InvalidField.code, detail=detail, errors=errors)
+
+
+def _view(item: Mapping[str, Any]) -> InvalidFieldView:
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "model_attributes_type":
+        message = "must be a JSON object, with the header Content-Type: application/json"
+    if item["type"] == "json_invalid":
+        message = f"is not valid JSON: {item['ctx']['error']}"
+    return InvalidFieldView(field=_field(item["loc"]), message=message)
+
+
+def _field(location: tuple[int | str, ...]) -> str:
+    """`("body", "query")` is the field `query`; a body that is no object is `body`."""
+    names = [part for part in location[1:] if isinstance(part, str)]
+    return ".".join(names) or str(location[0])
+
+
+async def _http_exception(request: Request, error: Exception) -> Response:
+    error = cast(HTTPException, error)
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        # The framework names the methods of one route only, and the address may have several.
+        error.headers = {"Allow": ", ".join(_methods(request))}
+    if error.status_code == HTTPStatus.BAD_REQUEST:
+        # FastAPI's answer to a body that is not even text.
+        return _invalid([InvalidFieldView(field="body", message=error.detail)])
+    return problem(
+        error.status_code,
+        code=_CODES.get(error.status_code, _OTHER_CODE),
+        detail=str(error.detail),
+        headers=error.headers,
+    )
+
+
+def _methods(request: Request) -> list[str]:
+    routes: list[BaseRoute] = request.app.router.routes
+    return [
+        method
+        for method in METHODS
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes
+        )
+    ]

@@ -1,0 +1,55 @@
+"""Who a client is: the user who was authenticated, or else an address and its network."""
+
+import ipaddress
+import json
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from starlette.requests import HTTPConnection
+
+from backend.domain.conversation import ANONYMOUS, Caller
+
+HOUSEHOLD_BITS = 64
+"""A household has one IPv4 address, or 2^64 of IPv6."""
+
+NETWORK_BITS = 48
+"""Providers give a /48 to any customer who asks (RFC 6177), and it has 65,536 /64 in it."""
+
+NETWORK_CLIENTS = 10
+"""A /48 has the limits of so many clients together: enough for an office, and no thousands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """`key` and `network` are hashes; only an IPv6 address has a network."""
+
+    key: str
+    network: str | None = None
+
+
+def client_of(caller: Caller, connection: HTTPConnection) -> Client:
+    if caller.owner != ANONYMOUS.owner:
+        return Client(hashed("owner", caller.owner))
+    host = connection.client.host if connection.client else ""
+    address = _parsed(host)
+    if isinstance(address, ipaddress.IPv6Address):
+        household, network = _prefix(address, HOUSEHOLD_BITS), _prefix(address, NETWORK_BITS)
+        return Client(hashed("address", household), hashed("network", network))
+    return Client(hashed("address", host if address is None else str(address)))
+
+
+def hashed(*parts: str) -> str:
+    return blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+
+
+def _parsed(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
+
+
+def _prefix(address: ipaddress.IPv6Address, bits: int) -> str:
+    return str(ipaddress.IPv6Network((int(address), bits), strict=False))

@@ -1,0 +1,310 @@
+"""The bodies of the HTTP API."""
+
+import json
+import re
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from backend.domain.conversation import (
+    LastTurn,
+    Message,
+    Outcome,
+    Role,
+    Session,
+    ToolCall,
+    TurnRecord,
+    Usage,
+)
+from backend.storage.ports.sessions import StoredMessage
+from backend.tools.arguments import shown
+
+SESSION_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
+
+
+def is_session_id(text: str) -> bool:
+    return re.fullmatch(SESSION_ID_PATTERN[1:-1], text) is not None
+
+
+def _nameable(session_id: str) -> str:
+    if not is_session_id(session_id):
+        raise ValueError(
+            "must be 1 to 128 letters, digits or . _ : - and begin with a letter or a digit"
+        )
+    return session_id
+
+
+SessionId = Annotated[
+    str, AfterValidator(_nameable), Field(json_schema_extra={"pattern": SESSION_ID_PATTERN})
+]
+
+
+def _speakable(text: str) -> str:
+    if re.fullmatch(r"[\s\x01-\x1f\x85]*", text):
+        raise ValueError("must not be empty")
+    if "\x00" in text:
+        raise ValueError("must not contain the character NUL")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("must not contain half of a surrogate pair")
+    return text
+
+
+QueryText = Annotated[
+    str,
+    AfterValidator(_speakable),
+    # The same for machines: something that is neither blank nor a control, and no NUL.
+    Field(
+        json_schema_extra={
+            "minLength": 1,
+            "pattern": r"^[^\u0000]*[^\s\u0000-\u001f\u0085][^\u0000]*$",
+        }
+    ),
+]
+
+
+RESUME: bool = Field(
+    default=False,
+    strict=True,
+    description="Whether the turn may be read on after a broken connection: events carry ids.",
+)
+
+
+class QueryBody(BaseModel):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"query": "What is the weather in New York?", "session_id": "test-session"}
+            ]
+        }
+    )
+
+    query: QueryText = Field(description="What the customer says.")
+    session_id: SessionId | None = Field(
+        default=None,
+        description="Made on first use; without one the answer's `X-Session-Id` names a new one.",
+    )
+    resume: bool = RESUME
+
+
+class MessageBody(BaseModel):
+    content: QueryText = Field(description="What the customer says.")
+    resume: bool = RESUME
+
+
+class UsageView(BaseModel):
+    input_tokens: int
+    output_tokens: int
+
+    @classmethod
+    def of(cls, usage: Usage) -> Self:
+        return cls(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
+
+
+class SessionCreated(BaseModel):
+    session_id: str
+    created_at: datetime
+
+
+class LastTurnView(BaseModel):
+    """While the turn runs, `outcome` is null."""
+
+    turn_id: str
+    outcome: Outcome | None
+    finish_reason: str | None
+
+    @classmethod
+    def of(cls, turn: LastTurn) -> Self:
+        return cls(turn_id=turn.id, outcome=turn.outcome, finish_reason=turn.finish_reason)
+
+
+class SessionView(SessionCreated):
+    last_turn_at: datetime | None
+    duration_seconds: float | None = Field(description="From its beginning to its last turn.")
+    turns: int
+    last_turn: LastTurnView | None
+    usage: UsageView
+    summary: str | None = Field(
+        description="By the model, made some time after the last turn; it may know of less."
+    )
+
+    @classmethod
+    def of(cls, session: Session) -> Self:
+        return cls(
+            session_id=session.id,
+            created_at=session.created_at,
+            last_turn_at=session.last_turn_at,
+            duration_seconds=session.duration_seconds,
+            turns=session.turns,
+            last_turn=session.last_turn and LastTurnView.of(session.last_turn),
+            usage=UsageView.of(session.usage),
+            summary=session.summary,
+        )
+
+
+class ToolCallView(BaseModel):
+    """Arguments that are not a JSON object are the text that the model wrote."""
+
+    id: str
+    name: str
+    arguments: dict[str, Any] | str
+
+    @classmethod
+    def of(cls, call: ToolCall) -> Self:
+        return cls(id=call.id, name=call.name, arguments=shown(call.arguments))
+
+
+class MessageView(BaseModel):
+    """`content` is what was said; a tool's message has `name`, `tool_call_id`, `output`."""
+
+    position: int
+    turn_id: str
+    role: Role
+    created_at: datetime
+    content: str | None = None
+    tool_calls: list[ToolCallView] | None = None
+    tool_call_id: str | None = None
+    name: str | None = None
+    output: dict[str, Any] | None = None
+
+    @classmethod
+    def of(cls, stored: StoredMessage) -> Self:
+        message = stored.message
+        return cls(
+            position=stored.position,
+            turn_id=stored.turn_id,
+            role=message.role,
+            created_at=message.created_at,
+            **_said(message),
+        )
+
+
+def _said(message: Message) -> dict[str, Any]:
+    if message.role is Role.TOOL:
+        return {
+            "name": message.tool_name,
+            "tool_call_id": message.tool_call_id,
+            "output": json.loads(message.content),
+        }
+    calls = [ToolCallView.of(call) for call in message.tool_calls]
+    return {"content": message.content, "tool_calls": calls or None}
+
+
+class MessagesPage(BaseModel):
+    """At the end of the history there is no `next_cursor`."""
+
+    messages: list[MessageView]
+    next_cursor: str | None = None
+
+
+SessionEventType = Literal[
+    "user_message", "assistant_message", "tool_call", "tool_result", "error", "system"
+]
+
+
+class SessionEvent(BaseModel):
+    """Something that happened in a session; `data` depends on `type`."""
+
+    type: SessionEventType
+    turn_id: str
+    created_at: datetime
+    data: dict[str, Any]
+
+
+class SessionEvents(BaseModel):
+    events: list[SessionEvent]
+
+
+class TurnView(BaseModel):
+    """While the turn runs, `outcome` is null."""
+
+    turn_id: str
+    session_id: str
+    outcome: Outcome | None
+    error_code: str | None
+    finish_reason: str | None = Field(
+        description="Of the last completion: `stop`, `tool_calls`, or `length` if the answer was "
+        "cut; null if that completion was not whole."
+    )
+    model: str | None
+    rounds: int
+    usage: UsageView
+    started_at: datetime
+    finished_at: datetime | None
+    seconds: float | None
+    first_chunk_seconds: float | None
+
+    @classmethod
+    def of(cls, turn: TurnRecord) -> Self:
+        seconds = None
+        if turn.finished_at is not None:
+            seconds = (turn.finished_at - turn.started_at).total_seconds()
+        return cls(
+            turn_id=turn.id,
+            session_id=turn.session_id,
+            outcome=turn.outcome,
+            error_code=turn.error_code,
+            finish_reason=turn.finish_reason,
+            model=turn.model,
+            rounds=turn.rounds,
+            usage=UsageView.of(turn.usage),
+            started_at=turn.started_at,
+            finished_at=turn.finished_at,
+            seconds=seconds,
+            first_chunk_seconds=turn.first_chunk_seconds,
+        )
+
+
+class InvalidFieldView(BaseModel):
+    field: str
+    message: str
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details, with a stable `code`."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    code: str
+    retry_after: int | None = None
+    errors: list[InvalidFieldView] | None = None
+
+
+class Health(BaseModel):
+    status: Literal["healthy"] = "healthy"
+
+
+class ModelView(BaseModel):
+    name: str
+    breaker: Literal["closed", "half_open", "open"]
+    reason: str | None = Field(None, description="Why it is left out, in the upstream's code.")
+    asked_again_in: int | None = Field(
+        None, description="Seconds until it is asked again; a retired model never is."
+    )
+
+
+class Waiting(BaseModel):
+    """Of a server that cannot begin yet."""
+
+    status: Literal["waiting"] = "waiting"
+    version: str
+    upstream: str
+    models: list[ModelView] = []
+    store: Literal["down"] = "down"
+    store_error: str
+    warnings: list[str] | None = Field(None, description="What an operator should change.")
+
+
+class Readiness(BaseModel):
+    status: Literal["ready", "draining"]
+    version: str
+    upstream: str
+    models: list[ModelView]
+    store: Literal["up", "down"]
+    store_error: str | None = None
+    redis: Literal["up", "down", "none"]
+    redis_reason: str | None = Field(None, description="Why Redis is not used.")
+    free_slots: int
+    warnings: list[str] | None = Field(None, description="What an operator should change.")

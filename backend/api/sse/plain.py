@@ -1,0 +1,30 @@
+"""The standard frames, of a stream that cannot be resumed."""
+
+from typing import Any, Protocol
+
+from backend.api.stream_protocol import Framing
+from backend.domain.conversation import as_json
+from backend.turns.event_log import Batch
+
+
+class Framed(Protocol):
+    """The content of a frame: an event, or the one that replaces it for a client."""
+
+    @property
+    def event(self) -> str: ...
+
+    @property
+    def data(self) -> str | dict[str, Any]: ...
+
+
+def frame(event: Framed) -> bytes:
+    """One event as bytes: LF line ends, `event:` before `data:`, one space after the colon."""
+    data = event.data if isinstance(event.data, str) else as_json(event.data)
+    if "\n" in data or "\r" in data:
+        data = "\ndata: ".join(data.replace("\r\n", "\n").replace("\r", "\n").split("\n"))
+    return f"event: {event.event}\ndata: {data}\n\n".encode()
+
+
+class Plain(Framing):
+    def frames(self, batch: Batch) -> list[bytes]:
+        return [frame(event) for event in batch.events]

@@ -1,0 +1,24 @@
+"""Events as JSON objects, one a message."""
+
+from typing import Any
+
+import msgspec
+
+from backend.api.stream_protocol import Framing
+from backend.domain.events import Event
+from backend.turns.event_log import Batch
+
+
+def message(event: Event, **place: str) -> bytes:
+    """`place` is the `id` and the `turn`; a refusal has neither."""
+    body: dict[str, Any] = {"type": event.event, **place, "data": event.data}
+    return msgspec.json.encode(body)
+
+
+class WebSocketMessages(Framing):
+    def frames(self, batch: Batch) -> list[bytes]:
+        turn_id = self._follower.turn_id
+        return [
+            message(event, id=f"{turn_id}-{position}", turn=turn_id)
+            for position, event in batch.placed()
+        ]

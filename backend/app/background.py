@@ -1,0 +1,122 @@
+"""What a worker does again and again: renew its lease, store endings that are still unstored,
+close what dead workers left open, forget what is old, sum up sessions that went quiet.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack
+
+import structlog
+
+from backend.agent.summaries import AT_ONCE, Summaries, load_prompt
+from backend.aio.periodic import repeat
+from backend.app.retention import Retention
+from backend.app.store_clock import StoreClock
+from backend.domain.errors import StorageError
+from backend.llm.port import ChatModel
+from backend.settings import Settings
+from backend.storage.ports.stores import Stores
+from backend.telemetry import metrics
+from backend.turns.turns import Turns
+
+logger = structlog.get_logger()
+
+PURGE_SECONDS = 600.0
+CLOCK_SECONDS = 10.0
+"""Between two looks at the store's clock: one small query a worker."""
+SUMMARIES_SECONDS = 10.0
+"""Between two looks for sessions that are to be summarized, at most."""
+FIRST_PURGE_SECONDS = 5.0
+"""At most: a worker may not live long, and those that start together take turns."""
+
+
+async def take_lease(
+    settings: Settings, stores: Stores, turns: Turns, worker: str, stack: AsyncExitStack
+) -> None:
+    async def renew() -> None:
+        try:
+            await turns.renew()
+        except StorageError:
+            metrics.store_is_up(is_up=False)
+            raise
+        metrics.store_is_up(is_up=True)
+
+    async def close_lost() -> None:
+        if closed := await stores.sessions.close_lost():
+            logger.warning("lost_turns_closed", turns=closed)
+
+    await renew()
+    stack.push_async_callback(stores.sessions.retire, worker)
+    # Every third of the lease, so that two renewals may fail in a row.
+    _repeat(renew, settings.lease_seconds / 3, stack, sooner=turns.wake)
+    _repeat(turns.store_endings, settings.lease_seconds / 3, stack)
+    _repeat(close_lost, settings.lease_seconds, stack)
+
+
+def forget(settings: Settings, stores: Stores, clock: StoreClock, stack: AsyncExitStack) -> None:
+    retention = Retention(
+        stores.sessions,
+        clock,
+        logs_kept_seconds=settings.event_log_hours * 3600,
+        sessions_kept_seconds=settings.session_retention_days * 86400,
+    )
+    soon = random.uniform(0, FIRST_PURGE_SECONDS)  # noqa: S311 - no secret
+    _repeat(retention.purge, PURGE_SECONDS, stack, first_seconds=soon)
+    _repeat(retention.watch_clock, CLOCK_SECONDS, stack)
+
+
+def summarize(
+    settings: Settings, stores: Stores, model: ChatModel, stack: AsyncExitStack
+) -> Callable[[], None]:
+    """Returns what ends it at once."""
+    idle_seconds = settings.summary_idle_seconds
+    summaries = Summaries(
+        store=stores.summaries,
+        model=model,
+        prompt=load_prompt(),
+        idle_seconds=idle_seconds,
+        history_tokens=settings.history_tokens,
+    )
+    every_seconds = min(SUMMARIES_SECONDS, max(0.25, idle_seconds / 4))
+    tasks = [
+        _repeat(summaries.summarize_due, every_seconds, stack)
+        for _ in range(AT_ONCE if idle_seconds else 0)
+    ]
+
+    def cease() -> None:
+        for task in tasks:
+            task.cancel()
+
+    return cease
+
+
+def _repeat(
+    do: Callable[[], Awaitable[None]],
+    every_seconds: float,
+    stack: AsyncExitStack,
+    *,
+    first_seconds: float | None = None,
+    sooner: asyncio.Event | None = None,
+) -> asyncio.Task[None]:
+    again = repeat(
+        do,
+        every_seconds=every_seconds,
+        first_seconds=first_seconds,
+        sooner=sooner,
+        expected=StorageError,
+        name=do.__name__,
+    )
+    return keep(again, stack)
+
+
+def keep(endless: Coroutine[None, None, None], stack: AsyncExitStack) -> asyncio.Task[None]:
+    """Have it run until its turn comes to be closed."""
+    task = asyncio.create_task(endless)
+
+    async def cease() -> None:
+        task.cancel()
+        await asyncio.wait([task])
+
+    stack.push_async_callback(cease)
+    return task

@@ -1,0 +1,82 @@
+"""The models, each with all that stands around it."""
+
+import logging
+from contextlib import AsyncExitStack
+from dataclasses import asdict
+from typing import Any
+
+import structlog
+
+from backend.aio.periodic import repeat
+from backend.app.background import keep
+from backend.app.llm_providers import OpenProvider, Provider
+from backend.llm.port import Allowance
+from backend.llm.resilience.attempt import Attempt, SingleAttempt
+from backend.llm.resilience.circuit_breaker import CircuitBreaker
+from backend.llm.resilience.fallback import Candidate, Fallback
+from backend.llm.resilience.gate import Gate
+from backend.llm.resilience.rate_budget import RateBudget
+from backend.llm.resilience.retry import Schedule
+from backend.llm.resilience.unserved_models import UnservedModels
+from backend.settings import Settings
+from backend.telemetry import metrics
+
+logger = structlog.get_logger()
+
+ASK_AGAIN_SECONDS = 15.0
+"""Between two looks for models that are to be asked again."""
+
+
+def open_models(
+    settings: Settings,
+    provider: Provider,
+    stack: AsyncExitStack,
+    *,
+    ask_again_seconds: float = ASK_AGAIN_SECONDS,
+) -> Fallback:
+    upstream = provider.open(settings, stack)
+    schedule = Schedule(budget_seconds=settings.turn_timeout_seconds / 2)
+    models = Fallback(
+        [_candidate(name, upstream, schedule) for name in settings.models],
+        longest_wait_seconds=settings.turn_timeout_seconds / 2,
+        unserved=UnservedModels(on_away=metrics.model_away, on_back=metrics.model_back),
+    )
+    keep(repeat(models.ask_again, every_seconds=ask_again_seconds, name="ask_again"), stack)
+    return models
+
+
+def _candidate(name: str, upstream: OpenProvider, schedule: Schedule) -> Candidate:
+    """A model with all that stands around it, from the inside out."""
+    metrics.prepare_model(name)
+    budget = RateBudget()
+
+    def note(allowance: Allowance) -> None:
+        budget.note(allowance)
+        metrics.budget_noted(
+            name, allowance.kind, remaining=allowance.remaining, limit=allowance.limit
+        )
+
+    breaker = CircuitBreaker(on_change=lambda state: metrics.breaker_changed(name, state))
+    asked = upstream.make_model(name, on_allowance=note)
+    attempt = SingleAttempt(asked, breaker=breaker, budget=budget, on_attempt=_attempted)
+    gate = Gate(lambda: budget.spacing_seconds)
+    return Candidate(upstream.repair(attempt), breaker, gate, schedule)
+
+
+def _attempted(attempt: Attempt) -> None:
+    metrics.upstream_attempted(
+        attempt.model,
+        attempt.outcome,
+        seconds=attempt.seconds,
+        first_chunk_seconds=attempt.first_chunk_seconds,
+    )
+    # One that went well is in the line of its turn.
+    level = logging.DEBUG if attempt.outcome == "ok" else logging.INFO
+    logger.log(level, "upstream_attempt", **_shown(attempt))
+
+
+def _shown(attempt: Attempt) -> dict[str, Any]:
+    told = asdict(attempt)
+    return {
+        name: round(value, 4) if isinstance(value, float) else value for name, value in told.items()
+    }

@@ -1,0 +1,46 @@
+"""Forgets what is old: the logs of turns, and sessions. Never by a clock that may be wrong."""
+
+import structlog
+
+from backend.app.store_clock import StoreClock
+from backend.storage.ports.sessions import SessionStore
+from backend.telemetry import metrics
+
+logger = structlog.get_logger()
+
+
+class Retention:
+    """The store compares its own times with its own clock; a worker only says how long is kept.
+
+    If the clocks of both differ, one of them is wrong, and nobody knows which. So nothing is
+    forgotten until they agree: to forget later does no harm. Sessions are kept for ever with
+    `sessions_kept_seconds` of 0.
+    """
+
+    def __init__(
+        self,
+        sessions: SessionStore,
+        clock: StoreClock,
+        *,
+        logs_kept_seconds: float,
+        sessions_kept_seconds: float,
+    ) -> None:
+        self._sessions = sessions
+        self._clock = clock
+        self._logs_kept_seconds = logs_kept_seconds
+        self._sessions_kept_seconds = sessions_kept_seconds
+
+    async def watch_clock(self) -> None:
+        await self._clock.look()
+        metrics.retention_is_refused(is_refused=not self._clock.is_trusted)
+
+    async def purge(self) -> None:
+        """Raises: StorageError."""
+        await self.watch_clock()
+        if not self._clock.is_trusted:
+            difference_seconds = round(self._clock.difference_seconds)
+            logger.warning("retention_refused", difference_seconds=difference_seconds)
+            return
+        await self._sessions.purge_logs(kept_seconds=self._logs_kept_seconds)
+        if self._sessions_kept_seconds:
+            await self._sessions.purge_sessions(kept_seconds=self._sessions_kept_seconds)

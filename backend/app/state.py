@@ -1,0 +1,83 @@
+"""Opens all that requests find as their `state`, in order, and closes it in reverse."""
+
+from contextlib import AsyncExitStack
+
+import structlog
+
+from backend import __version__
+from backend.api import page
+from backend.api.dependencies import State
+from backend.app.auth import open_authentication
+from backend.app.background import forget, keep, take_lease
+from backend.app.capacity import open_admission
+from backend.app.models import open_models
+from backend.app.store_clock import StoreClock
+from backend.app.turn_factory import open_shared_logs, open_turns
+from backend.app.worker import Worker
+from backend.llm.resilience.fallback import Fallback
+from backend.network import file_descriptors
+from backend.settings import Settings
+from backend.storage.factory import open_stores
+from backend.storage.ports.stores import Stores
+from backend.telemetry import loop_lag, metrics
+
+logger = structlog.get_logger()
+
+
+async def open_state(worker: Worker, stack: AsyncExitStack) -> State:
+    """`stack` closes everything: turns first, the store last."""
+    settings = worker.settings
+    _prepare(settings, stack)
+    stores = await _open_stores(settings, stack)
+    clock = StoreClock(stores.sessions, worker=worker.name, clock=worker.clock)
+    await clock.look()  # before the first lease is stored
+    authentication = await open_authentication(settings, stack)
+    admission = await open_admission(settings, stack)
+    models = open_models(settings, worker.provider, stack)
+    shared_logs = open_shared_logs(settings, worker.name, stack)
+    turns = await open_turns(worker, stores, models, clock.now, shared_logs, stack)
+    await take_lease(settings, stores, turns, worker.name, stack)
+    forget(settings, stores, clock, stack)
+    stack.push_async_callback(turns.close)
+    _log_start(worker, models)
+    return State(
+        config=worker.config,
+        authentication=authentication,
+        turns=turns,
+        admissions=admission.admissions,
+        sockets=admission.sockets,
+        readers=admission.readers,
+        stores=stores,
+        models=models,
+        shared_logs=shared_logs,
+    )
+
+
+def _prepare(settings: Settings, stack: AsyncExitStack) -> None:
+    metrics.prepare_build(version=__version__, revision=settings.lex_revision)
+    page.prepare()
+    keep(loop_lag.watch(), stack)
+    keep(file_descriptors.watch(), stack)
+
+
+async def _open_stores(settings: Settings, stack: AsyncExitStack) -> Stores:
+    stores = await open_stores(
+        settings.database_url,
+        lease_seconds=settings.lease_seconds,
+        migrate=settings.migrate_on_start,
+    )
+    stack.push_async_callback(stores.close)
+    return stores
+
+
+def _log_start(worker: Worker, models: Fallback) -> None:
+    settings = worker.settings
+    logger.info(
+        "lex_started",
+        version=__version__,
+        upstream=worker.config.upstream,
+        models=[candidate.name for candidate in models.in_use],
+        store=settings.database_url.get_secret_value().partition(":")[0],
+        auth=settings.auth,
+        tools_act_for="whom the model names" if settings.auth == "none" else "the caller",
+    )

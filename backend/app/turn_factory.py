@@ -1,0 +1,105 @@
+"""The turns of a worker, and what each is made with: prompt, tools' context, shared logs."""
+
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from datetime import datetime
+
+from backend.agent.loop import Assistant, Turn
+from backend.agent.prompt import Prompt
+from backend.api.sse import legacy
+from backend.app.background import summarize
+from backend.app.worker import Worker
+from backend.domain.conversation import Caller
+from backend.domain.showroom import Showroom
+from backend.llm.resilience.fallback import Fallback
+from backend.settings import Settings
+from backend.storage.ports.stores import Stores
+from backend.storage.redis import RedisLogs
+from backend.tools.context import ToolContext, WeatherProvider
+from backend.tools.open_meteo import OpenMeteo
+from backend.tools.registry import Toolbox
+from backend.tools.sample_weather import SampleWeather
+from backend.turns.limits import TurnLimits
+from backend.turns.shared_logs import SharedLogs
+from backend.turns.turns import OpenTurn, Turns
+
+
+def open_shared_logs(settings: Settings, worker: str, stack: AsyncExitStack) -> SharedLogs | None:
+    if settings.redis_url is None:
+        return None
+    # A log is of no use any more when its turn must have ended long ago.
+    kept_seconds = 2 * settings.turn_timeout_seconds
+    logs = RedisLogs(settings.redis_url.get_secret_value(), kept_seconds=kept_seconds)
+    shared_logs = SharedLogs(logs, worker=worker)
+    shared_logs.open()
+    stack.push_async_callback(shared_logs.close)
+    return shared_logs
+
+
+def open_weather(settings: Settings, stack: AsyncExitStack) -> WeatherProvider:
+    if settings.weather_provider == "sample":
+        return SampleWeather()
+    provider = OpenMeteo()
+    stack.push_async_callback(provider.aclose)
+    return provider
+
+
+def load_prompt(settings: Settings) -> Prompt:
+    return Prompt.load(legacy.PROMPT if settings.client_profile == "legacy" else "")
+
+
+async def open_turns(
+    worker: Worker,
+    stores: Stores,
+    models: Fallback,
+    clock: Callable[[], datetime],
+    shared_logs: SharedLogs | None,
+    stack: AsyncExitStack,
+) -> Turns:
+    settings = worker.settings
+    assistant = Assistant(
+        model=models,
+        toolbox=Toolbox(worker.tools, timeout_seconds=settings.tool_timeout_seconds),
+        max_rounds=settings.max_rounds,
+        history_tokens=settings.history_tokens,
+        flush_seconds=settings.chunk_flush_ms / 1000,
+    )
+    showroom = await stores.showrooms.showroom()
+    weather = open_weather(settings, stack)
+    return Turns(
+        check=models.check,
+        sessions=stores.sessions,
+        open_turn=_turn_opener(assistant, stores, showroom, weather, load_prompt(settings), clock),
+        worker=worker.name,
+        limits=TurnLimits(
+            max_streams=settings.max_streams,
+            timeout_seconds=settings.turn_timeout_seconds,
+            grace_seconds=settings.disconnect_grace_seconds,
+            remote_timeout_seconds=settings.lease_seconds,
+        ),
+        shared_logs=shared_logs,
+        on_drain=summarize(settings, stores, models, stack),
+    )
+
+
+def _turn_opener(
+    assistant: Assistant,
+    stores: Stores,
+    showroom: Showroom,
+    weather: WeatherProvider,
+    prompt: Prompt,
+    clock: Callable[[], datetime],
+) -> OpenTurn:
+    def open_turn(caller: Caller, asked: str) -> Turn:
+        context = ToolContext(
+            caller=caller,
+            showroom=showroom,
+            appointments=stores.appointments,
+            profiles=stores.profiles,
+            weather=weather,
+            now=clock(),
+        )
+        filled = prompt.fill(showroom, context.now, caller)
+        return Turn(assistant, context=context, prompt=filled, query=asked)
+
+    return open_turn

@@ -1,0 +1,1 @@
+"""The nouns of a conversation, as plain data: sessions, messages, events, errors."""

@@ -1,0 +1,1 @@
+"""The model behind `port.ChatModel`: a provider, its models' dialects, and resilience."""

@@ -1,0 +1,33 @@
+"""The name of a tool, without what a model or its server left around it."""
+
+import re
+
+MAX_NAME_CHARACTERS = 64
+"""What the upstream takes in a history."""
+
+UNKNOWN_TOOL = "unknown_tool"
+"""Stands for a call without a name."""
+
+_LEADING_TOKENS = re.compile(r"(?:\s*<[|｜][^<>|｜]{1,40}[|｜]>)+")
+_RECIPIENT = re.compile(r"\bto\s*=\s*")
+_NAMESPACE = re.compile(r"(?:functions?|tools?|default_api|multi_tool_use)[.:/]+")
+_KIMI_NUMBER = re.compile(r":\d+\Z")
+
+
+def cleaned(name: str) -> str:
+    """`functions.get_weather:0`, `get_weather<|channel|>commentary`: the tool that is meant."""
+    if found := _RECIPIENT.search(name):
+        name = name[found.end() :]
+    elif tokens := _LEADING_TOKENS.match(name):
+        name = name[tokens.end() :]
+    # What follows the name is a token, a tag or another word.
+    name = re.split(r"[\s<(\[{]", name.strip("\"'` \t\r\n"), maxsplit=1)[0]
+    name = name.lstrip("\"'`:;,.=>)")
+    while found := _NAMESPACE.match(name):
+        name = name[found.end() :]
+    return _KIMI_NUMBER.sub("", name.rstrip("\"'`:;,.=>)"))
+
+
+def sendable(name: str) -> str:
+    """The name as the upstream takes it: letters, digits, `_` and `-`, and never empty."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", cleaned(name))[:MAX_NAME_CHARACTERS] or UNKNOWN_TOOL

@@ -1,0 +1,327 @@
+"""Groq behind `ChatModel`: the SDK, its connections, and its errors in our words.
+
+The SDK authenticates, connects and raises; the bytes of the stream go past its parser to
+`wire`, which costs per read and not per token.
+"""
+
+import asyncio
+import logging
+import ssl
+from base64 import b64encode
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, closing, contextmanager, suppress
+from functools import cache
+from typing import TypeVar
+from urllib.parse import unquote
+
+import aiohttp
+import groq
+import httpx
+import structlog
+from groq import AsyncGroq, AsyncStream
+from groq._response import AsyncAPIResponse, AsyncResponseContextManager
+from groq.types.chat import ChatCompletionChunk
+from pydantic import SecretStr
+
+from backend.aio.timeout import ReusableTimeout
+from backend.domain.errors import (
+    AnswerCut,
+    ConnectTimeout,
+    FirstByteTimeout,
+    GapTimeout,
+    OutOfDescriptors,
+    RequestTooLarge,
+    UpstreamBusy,
+    UpstreamError,
+    UpstreamUnavailable,
+)
+from backend.llm.groq.completion_bounds import CompletionBounds
+from backend.llm.groq.errors import allowances, error_of, retry_after_of
+from backend.llm.groq.wire import STREAM_OPTIONS, Decoder, body_of, parameters_of
+from backend.llm.port import Allowance, CompletionRequest, Delta, Finish, Text
+from backend.network.connection_errors import cause_of, is_distrust, is_exhaustion, is_timeout
+from backend.telemetry.metrics import UpstreamAnswer
+from backend.telemetry.redaction import without_credentials
+
+logger = structlog.get_logger()
+
+T = TypeVar("T")
+
+KEEPALIVE_SECONDS = 60.0
+"""An idle connection is worth a TLS handshake; the SDK's 5 seconds lose most of them."""
+
+BOOKKEEPING_SECONDS = 2.0
+"""How long a finished answer waits for what it has cost. Servers say it at once, or never."""
+
+CLOSING_SECONDS = 0.25
+"""How long the end of a finished body may take before its connection is not worth keeping."""
+
+
+def open_client(
+    *,
+    api_key: SecretStr,
+    base_url: str,
+    connect_seconds: float,
+    max_connections: int,
+    trusted: ssl.SSLContext | None = None,
+) -> AsyncGroq:
+    """The client that all models share; `await client.close()` closes its connections.
+    It trusts the certificates of this machine, unless others are `trusted`.
+
+    Its pool has a place for every stream: the SDK's own 100 made the 101st wait, and an
+    unlimited pool is taken for 100 by aiohttp.
+    """
+    return AsyncGroq(
+        api_key=api_key.get_secret_value(),
+        base_url=without_credentials(base_url),
+        max_retries=0,
+        # A compressed stream arrives in blocks; text is wanted token by token.
+        default_headers={"Accept-Encoding": "identity", **_authorization(base_url)},
+        timeout=httpx.Timeout(None, connect=connect_seconds),
+        http_client=groq.DefaultAioHttpClient(
+            verify=trusted or _trusted(),
+            limits=httpx.Limits(
+                max_connections=max_connections,
+                max_keepalive_connections=max_connections,
+                keepalive_expiry=KEEPALIVE_SECONDS,
+            ),
+        ),
+    )
+
+
+def _authorization(base_url: str) -> dict[str, str]:
+    """A user and a password in the address go in the place of the key: the header exists once, and
+    aiohttp refuses an address that would bring another one.
+    """
+    given, _, _ = base_url.partition("://")[2].rpartition("@")
+    user, _, password = given.partition(":")
+    pair = f"{unquote(user)}:{unquote(password)}".encode()
+    return {"Authorization": f"Basic {b64encode(pair).decode()}"} if given else {}
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """The certificates of this machine; reading them takes 30 ms, once."""
+    return httpx.create_ssl_context()
+
+
+class GroqModel:
+    """One model of Groq. `on_allowance` hears what each answer says of our rates."""
+
+    def __init__(
+        self,
+        client: AsyncGroq,
+        name: str,
+        *,
+        max_completion_tokens: int,
+        first_byte_seconds: float,
+        gap_seconds: float,
+        first_delta_seconds: float = 60.0,
+        bounds: CompletionBounds | None = None,
+        on_allowance: Callable[[Allowance], None] = lambda _: None,
+    ) -> None:
+        self.name = name
+        self._client = client
+        self._max_completion_tokens = max_completion_tokens
+        self._first_byte_seconds = min(first_byte_seconds, first_delta_seconds)
+        self._first_delta_seconds = first_delta_seconds
+        self._gap_seconds = gap_seconds
+        self._bounds = bounds or CompletionBounds()
+        self._on_allowance = on_allowance
+
+    async def complete(self, request: CompletionRequest) -> AsyncGenerator[Delta, None]:
+        decoder, answer = Decoder(self._bounds), UpstreamAnswer(self.name)
+        # From here and not from the first byte: a slow connection is part of the wait.
+        first_delta_due = asyncio.get_running_loop().time() + self._first_delta_seconds
+        with self._translated(decoder):
+            async with AsyncExitStack() as stack:
+                opening = stack.enter_async_context(self._asked(request))
+                response = await _in_time(opening, self._first_byte_seconds)
+                self._note(response.headers)
+                body = stack.enter_context(
+                    closing(_Body(response.iter_bytes(), decoder, gap_seconds=self._gap_seconds))
+                )
+                text = await self._first_text(body, answer, due=first_delta_due)
+                while True:
+                    # All that one read brought is one delta, however many frames it was.
+                    if text:
+                        yield Text(text, decoder.model)
+                    if body.is_over:
+                        break
+                    text = await body.read()
+                await body.finish()
+                for delta in decoder.end():
+                    if isinstance(delta, Finish):
+                        _measure(answer, decoder, delta)
+                    yield delta
+
+    def _asked(
+        self, request: CompletionRequest
+    ) -> AsyncResponseContextManager[AsyncAPIResponse[AsyncStream[ChatCompletionChunk]]]:
+        completions = self._client.chat.completions.with_streaming_response
+        return completions.create(
+            model=self.name,
+            messages=(),
+            max_completion_tokens=min(
+                self._max_completion_tokens, request.max_tokens or self._max_completion_tokens
+            ),
+            stream=True,
+            extra_headers={"traceparent": request.traceparent} if request.traceparent else None,
+            # Past the SDK's transformation, which takes every message and schema apart and puts it
+            # together unchanged: a tenth of the processor time of a short turn.
+            extra_body=body_of(request)
+            | parameters_of(self.name, thinks_least=request.thinks_least)
+            | STREAM_OPTIONS,
+        )
+
+    async def _first_text(self, body: "_Body", answer: UpstreamAnswer, *, due: float) -> str:
+        """Read until the model has begun, or until there is nothing to wait for.
+
+        A server that sends a byte now and then is not silent, and still says nothing.
+        """
+        try:
+            async with asyncio.timeout_at(due):
+                text = await body.begin(self._first_byte_seconds)
+                if body.has_bytes:
+                    answer.began()
+                while not (text or body.has_delta or body.is_over):
+                    text = await body.read()
+        except TimeoutError as error:
+            raise FirstByteTimeout from error
+        return text
+
+    def _note(self, headers: Mapping[str, str]) -> None:
+        for allowance in allowances(headers):
+            self._on_allowance(allowance)
+
+    @contextmanager
+    def _translated(self, decoder: Decoder) -> Iterator[None]:
+        """Around the call and the iteration: what SDK and transports raise, in our words."""
+        try:
+            yield
+        except UpstreamError as error:
+            # A call that was cut was never handed out, so that the model may be asked again.
+            error.is_late = decoder.has_begun and not isinstance(error, AnswerCut)
+            raise
+        except groq.APIStatusError as error:
+            self._note(error.response.headers)
+            raise self._refusal(error) from error
+        except (groq.APIError, httpx.HTTPError, aiohttp.ClientError, OSError) as error:
+            failure = _unreached(error)
+            failure.is_late = decoder.has_begun
+            is_ours = isinstance(failure, OutOfDescriptors)
+            level = logging.ERROR if is_ours or not failure.is_passing else logging.INFO
+            told = {"model": self.name, "error": failure.code, "cause": cause_of(error)}
+            logger.log(level, "upstream_not_asked" if is_ours else "upstream_unreachable", **told)
+            raise failure from error
+
+    def _refusal(self, error: groq.APIStatusError) -> UpstreamError:
+        body = error.body.get("error") if isinstance(error.body, dict) else None
+        refusal = error_of(body, error.status_code)
+        logger.info(
+            "upstream_refused", model=self.name, status=error.status_code, error=refusal.code
+        )
+        if refusal.retryable and refusal.retry_after is None:
+            refusal.retry_after = retry_after_of(error.response.headers)
+        match error.response.headers.get("x-should-retry"):
+            case "true":
+                refusal.is_passing = True
+            case "false":
+                return RequestTooLarge() if isinstance(refusal, UpstreamBusy) else refusal
+        return refusal
+
+
+def _unreached(error: Exception) -> UpstreamError:
+    if is_exhaustion(error):
+        return OutOfDescriptors()
+    failure = ConnectTimeout() if is_timeout(error) else UpstreamUnavailable()
+    failure.is_passing = not is_distrust(error)
+    return failure
+
+
+class _Body:
+    """The body of one answer, read within the times that its parts may take. To be closed."""
+
+    def __init__(
+        self, reads: AsyncIterator[bytes], decoder: Decoder, *, gap_seconds: float
+    ) -> None:
+        self.has_bytes = False
+        self._reads = reads
+        self._decoder = decoder
+        self._timeout = ReusableTimeout(gap_seconds)
+        self._has_ended = False
+        self._finished_due: float | None = None
+
+    @property
+    def has_delta(self) -> bool:
+        return self._decoder.has_delta
+
+    @property
+    def is_over(self) -> bool:
+        """Raises: UpstreamError, if it cannot be read on."""
+        if self._decoder.failure is not None:
+            raise self._decoder.failure
+        return self._has_ended or self._decoder.is_done
+
+    async def begin(self, seconds: float) -> str:
+        """The text that the first read brings. Raises: FirstByteTimeout."""
+        data = await _in_time(anext(self._reads, b""), seconds)
+        self.has_bytes = bool(data)
+        return self._text(data)
+
+    async def read(self) -> str:
+        """The text that the next read brings. Raises: GapTimeout."""
+        return self._text(
+            await (self._bookkeeping() if self._decoder.is_finished else self._next())
+        )
+
+    def _text(self, data: bytes) -> str:
+        self._has_ended = not data
+        text = self._decoder.feed(data)
+        # Some servers write on behind a finish; then there is an answer to wait for again.
+        if text:
+            self._finished_due = None
+        return text
+
+    async def _next(self) -> bytes:
+        """Nothing at the end."""
+        try:
+            with self._timeout:
+                return await anext(self._reads, b"")
+        except TimeoutError as error:
+            raise GapTimeout from error
+
+    async def _bookkeeping(self) -> bytes:
+        """What comes after the finish. The answer is whole, so that nothing here is a failure."""
+        if self._finished_due is None:
+            self._finished_due = asyncio.get_running_loop().time() + BOOKKEEPING_SECONDS
+        with suppress(TimeoutError, httpx.HTTPError, aiohttp.ClientError, OSError):
+            async with asyncio.timeout_at(self._finished_due):
+                return await anext(self._reads, b"")
+        return b""
+
+    async def finish(self) -> None:
+        """Let the connection see the end of the body, so that it can be used again."""
+        with suppress(TimeoutError, httpx.HTTPError, aiohttp.ClientError, OSError):
+            async with asyncio.timeout(CLOSING_SECONDS):
+                await anext(self._reads, b"")
+
+    def close(self) -> None:
+        self._timeout.close()
+
+
+def _measure(answer: UpstreamAnswer, decoder: Decoder, finish: Finish) -> None:
+    answer.is_whole(
+        input_tokens=finish.usage.input_tokens,
+        output_tokens=finish.usage.output_tokens,
+        queue_seconds=decoder.reported.queue_seconds,
+        writing_seconds=decoder.reported.writing_seconds,
+    )
+
+
+async def _in_time(first: Awaitable[T], seconds: float) -> T:
+    try:
+        async with asyncio.timeout(seconds):
+            return await first
+    except TimeoutError as error:
+        raise FirstByteTimeout from error

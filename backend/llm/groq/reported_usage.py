@@ -1,0 +1,62 @@
+"""What the upstream says a completion has cost, wherever in its frames and however it says it."""
+
+import math
+from typing import Any
+
+from backend.domain.conversation import Usage
+
+MOST_TOKENS = 2**31 - 1
+"""A number that every database takes."""
+
+MAX_SECONDS = 3600.0
+"""What an upstream reports beyond it was not measured."""
+
+
+class ReportedUsage:
+    """The latest of each number. One that makes no sense is as good as none."""
+
+    def __init__(self) -> None:
+        self._input_tokens = self._output_tokens = 0
+        self.queue_seconds: float | None = None
+        """How long the upstream says it let the request wait."""
+        self.writing_seconds: float | None = None
+        """How long the upstream says it wrote."""
+
+    def note(self, reported: Any) -> None:
+        if not isinstance(reported, dict):
+            return
+        told = reported.get
+        input_tokens = told("prompt_tokens", told("input_tokens"))
+        output_tokens = told("completion_tokens", told("output_tokens"))
+        self._input_tokens = _tokens(input_tokens, self._input_tokens)
+        self._output_tokens = _tokens(output_tokens, self._output_tokens)
+        self.queue_seconds = _seconds(told("queue_time"), self.queue_seconds)
+        self.writing_seconds = _seconds(told("completion_time"), self.writing_seconds)
+
+    @property
+    def usage(self) -> Usage:
+        return Usage(self._input_tokens, self._output_tokens)
+
+
+def _tokens(reported: Any, known: int) -> int:
+    number = _number(reported)
+    return known if number is None else int(min(max(number, 0), MOST_TOKENS))
+
+
+def _seconds(reported: Any, known: float | None) -> float | None:
+    number = _number(reported)
+    return known if number is None or not 0 <= number <= MAX_SECONDS else float(number)
+
+
+def _number(reported: Any) -> float | None:
+    match reported:
+        case bool():
+            return None
+        case int():
+            return reported
+        case float() if math.isfinite(reported):
+            return reported
+        case str() if reported.isascii() and reported.isdigit() and len(reported) < 10:
+            return int(reported)
+        case _:
+            return None

@@ -1,0 +1,137 @@
+"""Tool calls, put together from their parts in linear time.
+
+Groq sends a call whole. Other servers send its arguments in many parts and say in different ways
+which call a part belongs to: by index, by id, or by nothing but the order.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from backend.domain.conversation import ToolCall
+from backend.domain.errors import UpstreamGarbled
+from backend.domain.text import clean, size_of
+from backend.llm.groq.completion_bounds import CompletionBounds
+from backend.llm.groq.frame_shapes import CallPart, Function
+
+MAX_NAME = 256
+"""Characters of a name or an id. Real ones have some 40."""
+
+
+class _Call:
+    __slots__ = ("argument_bytes", "arguments", "id", "name", "order")
+
+    def __init__(self, order: int) -> None:
+        self.order = order
+        self.id = self.name = ""
+        self.arguments: list[str] = []
+        self.argument_bytes = 0
+
+    def is_over_before(self, function: Function) -> bool:
+        """Whether a part that names a function, and may have no id, begins the next call.
+
+        Some servers repeat the name with each part, but none goes on with another `{` behind a `}`.
+        """
+        if not function.name or not self.name:
+            return False
+        if function.name != self.name:
+            return True
+        is_closed = bool(self.arguments) and self.arguments[-1].rstrip().endswith("}")
+        return is_closed and (function.arguments or "").lstrip().startswith("{")
+
+
+class ToolCallParts:
+    """Collects the parts of a completion's tool calls, within bounds."""
+
+    def __init__(self, bounds: CompletionBounds) -> None:
+        self._bounds = bounds
+        self._calls: list[_Call] = []
+        self._newest: dict[int | None, _Call] = {}
+        """By index; under None the newest of all, for parts without an index."""
+        self._by_id: dict[tuple[int | None, str], _Call] = {}
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def add(self, part: CallPart) -> int:
+        """Take one part; returns the bytes that are kept of it.
+
+        Raises:
+            UpstreamGarbled: these are more calls, or longer arguments, than one answer may have.
+        """
+        function = part.function or Function()
+        if not (part.id or function.name or function.arguments):
+            return 0
+        call = self._continued(part, function) or self._begun(part)
+        self._newest[part.index] = self._newest[None] = call
+        if part.id:
+            self._by_id[part.index, part.id] = self._by_id[None, part.id] = call
+        kept = 0
+        if part.id and not call.id:
+            call.id = part.id
+            kept += size_of(part.id)
+        if function.name and not call.name:
+            call.name = function.name
+            kept += size_of(function.name)
+        return kept + self._add_arguments(call, function.arguments)
+
+    def _continued(self, part: CallPart, function: Function) -> _Call | None:
+        """The call that this part goes on with; None if it begins one."""
+        call = self._by_id.get((part.index, part.id)) if part.id else None
+        call = call or self._newest.get(part.index)
+        if call is None or (part.id and call.id and part.id != call.id):
+            return None
+        return None if call.is_over_before(function) else call
+
+    def _begun(self, part: CallPart) -> _Call:
+        if len(self._calls) == self._bounds.max_tool_calls:
+            raise UpstreamGarbled("The assistant asked for too many tools at once.")
+        if part.index is not None:
+            order = part.index
+        else:
+            order = self._calls[-1].order if self._calls else 0
+        call = _Call(order)
+        self._calls.append(call)
+        return call
+
+    def _add_arguments(self, call: _Call, arguments: str | None) -> int:
+        if not arguments:
+            return 0
+        size = size_of(arguments)
+        call.argument_bytes += size
+        if call.argument_bytes > self._bounds.max_argument_bytes:
+            raise UpstreamGarbled("The assistant's request for a tool was too long.")
+        call.arguments.append(arguments)
+        return size
+
+    def calls(self) -> list[ToolCall]:
+        """In the order of their indexes. Ids are made unique: the outputs are matched by them."""
+        # Sorting keeps the order of those with the same index.
+        ordered = sorted(self._calls, key=lambda call: call.order)
+        ids = [clean(call.id or f"call_{place}")[:MAX_NAME] for place, call in enumerate(ordered)]
+        return [
+            ToolCall(call_id, clean(call.name)[:MAX_NAME], clean("".join(call.arguments)))
+            for call_id, call in zip(_unique(ids), ordered, strict=True)
+        ]
+
+
+def is_complete(call: ToolCall) -> bool:
+    """Whether nothing can be missing from it, if the answer that it is in was cut."""
+    try:
+        msgspec.json.decode(call.arguments)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return bool(call.name)
+
+
+def _unique(ids: Iterable[str]) -> Iterator[str]:
+    taken: set[str] = set()
+    repeats: Counter[str] = Counter()
+    for wanted in ids:
+        unique = wanted
+        while unique in taken:
+            repeats[wanted] += 1
+            unique = f"{wanted}_{repeats[wanted]}"
+        taken.add(unique)
+        yield unique

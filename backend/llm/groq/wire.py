@@ -1,0 +1,275 @@
+"""Groq's chat completions on the wire: the request that is sent, the frames that come back.
+
+Bytes and plain data only; the connection is `llm`'s. What upstreams really send is looser than
+any documentation: `frame_lines` and `frame_shapes` read it, `partial_completion` adds it up.
+Whatever is not a whole completion raises.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from backend.domain.conversation import Message, Role
+from backend.domain.errors import UpstreamError, UpstreamGarbled
+from backend.llm.dialects.known_tools import KnownTools
+from backend.llm.dialects.names import sendable
+from backend.llm.dialects.text_reader import shown_part
+from backend.llm.groq.completion_bounds import CompletionBounds
+from backend.llm.groq.finish_reasons import reason_in
+from backend.llm.groq.frame_lines import DataLines, FrameLines
+from backend.llm.groq.frame_shapes import Choice, Frame, FrameDelta, NotAFrame, decode
+from backend.llm.groq.frame_template import NOTHING, FrameTemplate
+from backend.llm.groq.partial_completion import TOO_LONG, PartialCompletion
+from backend.llm.groq.reported_usage import ReportedUsage
+from backend.llm.port import CompletionRequest, Delta, Text, ToolSpec
+
+STREAM_OPTIONS = {"stream_options": {"include_usage": True}}
+"""Groq reports usage in any case; other servers that speak its protocol do only if they are asked.
+The SDK has no parameter of this name."""
+
+_PARAMETERS: tuple[tuple[str, dict[str, Any]], ...] = (
+    # Reasoning is never shown, and somebody waits for the first word.
+    ("openai/gpt-oss-", {"reasoning_effort": "low"}),
+    ("qwen/", {"reasoning_format": "hidden"}),
+)
+
+_LEAST_REASONING: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("openai/gpt-oss-", {"reasoning_effort": "low"}),  # it knows nothing lower
+    ("qwen/", {"reasoning_effort": "none"}),
+)
+
+
+def parameters_of(model: str, *, thinks_least: bool = False) -> dict[str, Any]:
+    """What this model takes beside the common parameters; others would refuse it."""
+    tables = (_PARAMETERS, _LEAST_REASONING) if thinks_least else (_PARAMETERS,)
+    parameters: dict[str, Any] = {}
+    for family, more in (row for table in tables for row in table):
+        if model.startswith(family):
+            parameters |= more
+    return parameters
+
+
+def body_of(request: CompletionRequest) -> dict[str, Any]:
+    """What is said and what may be called."""
+    tools = tools_of(request.tools)
+    return {"messages": messages_of(request), **({"tools": tools} if tools else {})}
+
+
+def messages_of(request: CompletionRequest) -> list[dict[str, Any]]:
+    tools = KnownTools(request.tools)
+    sent = [_message(message, _sendable_text(message, tools)) for message in request.messages]
+    return [{"role": "system", "content": request.prompt}, *filter(None, sent)]
+
+
+def _sendable_text(message: Message, tools: KnownTools) -> str:
+    """A model goes on writing the markup that it finds in its earlier answers."""
+    is_own = message.role is Role.ASSISTANT
+    return shown_part(message.content, tools) if is_own else message.content
+
+
+def _message(message: Message, content: str) -> dict[str, Any] | None:
+    if message.content and not content and not message.tool_calls:
+        return None  # nothing is left of it
+    body: dict[str, Any] = {"role": message.role.value, "content": content}
+    if message.role is Role.TOOL:
+        body["tool_call_id"] = message.tool_call_id
+    if message.tool_calls:
+        body["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {
+                    "name": sendable(call.name),
+                    "arguments": _sendable(call.arguments),
+                },
+            }
+            for call in message.tool_calls
+        ]
+    return body
+
+
+def _sendable(arguments: str) -> str:
+    """The upstream refuses a history whose arguments are not JSON; the output says what was."""
+    try:
+        msgspec.json.decode(arguments)
+    except (msgspec.DecodeError, RecursionError):
+        return "{}"
+    return arguments
+
+
+def tools_of(specs: Sequence[ToolSpec]) -> list[dict[str, Any]]:
+    return [
+        {
+            "type": "function",
+            "function": {
+                "name": spec.name,
+                "description": spec.description,
+                "parameters": spec.parameters,
+            },
+        }
+        for spec in specs
+    ]
+
+
+class Decoder:
+    """The bytes of one completion, in any split, to its text and then to its ending."""
+
+    def __init__(self, bounds: CompletionBounds | None = None) -> None:
+        bounds = bounds or CompletionBounds()
+        self.is_done = False
+        """There is nothing more to read: the upstream has said `[DONE]`."""
+        self.failure: UpstreamError | None = None
+        """Why there is nothing more to read; what came before it still counts."""
+        self._completion = PartialCompletion(bounds)
+        self._lines = FrameLines(bounds.max_line_bytes)
+        self._event = DataLines(bounds.max_line_bytes)
+        self._event_lines = self._event.lines
+        self._template = FrameTemplate(_text_alone)
+        self._template_model = ""
+
+    @property
+    def model(self) -> str:
+        """As the upstream names it; nothing before its first frame."""
+        return self._completion.model
+
+    @property
+    def has_begun(self) -> bool:
+        """There was text, or a tool call."""
+        return self._completion.has_begun
+
+    @property
+    def has_delta(self) -> bool:
+        """There was text, a tool call or reasoning."""
+        return self._completion.has_delta
+
+    @property
+    def is_finished(self) -> bool:
+        """The answer is whole; only what it has cost may be still to come."""
+        return self._completion.is_finished
+
+    @property
+    def reported(self) -> ReportedUsage:
+        return self._completion.reported
+
+    def feed(self, data: bytes) -> str:
+        """Take what one read brought; returns the visible text in it.
+
+        Sets `failure` if this is not a stream of completion frames, if it brings more than a
+        completion may, or if the upstream reports a failure.
+        """
+        texts: list[str] = []
+        try:
+            self._read(self._lines.feed(data), texts)
+            if self._lines.is_overlong:
+                self._give_up(UpstreamGarbled(TOO_LONG))
+        except UpstreamError as error:
+            self.failure = error
+        text = self._completion.say("".join(texts))
+        if self._completion.is_overlong:
+            self.failure = UpstreamGarbled(TOO_LONG)
+        return text
+
+    def _read(self, lines: Sequence[bytes], texts: list[str]) -> None:
+        """The hot path: per token it does no more than this loop."""
+        fitting: list[bytes] = []
+        event, template = self._event_lines, self._template
+        before, behind = template.before, template.behind
+        if event or self.is_done:  # what stands in a broken event, or behind the end, is no frame
+            before = NOTHING
+        for line in lines:
+            if line.startswith(before) and line.endswith(behind):
+                fitting.append(line)
+            elif line or event:
+                self._read_fitting(fitting, texts)
+                fitting = []
+                texts.append(self._line(line))
+                is_plain = not event and not self.is_done
+                # Read anew: the line may have been the first, which the template learned.
+                before, behind = template.before if is_plain else NOTHING, template.behind
+        self._read_fitting(fitting, texts)
+
+    def _read_fitting(self, lines: Sequence[bytes], texts: list[str]) -> None:
+        if not lines:
+            return
+        found = self._template.texts(lines)
+        if found is None:
+            # One of them is more than text, or broken. Each is read in full, in order, since those
+            # before a broken one count.
+            for line in lines:
+                texts.append(self._line(line))
+                texts.append(self._line(b""))
+        else:
+            texts += found
+            self._completion.go_on(self._template_model)
+
+    def end(self) -> Iterator[Delta]:
+        """What the end of the stream makes known: a last line that nothing terminated,
+        the tool calls, and the finish.
+
+        Raises:
+            UpstreamError: what `failure` says, or that the completion is not whole.
+        """
+        if text := self.feed(b"\n\n") + self._completion.last_half():
+            yield Text(text, self.model)
+        if self.failure is not None:
+            raise self.failure
+        yield from self._completion.ending()
+
+    def _line(self, line: bytes) -> str:
+        if not line:
+            return self._end_event()
+        if self.is_done or not line.startswith(b"data:"):
+            return ""  # `event: error` needs no look: its data says the same
+        payload = line[5:].strip()
+        if self._event.lines:
+            return self._hold(payload)
+        if not payload:
+            return ""
+        if payload[:1] in b'["' and payload.strip(b'[] "').upper() == b"DONE":
+            self.is_done = True
+            return ""
+        try:
+            frame = decode(payload)
+        except NotAFrame:
+            return self._hold(payload)
+        text = self._completion.add(frame)
+        if text and self._template.learn(line):
+            self._template_model = self._completion.model
+        return text
+
+    def _hold(self, payload: bytes) -> str:
+        """No frame by itself, but an event may have several lines of data."""
+        self._event.add(payload)
+        if self._event.is_overlong:
+            self._give_up(UpstreamGarbled(TOO_LONG))
+        return ""
+
+    def _end_event(self) -> str:
+        if not self._event.lines:
+            return ""
+        try:
+            return self._completion.add(decode(self._event.taken()))
+        except NotAFrame as error:
+            if self.is_finished:
+                return ""
+            raise UpstreamGarbled from error
+
+    def _give_up(self, failure: UpstreamError) -> None:
+        """Read no more. An answer that is finished stands."""
+        if not self.is_finished:
+            raise failure
+        self.is_done = True
+
+
+def _text_alone(line: bytes) -> str | None:
+    """Of a frame that brings a piece of text and nothing else that a decoder would keep."""
+    try:
+        frame = decode(line.removeprefix(b"data:").strip())
+    except NotAFrame:
+        return None
+    match frame:
+        case Frame(choices=[Choice(delta=FrameDelta(content=text) as delta, usage=None) as choice]):
+            is_alone = not (frame.usage or frame.x_groq or frame.error or delta.brings_more)
+            return text if is_alone and reason_in(choice.finish_reason) is None else None
+    return None

@@ -1,0 +1,124 @@
+"""A circuit breaker: who failed often is left alone for a while, and then tried with one call."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from enum import IntEnum
+
+PROBE_SECONDS = 1.0
+"""After this a probe has usually come to a verdict, which is its first delta."""
+
+
+class BreakerState(IntEnum):
+    """The values are those of the metric `lex_breaker_state`."""
+
+    CLOSED = 0
+    HALF_OPEN = 1
+    OPEN = 2
+
+
+class CircuitBreaker:
+    """Opens when `failure_ratio` of at least `least_calls` within the window have failed.
+
+    After `open_seconds` it lets one call at a time through as a probe: if that succeeds
+    it closes, if it fails it opens again.
+    """
+
+    def __init__(
+        self,
+        *,
+        failure_ratio: float = 0.5,
+        least_calls: int = 10,
+        window_seconds: float = 30.0,
+        open_seconds: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
+        on_change: Callable[[BreakerState], None] = lambda _: None,
+    ) -> None:
+        self._failure_ratio = failure_ratio
+        self._least_calls = least_calls
+        self._window_seconds = window_seconds
+        self._open_seconds = open_seconds
+        self._clock = clock
+        self._on_change = on_change
+        self._opened_at: float | None = None
+        self._is_probing = False
+        # More calls than this say nothing new, however many there are in the window.
+        self._calls: deque[tuple[float, bool]] = deque(maxlen=10 * least_calls)
+
+    @property
+    def state(self) -> BreakerState:
+        if self._opened_at is None:
+            return BreakerState.CLOSED
+        is_over = self._clock() - self._opened_at >= self._open_seconds
+        return BreakerState.HALF_OPEN if is_over else BreakerState.OPEN
+
+    @property
+    def wait_seconds(self) -> float:
+        """Until a call may be let through; 0 if one may be now."""
+        if self._opened_at is None:
+            return 0.0
+        left = self._opened_at + self._open_seconds - self._clock()
+        if left > 0:
+            return left
+        return PROBE_SECONDS if self._is_probing else 0.0
+
+    def begin(self) -> "Call":
+        """A call that was let through. Whoever begins it must `end` it."""
+        # Nothing is awaited between `wait_seconds` and this, so of many that come in one moment
+        # only the first is a probe, and the others are told to wait for its verdict.
+        is_probe = self._opened_at is not None
+        self._is_probing = is_probe
+        if is_probe:
+            self._on_change(BreakerState.HALF_OPEN)
+        return Call(self, is_probe=is_probe)
+
+    def record(self, *, is_success: bool, is_probe: bool) -> None:
+        now = self._clock()
+        if is_probe:
+            self._calls.clear()
+            self._turn(opened_at=None if is_success else now)
+            return
+        self._calls.append((now, is_success))
+        if self._opened_at is None and self._has_failed_often(now):
+            self._turn(opened_at=now)
+
+    def _turn(self, *, opened_at: float | None) -> None:
+        self._opened_at = opened_at
+        self._on_change(self.state)
+
+    def let_go(self) -> None:
+        self._is_probing = False
+
+    def _has_failed_often(self, now: float) -> bool:
+        recent = [success for at, success in self._calls if now - at <= self._window_seconds]
+        failures = recent.count(False)
+        return len(recent) >= self._least_calls and failures >= self._failure_ratio * len(recent)
+
+
+class Call:
+    """One call through a breaker."""
+
+    def __init__(self, breaker: CircuitBreaker, *, is_probe: bool) -> None:
+        self._breaker = breaker
+        self._is_probe = is_probe
+
+    def answered(self) -> None:
+        """The first delta: proof enough for a probe, so that nobody waits for its last."""
+        if self._is_probe:
+            self.succeeded()
+
+    def succeeded(self) -> None:
+        self._judge(is_success=True)
+
+    def failed(self) -> None:
+        self._judge(is_success=False)
+
+    def _judge(self, *, is_success: bool) -> None:
+        self._breaker.record(is_success=is_success, is_probe=self._is_probe)
+        self.end()
+
+    def end(self) -> None:
+        """Also without a verdict: the caller left, or the upstream was not at fault."""
+        if self._is_probe:
+            self._is_probe = False
+            self._breaker.let_go()

@@ -1,0 +1,34 @@
+"""What was said in a call of a model, on its span: in the form of OpenTelemetry's conventions,
+messages that are made of parts. Only where somebody has decided that spans may have it in them.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from backend.domain.conversation import Message, Role, ToolCall, as_json
+from backend.llm.port import CompletionRequest, Delta, Text
+
+
+def content(request: CompletionRequest, said: Sequence[Delta]) -> dict[str, str]:
+    """Attributes for the span of the call that was asked so, and answered with these deltas."""
+    prompt = [{"type": "text", "content": request.prompt}]
+    text = "".join(each.text for each in said if isinstance(each, Text))
+    answer = Message.assistant(text, [each for each in said if isinstance(each, ToolCall)])
+    return {
+        "gen_ai.system_instructions": as_json(prompt),
+        "gen_ai.input.messages": as_json([_message(message) for message in request.messages]),
+        "gen_ai.output.messages": as_json([_message(answer)]),
+    }
+
+
+def _message(message: Message) -> dict[str, Any]:
+    parts: list[dict[str, Any]] = []
+    if message.role is Role.TOOL:
+        answered = {"id": message.tool_call_id, "response": message.content}
+        parts.append({"type": "tool_call_response", **answered})
+    elif message.content:
+        parts.append({"type": "text", "content": message.content})
+    for call in message.tool_calls:
+        asked = {"id": call.id, "name": call.name, "arguments": call.arguments}
+        parts.append({"type": "tool_call", **asked})
+    return {"role": message.role.value, "parts": parts}

@@ -1,0 +1,1 @@
+"""Addresses, host names, listening sockets, file descriptors, and why a connection failed."""

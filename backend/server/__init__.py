@@ -1,0 +1,1 @@
+"""The process around the application, which it knows by its name only."""

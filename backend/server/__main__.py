@@ -1,0 +1,5 @@
+"""`python -m backend.server`: one worker without gunicorn."""
+
+from backend.server.server import main
+
+main()

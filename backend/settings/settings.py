@@ -1,0 +1,169 @@
+"""The environment, read once.
+
+A field has one name in three spellings: `model_name` here, `MODEL_NAME` in the
+environment, `modelName` in a chart.
+"""
+
+import ipaddress
+import os
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import SettingsConfigDict
+
+from backend.network.host_names import HostPattern
+from backend.settings.auth import AuthSettings
+from backend.settings.env_files import FILES, UnknownName, unknown_names, unreadable_file
+from backend.settings.llm_provider import ProviderSettings
+from backend.settings.types import Count, Hours, ListOrNone, Seconds
+from backend.settings.urls import ENCODE, is_redis, unusable_address
+from backend.telemetry.redaction import secrets_in_url, secrets_of_environment
+
+_LIMIT = r"[1-9]\d{0,8} ?/ ?([1-9]\d{0,3} ?)?(second|minute|hour|day)s?"
+
+
+class Settings(ProviderSettings, AuthSettings):
+    model_config = SettingsConfigDict(
+        env_file=FILES, env_ignore_empty=True, extra="ignore", frozen=True
+    )
+
+    model_name: str = "llama-3.3-70b-versatile"
+    model_fallbacks: ListOrNone = ("openai/gpt-oss-120b", "openai/gpt-oss-20b")
+    max_completion_tokens: Count = 2048
+    max_rounds: Count = 8
+    max_tool_calls: Count = 16
+    max_argument_bytes: Count = 65_536
+    max_completion_bytes: Count = 1_048_576
+    history_tokens: Count = 16_000
+
+    database_url: SecretStr = SecretStr("sqlite:///lex.db")
+    migrate_on_start: bool = True
+    lease_seconds: Seconds = 15
+    event_log_hours: Hours = 24
+    session_retention_days: Annotated[float, Field(ge=0)] = 0
+
+    redis_url: SecretStr | None = None
+    rate_limit_session: str = "20/minute;300/day"
+    rate_limit_client: str = "120/minute;2000/day"
+    rate_limit_sessions: str = "60/minute"
+    max_streams_per_client: Count = 20
+    max_readers_per_client: Count = 100
+    max_sockets_per_client: Count = 50
+    forwarded_allow_ips: ListOrNone = ("127.0.0.1",)
+
+    max_streams: Count = 2000
+    max_query_chars: Count = 4000
+    max_body_bytes: Count = 65_536
+    body_timeout_seconds: Seconds = 30
+
+    heartbeat_seconds: Seconds = 15
+    chunk_flush_ms: Annotated[float, Field(ge=0)] = 25
+    send_timeout_seconds: Seconds = 30
+    socket_idle_seconds: Seconds = 600
+    disconnect_grace_seconds: Seconds = 30
+    drain_seconds: Annotated[float, Field(ge=0)] = 60
+    drain_accept_seconds: Annotated[float, Field(ge=0)] = 2
+    turn_timeout_seconds: Seconds = 120
+    tool_timeout_seconds: Seconds = 10
+    summary_idle_seconds: Annotated[float, Field(ge=0)] = 60
+    upstream_connect_seconds: Seconds = 5
+    upstream_first_byte_seconds: Seconds = 30
+    upstream_first_delta_seconds: Seconds = 60
+    upstream_gap_seconds: Seconds = 20
+
+    weather_provider: Literal["sample", "open-meteo"] = "sample"
+    client_profile: Literal["standard", "legacy"] = "standard"
+    metrics_port: Annotated[int, Field(ge=1, le=65_535)] | None = None
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["auto", "json", "text"] = "auto"
+    api_docs: bool = True
+    debug: bool = False
+    lex_revision: str = "unknown"
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _check_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for host in value:
+            HostPattern.read(host)
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _check_redis(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not is_redis(value.get_secret_value()):
+            raise ValueError(
+                f"it must be like redis://user:password@host:6379/0, rediss:// or unix://; {ENCODE}"
+            )
+        return value
+
+    @field_validator("rate_limit_session", "rate_limit_client", "rate_limit_sessions")
+    @classmethod
+    def _split_limits(cls, value: str) -> str:
+        """One or several, separated by semicolons; `none` is kept as an empty text."""
+        if value.strip().lower() == "none":
+            return ""
+        limits = [limit.strip() for limit in value.split(";")]
+        if not all(re.fullmatch(_LIMIT, limit) for limit in limits):
+            raise ValueError("it must be like 20/minute;300/day, or none")
+        return ";".join(limits)
+
+    @field_validator("forwarded_allow_ips")
+    @classmethod
+    def _check_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """uvicorn would take whatever is none for a name, and trust nobody."""
+        for address in value:
+            if address != "*":
+                ipaddress.ip_network(address)
+        return value
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """In the order in which they are tried, without repetition."""
+        return tuple(dict.fromkeys((self.model_name, *self.model_fallbacks)))
+
+    @property
+    def secrets(self) -> list[str]:
+        """All that no message may show, those of the environment that libraries read included."""
+        hidden = [self.groq_api_key, self.jwt_secret, self.session_cookie_secret]
+        hidden_urls = [self.database_url, self.redis_url]
+        urls = [self.groq_base_url, self.jwt_jwks_url or ""]
+        urls += [each.get_secret_value() for each in hidden_urls if each is not None]
+        return [
+            *(each.get_secret_value() for each in hidden if each is not None),
+            *(secret for url in urls for secret in secrets_in_url(url)),
+            *secrets_of_environment(os.environ),
+        ]
+
+    @classmethod
+    def read(cls) -> Self:
+        """Read the environment.
+
+        Raises:
+            SystemExit: with one line that names the variable that is missing or wrong.
+        """
+        if name := unusable_address(os.environ):
+            raise SystemExit(
+                f"lex: {name} cannot be used: it must be like http://user:password@host:port; "
+                f"{ENCODE}."
+            )
+        if file := unreadable_file():
+            raise SystemExit(f"lex: {file} cannot be read: it is not text in UTF-8.")
+        try:
+            return cls()
+        except ValidationError as error:
+            raise SystemExit(_one_line(error)) from None
+
+    @classmethod
+    def unknown_names(cls) -> list[UnknownName]:
+        """In files only: a name in the environment may belong to any other program."""
+        return list(unknown_names([name.upper() for name in cls.model_fields]))
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors()[0]
+    reason = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:  # what does not fit together; its message begins with the name
+        return f"lex: {reason}."
+    name = str(first["loc"][0]).upper()
+    return f"lex: {name} cannot be used: {reason}."

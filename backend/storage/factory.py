@@ -1,0 +1,32 @@
+"""Picks the store that a database URL asks for."""
+
+from pydantic import SecretStr
+
+from backend.storage.memory.stores import memory_stores
+from backend.storage.ports.stores import Stores
+from backend.storage.sql import database_url as sql_urls
+from backend.storage.sql.stores import open_sql
+
+
+async def open_stores(
+    database_url: SecretStr | str, *, lease_seconds: float, migrate: bool
+) -> Stores:
+    """`memory://`, `sqlite:///file.db` or `postgresql://…`. The caller closes them.
+
+    Raises:
+        StoreAway: it cannot be reached or used yet.
+        StorageError: no such database, or its schema is not that of this version.
+    """
+    url = _text(database_url)
+    if url.startswith("memory://"):
+        return memory_stores(lease_seconds=lease_seconds)
+    return await open_sql(url, lease_seconds=lease_seconds, migrate=migrate)
+
+
+def server_of(database_url: SecretStr | str) -> str | None:
+    """The host and port of a database that has a server, and nothing else of its URL."""
+    return sql_urls.server_of(_text(database_url))
+
+
+def _text(database_url: SecretStr | str) -> str:
+    return database_url if isinstance(database_url, str) else database_url.get_secret_value()

@@ -1,0 +1,116 @@
+"""Sessions and turns as they are kept, and how a turn opens and closes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from backend.domain.context_window import CHARACTERS_PER_TOKEN
+from backend.domain.conversation import History, LastTurn, Message, Outcome, Session, TurnRecord
+from backend.storage.ports.sessions import WORKER_LOST, Ending, Holder, NewTurn, StoredMessage
+from backend.storage.recent_turns import newest_whole_turns
+from backend.storage.turn_journal import closed
+
+
+@dataclass(slots=True)
+class KeptTurn:
+    record: TurnRecord
+    worker: str
+    log: bytes | None = None
+    idempotency_key: str | None = None
+    traceparent: str | None = None
+    stop_as: Outcome | None = None
+    journal: tuple[Message, ...] = ()
+    is_unfollowed: bool = False
+    followed_at: float | None = None
+
+    @property
+    def holder(self) -> Holder:
+        return Holder(self.record.id, self.worker, self.traceparent)
+
+
+@dataclass(slots=True)
+class Untold:
+    """Something was said that no summary tells. `claim_id` is of who is at it."""
+
+    since: float
+    not_before: float = 0.0
+    claim_id: str | None = None
+    failures: int = 0
+
+
+@dataclass(slots=True)
+class KeptSession:
+    session: Session
+    untold: Untold | None = None
+    characters_per_token: float = CHARACTERS_PER_TOKEN
+    current: KeptTurn | None = None
+    turns: list[KeptTurn] = field(default_factory=list)
+    messages: list[StoredMessage] = field(default_factory=list)
+
+    @property
+    def shown(self) -> Session:
+        if not self.turns:
+            return self.session
+        last = self.turns[-1].record
+        last_turn = LastTurn(last.id, last.outcome, last.finish_reason)
+        return replace(self.session, last_turn=last_turn)
+
+    def store(self, turn_id: str, messages: Sequence[Message]) -> None:
+        for message in messages:
+            self.messages.append(StoredMessage(len(self.messages) + 1, turn_id, message))
+
+    def history(self, history_tokens: int) -> History:
+        budget = history_tokens * self.characters_per_token
+        return newest_whole_turns(reversed(self.messages), characters=budget)
+
+    def turn_with_key(self, key: str) -> KeptTurn | None:
+        return next((turn for turn in self.turns if turn.idempotency_key == key), None)
+
+    def query_of(self, turn: KeptTurn) -> str:
+        mine = (stored for stored in self.messages if stored.turn_id == turn.record.id)
+        return next(mine).message.content
+
+    def open(self, turn: NewTurn, at: datetime) -> None:
+        record = TurnRecord(id=turn.id, session_id=turn.session_id, started_at=at)
+        self.current = KeptTurn(
+            record,
+            turn.worker,
+            idempotency_key=turn.idempotency_key,
+            traceparent=turn.traceparent,
+        )
+        self.turns.append(self.current)
+        self.session = replace(self.session, turns=len(self.turns), last_turn_at=at)
+        self.store(turn.id, [Message.user(turn.query)])
+
+    def close(self, turn: KeptTurn, ending: Ending, at: datetime) -> None:
+        turn.record = _closed(turn.record, ending, at)
+        turn.log = ending.log
+        usage = self.session.usage + ending.usage
+        self.session = replace(self.session, usage=usage, last_turn_at=at)
+        self.store(ending.turn_id, ending.messages or closed(turn.journal))
+        self.characters_per_token = ending.characters_per_token or self.characters_per_token
+        self.current = None
+
+    def close_lost(self, turn: KeptTurn, at: datetime) -> bool:
+        """Whether this adds to the history."""
+        turn.record = replace(
+            turn.record, outcome=Outcome.FAILED, error_code=WORKER_LOST, finished_at=at
+        )
+        done = closed(turn.journal)
+        self.store(turn.record.id, done)
+        self.current = None
+        return bool(done)
+
+
+def _closed(record: TurnRecord, ending: Ending, at: datetime) -> TurnRecord:
+    return replace(
+        record,
+        finished_at=at,
+        outcome=ending.outcome,
+        error_code=ending.error_code,
+        finish_reason=ending.finish_reason,
+        model=ending.model,
+        rounds=ending.rounds,
+        usage=ending.usage,
+        first_chunk_seconds=ending.first_chunk_seconds,
+    )

@@ -1,0 +1,248 @@
+"""Sessions, their turns and messages, and the leases of workers, in dicts."""
+
+import time as system_time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
+from itertools import chain
+
+from backend.domain.conversation import Message, Outcome, Session, TurnRecord, now
+from backend.domain.errors import SessionBusy, SessionNotFound, TurnNotFound
+from backend.storage.memory.records import KeptSession, KeptTurn, Untold
+from backend.storage.ports.appointments import BookedBy, Booking
+from backend.storage.ports.sessions import (
+    LOST_AFTER_LEASES,
+    AlreadyStarted,
+    Claim,
+    ClockDoubt,
+    Ending,
+    Holder,
+    NewTurn,
+    StopRequest,
+    StoredMessage,
+    StoredTurn,
+    StoreTime,
+)
+from backend.storage.ports.side_effects import ClaimLost
+from backend.storage.turn_journal import with_output
+
+
+class MemorySessions:
+    def __init__(
+        self,
+        *,
+        lease_seconds: float,
+        clock: Callable[[], float] = system_time.monotonic,
+        wall_clock: Callable[[], datetime] = now,
+    ) -> None:
+        self._lease_seconds = lease_seconds
+        self.clock = clock
+        self._now = wall_clock
+        self._sessions: dict[tuple[str, str], KeptSession] = {}
+        self._seen: dict[str, float] = {}
+
+    async def create(self, owner: str, session_id: str) -> Session:
+        return self._found_or_made(owner, session_id).shown
+
+    async def get(self, owner: str, session_id: str) -> Session:
+        return self._repaired(owner, session_id).shown
+
+    async def delete(self, owner: str, session_id: str) -> None:
+        self._found(owner, session_id)
+        del self._sessions[owner, session_id]
+
+    async def messages(
+        self, owner: str, session_id: str, *, after: int = 0, limit: int | None = None
+    ) -> Sequence[StoredMessage]:
+        behind = self._repaired(owner, session_id).messages[after:]
+        return behind[:limit]
+
+    async def turns(self, owner: str, session_id: str) -> Sequence[TurnRecord]:
+        return [turn.record for turn in self._repaired(owner, session_id).turns]
+
+    async def turn(self, owner: str, turn_id: str) -> TurnRecord:
+        turn = self._found_turn(owner, turn_id)
+        self._repaired(owner, turn.record.session_id)
+        return turn.record
+
+    async def turn_with_log(self, owner: str, turn_id: str) -> StoredTurn:
+        turn = self._found_turn(owner, turn_id)
+        self._repaired(owner, turn.record.session_id)
+        return StoredTurn(replace(turn.record, traceparent=turn.traceparent), turn.log)
+
+    async def turn_with_key(self, owner: str, session_id: str, key: str) -> StoredTurn | None:
+        session = self._sessions.get((owner, session_id))
+        turn = None if session is None else session.turn_with_key(key)
+        if session is None or turn is None:
+            return None
+        stored = await self.turn_with_log(owner, turn.record.id)
+        return replace(stored, query=session.query_of(turn))
+
+    async def time(self, worker: str) -> StoreTime:  # noqa: ARG002 - all workers are this one
+        return StoreTime(self._now(), is_own_clock=True)
+
+    async def close_lost(self) -> int:
+        lost_after_seconds = LOST_AFTER_LEASES * self._lease_seconds
+        return sum(
+            self._close_if_lost(session, lost_after_seconds) for session in self._sessions.values()
+        )
+
+    async def doubt_clock(self, doubt: ClockDoubt) -> None:
+        """There are no others to be told."""
+
+    async def purge_logs(self, *, kept_seconds: float) -> None:
+        for turn in self._all_turns():
+            if turn.record.finished_at and self._is_old(turn.record.finished_at, kept_seconds):
+                turn.log = None
+
+    async def purge_sessions(self, *, kept_seconds: float) -> None:
+        for key, kept in list(self._sessions.items()):
+            is_held = kept.current and self._is_alive(kept.current.worker)
+            at = kept.session.last_turn_at or kept.session.created_at
+            if not is_held and self._is_old(at, kept_seconds):
+                del self._sessions[key]
+
+    def _is_old(self, at: datetime, kept_seconds: float) -> bool:
+        return (self._now() - at).total_seconds() > kept_seconds
+
+    async def request_stop(self, owner: str, turn_id: str) -> Holder:
+        turn = self._found_turn(owner, turn_id)
+        turn.stop_as = Outcome.CANCELLED
+        return turn.holder
+
+    async def request_end(
+        self, owner: str, session_id: str, *, unless_read: bool = False
+    ) -> Holder | None:
+        session = self._sessions.get((owner, session_id))
+        turn = None if session is None else session.current
+        if turn is None or (unless_read and not self._is_unread(turn)):
+            return None
+        if not unless_read:
+            turn.stop_as = Outcome.CANCELLED
+        turn.stop_as = turn.stop_as or Outcome.DISCONNECTED
+        return turn.holder
+
+    async def running(self, turn_ids: Collection[str]) -> frozenset[str]:
+        return frozenset(
+            turn.record.id
+            for turn in self._all_turns()
+            if turn.record.id in turn_ids
+            and turn.record.outcome is None
+            and self._is_alive(turn.worker)
+        )
+
+    async def is_followed(self, turn_id: str) -> bool:
+        return any(
+            turn.record.id == turn_id and self._is_lately(turn.followed_at)
+            for turn in self._all_turns()
+        )
+
+    async def claim(self, turn: NewTurn, *, history_tokens: int) -> Claim:
+        find = self._found_or_made if turn.creates_session else self._found
+        session = find(turn.owner, turn.session_id)
+        if turn.idempotency_key and (known := session.turn_with_key(turn.idempotency_key)):
+            raise AlreadyStarted(known.record.id)
+        if session.current:
+            if self._is_alive(session.current.worker):
+                raise SessionBusy
+            session.close_lost(session.current, self._now())
+        history = session.history(history_tokens)
+        session.open(turn, self._now())
+        session.untold = Untold(self.clock())
+        self._seen[turn.worker] = self.clock()
+        return Claim(history, session.characters_per_token)
+
+    async def finish(self, ending: Ending) -> bool:
+        for session in self._sessions.values():
+            if session.current and session.current.record.id == ending.turn_id:
+                session.close(session.current, ending, self._now())
+                session.untold = Untold(self.clock())
+                return True
+        return False
+
+    async def renew(
+        self, worker: str, *, unfollowed: Collection[str] = (), followed: Collection[str] = ()
+    ) -> Sequence[StopRequest]:
+        self._seen[worker] = self.clock()
+        requests = []
+        for turn in self._all_turns():
+            turn_id = turn.record.id
+            if turn_id in followed:
+                turn.followed_at = self.clock()
+            if turn.worker == worker and turn.record.outcome is None:
+                turn.is_unfollowed = turn_id in unfollowed
+                if turn.stop_as is Outcome.DISCONNECTED and not turn.is_unfollowed:
+                    turn.stop_as = None
+                if turn.stop_as is not None:
+                    requests.append(StopRequest(turn_id, turn.stop_as))
+        return requests
+
+    async def renew_lease(self, worker: str) -> None:
+        self._seen[worker] = self.clock()
+
+    async def retire(self, worker: str) -> None:
+        self._seen.pop(worker, None)
+
+    def note(self, by: BookedBy, booking: Booking) -> None:
+        """Remember what a turn has done, until it ends."""
+        turn = self.held(by.call.turn_id)
+        output = Message.tool(by.call.call, by.output_of(booking))
+        turn.journal = with_output(by.call.messages, output, kept=turn.journal)
+
+    def held(self, turn_id: str) -> KeptTurn:
+        """Raises: ClaimLost, if the turn does not hold its session."""
+        for session in self._sessions.values():
+            if session.current and session.current.record.id == turn_id:
+                return session.current
+        raise ClaimLost
+
+    def quiet(self) -> Iterator[tuple[str, KeptSession, Untold]]:
+        """The sessions, each with its owner, in which no turn runs and that have something new."""
+        for (owner, _), session in self._sessions.items():
+            is_held = session.current and self._is_alive(session.current.worker)
+            if session.untold and not is_held:
+                yield owner, session, session.untold
+
+    def _repaired(self, owner: str, session_id: str) -> KeptSession:
+        session = self._found(owner, session_id)
+        self._close_if_lost(session, self._lease_seconds)
+        return session
+
+    def _close_if_lost(self, session: KeptSession, lost_after_seconds: float) -> bool:
+        if session.current is None:
+            return False
+        seen_at = self._seen.get(session.current.worker)
+        if seen_at is not None and self.clock() - seen_at < lost_after_seconds:
+            return False
+        if session.close_lost(session.current, self._now()):
+            session.untold = Untold(self.clock())
+        return True
+
+    def _is_alive(self, worker: str) -> bool:
+        return self._is_lately(self._seen.get(worker))
+
+    def _is_unread(self, turn: KeptTurn) -> bool:
+        return turn.is_unfollowed and not self._is_lately(turn.followed_at)
+
+    def _is_lately(self, at: float | None) -> bool:
+        return at is not None and self.clock() - at < self._lease_seconds
+
+    def _found(self, owner: str, session_id: str) -> KeptSession:
+        try:
+            return self._sessions[owner, session_id]
+        except KeyError:
+            raise SessionNotFound from None
+
+    def _found_or_made(self, owner: str, session_id: str) -> KeptSession:
+        made = KeptSession(Session(id=session_id, created_at=self._now()))
+        return self._sessions.setdefault((owner, session_id), made)
+
+    def _all_turns(self) -> Iterator[KeptTurn]:
+        return chain.from_iterable(session.turns for session in self._sessions.values())
+
+    def _found_turn(self, owner: str, turn_id: str) -> KeptTurn:
+        for (session_owner, _), session in self._sessions.items():
+            for turn in session.turns:
+                if session_owner == owner and turn.record.id == turn_id:
+                    return turn
+        raise TurnNotFound

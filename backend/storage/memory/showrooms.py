@@ -1,0 +1,11 @@
+"""The dealerships and the car line, as they were read."""
+
+from backend.domain.showroom import Showroom
+
+
+class MemoryShowrooms:
+    def __init__(self, showroom: Showroom) -> None:
+        self._showroom = showroom
+
+    async def showroom(self) -> Showroom:
+        return self._showroom

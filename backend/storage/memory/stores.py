@@ -1,0 +1,42 @@
+"""All ports in memory, over the seeded data."""
+
+from dataclasses import dataclass
+
+from backend.storage.memory.appointments import MemoryAppointments
+from backend.storage.memory.profiles import MemoryProfiles
+from backend.storage.memory.sessions import MemorySessions
+from backend.storage.memory.showrooms import MemoryShowrooms
+from backend.storage.memory.summaries import MemorySummaries
+from backend.storage.ports.appointments import AppointmentStore
+from backend.storage.ports.profiles import ProfileStore
+from backend.storage.ports.sessions import SessionStore
+from backend.storage.ports.showrooms import ShowroomStore
+from backend.storage.ports.summaries import SummaryStore
+from backend.storage.seed import read_seed
+
+
+@dataclass(slots=True)
+class MemoryStores:
+    sessions: SessionStore
+    summaries: SummaryStore
+    appointments: AppointmentStore
+    profiles: ProfileStore
+    showrooms: ShowroomStore
+
+    async def ping(self) -> None:
+        """There is nothing to reach."""
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+
+def memory_stores(*, lease_seconds: float) -> MemoryStores:
+    seed = read_seed()
+    sessions = MemorySessions(lease_seconds=lease_seconds)
+    return MemoryStores(
+        sessions,
+        MemorySummaries(sessions),
+        MemoryAppointments(sessions),
+        MemoryProfiles(seed.profiles),
+        MemoryShowrooms(seed.showroom),
+    )

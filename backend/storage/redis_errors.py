@@ -1,0 +1,167 @@
+"""The errors of Redis, in words for the log and for `/readyz`.
+
+Redis names most causes with the first word of an error. None of its own sentences is passed on:
+they have keys and arguments in them.
+"""
+
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+
+from redis import exceptions
+from redis.exceptions import RedisError
+
+from backend.network.connection_errors import cause_of
+
+SILENCE = "no answer in time"
+CLUSTER = "a node of a cluster: Lex needs one Redis and no cluster"
+
+_COMMAND = re.compile(r"(?:run the|unknown command) ['`]([\w|-]+)")
+_LINE_OF_SCRIPT = re.compile(r"@user_script:(\d+)")
+_CALL_IN_SCRIPT = re.compile(r"redis\.call\('(\w+)'")
+
+_KINDS: dict[type[RedisError], str] = {
+    exceptions.MovedError: CLUSTER,
+    exceptions.AskError: CLUSTER,
+    exceptions.TryAgainError: CLUSTER,
+    exceptions.ClusterCrossSlotError: CLUSTER,
+    exceptions.MasterDownError: "a replica without its master",
+    exceptions.ClusterDownError: CLUSTER,
+    exceptions.ReadOnlyError: "a replica, which takes no writes",
+    exceptions.BusyLoadingError: "it is still loading its data",
+    exceptions.OutOfMemoryError: "its memory is full",
+}
+"""For errors whose first word redis-py removes; the first that fits counts."""
+
+_WORDS = {
+    "wrongpass": "wrong user name or password",
+    "invalid username-password": "wrong user name or password",
+    "invalid password": "wrong password",
+    "noauth": "a password is needed",
+    "authentication required": "a password is needed",
+    "already authenticated": "a password is needed",
+    "without any password configured": "a password is given, and the server has none",
+    "protected mode": "protected mode: it takes connections from its own machine alone",
+    "denied": "it takes no connections from here",
+    "moved": CLUSTER,
+    "ask": CLUSTER,
+    "clusterdown": CLUSTER,
+    "crossslot": CLUSTER,
+    "cluster mode": CLUSTER,
+    "cluster support": CLUSTER,
+    "hash slot": CLUSTER,
+    "db index is out of range": "no database of that number",
+    "readonly": "a replica, which takes no writes",
+    "read only replica": "a replica, which takes no writes",
+    "masterdown": "a replica without its master",
+    "noreplicas": "too few replicas to take writes",
+    "loading": "it is still loading its data",
+    "oom": "its memory is full",
+    "used memory": "its memory is full",
+    "misconf": "it cannot save to its disk, and takes no writes",
+    "max number of clients": "it takes no more clients",
+    "busy": "it is busy with a script",
+    "wrongtype": "a key of ours has a value of somebody else's",
+}
+"""By a piece of what Redis says, in small letters; the first that is found counts."""
+
+_SENTENCES = sorted(_WORDS, key=lambda piece: (" " not in piece, -len(piece)))
+
+
+def fault_of(error: BaseException, *, script: str = "") -> str:
+    """The cause in a few words, such as `wrong user name or password`. Redis tells of a command in
+    a script only its line.
+    """
+    chain = list(_chain(error))
+    for each in chain:
+        if isinstance(each, RedisError) and (words := _words_for(each, script)):
+            return words
+    for each in reversed(chain):
+        if words := _of_the_network(each):
+            return words
+    return _of_the_client(chain[0])
+
+
+def is_of_one_key(error: BaseException) -> bool:
+    """The command failed for what is stored under its key, and others need not."""
+    return "wrongtype" in str(error).casefold()
+
+
+def _is_of_the_system(error: RedisError) -> bool:
+    """Its text is redis-py's own, with names of hosts and files, around an error of the system."""
+    return isinstance(error.__cause__ or error.__context__, OSError)
+
+
+def _words_for(error: RedisError, script: str) -> str | None:
+    if _is_of_the_system(error):
+        return None
+    text = str(error).casefold()
+    if "permission" in text or "executing the script can't" in text:
+        return _missing_right(text, script)
+    if "unknown command" in text or "unknown redis command" in text:
+        return f"it does not know the command {_command(text, script)}"
+    for kind, words in _KINDS.items():
+        if isinstance(error, kind):
+            return words
+    for piece in _SENTENCES:
+        if re.search(rf"\b{re.escape(piece)}\b", text):
+            return _WORDS[piece]
+    is_refused = isinstance(error, exceptions.AuthenticationError)
+    return "wrong user name or password" if is_refused else None
+
+
+def _missing_right(text: str, script: str) -> str:
+    """Commands and keys are rights of their own."""
+    if "key" in text:
+        return "no right to the keys lex:*"
+    return f"no right to the command {_command(text, script)}"
+
+
+def _command(text: str, script: str) -> str:
+    if found := _COMMAND.search(text):
+        return found[1]
+    line = _LINE_OF_SCRIPT.search(text)
+    lines = script.splitlines()[int(line[1]) - 1 :] if line else []
+    called = _CALL_IN_SCRIPT.search(lines[0]) if lines else None
+    return called[1].lower() if called else "of a script"
+
+
+def _of_the_network(error: BaseException) -> str | None:
+    match error:
+        case ssl.SSLError():
+            return cause_of(error)
+        case socket.gaierror():
+            return "its name cannot be looked up"
+        case ConnectionRefusedError():
+            return "connection refused"
+        case FileNotFoundError():
+            return "its socket, or a file of ssl_ca_certs, does not exist"
+        case PermissionError():
+            return "no right to its socket, or to a file of ssl_ca_certs"
+        case ConnectionResetError() | BrokenPipeError():
+            return "the connection broke"
+        case TimeoutError() | exceptions.TimeoutError():
+            return SILENCE
+        case OSError():
+            return error.strerror or type(error).__name__
+    return None
+
+
+def _of_the_client(error: BaseException) -> str:
+    match error:
+        case exceptions.InvalidResponse():
+            return "what answers is no Redis"
+        case exceptions.ConnectionError() if "closed by server" in str(error).lower():
+            return "it closed the connection: perhaps one of the two expects TLS"
+    return type(error).__name__
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """From what was caught to what it came from. redis-py does not always say so with `from`."""
+    following: BaseException | None = error
+    seen: set[int] = set()
+    while following is not None and id(following) not in seen:
+        seen.add(id(following))
+        yield following
+        following = following.__cause__ or following.__context__

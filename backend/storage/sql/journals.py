@@ -1,0 +1,80 @@
+"""Journals of turns in SQL. The caller holds the row of the session."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, select, update
+
+from backend.domain.conversation import Message, Role, ToolCall, now
+from backend.domain.text import clean
+from backend.storage.ports.side_effects import SideEffect
+from backend.storage.sql.rows import AnyRow, message_row
+from backend.storage.sql.tables import turns
+from backend.storage.turn_journal import closed, with_output
+
+_READ = select(turns.c.journal).where(turns.c.id == bindparam("turn_id"))
+_WRITE = (
+    update(turns)
+    .where(turns.c.id == bindparam("turn_id"))
+    .values(journal=bindparam("new_journal", type_=turns.c.journal.type))
+)
+
+
+def note(connection: Connection, call: SideEffect, output: str, *, session: AnyRow) -> None:
+    """Remember an output, until the turn ends. `session` is as `claims.hold` returned it."""
+    messages = [_storable(each) for each in (*call.messages, Message.tool(call.call, output))]
+    *before, answer = by_database_clock(messages, since=session.started_at, at=session.at)
+    journal = with_output(before, answer, kept=_read(connection, call.turn_id))
+    connection.execute(_WRITE, {"turn_id": call.turn_id, "new_journal": list(map(_entry, journal))})
+
+
+def take(connection: Connection, turn_id: str) -> tuple[Message, ...]:
+    """The messages for the history of a turn that ends without its own."""
+    return closed(_read(connection, turn_id))
+
+
+def by_database_clock(
+    messages: Sequence[Message], *, since: datetime, at: datetime
+) -> list[Message]:
+    """Our clock only says how long ago something was, and that not if it has jumped meanwhile."""
+    ours = now()
+    return [
+        replace(message, created_at=min(at, max(since, at - (ours - message.created_at))))
+        for message in messages
+    ]
+
+
+def _storable(message: Message) -> Message:
+    """JSON takes text that the history refuses, and what cannot be stored there ends no turn."""
+    return replace(
+        message,
+        content=clean(message.content),
+        tool_calls=tuple(
+            ToolCall(clean(call.id), clean(call.name), clean(call.arguments))
+            for call in message.tool_calls
+        ),
+        tool_call_id=message.tool_call_id and clean(message.tool_call_id),
+        tool_name=message.tool_name and clean(message.tool_name),
+    )
+
+
+def _read(connection: Connection, turn_id: str) -> list[Message]:
+    entries = connection.scalar(_READ, {"turn_id": turn_id}) or []
+    return [_message(entry) for entry in entries]
+
+
+def _entry(message: Message) -> dict[str, Any]:
+    return {**message_row(message), "created_at": message.created_at.isoformat()}
+
+
+def _message(entry: dict[str, Any]) -> Message:
+    return Message(
+        role=Role(entry["role"]),
+        content=entry["content"],
+        tool_calls=tuple(ToolCall(**call) for call in entry["tool_calls"] or ()),
+        tool_call_id=entry["tool_call_id"],
+        tool_name=entry["tool_name"],
+        created_at=datetime.fromisoformat(entry["created_at"]),
+    )

@@ -1,0 +1,162 @@
+"""Sessions, turns and messages as they are looked up in SQL."""
+
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from functools import update_wrapper
+from itertools import takewhile
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import BindParameter, Connection, Select, and_, bindparam, select
+
+from backend.domain.conversation import Session, TurnRecord
+from backend.domain.errors import SessionNotFound, TurnNotFound
+from backend.storage.ports.sessions import StoredMessage, StoredTurn
+from backend.storage.sql import claims, leases
+from backend.storage.sql.database import Database
+from backend.storage.sql.failure_detector import FailureDetector
+from backend.storage.sql.operations import SqlStore
+from backend.storage.sql.rows import AnyRow, message_of, session_of, turn_of
+from backend.storage.sql.tables import messages, sessions, turns
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_OWNER: BindParameter[str] = bindparam("owner")
+_SESSION_ID: BindParameter[str] = bindparam("session_id")
+_GET = (
+    select(
+        sessions,
+        turns.c.id.label("last_turn_id"),
+        turns.c.outcome.label("last_outcome"),
+        turns.c.finish_reason.label("last_finish_reason"),
+    )
+    .outerjoin(
+        turns,
+        and_(
+            turns.c.owner == sessions.c.owner,
+            turns.c.session_id == sessions.c.id,
+            turns.c.number == sessions.c.turns,
+        ),
+    )
+    .where(sessions.c.owner == _OWNER, sessions.c.id == _SESSION_ID)
+)
+_MESSAGES = (
+    select(messages)
+    .where(
+        messages.c.owner == _OWNER,
+        messages.c.session_id == _SESSION_ID,
+        messages.c.position > bindparam("after"),
+    )
+    .order_by(messages.c.position)
+)
+# All but the log, which may have megabytes and stands behind the columns that a list needs.
+_TURN_COLUMNS = select(
+    *takewhile(lambda column: column is not turns.c.log, turns.c), turns.c.finish_reason
+)
+_TURNS = _TURN_COLUMNS.where(turns.c.owner == _OWNER, turns.c.session_id == _SESSION_ID).order_by(
+    turns.c.number
+)
+_THIS_TURN = (turns.c.owner == _OWNER, turns.c.id == bindparam("turn_id"))
+_TURN = _TURN_COLUMNS.where(*_THIS_TURN)
+_STORED_TURN = _TURN.add_columns(turns.c.log, turns.c.traceparent)
+
+
+def get(connection: Connection, owner: str, session_id: str) -> Session:
+    key = {"owner": owner, "session_id": session_id}
+    row = connection.execute(_GET, key).one_or_none()
+    if row is None:
+        raise SessionNotFound
+    return session_of(row)
+
+
+def _messages(
+    connection: Connection, owner: str, session_id: str, *, after: int = 0, limit: int | None = None
+) -> list[StoredMessage]:
+    behind = {"owner": owner, "session_id": session_id, "after": after}
+    rows = connection.execute(_MESSAGES.limit(limit), behind).all()
+    if not rows:
+        get(connection, owner, session_id)
+    return [message_of(row) for row in rows]
+
+
+def _turns(connection: Connection, owner: str, session_id: str) -> list[TurnRecord]:
+    rows = connection.execute(_TURNS, {"owner": owner, "session_id": session_id}).all()
+    if not rows:
+        get(connection, owner, session_id)
+    return [turn_of(row) for row in rows]
+
+
+def _turn(connection: Connection, owner: str, turn_id: str) -> TurnRecord:
+    return turn_of(_turn_row(connection, _TURN, owner, turn_id))
+
+
+# Names of transactions are values of a metric's label: these three (`claims.settle`, too) stay.
+def _settled(connection: Connection, owner: str, turn_id: str) -> StoredTurn:
+    row = _turn_row(connection, _STORED_TURN, owner, turn_id)
+    return StoredTurn(turn_of(row), row.log)
+
+
+def _turn_row(connection: Connection, look_up: Select[Any], owner: str, turn_id: str) -> AnyRow:
+    row = connection.execute(look_up, {"owner": owner, "turn_id": turn_id}).one_or_none()
+    if row is None:
+        raise TurnNotFound
+    return row
+
+
+def _settled_key(
+    connection: Connection, owner: str, session_id: str, key: str
+) -> StoredTurn | None:
+    turn_id = claims.turn_with_key(connection, owner, session_id, key)
+    if turn_id is None:
+        return None
+    turn = _settled(connection, owner, turn_id)
+    return replace(turn, query=claims.query_of(connection, owner, session_id, turn_id))
+
+
+def _shown(
+    lost: Select[Any], look_up: Callable[Concatenate[Connection, str, str, P], T]
+) -> Callable[Concatenate["LookUps", str, str, P], Coroutine[Any, Any, T]]:
+    """A look-up that first closes a turn whose worker is gone. Only that writes."""
+
+    def noticing(
+        connection: Connection,
+        lost_after_seconds: Callable[[], float],
+        owner: str,
+        id_: str,
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> tuple[T, str | None]:
+        """The look-up, and the id of a turn whose worker is gone, if it has found one."""
+        found = look_up(connection, owner, id_, *args, **kwargs)
+        values = {"owner": owner, "of": id_, "lease_seconds": lost_after_seconds()}
+        return found, connection.scalar(lost, values)
+
+    update_wrapper(noticing, look_up)  # metrics call it by its name
+
+    async def show(
+        self: "LookUps", owner: str, id_: str, /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        database, lost_after_seconds = self.database, self.detector.lost_after_seconds
+        found, turn_id = await database.read(
+            noticing, lost_after_seconds, owner, id_, *args, **kwargs
+        )
+        if turn_id is None:
+            return found
+        await database.run(claims.settle, turn_id, lost_after_seconds=lost_after_seconds)
+        return await database.read(look_up, owner, id_, *args, **kwargs)
+
+    return show
+
+
+class LookUps(SqlStore):
+    def __init__(self, database: Database, detector: FailureDetector) -> None:
+        super().__init__(database)
+        self.detector = detector
+
+    get = _shown(leases.LOST_OF_SESSION, get)
+    messages = _shown(leases.LOST_OF_SESSION, _messages)
+    turns = _shown(leases.LOST_OF_SESSION, _turns)
+    turn = _shown(leases.LOST_TURN, _turn)
+    turn_with_log = _shown(leases.LOST_TURN, _settled)
+    turn_with_key = _shown(leases.LOST_OF_SESSION, _settled_key)

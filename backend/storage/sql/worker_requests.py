@@ -1,0 +1,127 @@
+"""Messages between workers about their turns, through the database."""
+
+from collections.abc import Callable, Collection
+
+from sqlalchemy import (
+    BindParameter,
+    Connection,
+    bindparam,
+    func,
+    or_,
+    select,
+    true,
+    update,
+)
+
+from backend.domain.conversation import Outcome
+from backend.domain.errors import TurnNotFound
+from backend.storage.ports.sessions import Holder, StopRequest
+from backend.storage.sql import leases
+from backend.storage.sql.dialects import DatabaseTime
+from backend.storage.sql.tables import sessions, turns
+
+_IDS: BindParameter[str] = bindparam("ids", expanding=True)
+
+_HOLDER = (turns.c.id, turns.c.worker, turns.c.traceparent)
+_MINE = (turns.c.worker == bindparam("this_worker"), turns.c.outcome.is_(None))
+_DESERTED = (
+    update(turns)
+    .where(*_MINE, turns.c.id.in_(_IDS), turns.c.is_deserted.is_not(true()))
+    .values(is_deserted=True)
+)
+# A reader who comes back takes back that the turn is to give way, but not that it is to stop.
+_READ_AGAIN = (
+    update(turns)
+    .where(*_MINE, turns.c.id.not_in(_IDS), turns.c.is_deserted.is_(true()))
+    .values(is_deserted=False, stop_as=func.nullif(turns.c.stop_as, Outcome.DISCONNECTED.value))
+)
+_FOLLOWED = update(turns).where(turns.c.id.in_(_IDS)).values(followed_at=DatabaseTime())
+_TO_STOP = select(turns.c.id, turns.c.stop_as).where(*_MINE, turns.c.stop_as.is_not(None))
+
+_STOP = (
+    update(turns)
+    .where(turns.c.owner == bindparam("this_owner"), turns.c.id == bindparam("turn_id"))
+    .values(stop_as=Outcome.CANCELLED.value)
+    .returning(*_HOLDER)
+)
+_CURRENT = (
+    select(sessions.c.current_turn_id)
+    .where(sessions.c.owner == bindparam("this_owner"), sessions.c.id == bindparam("this_session"))
+    .scalar_subquery()
+)
+_END = (
+    update(turns)
+    .where(turns.c.id == _CURRENT)
+    .values(stop_as=Outcome.CANCELLED.value)
+    .returning(*_HOLDER)
+)
+# Readers on the own worker and on others are noted apart: the one says how it is now, the others
+# say it again with each renewal, and one that has died says nothing any more.
+_END_UNREAD = (
+    update(turns)
+    .where(
+        turns.c.id == _CURRENT,
+        turns.c.is_deserted.is_(true()),
+        or_(turns.c.followed_at.is_(None), turns.c.followed_at < leases.LEASE_AGO),
+    )
+    .values(stop_as=func.coalesce(turns.c.stop_as, Outcome.DISCONNECTED.value))
+    .returning(*_HOLDER)
+)
+_RUNNING = leases.LIVING_HOLDER.with_only_columns(turns.c.id).where(
+    turns.c.id.in_(_IDS), turns.c.outcome.is_(None)
+)
+_IS_FOLLOWED = select(turns.c.id).where(
+    turns.c.id == bindparam("turn_id"), turns.c.followed_at > leases.LEASE_AGO
+)
+
+
+def renew(
+    connection: Connection, worker: str, unfollowed: Collection[str], followed: Collection[str]
+) -> list[StopRequest]:
+    leases.renew(connection, worker)
+    mine = {"this_worker": worker, "ids": list(unfollowed)}
+    if unfollowed:
+        connection.execute(_DESERTED, mine)
+    connection.execute(_READ_AGAIN, mine)
+    if followed:
+        connection.execute(_FOLLOWED, {"ids": list(followed)})
+    rows = connection.execute(_TO_STOP, {"this_worker": worker})
+    return [StopRequest(row.id, Outcome(row.stop_as)) for row in rows]
+
+
+def request_stop(connection: Connection, owner: str, turn_id: str) -> Holder:
+    turn = connection.execute(_STOP, {"this_owner": owner, "turn_id": turn_id}).one_or_none()
+    if turn is None:
+        raise TurnNotFound
+    return Holder(*turn)
+
+
+def request_end(
+    connection: Connection,
+    owner: str,
+    session_id: str,
+    *,
+    unless_read: bool,
+    lost_after_seconds: Callable[[], float],
+) -> Holder | None:
+    values: dict[str, object] = {"this_owner": owner, "this_session": session_id}
+    if unless_read:
+        turn = connection.execute(_END_UNREAD, {**values, "lease_seconds": lost_after_seconds()})
+    else:
+        turn = connection.execute(_END, values)
+    row = turn.one_or_none()
+    return None if row is None else Holder(*row)
+
+
+def running(
+    connection: Connection, turn_ids: Collection[str], lost_after_seconds: Callable[[], float]
+) -> frozenset[str]:
+    values = {"ids": list(turn_ids), "lease_seconds": lost_after_seconds()}
+    return frozenset(connection.scalars(_RUNNING, values))
+
+
+def is_followed(
+    connection: Connection, turn_id: str, lost_after_seconds: Callable[[], float]
+) -> bool:
+    values = {"turn_id": turn_id, "lease_seconds": lost_after_seconds()}
+    return connection.scalar(_IS_FOLLOWED, values) is not None

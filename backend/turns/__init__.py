@@ -1,0 +1,1 @@
+"""The turns of this worker and their event logs: start, run, follow, stop."""

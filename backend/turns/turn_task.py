@@ -1,0 +1,248 @@
+"""One turn as it runs: a task from its claim to its end, and the log that it writes."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
+
+import structlog
+
+from backend.agent.loop import Turn
+from backend.domain.conversation import Outcome
+from backend.domain.errors import (
+    KeyReused,
+    ServiceError,
+    StorageError,
+    TurnInterrupted,
+    TurnTimedOut,
+)
+from backend.domain.events import Chunk, End, Event, Transport, encode, failure
+from backend.storage.ports.sessions import Claim, Ending, NewTurn, SessionStore
+from backend.telemetry import tracing
+from backend.turns.disconnects import Readers
+from backend.turns.endings import (
+    minimal_ending,
+    outcome_event,
+    outcome_of,
+    refused_ending,
+    report,
+    taken_over,
+    whole_ending,
+)
+from backend.turns.event_log import Follower
+
+logger = structlog.get_logger()
+
+
+class TurnTask:
+    """Claims its session, converses into its log, stores how that ended, and ends the stream.
+
+    Whatever goes wrong, the log ends with one `End`. An ending that the store would not take is
+    left in `unstored`.
+    """
+
+    def __init__(
+        self,
+        new: NewTurn,
+        turn: Turn,
+        *,
+        claim: Callable[[NewTurn, int], Awaitable[Claim]],
+        sessions: SessionStore,
+        timeout_seconds: float,
+        grace_seconds: float = 0.0,
+        transport: Transport = "sse",
+        readers_changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.new = new
+        self._span = tracing.NO_SPAN
+        self._transport = transport
+        self.readers = Readers(
+            new.id,
+            new.session_id,
+            sessions=sessions,
+            grace_seconds=grace_seconds,
+            gone=partial(self.stop, Outcome.DISCONNECTED),
+            changed=readers_changed,
+        )
+        self.log = self.readers.log
+        self.unstored: Ending | None = None
+        """How the turn ended, if the store would not take it."""
+        self._turn = turn
+        self._claim = claim
+        self._sessions = sessions
+        self._timeout_seconds = timeout_seconds
+        self._begun = time.perf_counter()
+        self._first_chunk_seconds: float | None = None
+        self._stopped_as: Outcome | None = None
+        self._stopped_for: ServiceError | None = None
+        self._conversing: asyncio.Task[None] | None = None
+        self._claimed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when the session is held, or refused."""
+        self.task = asyncio.create_task(self._run(), name=f"turn {new.id}")
+
+    async def join(self, new: NewTurn) -> Follower:
+        """A follower, once the turn holds its session: for `new`, which began it or repeats it.
+
+        Raises what the turn was refused with.
+
+        Raises:
+            KeyReused: `new` is another query.
+        """
+        if self.new.query != new.query:
+            raise KeyReused
+        follower = self.readers.follow()
+        try:
+            # A claim that is on its way cannot be called back, so it outlives who waits for it. If
+            # it succeeds for nobody, the turn ends like any other that nobody reads.
+            await asyncio.shield(self._claimed)
+        except BaseException:  # also when the caller is cancelled: nobody will read
+            follower.leave()
+            raise
+        if self.new is not new:
+            self.link_request()
+        return follower
+
+    @property
+    def is_claimed(self) -> bool:
+        """It was given its session, and holds it until its end."""
+        return self._claimed.done() and self._claimed.exception() is None
+
+    async def stop_and_wait(self, outcome: Outcome) -> None:
+        """Stop it, and wait until it has ended."""
+        self.stop(outcome)
+        await asyncio.wait([self.task])
+
+    def link_request(self) -> None:
+        """Say that the request at hand reads or stops this turn."""
+        tracing.link_to_turn(self.new.id, tracing.traceparent(self._span))
+
+    def stop(self, outcome: Outcome, error: ServiceError | None = None) -> None:
+        """End the conversation now, with this outcome, and with this error if the client is
+        to hear of one. The first to say so wins, and nobody does once the conversation is over.
+        """
+        if self._stopped_as is not None:
+            return
+        self._stopped_as = outcome
+        self._stopped_for = error
+        # Neither the claim nor the ending may be cancelled: either may be committed already, and
+        # nobody would know. During the claim it is enough to say so: nothing is asked then.
+        if self._conversing is not None:
+            self._conversing.cancel()
+
+    async def _run(self) -> None:
+        """Only a cancellation by `stop` comes out of it."""
+        try:
+            span = tracing.begin_turn(
+                turn_id=self.new.id,
+                session_id=self.new.session_id,
+                is_own_trace=self._transport == "websocket",
+            )
+            new = replace(self.new, traceparent=tracing.traceparent(span))
+            claim = await self._claim(new, self._turn.history_tokens)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to who waits
+            self._refuse(error)
+            return
+        self._span = span
+        tracing.enter(span)
+        self._claimed.set_result(None)
+        failed: ServiceError | None = None
+        try:
+            failed = await self._converse(claim)
+        except asyncio.CancelledError:
+            # The event loop may cancel it, too: a broken answer is never recorded as completed.
+            self._stopped_as = self._stopped_as or Outcome.CANCELLED
+            raise
+        finally:
+            await self._end(failed)
+
+    def _refuse(self, error: Exception) -> None:
+        if isinstance(error, StorageError):
+            # It may have been committed all the same; then the session must not stay held.
+            self.unstored = refused_ending(self.new.id, error)
+        self._close_log()
+        self._claimed.set_exception(error)
+        # Marked as seen: if the one who waits was cancelled, it is no news.
+        self._claimed.exception()
+
+    async def _converse(self, claim: Claim) -> ServiceError | None:
+        """Run the conversation into the log. Returns what it failed with."""
+        if self._stopped_as is not None:
+            return None
+        self._conversing = self.task
+        deadline = asyncio.timeout(self._timeout_seconds)
+        try:
+            async with deadline:
+                await self._turn.run(
+                    self._append,
+                    claim.history,
+                    turn_id=self.new.id,
+                    characters_per_token=claim.characters_per_token,
+                )
+        except ServiceError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - the last place where the stream can end well
+            return TurnTimedOut() if deadline.expired() else _unexpected(error)
+        finally:
+            self._conversing = None
+        return None
+
+    def _append(self, event: Event) -> None:
+        if self._first_chunk_seconds is None and isinstance(event, Chunk):
+            self._first_chunk_seconds = time.perf_counter() - self._begun
+        self.log.append(event)
+
+    async def _end(self, error: ServiceError | None) -> None:
+        """Store the ending, and then end the stream: a client that has read `end` may ask again at
+        once, and the session must be free by then.
+        """
+        error = error or self._stopped_for
+        ending, is_stored = await self._store(error)
+        if not is_stored and error is None:
+            self.log.append(failure(StorageError()))
+        self._close_log(outcome_event(ending))
+        if self.unstored is not None:
+            # The log that is stored later is the one that was shown.
+            self.unstored = replace(self.unstored, log=encode(self.log.events))
+        report(
+            ending,
+            self._turn,
+            self._span,
+            transport=self._transport,
+            seconds=time.perf_counter() - self._begun,
+            is_stored=is_stored,
+        )
+
+    async def _store(self, error: ServiceError | None) -> tuple[Ending, bool]:
+        """The ending that counts, and whether the store has it from here."""
+        # From here on nobody can stop it any more, so its readers see the outcome that is stored.
+        outcome = self._stopped_as = self._stopped_as or outcome_of(error)
+        ending = minimal_ending(self.new.id, outcome, None if error is None else error.code)
+        try:
+            self._append_last(error)
+            ending = whole_ending(ending, self._turn, self._first_chunk_seconds, self.log.events)
+            is_stored = await self._sessions.finish(ending)
+        except Exception:
+            # Also a defect must not leave the stream open and the session held.
+            logger.exception("turn_not_stored", turn=self.new.id)
+            self.unstored = ending
+            return ending, False
+        return (ending if is_stored else taken_over(ending)), is_stored
+
+    def _append_last(self, error: ServiceError | None) -> None:
+        if error is None and self._stopped_as is Outcome.DISCONNECTED:
+            # Nobody reads it now; who comes back must not take it for a whole answer.
+            error = TurnInterrupted()
+        if error is not None:
+            self.log.append(failure(error))
+
+    def _close_log(self, *last: Event) -> None:
+        self.readers.close()
+        for event in (*last, End()):
+            self.log.append(event)
+        self.log.close()
+
+
+def _unexpected(error: Exception) -> ServiceError:
+    logger.error("turn_broke", exc_info=error)
+    return ServiceError()

@@ -1,0 +1,1 @@
+"""`make smoke`: one question of each kind to the real Groq, and what that cost."""

@@ -1,0 +1,45 @@
+"""`make chaos`: whether Lex keeps what it acknowledges, whatever happens to its workers and stores.
+
+Postgres, Redis, gunicorn and the stand-in for Groq are started for the run, on loopback, and end
+with it. The seed decides which faults come when; clients and machine have a timing of their own.
+"""
+
+import argparse
+import asyncio
+import random
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from loadtests.bench.processes import raise_file_limit
+from loadtests.chaos.run import Run
+
+
+def main() -> None:
+    given = _options()
+    raise_file_limit()
+    # So that servers are stopped in order, too, when a supervisor ends the run.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    run = Run(given.seed, given.minutes, given.clients)
+    folder = Path(tempfile.mkdtemp(prefix="lex-chaos-"))
+    asyncio.run(run.go(folder))
+    shutil.rmtree(folder / "data")  # of Postgres
+    print("", *run.report.lines(), "", sep="\n")
+    if not run.report.is_good:
+        sys.exit(f"FAILED; SEED={run.seed} repeats the faults. The servers' logs are in {folder}.")
+    shutil.rmtree(folder)
+    print("All is well.")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m loadtests.chaos")
+    parser.add_argument("--seed", default=str(random.randrange(10**6)))
+    parser.add_argument("--minutes", type=float, default=10.0, help="that it takes, about")
+    parser.add_argument("--clients", type=int, default=40)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""A Redis of the run's own, from Debian's package; it keeps nothing when it ends."""
+
+import asyncio
+import shutil
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from loadtests.chaos.processes import free_port, started, stop, until_it_listens
+
+
+class Redis:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._port = free_port()
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self._port}/0"
+
+    async def start(self) -> None:
+        program = shutil.which("redis-server", path="/usr/bin:/usr/sbin:/usr/local/bin")
+        if program is None:
+            sys.exit("redis-server is missing: make system-deps")
+        options = ("--port", str(self._port), "--bind", "127.0.0.1", "--save", "")
+        command = (program, *options, "--dir", str(self._folder))
+        self._process = await started(*command, log=self._folder / "redis.log")
+        await until_it_listens(self._port)
+
+    async def kill(self) -> None:
+        if self._process is not None:
+            await stop(self._process, signal.SIGKILL)
+            self._process = None
+
+
+@asynccontextmanager
+async def redis(folder: Path) -> AsyncIterator[Redis]:
+    server = Redis(folder)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.kill()

@@ -1,0 +1,21 @@
+/** `eventsource`, which comes back after every stream, until a 204. */
+
+const NAMES = ["tool_use", "tool_call", "tool_output", "chunk", "error", "outcome", "end"];
+
+export async function read(packages, url, init, heard) {
+  const { EventSource } = packages("eventsource");
+  const source = new EventSource(url, {
+    fetch(input, own) {
+      return fetch(input, { ...own, ...init, headers: { ...own.headers, ...init.headers } });
+    },
+  });
+  await new Promise((resolve) => {
+    for (const name of NAMES) {
+      source.addEventListener(name, ({ lastEventId, data }) => {
+        // A broken connection is an `error` too, without data.
+        if (data !== undefined) heard(lastEventId, name, data);
+        if (source.readyState === source.CLOSED) resolve();
+      });
+    }
+  });
+}

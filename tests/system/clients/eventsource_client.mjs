@@ -1,0 +1,8 @@
+/** `eventsource-client`, which comes back after every stream, until a 204. */
+
+export async function read(packages, url, init, heard) {
+  const { createEventSource } = packages("eventsource-client");
+  for await (const { id, event, data } of createEventSource({ url, ...init })) {
+    heard(id, event, data);
+  }
+}

@@ -1,0 +1,206 @@
+"""Events as bytes, and the way that these take."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.types import Message
+
+from backend.api.sse.plain import Plain, frame
+from backend.api.sse.response import EventStream, StreamOptions
+from backend.api.stream_protocol import Framing, OpenFraming
+from backend.domain.events import (
+    Chunk,
+    End,
+    Event,
+    Failure,
+    TokenUsage,
+    ToolCalled,
+    ToolOutput,
+    ToolUse,
+    TurnOutcome,
+)
+from backend.turns.event_log import Batch, EventLog
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        (ToolUse("get_weather"), "event: tool_use\ndata: get_weather\n\n"),
+        (
+            ToolCalled("call_1", "get_weather", {"city": "New York"}),
+            'event: tool_call\ndata: {"id": "call_1", "name": "get_weather", '
+            '"arguments": {"city": "New York"}}\n\n',
+        ),
+        (
+            ToolOutput("get_weather", {"temperature": "34°C", "city": "New York"}, "call_1"),
+            'event: tool_output\ndata: {"name": "get_weather", "output": '
+            '{"temperature": "34°C", "city": "New York"}, "id": "call_1"}\n\n',
+        ),
+        (Chunk(" Some text"), "event: chunk\ndata:  Some text\n\n"),
+        (
+            Failure("upstream_unavailable", "No.", retryable=True, retry_after=12),
+            'event: error\ndata: {"code": "upstream_unavailable", "message": "No.", '
+            '"retryable": true, "retry_after": 12}\n\n',
+        ),
+        (
+            Failure("too_many_rounds", "No.", retryable=False),
+            'event: error\ndata: {"code": "too_many_rounds", "message": "No.", '
+            '"retryable": false}\n\n',
+        ),
+        (
+            TurnOutcome("completed", "stop", "a-model", 2, TokenUsage(110, 12, 122)),
+            'event: outcome\ndata: {"outcome": "completed", "finish_reason": "stop", '
+            '"model": "a-model", "rounds": 2, "usage": {"prompt_tokens": 110, '
+            '"completion_tokens": 12, "total_tokens": 122}}\n\n',
+        ),
+        (
+            TurnOutcome("failed", None, None, 1, TokenUsage(0, 0, 0)),
+            'event: outcome\ndata: {"outcome": "failed", "finish_reason": null, "model": null, '
+            '"rounds": 1, "usage": {"prompt_tokens": 0, "completion_tokens": 0, '
+            '"total_tokens": 0}}\n\n',
+        ),
+        (End(), "event: end\ndata: \n\n"),
+    ],
+    ids=lambda value: value.event if not isinstance(value, str) else "",
+)
+def test_each_event_has_its_frame(event: Event, expected: str) -> None:
+    assert frame(event) == expected.encode()
+
+
+def parse(stream: str) -> list[tuple[str, str]]:
+    """As the HTML standard says: https://html.spec.whatwg.org/multipage/server-sent-events.html"""
+    events: list[tuple[str, str]] = []
+    name, data = "", list[str]()
+    for line in stream.replace("\r\n", "\n").replace("\r", "\n").split("\n"):
+        field, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if not line:
+            if data:
+                events.append((name, "\n".join(data)))
+            name, data = "", []
+        elif field == "event":
+            name = value
+        elif field == "data":
+            data.append(value)
+    return events
+
+
+@given(st.text())
+def test_no_text_can_forge_a_frame(text: str) -> None:
+    received = parse(frame(Chunk(text)).decode())
+
+    assert received == [("chunk", text.replace("\r\n", "\n").replace("\r", "\n"))]
+
+
+@given(st.dictionaries(st.text(), st.text(), max_size=3))
+def test_no_output_can_forge_a_frame(output: dict[str, str]) -> None:
+    assert len(parse(frame(ToolOutput("x", dict(output), "1")).decode())) == 1
+
+
+class Ends:
+    """The two ways out of an application, and what goes by each."""
+
+    def __init__(self) -> None:
+        self.wrapped: list[Message] = []
+        self.direct: list[Message] = []
+
+    async def send(self, message: Message) -> None:
+        self.wrapped.append(message)
+
+    async def send_body(self, message: Message) -> None:
+        self.direct.append(message)
+
+    async def until(self, messages: int) -> None:
+        while len(self.wrapped) + len(self.direct) < messages:
+            await asyncio.sleep(0)
+
+    async def receive(self) -> Message:
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+
+async def streamed(
+    log: EventLog,
+    ends: Ends,
+    *,
+    framing: OpenFraming = Plain,
+    extensions: Mapping[str, object] | None = None,
+) -> None:
+    options = StreamOptions(heartbeat_seconds=60, send_timeout_seconds=60)
+    follower = log.follow()
+    stream = EventStream(follower, framing=framing(follower), headers={}, options=options)
+    scope = {"type": "http", "extensions": extensions or {}}
+    sending = asyncio.create_task(stream(scope, ends.receive, ends.send))
+    events: tuple[Event, ...] = (Chunk("one"), Chunk("two"), End())
+    for number, event in enumerate(events, start=1):
+        await ends.until(number)
+        log.append(event)
+    log.close()
+    await sending
+
+
+async def test_only_the_head_and_the_end_of_a_stream_pass_what_wraps_it() -> None:
+    ends = Ends()
+
+    await streamed(EventLog("t1"), ends, extensions={"lex.body": {"send": ends.send_body}})
+
+    start, end = ends.wrapped
+    assert start["type"] == "http.response.start"
+    assert (end["body"], end["more_body"]) == (frame(End()), False)
+    assert [message["body"] for message in ends.direct] == [
+        frame(Chunk("one")),
+        frame(Chunk("two")),
+    ]
+    assert all(message["more_body"] for message in ends.direct)
+
+
+async def test_under_a_server_that_knows_no_other_way_all_of_it_does() -> None:
+    ends = Ends()
+
+    await streamed(EventLog("t1"), ends)
+
+    assert b"".join(message.get("body", b"") for message in ends.wrapped) == b"".join(
+        map(frame, (Chunk("one"), Chunk("two"), End()))
+    )
+    assert ends.wrapped[-1]["more_body"] is False
+
+
+class Parts(Framing):
+    """A protocol that numbers its parts, and has frames before, between and behind the events."""
+
+    media_type = "application/x-parts"
+    headers: ClassVar[Mapping[str, str]] = {"X-Parts": "v1"}
+    text_id = 0
+
+    def opening(self) -> bytes:
+        return f"start {self._follower.turn_id};".encode()
+
+    def frames(self, batch: Batch) -> list[bytes]:
+        return [part for event in batch.events for part in self._parts(event)]
+
+    def _parts(self, event: Event) -> Iterator[bytes]:
+        match event:
+            case Chunk(text):
+                self.text_id += 1
+                yield f"text-start {self.text_id};".encode()
+                yield f"{text};".encode()
+            case End():
+                yield b"text-end;"
+                yield b"[DONE]"
+
+
+async def test_another_protocol_is_another_framing() -> None:
+    ends = Ends()
+
+    await streamed(EventLog("t1"), ends, framing=Parts)
+
+    head, *bodies = ends.wrapped
+    assert (b"content-type", b"application/x-parts") in head["headers"]
+    assert (b"x-parts", b"v1") in head["headers"]
+    assert b"".join(message["body"] for message in bodies) == (
+        b"start t1;text-start 1;one;text-start 2;two;text-end;[DONE]"
+    )

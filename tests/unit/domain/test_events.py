@@ -1,0 +1,42 @@
+"""Events as they are kept and passed on, also by another version."""
+
+import msgspec
+import pytest
+
+from backend.domain.events import Chunk, End, Logged, ToolCalled, Unknown, decode, encode
+from tests import later_version
+
+
+def test_what_is_encoded_is_decoded() -> None:
+    events: list[Logged] = [ToolCalled("call_1", "echo", {"word": "x"}), Chunk("Hi"), End()]
+
+    assert decode(encode(events)) == events
+
+
+def test_an_event_of_a_later_version_keeps_its_place_and_all_that_is_in_it() -> None:
+    events = decode(later_version.encoded())
+
+    assert [isinstance(event, Unknown) for event in events] == [False, True, False, False]
+    assert encode(events) == later_version.encoded()
+
+
+def test_a_known_event_may_have_more_in_it_than_this_version_knows() -> None:
+    assert decode(b'[{"event": "chunk", "text": "Hi", "language": "en"}]') == [Chunk("Hi")]
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        b"",
+        b"[",
+        b"{}",
+        b"[1]",
+        b"[{}]",
+        b'[{"event": 1}]',
+        b'[{"event": "chunk"}]',
+        b'[{"event": "new"}, {"event": "chunk", "text": null}]',
+    ],
+)
+def test_anything_else_cannot_be_read(log: bytes) -> None:
+    with pytest.raises(msgspec.MsgspecError):
+        decode(log)
