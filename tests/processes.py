@@ -1,12 +1,8 @@
 """The service as processes of its own, as an operator starts it."""
 
 import asyncio
-import fcntl
 import os
-import secrets
-import socket
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,35 +11,11 @@ from typing import IO, Protocol
 
 import httpx
 
+from infrastructure.ports import free_port
 from tests.waiting import waiting, within_limit
 from tests.warm_start import can_be_warm, start_warm
 
 ROOT = Path(__file__).parent.parent
-
-
-PORTS = range(10_000, 32_000)
-"""Below those that the system gives to connections."""
-
-
-def free_port() -> int:
-    """A port that is this process's own until it ends, among all processes of tests.
-
-    One that was merely free a moment ago was taken by another test now and then: two services
-    then had one address, and the second test asked the first one's.
-    """
-    locks = Path(tempfile.gettempdir(), "lex-test-ports")
-    locks.mkdir(exist_ok=True)
-    while True:
-        port = PORTS.start + secrets.randbelow(len(PORTS))  # `random` is seeded alike everywhere
-        lock = os.open(locks / str(port), os.O_CREAT | os.O_RDWR)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", port))
-        except OSError:  # it is another process's, or another program listens there
-            os.close(lock)
-        else:
-            return port
 
 
 def environment(**variables: str) -> dict[str, str]:

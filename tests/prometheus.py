@@ -12,8 +12,8 @@ from typing import Any
 
 import httpx
 
+from infrastructure.ports import free_port
 from tests.operations.rules import DEPLOY
-from tests.processes import free_port
 from tests.waiting import waiting
 
 EVERY_SECONDS = 1

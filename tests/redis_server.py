@@ -10,7 +10,7 @@ from pathlib import Path
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from tests.processes import free_port
+from infrastructure.ports import free_port
 from tests.waiting import waiting
 
 

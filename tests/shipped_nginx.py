@@ -10,7 +10,8 @@ from pathlib import Path
 import httpx
 
 from backend.api.page import FOLDER
-from tests.processes import ROOT, free_port
+from infrastructure.ports import free_port
+from tests.processes import ROOT
 from tests.waiting import waiting
 
 CONFIGURATION = (ROOT / "infrastructure/nginx/nginx.conf").read_text()

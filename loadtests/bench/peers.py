@@ -8,10 +8,11 @@ from pathlib import Path
 
 import uvloop
 
+from infrastructure.ports import free_port
 from loadtests.bench.dialects import OPENAI
 from loadtests.bench.forms import SHORT
 from loadtests.bench.measures import FIRST_CHUNK, STARTS, STREAMS, TURNS, warm_up
-from loadtests.bench.processes import Server, free_port, serving
+from loadtests.bench.processes import Server, serving
 from loadtests.bench.ratios import rows
 from loadtests.bench.servers import lex, obvious, standin
 from loadtests.bench.sides import OBVIOUS, Side

@@ -105,11 +105,6 @@ def raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
 def _until_it_answers(url: str, path: str) -> str:
     deadline = time.monotonic() + _START_SECONDS
     while True:

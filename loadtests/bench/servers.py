@@ -7,14 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from loadtests.bench.processes import (
-    Server,
-    free_port,
-    python,
-    running,
-    serving,
-    until_it_listens,
-)
+from infrastructure.ports import free_port
+from loadtests.bench.processes import Server, python, running, serving, until_it_listens
 from tests.postgres import keeping_postgres, postgres_of
 
 _UNLIMITED = {

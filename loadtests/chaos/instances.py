@@ -11,16 +11,9 @@ from pathlib import Path
 
 import aiohttp
 
+from infrastructure.ports import free_port
 from loadtests.chaos.postgres import Postgres
-from loadtests.chaos.processes import (
-    children,
-    free_port,
-    python,
-    running,
-    send,
-    started,
-    stop,
-)
+from loadtests.chaos.processes import children, python, running, send, started, stop
 from loadtests.chaos.waiting import until
 
 

@@ -4,7 +4,6 @@ import asyncio
 import os
 import shutil
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -108,11 +107,6 @@ def _memory_bytes(pid: int) -> int:
     except OSError:
         return 0
     return int(status.partition("RssAnon:")[2].split()[0]) * 1024
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 async def until_it_listens(port: int) -> None:

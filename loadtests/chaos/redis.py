@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from loadtests.chaos.processes import free_port, started, stop, until_it_listens
+from infrastructure.ports import free_port
+from loadtests.chaos.processes import started, stop, until_it_listens
 
 
 class Redis:

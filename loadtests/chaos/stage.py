@@ -8,10 +8,11 @@ from typing import Any
 
 import aiohttp
 
+from infrastructure.ports import free_port
 from loadtests.chaos.found import Levels
 from loadtests.chaos.instances import Instance
 from loadtests.chaos.postgres import Postgres, postgres
-from loadtests.chaos.processes import free_port, levels, python, running, until_it_listens
+from loadtests.chaos.processes import levels, python, running, until_it_listens
 from loadtests.chaos.redis import Redis, redis
 
 LEASE_SECONDS = 3

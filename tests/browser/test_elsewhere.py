@@ -9,9 +9,9 @@ import httpx
 from playwright.async_api import BrowserContext
 
 from backend.api.page import page_headers
+from infrastructure.ports import free_port
 from tests.browser.chat import Chat
 from tests.credentials import WITH_SECRET, token
-from tests.processes import free_port
 from tests.serving import Lex, lex
 from tests.shipped_nginx import CONFIGURATION, shipped_nginx
 

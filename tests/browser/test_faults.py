@@ -13,10 +13,11 @@ from playwright.async_api import BrowserContext, Page, Route
 
 from backend.network.exposure import WARNING
 from infrastructure.groq_standin import Standin
+from infrastructure.ports import free_port
 from tests.browser.chat import Chat
 from tests.credentials import WITH_SECRET, token
 from tests.cutting import cutting
-from tests.processes import Process, free_port, process, ready
+from tests.processes import Process, process, ready
 from tests.serving import lex
 from tests.waiting import waiting
 

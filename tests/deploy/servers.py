@@ -14,7 +14,8 @@ import httpx
 from websockets.asyncio.client import connect
 
 from infrastructure.groq_standin import Standin
-from tests.processes import Process, free_port, process, ready
+from infrastructure.ports import free_port
+from tests.processes import Process, process, ready
 from tests.serving import parse
 from tests.waiting import waiting, within_limit
 

@@ -20,9 +20,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
 
 from backend.telemetry.exporting import CLOSING_SECONDS
 from infrastructure.groq_standin import Standin
+from infrastructure.ports import free_port
 from tests.deploy.servers import GUNICORN, PLAIN, Deployed, deployed
 from tests.otlp import Collector, collecting
-from tests.processes import ROOT, environment, free_port
+from tests.processes import ROOT, environment
 
 TURN = "invoke_agent lex"
 

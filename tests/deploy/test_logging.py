@@ -9,9 +9,10 @@ import pytest
 from websockets.asyncio.client import connect
 
 from infrastructure.groq_standin import Standin
+from infrastructure.ports import free_port
 from tests.deploy.servers import GUNICORN, PLAIN, Deployed, deployed
 from tests.otlp import collecting
-from tests.processes import free_port, process, ready
+from tests.processes import process, ready
 
 SECRET = "a-thing-nobody-may-repeat"
 

@@ -13,9 +13,10 @@ import pytest
 from prometheus_client.mmap_dict import MmapedDict
 
 from infrastructure.groq_standin import Standin
+from infrastructure.ports import free_port
 from tests.deploy.servers import GUNICORN, PLAIN, Deployed, count_for, deployed, read, reading
 from tests.deploy.servers import Reading as Stream
-from tests.processes import free_port, process
+from tests.processes import process
 from tests.scraping import Scrape, scrape
 from tests.waiting import waiting, within_limit
 

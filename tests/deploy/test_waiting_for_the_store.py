@@ -13,11 +13,12 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from infrastructure.groq_standin import Standin
+from infrastructure.ports import free_port
 from tests.contract.schemas import execute
 from tests.deploy.servers import GUNICORN, PLAIN, Deployed, count_for, deployed, reading
 from tests.postgres import PostgresServer
 from tests.postgres_gate import PostgresGate, postgres_gate
-from tests.processes import free_port, process, ready
+from tests.processes import process, ready
 from tests.serving import parse, without_ids
 from tests.waiting import waiting
 

@@ -17,6 +17,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from infrastructure.groq_standin import Standin
+from infrastructure.ports import free_port
 from tests.credentials import (
     COOKIE_SECRET,
     WITH_SECRET,
@@ -29,7 +30,7 @@ from tests.credentials import (
     with_key_file,
     with_keys,
 )
-from tests.processes import ROOT, ended, free_port, lex_process, process, ready
+from tests.processes import ROOT, ended, lex_process, process, ready
 from tests.serving import lex, parse
 from tests.waiting import waiting
 

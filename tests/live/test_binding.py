@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from infrastructure.ports import free_port
 from tests.deploy.servers import GUNICORN, PLAIN
 from tests.listening import listening
-from tests.processes import ROOT, Ended, ended, environment, free_port
+from tests.processes import ROOT, Ended, ended, environment
 
 RUN = ("-m", "infrastructure.run")
 COMMANDS = {"plain": PLAIN, "gunicorn": GUNICORN, "make run": RUN}

@@ -15,9 +15,10 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from backend.network.exposure import REFUSAL, WARNING
+from infrastructure.ports import free_port
 from tests.credentials import COOKIE_SECRET, key_file
 from tests.deploy.servers import GUNICORN, PLAIN
-from tests.processes import ROOT, ended, environment, free_port, process, ready
+from tests.processes import ROOT, ended, environment, process, ready
 from tests.raw import wire
 from tests.serving import Lex, lex
 

@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from infrastructure.groq_standin import Standin
-from tests.processes import client_process, ended, free_port, lex_process, process, ready
+from infrastructure.ports import free_port
+from tests.processes import client_process, ended, lex_process, process, ready
 from tests.serving import parse, text_of
 from tests.waiting import waiting, within_limit
 

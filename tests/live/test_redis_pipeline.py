@@ -9,8 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from backend.api.rate_limits.redis_pipeline import OutOfReach, RedisPipeline, Script, connect
+from infrastructure.ports import free_port
 from tests.listening import listening
-from tests.processes import free_port
 
 ANYTHING = Script("return 1", [], [])
 

@@ -10,9 +10,10 @@ import pytest
 
 from backend.settings import Settings
 from backend.storage.sql.migrate import main as migrate
+from infrastructure.ports import free_port
 from tests.credentials import COOKIE_SECRET
 from tests.listening import listening
-from tests.processes import free_port, process
+from tests.processes import process
 from tests.serving import lex
 from tests.waiting import waiting
 

@@ -14,9 +14,10 @@ import pytest
 from websockets.asyncio.client import connect
 
 from infrastructure.groq_standin import Standin
+from infrastructure.ports import free_port
 from tests.credentials import COOKIE_SECRET, key_file
 from tests.deploy.servers import GUNICORN, PLAIN
-from tests.processes import ROOT, environment, free_port, process, ready
+from tests.processes import ROOT, environment, process, ready
 from tests.waiting import waiting
 
 UVICORN = ("-m", "uvicorn", "backend.main:app")

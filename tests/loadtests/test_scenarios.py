@@ -3,9 +3,9 @@
 import asyncio
 import re
 
+from infrastructure.ports import free_port
 from tests.cutting import cutting
 from tests.loadtests.running import Ran, locust
-from tests.processes import free_port
 from tests.serving import Lex, lex
 
 STREAMS = {"chat", "tools", "booking", "resume", "slow reader", "websocket", "hold", "storm"}

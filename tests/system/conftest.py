@@ -10,8 +10,8 @@ from typing import Protocol
 
 import pytest
 
+from infrastructure.ports import free_port
 from tests.docker_engine import DockerEngine, running_engine
-from tests.processes import free_port
 from tests.redis_server import RedisServer, running_redis
 from tests.system.images import Images, build_images
 from tests.waiting import waiting

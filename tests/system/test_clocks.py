@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from infrastructure.groq_standin import Standin
-from tests.processes import free_port, lex_process, process, ready
+from infrastructure.ports import free_port
+from tests.processes import lex_process, process, ready
 from tests.scraping import scrape
 from tests.serving import parse
 from tests.waiting import waiting

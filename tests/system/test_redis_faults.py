@@ -15,9 +15,9 @@ from backend.api.rate_limits.redis_pipeline import OutOfReach, RedisPipeline, Sc
 from backend.domain.errors import StorageError
 from backend.storage.redis import RedisLogs
 from backend.storage.redis_errors import CLUSTER
+from infrastructure.ports import free_port
 from tests.certificates import DAY, Authority, Signed, self_signed
 from tests.listening import listening
-from tests.processes import free_port
 from tests.redis_server import RedisServer, running_redis
 from tests.serving import Lex, lex
 from tests.waiting import waiting

@@ -6,9 +6,9 @@ import time
 import pytest
 
 from infrastructure.groq_standin import Standin
+from infrastructure.ports import free_port
 from loadtests.bench.client import Client, Reader, failures
 from loadtests.bench.dialects import GROQ, answers
-from loadtests.bench.processes import free_port
 from tests.listening import listening
 
 WORD = answers(1, tokens_per_second=300)

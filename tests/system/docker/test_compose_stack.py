@@ -11,9 +11,10 @@ import httpx
 import pytest
 import yaml
 
+from infrastructure.ports import free_port
 from tests.deploy.servers import reading
 from tests.docker_engine import DockerEngine
-from tests.processes import ROOT, free_port
+from tests.processes import ROOT
 from tests.serving import ids_of, parse, text_of, without_ids
 from tests.system.images import Images, build_parts
 from tests.waiting import waiting

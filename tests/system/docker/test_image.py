@@ -15,11 +15,11 @@ import pytest
 
 import backend
 from infrastructure.groq_standin import Standin
+from infrastructure.ports import free_port
 from tests.deploy.servers import count_for, reading
 from tests.docker_engine import BASE, DockerEngine
 from tests.postgres import PostgresServer
 from tests.postgres_gate import postgres_gate
-from tests.processes import free_port
 from tests.serving import parse, text_of
 from tests.system.images import REVISION, Images
 from tests.waiting import waiting

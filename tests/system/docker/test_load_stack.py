@@ -7,8 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
+from infrastructure.ports import free_port
 from tests.docker_engine import DockerEngine
-from tests.processes import ROOT, free_port
+from tests.processes import ROOT
 from tests.system.images import Images, build_load, build_parts
 
 pytestmark = pytest.mark.timeout(900)  # images are built first
