@@ -1,12 +1,12 @@
 """What probes and strangers see."""
 
 import re
-from pathlib import Path
 
 import httpx
 
 from backend.main import create_app
 from backend.network.exposure import WARNING
+from tests.documents.markdown import DOCUMENTS
 from tests.serving import Lex, lex, serve, settings
 
 
@@ -63,9 +63,8 @@ async def test_a_request_id_that_could_forge_a_log_line_is_replaced(service: Lex
     assert len(answer.headers["x-request-id"]) == 32
 
 
-async def test_the_api_describes_itself_as_the_readme_does(service: Lex) -> None:
+async def test_the_api_describes_itself_as_the_documentation_does(service: Lex) -> None:
     openapi = (await service.client.get("/openapi.json")).json()
-    readme = (Path(__file__).parent.parent.parent / "README.md").read_text()
 
     routes = {
         f"{method.upper()} {re.sub('{[a-z_]+}', '{id}', path)}"
@@ -73,7 +72,7 @@ async def test_the_api_describes_itself_as_the_readme_does(service: Lex) -> None
         for method in operations
     }
 
-    listed = set(re.findall(r"`((?:GET|POST|DELETE) /[^` ?]*)`", readme))
+    listed = set(re.findall(r"`((?:GET|POST|DELETE) /[^` ?]*)`", DOCUMENTS["docs/api.md"]))
     pages = {"GET /", "GET /docs", "GET /openapi.json", "GET /metrics"}
     assert routes | pages == listed
     answer = openapi["paths"]["/query"]["post"]["responses"]

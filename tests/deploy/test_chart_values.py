@@ -24,7 +24,7 @@ from tests.deploy.chart import (
     values_of,
     variables,
 )
-from tests.test_documents import defaults
+from tests.documents.test_tables import defaults
 
 DEFAULTS = values_of("values.yaml")
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())

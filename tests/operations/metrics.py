@@ -1,13 +1,13 @@
-"""What may be asked of Prometheus: the metrics of Lex, as README lists them, and those that come
-with its parts.
+"""The metrics that Prometheus can be asked for: those of Lex, as the documentation lists them, and
+those that come with its parts.
 """
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
-MEASURED = README.partition("\n## Metrics\n")[2].partition("\n## ")[0]
+from tests.documents.markdown import section
+
+MEASURED = section("docs/observability.md", "Metrics")
 
 FOREIGN = {
     "up": set[str](),

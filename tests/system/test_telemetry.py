@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from backend.telemetry import metric_definitions as series
 from backend.telemetry import tracing
+from tests.documents.test_tables import in_full
 from tests.operations.boards import BOARDS, HEAT_MAPS, panels
 from tests.operations.metrics import MEASURED, metrics
 from tests.operations.rules import ALERTS, RECORDED, Rule
@@ -22,7 +23,6 @@ from tests.system.watching.faults import FAULTS
 from tests.system.watching.mixture import CALLER
 from tests.system.watching.stage import LLAMA, OLDER, OSS
 from tests.system.watching.watch import Seen, asked, watch
-from tests.test_documents import in_full
 
 # All of it happens once, before the first of these tests.
 pytestmark = pytest.mark.timeout(400)

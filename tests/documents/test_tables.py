@@ -1,8 +1,7 @@
-"""What README and ARCHITECTURE promise is what the code does."""
+"""The tables of the documents list what the code has."""
 
 import re
 import types
-from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -21,22 +20,9 @@ from backend.settings import Settings
 from backend.telemetry import metric_definitions as series
 from backend.tools import TOOLS
 from backend.tools.registry import Tool, Toolbox, ToolOutcome
+from tests.documents.markdown import DOCUMENTS, rows, section
 from tests.fakes import a_context
-
-ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
-ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text()
-
-
-def section(text: str, title: str) -> str:
-    found = re.search(rf"^##+ {re.escape(title)}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
-    assert found, title
-    return found[1]
-
-
-def rows(text: str) -> list[list[str]]:
-    lines = [line for line in text.splitlines() if line.startswith("| `")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+from tests.processes import ROOT
 
 
 def defaults() -> dict[str, str]:
@@ -60,8 +46,11 @@ def spelled(value: Any) -> str:
             return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def test_the_readme_lists_every_setting_with_its_default() -> None:
-    listed = {row[0].strip("`"): row[1].strip("`") for row in rows(section(README, "Settings"))}
+def test_the_documentation_lists_every_setting_with_its_default() -> None:
+    listed = {
+        row[0].strip("`"): row[1].strip("`")
+        for row in rows(section("docs/configuration.md", "Settings"))
+    }
 
     assert listed == defaults()
 
@@ -83,8 +72,10 @@ def test_every_setting_is_used() -> None:
     assert {"models", "signing_algorithms", "session_cookie_secrets"} <= read
 
 
-def test_the_readme_lists_every_event() -> None:
-    listed = [row[0].strip("`") for row in rows(section(README, "The API")) if row[0] in EVENTS]
+def test_the_documentation_lists_every_event() -> None:
+    listed = [
+        row[0].strip("`") for row in rows(section("docs/api.md", "The API")) if row[0] in EVENTS
+    ]
 
     assert [f"`{name}`" for name in listed] == EVENTS
 
@@ -92,8 +83,8 @@ def test_the_readme_lists_every_event() -> None:
 EVENTS = [f"`{event.__struct_config__.tag}`" for event in get_args(Event)]
 
 
-def test_the_readme_says_what_becomes_of_every_event_on_the_older_page() -> None:
-    older = section(README, "The older page")
+def test_the_documentation_says_what_becomes_of_every_event_on_the_older_page() -> None:
+    older = section("docs/api.md", "The older page")
 
     assert [row[0] for row in rows(older)] == EVENTS
     assert f"*{legacy.SORRY}*" in older
@@ -105,10 +96,10 @@ def leaves(error: type[ServiceError]) -> list[type[ServiceError]]:
     return [error, *below]
 
 
-def test_the_readme_lists_every_code_with_its_status() -> None:
+def test_the_documentation_lists_every_code_with_its_status() -> None:
     families = {errors.Refusal, errors.TurnError, errors.UpstreamTimeout}
     leaves_ = {error for error in leaves(ServiceError) if error not in families}
-    table = [row for row in rows(section(README, "The API")) if len(row) == 3]
+    table = [row for row in rows(section("docs/api.md", "The API")) if len(row) == 3]
     listed = {code: row[1] for row in table for code in re.findall(r"`([a-z_]+)`", row[0])}
 
     assert set(listed) == {error.code for error in leaves_}
@@ -125,11 +116,11 @@ def name_of(metric: Counter | Gauge | Histogram) -> str:
     return family.name + ("_total" if isinstance(metric, Counter) else "")
 
 
-def test_the_readme_lists_every_metric_with_its_type_labels_and_buckets() -> None:
+def test_the_documentation_lists_every_metric_with_its_type_labels_and_buckets() -> None:
     expected = {
         name_of(metric): (type(metric).__name__.lower(), metric._labelnames) for metric in OURS
     }
-    table = {row[0].strip("`"): row for row in rows(section(README, "Metrics"))}
+    table = {row[0].strip("`"): row for row in rows(section("docs/observability.md", "Metrics"))}
     listed = {
         name: (row[1], tuple(label for label in row[2].split(", ") if label))
         for name, row in table.items()
@@ -164,7 +155,7 @@ def in_full(listed: str) -> list[str]:
     return found
 
 
-def test_nothing_but_what_the_readme_lists_is_exported() -> None:
+def test_nothing_but_what_the_documentation_lists_is_exported() -> None:
     exported = {name for name in REGISTRY._names_to_collectors if "_created" not in name}
     families = {name_of(metric) for metric in OURS}
 
@@ -191,10 +182,10 @@ def test_the_labels_of_metrics_are_the_words_of_the_code() -> None:
     assert set(series.WINDOWS) == set(get_args(Window))
 
 
-def test_the_readme_lists_every_tool_with_its_arguments() -> None:
+def test_the_documentation_lists_every_tool_with_its_arguments() -> None:
     listed = {
         row[0].strip("`"): re.findall(r"`([a-z_]+)`", row[1])
-        for row in rows(section(README, "The tools"))
+        for row in rows(section("docs/tools.md", "The tools"))
     }
 
     assert {name: sorted(arguments) for name, arguments in listed.items()} == {
@@ -202,8 +193,8 @@ def test_the_readme_lists_every_tool_with_its_arguments() -> None:
     }
 
 
-async def test_the_tool_that_the_readme_adds_works() -> None:
-    source = re.search(r"```python\n(.*?)```", section(README, "Adding one"), re.DOTALL)
+async def test_the_tool_that_the_documentation_adds_works() -> None:
+    source = re.search(r"```python\n(.*?)```", section("docs/tools.md", "Adding one"), re.DOTALL)
     assert source
     horn = types.ModuleType("horn")
     exec(compile(source[1], "horn.py", "exec"), horn.__dict__)  # noqa: S102 - it is our own page
@@ -217,7 +208,7 @@ async def test_the_tool_that_the_readme_adds_works() -> None:
 
 
 def test_the_architecture_names_the_owner_of_every_module() -> None:
-    listed = {row[0].strip("`") for row in rows(section(ARCHITECTURE, "Who owns what"))}
+    listed = {row[0].strip("`") for row in rows(section("ARCHITECTURE.md", "Who owns what"))}
     package = ROOT / "backend"
     modules = {path.stem for path in package.glob("*.py")} - {"__init__"}
     folders = {path.parent.name for path in package.glob("*/__init__.py")}
@@ -230,14 +221,15 @@ def test_the_layers_that_are_checked_are_all_modules() -> None:
     layers = re.search(r"^layers = \[(.*?)\]", pyproject, re.MULTILINE | re.DOTALL)
     assert layers
     named = set(re.findall(r"[a-z_]+", layers[1]))
-    listed = {row[0].strip("`") for row in rows(section(ARCHITECTURE, "Who owns what"))}
+    listed = {row[0].strip("`") for row in rows(section("ARCHITECTURE.md", "Who owns what"))}
 
     assert named == listed
 
 
-@pytest.mark.parametrize("text", [README, ARCHITECTURE], ids=["README", "ARCHITECTURE"])
-def test_every_file_that_is_named_exists(text: str) -> None:
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_file_that_is_named_exists(name: str) -> None:
     """By its path from the project, or from `backend`."""
+    text = DOCUMENTS[name]
     folders = {path.name for root in (ROOT, ROOT / "backend") for path in root.iterdir()}
     named = set(re.findall(r"`([a-z_]+/[\w./-]*)`", text))
     named = {name for name in named if name.partition("/")[0] in folders - {"web"}}
