@@ -11,8 +11,8 @@ import re
 VARYING = {
     "trace": r"\b[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\b",
     "hash": r"\b[0-9a-f]{64}\b",
-    "session": r"\b[0-9a-f]{32}\b",
-    "turn": r"\b[0-9a-f]{16}\b",
+    "long id": r"\b[0-9a-f]{32}\b",
+    "short id": r"\b[0-9a-f]{16}\b",
     "event number": r"(?<=[0-9a-f]{16}-)\d+",
     "call": r'(?<=")[0-9a-f]{9}(?=")',
     "confirmation": r"\bSC-[0-9A-Z]{8}\b",
@@ -27,7 +27,7 @@ VARYING = {
 }
 """Shapes by name. Where two fit, the first counts."""
 
-MAPPED = frozenset({"session", "turn", "confirmation", "key", "hash"})
+MAPPED = frozenset({"long id", "short id", "confirmation", "key", "hash"})
 """Values that a later command of the document may repeat."""
 
 _NAMES = list(VARYING)
