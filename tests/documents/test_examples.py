@@ -23,12 +23,12 @@ import yaml
 
 from backend.tools import TOOLS
 from backend.tools.registry import Tool
-from infrastructure.ports import free_port
+from infrastructure.run import starting, without_key
 from tests.documents.blocks import Block, Command, blocks_of, commands_of
 from tests.documents.markdown import DOCUMENTS
 from tests.documents.shapes import Difference, compare
 from tests.documents.shell import Failed, Shell, shell
-from tests.processes import ROOT, environment
+from tests.processes import ROOT
 from tests.waiting import within_limit
 
 BLOCKS = [block for document in DOCUMENTS for block in blocks_of(document)]
@@ -152,23 +152,10 @@ async def test_every_command_says_what_is_shown(
         if command.output and STARTS.match(command.text)
     ],
 )
-async def test_make_run_says_what_is_shown(command: Command, tmp_path: Path) -> None:
-    """The program behind the target, without what the first run installs."""
-    variables = environment(GROQ_API_KEY="", DATABASE_URL="memory://", PYTHONPATH=str(ROOT))
-    running = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "infrastructure.run", "--port", str(free_port()),
-        cwd=tmp_path, env=variables, stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        assert running.stdout
-        lines = command.output.splitlines()
-        said = [(await within_limit(running.stdout.readline())).decode() for _ in lines]
-    finally:
-        running.terminate()
-        await within_limit(running.communicate())
+def test_make_run_says_what_is_shown(command: Command) -> None:
+    said = [without_key("http://127.0.0.1:40405"), starting(8000)]
 
-    assert compare(command.output, "".join(said)) == {}
+    assert compare(command.output, "\n".join(said)) == {}
 
 
 async def tools_of(document: str, monkeypatch: pytest.MonkeyPatch) -> list[Tool]:
