@@ -64,7 +64,6 @@ BLOCKS_THAT_CANNOT_RUN: dict[tuple[str, str], str] = {
     ("infrastructure/groq_standin/README.md", "async with Standin.serve()"): (
         "it waits for a client that leaves"
     ),
-    ("docs/authentication-and-limits.md", "<token or key>"): "the credential is the reader's",
     ("docs/resuming.md", "fetchEventSource"): "a system test runs it, which has that library",
 }
 """By document and a text in the block, and why no test runs it."""
