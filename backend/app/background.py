@@ -11,6 +11,7 @@ import structlog
 
 from backend.agent.summaries import AT_ONCE, Summaries, load_prompt
 from backend.aio.periodic import repeat
+from backend.aio.tasks import cancel_and_wait
 from backend.app.retention import Retention
 from backend.app.store_clock import StoreClock
 from backend.domain.errors import StorageError
@@ -114,9 +115,5 @@ def keep(endless: Coroutine[None, None, None], stack: AsyncExitStack) -> asyncio
     """Have it run until its turn comes to be closed."""
     task = asyncio.create_task(endless)
 
-    async def cease() -> None:
-        task.cancel()
-        await asyncio.wait([task])
-
-    stack.push_async_callback(cease)
+    stack.push_async_callback(cancel_and_wait, [task])
     return task

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import msgspec
 import structlog
 
+from backend.aio.tasks import cancel_and_wait
 from backend.domain.errors import (
     InvalidField,
     LogGone,
@@ -151,8 +152,7 @@ class Replays:
         # from now on are sent away, and the cancelled look puts back the log that it had taken out.
         self._is_closed = True
         if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.wait([self._looking])
+            await cancel_and_wait([self._looking])
         for log in list(self._awaited):
             self._break_off(log, ServerDraining())
 
