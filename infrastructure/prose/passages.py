@@ -110,9 +110,7 @@ def _comments(source: str) -> Iterator[list[Line]]:
     """Comments that stand on lines of their own, consecutive lines as one block."""
     lines = source.splitlines()
     found = [
-        Line(
-            token.start[0], re.sub(r"(noqa|type: ignore|pragma)[:\w, \[\]-]*", "", token.string[1:])
-        )
+        Line(token.start[0], token.string[1:])
         for token in tokenize.generate_tokens(io.StringIO(source).readline)
         if token.type == tokenize.COMMENT and lines[token.start[0] - 1].lstrip()[:2] == "# "
     ]
