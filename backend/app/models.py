@@ -16,7 +16,7 @@ from backend.llm.resilience.circuit_breaker import CircuitBreaker
 from backend.llm.resilience.fallback import Candidate, Fallback
 from backend.llm.resilience.gate import Gate
 from backend.llm.resilience.rate_budget import RateBudget
-from backend.llm.resilience.request_size import FittedModel, RequestSize
+from backend.llm.resilience.request_size import RequestSize
 from backend.llm.resilience.retry import Schedule
 from backend.llm.resilience.unserved_models import UnservedModels
 from backend.settings import Settings
@@ -67,9 +67,9 @@ def _candidate(
 
     breaker = CircuitBreaker(on_change=lambda state: metrics.breaker_changed(name, state))
     asked = upstream.make_model(name, on_allowance=note)
-    attempt = SingleAttempt(asked, breaker=breaker, budget=budget, on_attempt=_attempted)
+    attempt = SingleAttempt(asked, breaker=breaker, budget=budget, size=size, on_attempt=_attempted)
     gate = Gate(lambda: budget.spacing_seconds)
-    return Candidate(upstream.repair(FittedModel(attempt, size)), breaker, gate, schedule)
+    return Candidate(upstream.repair(attempt), breaker, gate, schedule)
 
 
 def _attempted(attempt: Attempt) -> None:

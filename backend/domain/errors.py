@@ -247,7 +247,8 @@ class RequestTooLarge(UpstreamRefused):
     """The request exceeds this model's context, or its limit of tokens a minute.
 
     `limit_tokens` and `requested_tokens` are the upstream's figures, if it gave them. Both may
-    count the tokens that are reserved for the answer.
+    count the tokens that are reserved for the answer. `can_be_cut`: the next attempt will leave
+    out earlier turns.
     """
 
     code = "upstream_request_too_large"
@@ -264,6 +265,7 @@ class RequestTooLarge(UpstreamRefused):
         super().__init__(message)
         self.limit_tokens = limit_tokens
         self.requested_tokens = requested_tokens
+        self.can_be_cut = False
 
 
 class UpstreamGarbled(UpstreamError):

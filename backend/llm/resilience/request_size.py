@@ -5,8 +5,7 @@ give way: first those that are known not to fit, and after a refusal as many as 
 """
 
 import math
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import Sequence
 from dataclasses import replace
 
 import structlog
@@ -17,16 +16,10 @@ from backend.domain.errors import RequestTooLarge
 from backend.llm.port import (
     Allowance,
     CompletionRequest,
-    Delta,
-    Finish,
-    NamedModel,
     ToolSpec,
 )
 
 logger = structlog.get_logger()
-
-MOST_CUTS = 2
-"""After a refusal, for one completion."""
 
 MARGIN = 0.05
 """Of the limit, since sizes are estimated from characters."""
@@ -38,7 +31,7 @@ UNKNOWN_SHARE = 0.5
 class RequestSize:
     """Of one model: its smallest limit so far, in tokens with those reserved for the answer."""
 
-    def __init__(self, *, answer_tokens: int) -> None:
+    def __init__(self, *, answer_tokens: int = 0) -> None:
         self._answer_tokens = answer_tokens
         self._limits: dict[str, int] = {}
         self._characters_per_token = CHARACTERS_PER_TOKEN
@@ -65,7 +58,7 @@ class RequestSize:
             del self._limits["refused"]
 
     def refused(self, request: CompletionRequest, error: RequestTooLarge) -> None:
-        """Learn from a request that was too large."""
+        """Learn from a request that was too large, and note whether it can be cut."""
         if error.requested_tokens:
             # Servers differ in whether they count the answer's tokens. To assume that they do not
             # cuts a little more than needed, and never too little.
@@ -75,6 +68,7 @@ class RequestSize:
             self._limits["told"] = error.limit_tokens
         if not error.limit_tokens or self._tokens(request) <= error.limit_tokens:
             self._limits["refused"] = int(self._tokens(request) * UNKNOWN_SHARE)
+        error.can_be_cut = self.fitted(request) is not request
 
     def fitted(self, request: CompletionRequest) -> CompletionRequest:
         """The request without its oldest turns, as far as it is known to be too large."""
@@ -97,49 +91,6 @@ class RequestSize:
 
     def _tokens(self, request: CompletionRequest) -> float:
         return self._characters(request) / self._characters_per_token + self._reserve(request)
-
-
-class FittedModel:
-    """A model that is asked for no more than it takes.
-
-    A refusal for its size is asked again with fewer turns, `MOST_CUTS` times, if nothing was
-    shown yet. Then, or if no turn is left to leave out, it is raised: another model may take it.
-    """
-
-    def __init__(self, model: NamedModel, size: RequestSize) -> None:
-        self.name = model.name
-        self._model = model
-        self._size = size
-
-    async def complete(self, request: CompletionRequest) -> AsyncGenerator[Delta, None]:
-        sent = self._size.fitted(request)
-        for cuts_left in reversed(range(MOST_CUTS + 1)):
-            try:
-                async with aclosing(self._model.complete(sent)) as deltas:
-                    async for delta in deltas:
-                        yield self._noted(delta, request, sent)
-            except RequestTooLarge as error:
-                self._size.refused(sent, error)
-                smaller = self._size.fitted(sent)
-                if error.is_late or not cuts_left or smaller is sent:
-                    raise
-                sent = smaller
-                logger.info(
-                    "request_cut",
-                    model=self.name,
-                    limit_tokens=self._size.limit_tokens,
-                    messages=len(sent.messages),
-                    of=len(request.messages),
-                )
-            else:
-                return
-
-    def _noted(self, delta: Delta, request: CompletionRequest, sent: CompletionRequest) -> Delta:
-        if not isinstance(delta, Finish):
-            return delta
-        self._size.answered(sent, delta.usage.input_tokens)
-        left_out = characters(request.messages) - characters(sent.messages)
-        return replace(delta, left_out_characters=left_out) if left_out else delta
 
 
 def cut(request: CompletionRequest, budget_characters: float) -> CompletionRequest:

@@ -9,8 +9,12 @@ from backend.domain.context_window import characters
 from backend.domain.conversation import Message, Usage
 from backend.domain.errors import RequestTooLarge
 from backend.llm.port import Allowance, CompletionRequest, Delta, Finish, Text
-from backend.llm.resilience.request_size import FittedModel, RequestSize, cut
-from tests.unit.llm.resilience.conversing import deltas_of
+from backend.llm.resilience.attempt import SingleAttempt
+from backend.llm.resilience.circuit_breaker import CircuitBreaker
+from backend.llm.resilience.rate_budget import RateBudget
+from backend.llm.resilience.request_size import RequestSize, cut
+from backend.llm.resilience.retry import ONCE
+from tests.unit.llm.resilience.conversing import Retrying, deltas_of
 
 ANSWER_TOKENS = 1000
 
@@ -44,8 +48,15 @@ class SmallModel:
         yield Finish(reason="stop", model=self.name, usage=Usage(prompt_tokens, 2))
 
 
-def fitted(model: SmallModel) -> FittedModel:
-    return FittedModel(model, RequestSize(answer_tokens=ANSWER_TOKENS))
+def fitted(model: SmallModel, size: RequestSize | None = None) -> Retrying:
+    attempt = SingleAttempt(
+        model,
+        breaker=CircuitBreaker(),
+        budget=RateBudget(),
+        size=size or RequestSize(answer_tokens=ANSWER_TOKENS),
+        on_attempt=lambda _: None,
+    )
+    return Retrying(attempt, ONCE)
 
 
 def turns(count: int, *, characters_each: int = 400) -> list[Message]:
@@ -110,7 +121,7 @@ async def test_the_rate_of_a_minute_is_the_most_of_a_request() -> None:
     assert size.limit_tokens is None
     size.allowed(Allowance(kind="tokens", limit=3000, remaining=3000, reset_seconds=0))
 
-    await deltas_of(FittedModel(model, size), a_request(turns(40)))
+    await deltas_of(fitted(model, size), a_request(turns(40)))
 
     assert len(model.asked) == 1
 
