@@ -182,15 +182,15 @@ async def test_a_server_that_is_away_is_told_of_at_once_after_the_first_time(
         ({"database": "nowhere"}, "The server has no such database."),
         (
             {"query": {"options": "-c no_such_parameter=1"}},
-            "The server does not take the value of options= in the URL.",
+            "The server refuses the value of options= in the URL.",
         ),
         (
             {"query": {"sslmode": "require"}},
-            "The server has no TLS, and sslmode= in the URL asks for it.",
+            "The server has no TLS, but sslmode= in the URL requires it.",
         ),
         (
             {"query": {"sslmode": "no-verify"}},
-            "A parameter in the URL has a value that cannot be used.",
+            "A parameter in the URL has an invalid value.",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""The dealerships and the car line."""
+"""The dealerships and the car models."""
 
 from typing import Protocol
 
@@ -7,5 +7,5 @@ from backend.domain.showroom import Showroom
 
 class ShowroomStore(Protocol):
     async def showroom(self) -> Showroom:
-        """The dealerships and the car line; read once, at start."""
+        """Return the dealerships and the car models. The app reads them once, at start."""
         ...
