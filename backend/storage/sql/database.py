@@ -212,7 +212,7 @@ class Database:
 
 
 class _Pool:
-    """As many threads as connections, so a transaction with a thread never waits for a connection."""
+    """A thread for each connection, so a transaction with a thread never waits for a connection."""
 
     def __init__(self, engine: Engine, size: int) -> None:
         self.engine = engine
