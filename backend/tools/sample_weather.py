@@ -1,4 +1,4 @@
-"""Weather that never changes, for a service that should ask nobody outside."""
+"""Built-in weather that never changes, for deployments without access to the internet."""
 
 import unicodedata
 
@@ -59,7 +59,7 @@ SHOWN = ("New York", "London", "Paris", "Tokyo", "Sydney")
 
 
 class SampleWeather:
-    """A `WeatherProvider` that knows some cities, and says so about the others."""
+    """A `WeatherProvider` for a fixed list of cities. For any other city it names some of them."""
 
     def __init__(self) -> None:
         self._cities = {_plain(city): city for city in CITIES} | OTHER_NAMES
@@ -80,6 +80,6 @@ class SampleWeather:
 
 
 def _plain(name: str) -> str:
-    """Lower case, without accents: `São Paulo` is found as `sao paulo`."""
+    """Normalize to lower case without accents, so that `sao paulo` finds `São Paulo`."""
     letters = unicodedata.normalize("NFKD", name.casefold())
     return " ".join("".join(c for c in letters if not unicodedata.combining(c)).split())

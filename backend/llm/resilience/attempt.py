@@ -45,7 +45,7 @@ OnAttempt = Callable[[Attempt], None]
 
 
 class SingleAttempt:
-    """A model with its breaker and rate budget. They refuse pointless calls before they are made."""
+    """A model with its breaker and rate budget, which refuse calls that would be in vain."""
 
     def __init__(
         self,

@@ -121,7 +121,7 @@ class Call:
         self.end()
 
     def end(self) -> None:
-        """End the call, possibly without a verdict: the caller left, or the model is not at fault."""
+        """End the call. There may be no verdict: the caller left, or the model is not at fault."""
         if self._is_probe:
             self._is_probe = False
             self._breaker.let_go()

@@ -138,7 +138,7 @@ class UnservedModels:
         logger.info("model_still_set_aside", model=name, asked_again_in=self._rounded(name))
 
     def _postpone(self, name: str) -> None:
-        """Wait again without doubling: the upstream was unreachable, so the model was not judged."""
+        """Wait again without doubling: the probe got no verdict on the model."""
         unserved = self._models[name]
         self._put(name, unserved.reason, unserved.wait_seconds)
 
