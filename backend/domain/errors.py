@@ -57,7 +57,7 @@ class Refusal(ServiceError):
 
 
 class NotAuthenticated(Refusal):
-    """Missing or invalid credentials. The reason is never disclosed, so guessing teaches nothing."""
+    """Missing or invalid credentials. The reason is never disclosed: guessing teaches nothing."""
 
     status, code = 401, "not_authenticated"
     message = "This needs a valid credential."

@@ -32,8 +32,8 @@ class WeatherProvider(Protocol):
 class ToolContext:
     """Everything that a tool may use.
 
-    `now` is the time in UTC at which the turn began. `call` is set for tools with side effects: pass
-    it to the store, which writes only while the turn of that call holds its session.
+    `now` is the time in UTC at which the turn began. `call` is set for tools with side effects.
+    Pass it to the store, which writes only while that call's turn holds its session.
     """
 
     caller: Caller

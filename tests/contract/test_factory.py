@@ -1,4 +1,4 @@
-"""Opening a store by its URL, closing it, and the schema it finds."""
+"""Opening a store by its URL, closing it, and checking its schema."""
 
 import pytest
 from alembic import command

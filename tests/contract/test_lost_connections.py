@@ -1,4 +1,4 @@
-"""Transactions whose database is busy, restarts or goes away, against a real Postgres."""
+"""Transactions while the database is busy, restarts or goes away, on a real Postgres."""
 
 import asyncio
 import secrets
@@ -36,7 +36,10 @@ def _one(connection: Connection) -> int:
 
 @contextmanager
 def crowded(postgres: PostgresServer, *, connections: int) -> Iterator[str]:
-    """The URL of a user who may have so many. Other tests share the server, and its users."""
+    """The URL of a new user with a limited number of connections.
+
+    Other tests share the server and its other users.
+    """
     user = f"crowded_{secrets.token_hex(4)}"
     with postgres.database() as url, psycopg.connect(_plain(url), autocommit=True) as admin:
         admin.execute(f"CREATE ROLE {user} LOGIN CONNECTION LIMIT {connections}")

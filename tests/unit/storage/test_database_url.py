@@ -1,4 +1,4 @@
-"""Database URLs as people paste them, and what they are told to write instead."""
+"""Database URLs as people paste them, and the advice in the errors."""
 
 import pytest
 

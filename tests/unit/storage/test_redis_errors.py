@@ -1,4 +1,4 @@
-"""What Redis says is wrong, in words."""
+"""Translating Redis errors into causes for operators."""
 
 import socket
 from collections.abc import Awaitable
