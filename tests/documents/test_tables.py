@@ -216,14 +216,25 @@ def test_the_architecture_names_the_owner_of_every_module() -> None:
     assert listed == modules | folders
 
 
-def test_the_layers_that_are_checked_are_all_modules() -> None:
+def layers() -> list[list[str]]:
+    """As import-linter checks them, from the top, with those that stand side by side."""
     pyproject = (ROOT / "pyproject.toml").read_text()
-    layers = re.search(r"^layers = \[(.*?)\]", pyproject, re.MULTILINE | re.DOTALL)
-    assert layers
-    named = set(re.findall(r"[a-z_]+", layers[1]))
+    found = re.search(r"^layers = \[(.*?)\]", pyproject, re.MULTILINE | re.DOTALL)
+    assert found
+    return [re.findall(r"[a-z_]+", floor) for floor in re.findall(r'"(.*?)"', found[1])]
+
+
+def test_the_layers_that_are_checked_are_all_modules() -> None:
     listed = {row[0].strip("`") for row in rows(section("ARCHITECTURE.md", "Who owns what"))}
 
-    assert named == listed
+    assert {name for floor in layers() for name in floor} == listed
+
+
+def test_the_layers_that_are_drawn_are_those_that_are_checked() -> None:
+    drawing = section("ARCHITECTURE.md", "Who imports whom")
+    floors = [line for line in drawing.splitlines() if line.startswith("| ")]
+
+    assert [re.findall(r"[a-z_]+", floor) for floor in floors] == layers()
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

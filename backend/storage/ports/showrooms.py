@@ -7,5 +7,5 @@ from backend.domain.showroom import Showroom
 
 class ShowroomStore(Protocol):
     async def showroom(self) -> Showroom:
-        """Return the dealerships and the car models. The app reads them once, at start."""
+        """Return the showroom. The app reads it once, at start, so a change takes a restart."""
         ...
