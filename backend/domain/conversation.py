@@ -15,8 +15,6 @@ class Role(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How a turn ended."""
-
     COMPLETED = "completed"
     FAILED = "failed"
     DISCONNECTED = "disconnected"

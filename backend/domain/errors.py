@@ -46,7 +46,7 @@ class ServiceError(Exception):
 
     @property
     def retry_after_seconds(self) -> int | None:
-        """`retry_after` in whole seconds, rounded up, at least 1."""
+        """`retry_after` in whole seconds, rounded up. At least 1: 0 would invite a busy loop."""
         return None if self.retry_after is None else max(1, math.ceil(self.retry_after))
 
 

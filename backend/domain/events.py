@@ -148,6 +148,7 @@ def decode(events: bytes) -> list[Logged]:
         msgspec.MsgspecError: this is not a list of events, or a known event has another shape.
     """
     try:
+        # The fast path, for logs without events of a later version.
         return [*_decode_all(events)]
     except msgspec.ValidationError:
         return [_decode_if_known(event) for event in _split(events)]

@@ -37,7 +37,7 @@ class CompletionRequest:
     attempts: Iterator[int] = field(default_factory=lambda: count(1), compare=False)
     """Numbers the upstream calls of this completion, across all models."""
     thinks_least: bool = False
-    """Whether the model shall reason as little as possible: it ran out of tokens before."""
+    """Whether to ask for as little reasoning as possible, because the model ran out of tokens."""
     silent: set[str] = field(default_factory=set, compare=False)
     """Names of the models that timed out without an answer. One set serves the whole turn."""
     traceparent: str | None = None
@@ -55,7 +55,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finish:
-    """The last delta of a complete completion. `model` and `id` are the upstream's."""
+    """The last delta, if the completion is complete. `model` and `id` are the upstream's."""
 
     reason: FinishReason
     model: str

@@ -39,6 +39,7 @@ class RedisLogs:
         self._kept_seconds = round(kept_seconds)
         self._writer = _connect(url, answer_seconds=ANSWER_SECONDS)
         self._reader = _connect(url, answer_seconds=BLOCK_SECONDS + ANSWER_SECONDS)
+        # From the beginning: a nudge may have come before the first read.
         self._last_nudge: bytes | str = "0-0"
 
     async def write(
@@ -57,6 +58,7 @@ class RedisLogs:
             pipeline.expire(key, self._kept_seconds)
         for worker in nudged:
             key = _of_worker(worker)
+            # All nudges mean the same, so the newest is enough.
             pipeline.xadd(key, {b"": b""}, maxlen=1, approximate=False)
             pipeline.expire(key, NUDGES_KEPT_SECONDS)
         if forgotten:

@@ -64,7 +64,7 @@ _WORDS = {
     "busy": "it is busy with a script",
     "wrongtype": "another program has written to a key of Lex",
 }
-"""By a piece of the text from Redis, in lower case."""
+"""The causes, by a piece of Redis's error text in lower case."""
 
 # Phrases before single words, longest first: "cluster mode" says more than "ask" or "busy".
 _SENTENCES = sorted(_WORDS, key=lambda piece: (" " not in piece, -len(piece)))

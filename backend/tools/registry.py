@@ -149,6 +149,7 @@ class Toolbox:
         try:
             output, outcome = await self._output(call, context), ToolOutcome.OK
         except ToolError as error:
+            # A tool may put values of any type into the details of its error.
             details = to_jsonable_python(error.details, fallback=str, inf_nan_mode="null")
             output, outcome = {"error": details}, _outcome_of(error)
         result = ToolResult(output, outcome, time.perf_counter() - begun)

@@ -65,6 +65,7 @@ class SampleWeather:
         self._cities = {_plain(city): city for city in CITIES} | OTHER_NAMES
 
     async def current(self, city: str) -> Conditions:
+        # The second look-up finds `Paris` for `Paris, France`.
         known = self._cities.get(_plain(city)) or self._cities.get(_plain(city.partition(",")[0]))
         if known is None:
             raise ToolRefused(

@@ -5,5 +5,6 @@ Anthropic), `mistral`, `pythonic`, `json_calls`. Each finds the calls of known t
 text. `calls` tries them in turn on a whole text, `text_reader` on a text that is still arriving.
 
 The text is hostile input, because a model may repeat whatever a stranger told it. So nothing is
-evaluated, and everything takes linear time.
+evaluated, and everything takes linear time: the patterns use possessive quantifiers (`*+`) and
+bounded repeats, which never backtrack far.
 """

@@ -60,7 +60,6 @@ def header(text: str, at: int) -> Header:
 
 
 def calls(text: str, tools: KnownTools) -> list[WrittenCall]:
-    """Return the messages to known functions."""
     return list(_calls(text, tools))
 
 

@@ -38,7 +38,6 @@ _ENTITY = re.compile("|".join(_ENTITIES))
 
 
 def calls(text: str, tools: KnownTools) -> list[WrittenCall]:
-    """Return the calls that name their tool in a tag."""
     return list(_calls(text, tools))
 
 

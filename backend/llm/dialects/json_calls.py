@@ -27,7 +27,6 @@ _MAX_WRAPPERS = 4
 
 
 def calls(text: str, tools: KnownTools) -> list[WrittenCall]:
-    """Return every call in the text, whatever surrounds it."""
     return [call for value in _values(text) for call in calls_of(value, tools)]
 
 
@@ -60,6 +59,7 @@ def _call(value: Mapping[str, Any], tools: KnownTools) -> WrittenCall | None:
         written = value.get(key)
         if isinstance(written, str) and (name := tools.find(written)):
             return tools.call(name, _arguments(value, tools.fields(name)))
+    # The name as the only key: `{"get_weather": {"city": "Paris"}}`.
     match list(value.items()):
         case [(name, dict() | None as arguments)]:
             return tools.call(name, arguments)

@@ -17,7 +17,7 @@ _WORD = re.compile(r"\s*+([\w.:/-]++)")
 
 def calls(text: str, tools: KnownTools) -> list[WrittenCall]:
     """Return the calls between tokens, even if some of the tokens are missing."""
-    if "tool_call" not in text.replace("▁", "_"):
+    if "tool_call" not in text.replace("▁", "_"):  # DeepSeek writes U+2581 for an underscore
         return []
     return list(_calls(_pieces(text), tools))
 

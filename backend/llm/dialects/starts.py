@@ -1,4 +1,4 @@
-"""Recognises calls without special marks: JSON, a block of code, Python.
+"""Detects calls without special marks: JSON, a block of code, Python.
 
 They only count at the beginning of an answer, because ordinary answers contain them as well.
 """

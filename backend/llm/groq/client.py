@@ -74,7 +74,7 @@ def open_client(
     return AsyncGroq(
         api_key=api_key.get_secret_value(),
         base_url=without_credentials(base_url),
-        max_retries=0,
+        max_retries=0,  # `resilience` retries, with an eye on breakers, rates and time-outs
         # A compressed stream arrives in blocks, but text should arrive token by token.
         default_headers={"Accept-Encoding": "identity", **_authorization(base_url)},
         timeout=httpx.Timeout(None, connect=connect_seconds),
@@ -162,7 +162,7 @@ class GroqModel:
         completions = self._client.chat.completions.with_streaming_response
         return completions.create(
             model=self.name,
-            messages=(),
+            messages=(),  # required by the SDK; `extra_body` replaces it
             max_completion_tokens=min(
                 self._max_completion_tokens, request.max_tokens or self._max_completion_tokens
             ),
@@ -225,6 +225,7 @@ class GroqModel:
         )
         if refusal.retryable and refusal.retry_after is None:
             refusal.retry_after = retry_after_of(error.response.headers)
+        # Groq's own verdict wins. A 429 that no wait will cure means that the request is too large.
         match error.response.headers.get("x-should-retry"):
             case "true":
                 refusal.is_passing = True

@@ -51,7 +51,7 @@ class CompletionReader:
             self._nameless += 1
 
     def rest(self) -> Iterator[Delta]:
-        """Yield the rest of a complete completion: held text, tool calls, the finish.
+        """Yield the rest after a complete stream: held text, tool calls, the finish.
 
         Raises:
             ToolUseFailed: there is nothing but reasoning, or calls that cannot be read.

@@ -16,6 +16,7 @@ _CONTENT = re.compile(rb'"content"\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)"')
 _decode_texts = msgspec.json.Decoder(list[str]).decode
 
 _PROBE = "probe \x7f"
+"""A text that no real frame brings, and that JSON writes without escapes."""
 
 LONGEST_LINE_BYTES = 16_384
 """Longer lines are not worth learning from, and searching them would delay other streams."""

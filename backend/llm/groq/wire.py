@@ -53,7 +53,6 @@ def parameters_of(model: str, *, thinks_least: bool = False) -> dict[str, Any]:
 
 
 def body_of(request: CompletionRequest) -> dict[str, Any]:
-    """Return the messages and tools of the request body."""
     tools = tools_of(request.tools)
     return {"messages": messages_of(request), **({"tools": tools} if tools else {})}
 
@@ -235,6 +234,7 @@ class Decoder:
             return self._hold(payload)
         if not payload:
             return ""
+        # `[DONE]`, even in quotes or in lower case.
         if payload[:1] in b'["' and payload.strip(b'[] "').upper() == b"DONE":
             self.is_done = True
             return ""

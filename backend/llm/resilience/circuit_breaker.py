@@ -18,7 +18,7 @@ class BreakerState(IntEnum):
 
 
 class CircuitBreaker:
-    """Opens when `failure_ratio` of the calls in the window failed, if those are `least_calls`.
+    """Opens when the window has at least `least_calls`, and `failure_ratio` of them failed.
 
     After `open_seconds`, it lets one call at a time through as a probe. A successful probe closes
     it; a failed one opens it again.
@@ -99,8 +99,6 @@ class CircuitBreaker:
 
 
 class Call:
-    """One call through a breaker."""
-
     def __init__(self, breaker: CircuitBreaker, *, is_probe: bool) -> None:
         self._breaker = breaker
         self._is_probe = is_probe

@@ -38,7 +38,6 @@ class RateBudget:
         self._refill_seconds[allowance.kind] = self._refill(allowance)
 
     def spent(self, tokens: int) -> None:
-        """Report the tokens of a call."""
         if tokens > 0:
             self._call_tokens += NEWEST_SHARE * (tokens - self._call_tokens)
 

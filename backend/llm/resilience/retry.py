@@ -26,7 +26,7 @@ ANSWER_AT_ONCE = (
 )
 """Added to the prompt for models without a parameter for less reasoning, or already at the lowest.
 
-It belongs into the prompt and not into the messages, because the user never wrote it.
+It is part of the prompt and not of the messages, because the user never wrote it.
 """
 
 
@@ -45,7 +45,7 @@ class Schedule:
     jitter: Callable[[float], float] = lambda most: random.uniform(0, most)  # noqa: S311 - no secret
 
     def wait_seconds(self, attempt: int, error: UpstreamError) -> float | None:
-        """Return the wait after the given attempt; None if it shall be the last."""
+        """Return the wait after the given attempt; None for no retry."""
         if attempt >= self.attempts or error.is_late or not error.is_passing:
             return None
         if error.is_silence or not error.was_asked:

@@ -10,8 +10,6 @@ from backend.storage.ports.side_effects import SideEffect
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Appointment:
-    """A test drive in one slot. `date` and `time` are local to the dealership."""
-
     user_id: str
     dealership_id: str
     date: date

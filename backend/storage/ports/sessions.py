@@ -197,7 +197,7 @@ class SessionStore(Protocol):
         ...
 
     async def purge_sessions(self, *, kept_seconds: float) -> None:
-        """Delete the sessions whose newest turn began or ended more than `kept_seconds` ago.
+        """Delete the sessions that were last used more than `kept_seconds` ago.
 
         A session with a running turn stays.
         """
@@ -217,7 +217,7 @@ class SessionStore(Protocol):
         ...
 
     async def running(self, turn_ids: Collection[str]) -> frozenset[str]:
-        """Return those of the turns that have not ended and whose worker is alive."""
+        """Return which of these turns have not ended and have a live worker."""
         ...
 
     async def is_followed(self, turn_id: str) -> bool:

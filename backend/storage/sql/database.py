@@ -112,6 +112,7 @@ class Database:
         pending: asyncio.Future[T] | None = None
         begun = time.perf_counter()
         deadline = time.monotonic() + self._timeout_seconds
+        # Filled by the thread, and read here after a time-out, to name the reason.
         failures: list[Exception] = []
         transaction = partial(self._transact, pool.engine, call, deadline, failures)
         try:
@@ -231,8 +232,8 @@ class _Attempt:
         self._check_file()
         with self._engine.begin() as connection:
             result = call(connection)
-            # Right before the commit: SQLite would happily write to a file that was deleted
-            # meanwhile, and a commit that we acknowledged would be lost.
+            # Right before the commit: SQLite would write to a file that was deleted meanwhile, and
+            # an acknowledged commit would be lost.
             self._check_file()
             self.may_have_committed = True
         return result

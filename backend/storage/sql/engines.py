@@ -79,7 +79,7 @@ def _prepare_sqlite(connection: Any) -> None:
     # With a write-ahead log, a killed process loses nothing. A power failure may lose the newest
     # commits, but never corrupts the file. FULL would wait for the disk at each commit.
     connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA foreign_keys = ON")  # off by default, and deleting must cascade
 
 
 def _write_ahead(connection: Any) -> None:

@@ -21,13 +21,13 @@ class Failure(Enum):
     """A serialization failure or a deadlock: an immediate retry may succeed."""
 
     BUSY = auto()
-    """The database answered that it cannot serve now. Retried until the time-out."""
+    """The database answers that it cannot serve now. Retried until the time-out."""
 
     UNREACHABLE = auto()
     """There was no connection, or it broke. Retried for `RESTART_SECONDS`."""
 
     PASSING = auto()
-    """A temporary failure that already took long. Not retried here; the caller may try later."""
+    """A temporary failure that lasts, or was waited for already. The caller may retry it later."""
 
     REFUSED = auto()
     """The server refuses the connection, and would refuse it again."""

@@ -87,5 +87,5 @@ def renew(connection: Connection, worker: str) -> None:
 
 
 def retire(connection: Connection, worker: str) -> None:
-    """Delete the worker's lease, and those of workers that were killed long ago."""
+    """Delete the worker's lease, and the old leases of workers that were killed."""
     connection.execute(_RETIRE, {"worker": worker})

@@ -65,6 +65,7 @@ _OLD_SESSIONS = (
     .limit(SESSIONS_AT_ONCE)
     .with_for_update(skip_locked=True)  # skip the sessions that another worker works on
 )
+# The foreign keys cascade, so turns and messages go with their session.
 _PURGE_SESSIONS = delete(sessions).where(tuple_(sessions.c.owner, sessions.c.id).in_(_OLD_SESSIONS))
 
 

@@ -17,9 +17,9 @@ class SqliteFile:
         self._opened: Identity | None = None
 
     def opened(self) -> None:
-        """Remember the file's identity. Call it after each connection; the first one counts.
+        """Remember the file's identity. Call it for each new connection; the first one counts.
 
-        It cannot be remembered earlier, because the first connection creates a new file.
+        An earlier time would be too early, because the first connection creates a new file.
         """
         self._opened = self._opened or self._identity()
 

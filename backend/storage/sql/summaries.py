@@ -43,6 +43,7 @@ _CLAIM = (
         summary_not_before=DatabaseTime() + bindparam("claim_seconds", type_=Float),
     )
 )
+# The claim id is a fencing token: a worker whose claim is void updates no row.
 _HELD = update(sessions).where(
     sessions.c.owner == bindparam("this_owner"),
     sessions.c.id == bindparam("this_session"),

@@ -1,4 +1,4 @@
-"""Let workers tell each other which turns have followers and which shall end."""
+"""Let workers tell each other which turns have followers and which should end."""
 
 import sqlalchemy as sa
 from alembic import op
