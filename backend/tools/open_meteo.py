@@ -87,7 +87,7 @@ class _Forecast(BaseModel):
 class OpenMeteo:
     """A `WeatherProvider` over HTTP. It owns its client, even a given one: call `aclose`.
 
-    Each city is fetched at most once per `cache_seconds`. Concurrent callers share one request.
+    The weather of a city is cached for `cache_seconds`. Concurrent callers share one request.
     """
 
     def __init__(

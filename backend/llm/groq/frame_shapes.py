@@ -173,13 +173,13 @@ def _text(value: Any) -> str | None:
         case None | str():
             return value
         case bool():
-            raise NotAFrame("expected a text, got a boolean")
+            raise NotAFrame("expected text, got a boolean")
         case int() | float():
             return str(value)
         case dict() | list():
             return "".join([_part(part) for part in _listed(value)])
         case _:
-            raise NotAFrame(f"expected a text, got {type(value).__name__}")
+            raise NotAFrame(f"expected text, got {type(value).__name__}")
 
 
 def _part(value: Any) -> str:
