@@ -43,18 +43,21 @@ class TextReader:
         self.has_begun = False
         """Whether there was any text, shown or not."""
         self.has_hidden = False
+        """Whether anything was left out: a call, reasoning, or a single token."""
         self.has_shown = False
         self._tools = tools
         self._text = ""
         """The text that is not decided yet starts at `_at`."""
         self._at = 0
         self._gap = ""
+        """The blanks before the possible markup. They are shown only if it is none."""
         self._last_shown = ""
         self._shown: list[str] = []
         self._candidate = _NO_CANDIDATE
         self._enclosed = _NOTHING_ENCLOSED
         self._is_thought = False
         self._is_plain = False
+        """Whether nothing is held back, so that `feed` may take its fast path."""
         self._step: Callable[[bool], bool] = self._read_gap
         """The current state: takes one part of the text, and returns whether it made progress."""
 
@@ -94,7 +97,7 @@ class TextReader:
         for found in SUSPECT.finditer(self._text, self._at):
             opener = opener_at(self._text, found.start())
             if opener is None or (opener is UNDECIDED and is_end):
-                continue
+                continue  # at the end, an unfinished mark is ordinary text
             self._show(self._text[self._at : found.start()])
             self._at, self._gap = found.start(), ""
             if isinstance(opener, Undecided):
@@ -206,6 +209,7 @@ class TextReader:
 
     def _read_candidate(self, is_end: bool) -> bool:  # noqa: FBT001 - a step
         longest = MAX_HELD_CHARACTERS
+        # Some characters more, because the blanks after a candidate can decide about its end.
         text = self._text[self._at : self._at + longest + 16]
         end = self._candidate.end(text, is_all=is_end)
         if end is None and len(text) <= longest and not is_end:
@@ -249,6 +253,8 @@ class TextReader:
 
     def _close(self, whole: str, *, is_closed: bool) -> None:
         if self._is_thought:
+            # Some models forget to close their reasoning before a call. Skip the first character,
+            # or the mark that opened the reasoning could itself look like the call.
             begin = None if is_closed else reasoning.calls_begin(whole[1:])
             calls = [] if begin is None else calls_in(whole[1 + begin :], self._tools)
             self._keep(calls, is_unread=False)

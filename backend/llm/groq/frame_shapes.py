@@ -218,7 +218,7 @@ def _name(value: Any) -> str | None:
     match value:
         case str():
             return value
-        case bool():
+        case bool():  # before int, because a bool is an int in Python
             return None
         case int() | float():
             return str(value)

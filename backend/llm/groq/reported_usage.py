@@ -26,6 +26,7 @@ class ReportedUsage:
         if not isinstance(reported, dict):
             return
         told = reported.get
+        # Some servers use the second names.
         input_tokens = told("prompt_tokens", told("input_tokens"))
         output_tokens = told("completion_tokens", told("output_tokens"))
         self._input_tokens = _tokens(input_tokens, self._input_tokens)

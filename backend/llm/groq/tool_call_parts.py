@@ -91,6 +91,7 @@ class ToolCallParts:
         if part.index is not None:
             order = part.index
         else:
+            # A call without an index goes right behind the call before it.
             order = self._calls[-1].order if self._calls else 0
         call = _Call(order)
         self._calls.append(call)
@@ -102,7 +103,7 @@ class ToolCallParts:
         size = size_of(arguments)
         call.argument_bytes += size
         if call.argument_bytes > self._bounds.max_argument_bytes:
-            raise UpstreamGarbled("The assistant's request for a tool was too long.")
+            raise UpstreamGarbled("The arguments of the assistant's tool call are too long.")
         call.arguments.append(arguments)
         return size
 

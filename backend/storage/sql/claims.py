@@ -55,6 +55,7 @@ _NEW_SESSION = insert(sessions).values(created_at=DatabaseNow())
 _MAKE_AND_LOCK = _NEW_SESSION.on_conflict_do_update(
     index_elements=[sessions.c.owner, sessions.c.id], set_={"id": _NEW_SESSION.excluded.id}
 ).returning(*_STATE)
+# Finds no row if the turn no longer holds its session. Locks the session's row alone.
 _LOCK_OF_TURN = (
     select(sessions.c.owner, sessions.c.id, sessions.c.messages, turns.c.started_at, _AT)
     .join(turns, and_(turns.c.owner == sessions.c.owner, turns.c.session_id == sessions.c.id))

@@ -36,6 +36,7 @@ class SqlStores:
 
 
 async def open_sql(database_url: str, *, lease_seconds: float, migrate: bool) -> SqlStores:
+    """Open the database, and migrate its schema or only check it. The caller closes the stores."""
     database = Database(database_url)
     try:
         await database.run(upgrade if migrate else require_current)
