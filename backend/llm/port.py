@@ -25,6 +25,9 @@ class ToolSpec:
 class CompletionRequest:
     prompt: str
     messages: Sequence[Message]
+    history_length: int = 0
+    """How many of `messages`, from the first, belong to earlier turns. If the request is too large
+    for a model, the oldest of these turns are left out."""
     tools: Sequence[ToolSpec] = ()
     max_tokens: int | None = None
     """Caps the completion's tokens, below the model's configured limit."""
@@ -61,6 +64,8 @@ class Finish:
     model: str
     usage: Usage = field(default_factory=Usage)
     id: str = ""
+    left_out_characters: int = 0
+    """The size of the request's messages that were left out because the model accepts less."""
 
 
 Delta = Text | ToolCall | Finish

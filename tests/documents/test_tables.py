@@ -1,6 +1,8 @@
 """The tables of the documents list what the code has."""
 
 import re
+import subprocess
+import sys
 import types
 from typing import Any, get_args
 
@@ -165,6 +167,39 @@ def test_nothing_but_what_the_documentation_lists_is_exported() -> None:
     assert {re.sub(suffixes, "", name) for name in strangers} == bare
 
 
+AT_THE_START = """
+from prometheus_client import REGISTRY
+from backend.telemetry import metrics
+metrics.prepare_build(version="1", revision="1")
+metrics.prepare_model("model")
+metrics.prepare_tools(["tool"])
+metrics.prepare_refusals(["code"])
+for family in REGISTRY.collect():
+    for sample in family.samples:
+        print(sample.name, sample.labels.get("outcome", ""))
+"""
+
+
+def test_the_documentation_lists_which_series_appear_with_their_first_event() -> None:
+    """In a process of its own, where nothing has happened yet."""
+    started = subprocess.run(
+        [sys.executable, "-c", AT_THE_START], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    outcomes: dict[str, set[str]] = {}
+    for line in started.stdout.splitlines():
+        name, _, outcome = line.partition(" ")
+        outcomes.setdefault(re.sub(r"_(bucket|count|sum)$", "", name), set()).add(outcome)
+    missing = {name_of(metric) for metric in OURS} - set(outcomes)
+    partial = {
+        name_of(metric)
+        for metric in OURS
+        if "outcome" in metric._labelnames and len(outcomes[name_of(metric)]) == 1
+    }
+
+    _, _, later = section("docs/observability.md", "Series at the start").partition("These appear")
+    assert set(re.findall(r"`((?:lex|gen_ai)_\w+)`", later)) == missing | partial
+
+
 def test_the_labels_of_metrics_are_the_words_of_the_code() -> None:
     families = {errors.UpstreamTimeout}
     codes = {error.code for error in leaves(errors.UpstreamError) if error not in families}
@@ -258,4 +293,4 @@ def test_the_version_is_one() -> None:
     pyproject = (ROOT / "pyproject.toml").read_text()
 
     assert f'version = "{backend.__version__}"' in pyproject
-    assert f"## {backend.__version__} " in (ROOT / "CHANGELOG.md").read_text()
+    assert f"\n## [{backend.__version__}] " in (ROOT / "CHANGELOG.md").read_text()

@@ -25,21 +25,26 @@ They concern the model and not the request, so another model may accept the requ
 """
 
 
-def error_of(body: object, status: int | None = None) -> UpstreamError:
+def error_of(body: object, status: int | None = None, *, may_retry: bool = True) -> UpstreamError:
     """Translate an error of the upstream.
 
     `body` is the value of `{"error": …}`: an object, or just a sentence. `status` is None for an
-    error in the middle of a stream.
+    error in the middle of a stream. `may_retry` is False if the upstream advises against a retry.
     """
     told = body if isinstance(body, dict) else {"message": body}
     message = str(told.get("message") or "")
+    large = _too_large(message)
     match status or told.get("status_code"), told.get("code"):
         case _, "tool_use_failed" | "output_parse_failed":
             return ToolUseFailed(str(told.get("failed_generation") or ""), reason=message)
         case _, "model_decommissioned":
             return ModelRetired()
-        case 413, _:
-            return RequestTooLarge()
+        case (413, _) | (_, "context_length_exceeded"):
+            return large
+        case (429, _) | (_, "rate_limit_exceeded") if not may_retry or _exceeds(large):
+            return large  # a rate limit that no wait can satisfy
+        case (None | 400 | 422, None | int()) if _TOO_LONG.search(message):
+            return large
         case (429, _) | (_, "rate_limit_exceeded"):
             # Waiting briefly does not help against a daily limit.
             return UpstreamBusy(retry_after=_wait_in(message), is_passing="per day" not in message)
@@ -51,6 +56,34 @@ def error_of(body: object, status: int | None = None) -> UpstreamError:
             return UpstreamRefused()
         case _:
             return UpstreamUnavailable()
+
+
+_TOO_LONG = re.compile(r"reduce the length|context (?:length|size|window)", re.IGNORECASE)
+"""For servers that, like Groq at times, report a request's size in a sentence without a code."""
+
+_NUMBER = r"[ :(]+(?:about )?(\d{1,9})\b"
+_LIMIT = re.compile(
+    rf"\b(?:limit|context (?:length|size|window)(?: is| of)?){_NUMBER}", re.IGNORECASE
+)
+_REQUESTED = re.compile(rf"\b(?:requested|total length){_NUMBER}", re.IGNORECASE)
+
+
+def _too_large(message: str) -> RequestTooLarge:
+    """Make the error, with the figures in the message if there are any.
+
+    Examples: "Limit 8000, Requested 8569"; "maximum context length is 8192 tokens. However, you
+    requested 9000 tokens".
+    """
+    limit, requested = _LIMIT.search(message), _REQUESTED.search(message)
+    return RequestTooLarge(
+        limit_tokens=int(limit[1]) if limit else None,
+        requested_tokens=int(requested[1]) if requested else None,
+    )
+
+
+def _exceeds(error: RequestTooLarge) -> bool:
+    limit, requested = error.limit_tokens, error.requested_tokens
+    return limit is not None and requested is not None and requested > limit
 
 
 def allowances(headers: Mapping[str, str]) -> Iterator[Allowance]:

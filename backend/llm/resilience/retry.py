@@ -14,7 +14,13 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from backend.domain.errors import AnswerCut, UpstreamBusy, UpstreamError, UpstreamGarbled
+from backend.domain.errors import (
+    AnswerCut,
+    RequestTooLarge,
+    UpstreamBusy,
+    UpstreamError,
+    UpstreamGarbled,
+)
 from backend.llm.port import CompletionRequest, Delta, NamedModel
 from backend.llm.resilience.gate import Gate
 
@@ -63,6 +69,9 @@ class Schedule:
 
 ONCE = Schedule(attempts=1)
 
+MOST_CUTS = 2
+"""How often one completion leaves out more history. After that, the next model is tried."""
+
 
 @dataclass(frozen=True, slots=True)
 class Begun:
@@ -79,8 +88,9 @@ class Begun:
 class Retry:
     """Retries one model by a `schedule`. While its rate is used up, turns queue at its `gate`.
 
-    After an answer that was cut before its first word, a request that a user waits for is repeated
-    once with less reasoning. This does not count as an attempt of the `schedule`.
+    Two other repetitions do not count as attempts of the `schedule`. After an answer that was cut
+    before its first word, a request that a user waits for is repeated once with less reasoning. A
+    request that was too large is repeated up to `MOST_CUTS` times, with fewer turns.
     """
 
     model: NamedModel
@@ -90,7 +100,7 @@ class Retry:
     async def begin(self, request: CompletionRequest) -> Begun:
         """Return at the first delta. Raises: UpstreamError, if this model has finally failed."""
         started = time.monotonic()
-        attempt = 1
+        attempt, cuts = 1, 0
         while True:
             try:
                 deltas = self.model.complete(request)
@@ -102,6 +112,12 @@ class Retry:
                 logger.info("upstream_asked_for_less_reasoning", model=self.model.name)
                 prompt = request.prompt + ANSWER_AT_ONCE
                 request = replace(request, thinks_least=True, prompt=prompt)
+                continue
+            except RequestTooLarge as error:
+                if error.is_late or not error.can_be_cut or cuts == MOST_CUTS:
+                    raise
+                logger.info("upstream_asked_for_less_history", model=self.model.name)
+                cuts += 1
                 continue
             except UpstreamError as error:
                 wait = self._wait_seconds(request, attempt, error)
