@@ -135,6 +135,7 @@ def _plain(text: str) -> str:
     text = re.sub(r"^\s*([-*>]|\d+\.)\s+", "", text)
     numbers = count(1)  # or two names in a row would look like a word that is repeated
     text = re.sub(r"`+[^`]*`+", lambda _: f"Code{next(numbers)}", text)
+    text = re.sub(r"\[(?:What|Who) [^]]*\]\([^)]*\)", "Title", text)  # the name of a section
     text = re.sub(r"!?\[([^]]*)\]\([^)]*\)", r"\1", text)
     return re.sub(r"https?://\S+|<[^>]+>|[*_]{1,2}(?=\w)|(?<=\w)[*_]{1,2}|\\", "", text)
 

@@ -32,9 +32,7 @@ SUBJECT_CLAUSE = Check(
 )
 
 VAGUE_SUBJECT = Check(
-    check_type=ExistenceSimple(
-        START + r"(?:One|Those|Any|None|That|The one) (?:that|which|who|of) "
-    ),
+    check_type=ExistenceSimple(START + r"(?:One|Those|Any|That|The one) (?:that|which|who|of) "),
     engine=CASED,
     path="lex.vague_subject",
     message="The subject is a pronoun: name the thing.",
