@@ -1,4 +1,4 @@
-"""Things still to be written to the shared logs: ends of logs, nudges, and turns to forget."""
+"""Collect the pending writes to the shared logs: new events, nudges, and logs to delete."""
 
 import asyncio
 from collections.abc import Iterable
@@ -9,11 +9,11 @@ from backend.storage.ports.shared_logs import SharedBatch
 from backend.turns.event_log import EventLog
 
 MOST_AT_ONCE = 100
-"""Logs in one write: to encode them holds up the event loop."""
+"""The maximum number of logs in one write, because encoding them blocks the event loop."""
 
 
 class Outbox:
-    """One writer calls `take`, and then `written` or `put_back`."""
+    """Pending writes for exactly one writer, which calls `take`, then `written` or `put_back`."""
 
     def __init__(self) -> None:
         self.filled = asyncio.Event()
@@ -21,13 +21,13 @@ class Outbox:
         self.emptied.set()
         self._written: dict[EventLog, int] = {}
         self._changed: dict[EventLog, None] = {}
-        """In the order in which they changed: those that always do must not go first."""
+        """An ordered set, oldest change first, so that busy logs cannot starve the others."""
         self._nudged: set[str] = set()
         self._forgotten: set[str] = set()
         self._on_its_way: dict[EventLog, int] = {}
 
     def add(self, log: EventLog) -> None:
-        """A log that begins with the first event of its turn."""
+        """Write this log from now on. It must begin with the first event of its turn."""
         self._written[log] = 0
         log.on_change = self._note
 
@@ -52,7 +52,7 @@ class Outbox:
         self.emptied.clear()
 
     def take(self) -> tuple[list[SharedBatch], set[str], set[str]]:
-        """Take the next batches, nudged workers and turns to forget out of it."""
+        """Return and remove the next batches, the nudged workers, and the ids of logs to delete."""
         some = list(islice(self._changed, MOST_AT_ONCE))
         for log in some:
             del self._changed[log]
@@ -70,7 +70,7 @@ class Outbox:
 
     def written(self) -> None:
         for log, last in self._on_its_way.items():
-            if log not in self._written:  # it was forgotten meanwhile
+            if log not in self._written:  # `forget` was called during the write
                 continue
             self._written[log] = last
             if log.is_closed and log.last == last:
@@ -80,9 +80,9 @@ class Outbox:
             self.emptied.set()
 
     def start_over(self) -> None:
-        """Nobody knows what was written and what is still there: all of it, once more.
+        """Write all open logs again from their first event, after a write with an unknown result.
 
-        Logs that were closed meanwhile are left out: the session store has them.
+        Closed logs are dropped, because followers can read them from the session store.
         """
         self._written = {log: 0 for log in self._written if not log.is_closed}
         self._changed = dict.fromkeys(self._written)
