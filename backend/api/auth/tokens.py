@@ -1,4 +1,4 @@
-"""JSON Web Tokens: what must be in one, and the port to the keys that may have signed it."""
+"""Check JSON Web Tokens. Also the port to the keys that verify their signatures."""
 
 from collections.abc import Collection
 from typing import Any, Protocol
@@ -11,12 +11,17 @@ from backend.domain.errors import NotAuthenticated
 
 class SigningKeys(Protocol):
     async def find(self, kid: str | None, algorithm: str) -> jwt.PyJWK | bytes:
-        """Raises: NotAuthenticated, if there is none; IdentityUnavailable, if nobody can tell."""
+        """Return the key that verifies a token.
+
+        Raises:
+            NotAuthenticated: there is no such key.
+            IdentityUnavailable: the keys could not be fetched.
+        """
         ...
 
 
 class SharedSecret:
-    """`SigningKeys` for HS256 and its like: the one that signs is the one that checks."""
+    """`SigningKeys` for HS256 and similar: the same secret signs and verifies."""
 
     def __init__(self, secret: str) -> None:
         self._secret = secret.encode()
@@ -26,7 +31,11 @@ class SharedSecret:
 
 
 class Tokens:
-    """An `Authority`. Which algorithms are taken is ours to say, never the token's."""
+    """An `Authority` for tokens.
+
+    Only configured algorithms are accepted: trusting the token's `alg` header lets an attacker
+    choose a weaker one.
+    """
 
     def __init__(
         self,
@@ -44,7 +53,7 @@ class Tokens:
         self._leeway_seconds = leeway_seconds
 
     async def identify(self, credential: str) -> Identity:
-        """Raises: NotAuthenticated, IdentityUnavailable."""
+        """Verify a token. Raises: NotAuthenticated, IdentityUnavailable."""
         try:
             claims = await self._claims(credential)
             identity = Identity(user_id=claims["sub"], expires_at=float(claims["exp"]))
@@ -74,5 +83,5 @@ class Tokens:
         return claims
 
     def still_vouches(self, identity: Identity) -> bool:  # noqa: ARG002
-        """Nothing revokes a token before it expires."""
+        """Always True: tokens cannot be revoked before they expire."""
         return True
