@@ -1,4 +1,4 @@
-"""The models, each with all that stands around it."""
+"""Build the chain of models, each wrapped in breaker, rate budget, repair and retries."""
 
 import logging
 from contextlib import AsyncExitStack
@@ -24,7 +24,7 @@ from backend.telemetry import metrics
 logger = structlog.get_logger()
 
 ASK_AGAIN_SECONDS = 15.0
-"""Between two looks for models that are to be asked again."""
+"""The interval of checks whether a model that was not served is due for another try."""
 
 
 def open_models(
@@ -46,7 +46,7 @@ def open_models(
 
 
 def _candidate(name: str, upstream: OpenProvider, schedule: Schedule) -> Candidate:
-    """A model with all that stands around it, from the inside out."""
+    """Wrap a model, from the inside out: attempt with breaker and budget, repair, gate, retries."""
     metrics.prepare_model(name)
     budget = RateBudget()
 
@@ -70,7 +70,7 @@ def _attempted(attempt: Attempt) -> None:
         seconds=attempt.seconds,
         first_chunk_seconds=attempt.first_chunk_seconds,
     )
-    # One that went well is in the line of its turn.
+    # The `turn_finished` line covers successful attempts, so these are only for debugging.
     level = logging.DEBUG if attempt.outcome == "ok" else logging.INFO
     logger.log(level, "upstream_attempt", **_shown(attempt))
 
