@@ -114,6 +114,7 @@ def create_app(
         redoc_url=None,
         # Each resource has one URL, and no redirect contains a `Host` that a client has made up.
         redirect_slashes=False,
+        # `open_exporting` makes one span per request. FastAPI's own tracing would add three.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     problem_details.install(app)

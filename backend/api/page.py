@@ -76,7 +76,7 @@ def _index() -> File:
 
 
 def _file(plain: bytes, suffix: str) -> File:
-    packed = gzip.compress(plain, mtime=0)
+    packed = gzip.compress(plain, mtime=0)  # without a time, all workers send the same bytes
     return File(plain, packed, f'"{_digest(plain)}"', MEDIA_TYPES[suffix])
 
 

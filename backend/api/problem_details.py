@@ -99,8 +99,8 @@ async def _service_error(connection: Request | WebSocket, error: Exception) -> R
 async def _refuse(socket: WebSocket, error: ServiceError) -> None:
     """Accept the WebSocket, and close it with a code.
 
-    Browsers show a page the close code only of a connection that was accepted. Too many sockets are
-    the exception: they get a status, because accepting them would cost what the limit saves.
+    Pages only see the close code of a connection that was accepted. Sockets above the limit are the
+    exception: they get a status, because accepting them would cost what the limit saves.
     """
     if isinstance(error, TooManyRequests) and can_deny(socket.scope):
         await socket.send_denial_response(_problem_of(error))

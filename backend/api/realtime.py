@@ -121,6 +121,7 @@ class Connection:
             tasks = [listening, leaving, breaking, *self._reading.values()]
             for task in tasks:
                 task.cancel()
+            # Wait for all of them, so that no exception is lost and none outlives the connection.
             for result in await asyncio.gather(*tasks, return_exceptions=True):
                 if isinstance(result, Exception) and not isinstance(result, GONE):
                     logger.error("connection_broke", exc_info=result)

@@ -13,10 +13,9 @@ logger = structlog.get_logger()
 
 
 def within_descriptors(settings: Settings) -> tuple[Settings, int]:
-    """Lower `max_streams` to what the process has file descriptors for.
+    """Raise the process's descriptor limit, and lower `max_streams` to what still does not fit.
 
-    Returns the settings, and the number of client connections that fit. Raises the process's soft
-    limit of descriptors first.
+    Returns the settings, and the number of client connections that there are descriptors for.
     """
     file_descriptors.raise_limit()
     others = MAX_CONNECTIONS if settings.weather_provider == "open-meteo" else 0

@@ -58,6 +58,7 @@ def _open_groq(settings: Settings, stack: AsyncExitStack) -> OpenProvider:
         api_key=settings.groq_api_key or SecretStr(""),
         base_url=settings.groq_base_url,
         connect_seconds=settings.upstream_connect_seconds,
+        # One for each turn, and one for each summary that is made at the same time.
         max_connections=settings.max_streams + AT_ONCE,
     )
     stack.push_async_callback(client.close)

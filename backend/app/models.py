@@ -35,6 +35,7 @@ def open_models(
     ask_again_seconds: float = ASK_AGAIN_SECONDS,
 ) -> Fallback:
     upstream = provider.open(settings, stack)
+    # Retries and waits may take half of a turn's time: the other half is left for the answer.
     schedule = Schedule(budget_seconds=settings.turn_timeout_seconds / 2)
     models = Fallback(
         [_candidate(name, upstream, schedule) for name in settings.models],

@@ -41,6 +41,7 @@ async def open_state(worker: Worker, stack: AsyncExitStack) -> State:
     turns = await open_turns(worker, stores, models, clock.now, shared_logs, stack)
     await take_lease(settings, stores, turns, worker.name, stack)
     forget(settings, stores, clock, stack)
+    # Pushed last, so it runs first: storing the last endings needs the lease and the store.
     stack.push_async_callback(turns.close)
     _log_start(worker, models)
     return State(

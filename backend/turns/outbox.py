@@ -43,6 +43,7 @@ class Outbox:
         self._fill()
 
     def _note(self, log: EventLog) -> None:
+        # Logs that were forgotten or written to their end may still report changes.
         if log in self._written:
             self._changed[log] = None
             self._fill()
@@ -62,6 +63,7 @@ class Outbox:
         batches = [
             SharedBatch(log.turn_id, after, log.last, encode(log.events[after:]))
             for log in some
+            # A log that was closed without a new event has nothing to write.
             if (after := self._written[log]) < log.last
         ]
         nudged, self._nudged = self._nudged, set()
@@ -69,6 +71,7 @@ class Outbox:
         return batches, nudged, forgotten
 
     def written(self) -> None:
+        """Note that everything from the last `take` was written."""
         for log, last in self._on_its_way.items():
             if log not in self._written:  # `forget` was called during the write
                 continue
@@ -88,6 +91,7 @@ class Outbox:
         self._changed = dict.fromkeys(self._written)
 
     def put_back(self, nudged: set[str], forgotten: set[str]) -> None:
+        """Note that the write of the last `take` failed, and queue all of it again."""
         self.start_over()
         self._nudged |= nudged
         self._forgotten |= forgotten

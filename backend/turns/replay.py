@@ -111,6 +111,7 @@ class Replays:
     async def _look_on(self) -> None:
         while self._awaited:
             await asyncio.sleep(self._look_seconds)
+            # The shared logs have delivered the end of these: the store need not be asked.
             for log in [log for log in self._awaited if log.is_closed]:
                 self._let_go(log)
             try:
@@ -190,7 +191,7 @@ class _Rest:
 
 
 def _rest(turn: StoredTurn, after: Place) -> _Rest:
-    """Raises: LogGone, PastTheEnd."""
+    """Return what a follower at this place misses. Raises: LogGone, PastTheEnd."""
     events: list[Logged] = [failure(WorkerLost()), End()] if turn.is_lost else _events(turn)
     if turn.is_lost or _stands_in(events):
         if isinstance(after, Lost) and after.number > len(events):

@@ -132,6 +132,7 @@ class SharedLogs:
     async def _read_on(self) -> None:
         while True:
             asked = {turn: list(logs) for turn, logs in self._mirrors.items()}
+            # Followers of one turn may be at different places: read from the earliest.
             wanted = {turn: min(log.last for log in logs) for turn, logs in asked.items()}
             try:
                 received = await self._store.read(self._worker, wanted)
@@ -192,7 +193,7 @@ class _Piece:
 
     @cached_property
     def events(self) -> Sequence[Logged]:
-        """Raises: _Lost."""
+        """The decoded events. Raises: _Lost, if they cannot be decoded or are not complete."""
         try:
             events = decode(self.batch.events)
         except msgspec.MsgspecError as error:

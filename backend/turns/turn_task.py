@@ -110,7 +110,7 @@ class TurnTask:
         return self._claimed.done() and self._claimed.exception() is None
 
     async def stop_and_wait(self, outcome: Outcome) -> None:
-        """Stop the turn, and wait until its ending was offered to the store."""
+        """Stop the turn, and wait until it has ended."""
         self.stop(outcome)
         await asyncio.wait([self.task])
 

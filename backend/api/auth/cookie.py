@@ -75,5 +75,6 @@ class Cookies:
 
 
 def _seal(secret: str, context: str) -> Fernet:
+    # The context is part of the key, so a cookie of another issuer or `AUTH` cannot be opened.
     key = hmac.digest(secret.encode(), f"lex session cookie {context}".encode(), "sha256")
     return Fernet(base64.urlsafe_b64encode(key))

@@ -22,7 +22,7 @@ class CookieView(BaseModel):
 
 @router.post("/session")
 async def begin(request: Request, response: Response, state: StateDep) -> CookieView:
-    """Exchange the credential for a cookie, for a browser's `EventSource` and `WebSocket`."""
+    """Exchange a credential for a cookie, which a browser's `EventSource` and `WebSocket` send."""
     response.headers["Cache-Control"] = "no-store"
     sealed = await state.authentication.exchange(request)
     if sealed is None:

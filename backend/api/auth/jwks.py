@@ -102,6 +102,7 @@ class Jwks:
         """
         if self._fetching is None:
             self._begun_at = self._clock()
+            # A task of its own: the request that started it may be cancelled while others wait.
             self._fetching = asyncio.create_task(self._fetch())
         await asyncio.wait([self._fetching])
 

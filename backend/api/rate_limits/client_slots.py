@@ -10,7 +10,7 @@ from backend.telemetry import metrics
 from backend.turns.event_log import Follower
 
 SLOT_RETRY_SECONDS = 5
-"""A guess: a slot gets free whenever the client closes a stream, a socket or a reader."""
+"""A guess: a slot becomes free whenever the client closes a stream, a socket or a reader."""
 
 
 class ClientSlots:

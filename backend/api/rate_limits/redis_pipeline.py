@@ -150,6 +150,7 @@ class RedisPipeline:
         except OutOfReach as error:
             self._lost(str(error))
         finally:
+            # Callers without a reply must not wait on, also when this task is cancelled.
             _lose(sent)
 
     async def _ask(self, scripts: Sequence[Script]) -> list[Any]:

@@ -8,6 +8,9 @@ from limits.aio.strategies import MovingWindowRateLimiter
 from backend.api.rate_limits.redis_pipeline import RedisPipeline, Script
 from backend.api.rate_limits.windows import Standing, Verdict, Window
 
+# A key is a list of request times, newest first. A window is full if the entry at index limit - 1
+# is still inside it. The first loop checks all windows, the second one counts: only if all have
+# room. A binary search then finds the number of requests in each window and the oldest of them.
 _ALL_OR_NONE = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000

@@ -14,6 +14,7 @@ SLOT_SECONDS = 60.0
 
 RENEW_SECONDS = SLOT_SECONDS / 3
 
+# The score of a holder is the time at which its slot expires, by the clock of Redis in ms.
 _TAKE = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

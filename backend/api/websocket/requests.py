@@ -39,7 +39,7 @@ def parse(text: str) -> Ask | Stop | Resume:
         try:
             given = strict_json.parse(text)
         except (ValueError, RecursionError) as error:
-            raise InvalidField("starts with { but is not valid JSON", field="message") from error
+            raise InvalidField("must be valid JSON if it starts with a brace", field="message") from error
     try:
         return _request.validate_python(given)
     except ValidationError as error:
