@@ -39,7 +39,8 @@ def parse(text: str) -> Ask | Stop | Resume:
         try:
             given = strict_json.parse(text)
         except (ValueError, RecursionError) as error:
-            raise InvalidField("must be valid JSON if it starts with a brace", field="message") from error
+            message = "must be valid JSON if it starts with a brace"
+            raise InvalidField(message, field="message") from error
     try:
         return _request.validate_python(given)
     except ValidationError as error:
