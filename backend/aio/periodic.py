@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager, suppress
 
 import structlog
 
+from backend.aio.tasks import cancel_and_wait
+
 logger = structlog.get_logger()
 
 SOONEST_SECONDS = 0.05
@@ -51,8 +53,7 @@ async def repeating(
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.wait([task])
+        await cancel_and_wait([task])
 
 
 async def _until(sooner: asyncio.Event, seconds: float) -> None:

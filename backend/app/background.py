@@ -13,6 +13,7 @@ import structlog
 
 from backend.agent.summaries import AT_ONCE, Summaries, load_prompt
 from backend.aio.periodic import repeat
+from backend.aio.tasks import cancel_and_wait
 from backend.app.retention import Retention
 from backend.app.store_clock import StoreClock
 from backend.domain.errors import StorageError
@@ -123,9 +124,5 @@ def keep(endless: Coroutine[None, None, None], stack: AsyncExitStack) -> asyncio
     """Run a coroutine until the stack closes, which cancels it."""
     task = asyncio.create_task(endless)
 
-    async def cease() -> None:
-        task.cancel()
-        await asyncio.wait([task])
-
-    stack.push_async_callback(cease)
+    stack.push_async_callback(cancel_and_wait, [task])
     return task

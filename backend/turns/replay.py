@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import msgspec
 import structlog
 
+from backend.aio.tasks import cancel_and_wait
 from backend.domain.errors import (
     InvalidField,
     LogGone,
@@ -159,8 +160,7 @@ class Replays:
         # and the cancelled look puts back a log that it had taken out of `_awaited`.
         self._is_closed = True
         if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.wait([self._looking])
+            await cancel_and_wait([self._looking])
         for log in list(self._awaited):
             self._break_off(log, ServerDraining())
 

@@ -13,6 +13,7 @@ from functools import cached_property
 import msgspec
 import structlog
 
+from backend.aio.tasks import cancel_and_wait
 from backend.domain.errors import StorageError
 from backend.domain.events import End, Logged, decode
 from backend.network.file_descriptors import exhaustion_of
@@ -59,9 +60,7 @@ class SharedLogs:
                 await self._outbox.emptied.wait()
         except TimeoutError:
             logger.warning("last_events_not_shared")
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.wait(self._tasks)
+        await cancel_and_wait(self._tasks)
         await self._store.close()
 
     @property

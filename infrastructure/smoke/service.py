@@ -16,7 +16,8 @@ from infrastructure.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 
-START_SECONDS = 30.0
+START_SECONDS = 120.0
+"""A slow machine may take as long. A service that fails ends sooner."""
 
 OF_OTHERS = (
     *("REDIS_URL", "METRICS_PORT", "ALLOWED_HOSTS", "API_KEYS_FILE", "PORT", "HOST"),

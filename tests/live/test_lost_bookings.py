@@ -102,7 +102,8 @@ async def test_a_worker_that_was_frozen_books_nothing_for_turns_that_were_taken_
         "LEASE_SECONDS": str(LEASE_SECONDS),
     }
     async with lex_process(**variables) as frozen, lex_process(**variables) as other:
-        queries = [booking(n, after_seconds=1, then={"text": "Booked."}) for n in range(TURNS)]
+        # Long enough that all are asked before the first calls its tool, on a busy machine too.
+        queries = [booking(n, after_seconds=5, then={"text": "Booked."}) for n in range(TURNS)]
         readings = [
             asyncio.create_task(read(frozen, number, query)) for number, query in enumerate(queries)
         ]

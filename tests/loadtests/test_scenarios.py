@@ -36,8 +36,9 @@ async def test_all_of_them_against_a_service_that_is_well() -> None:
             ),
             locust(
                 service.url,
-                *("--users", "20", "--run-time", "4", "--stop-timeout", "20"),
-                *("--scenarios", "Storm", "--hold-seconds", "5", "--back-seconds", "0.5"),
+                # Long enough that streams have begun before the last cut, on a busy machine too.
+                *("--users", "20", "--run-time", "8", "--stop-timeout", "20"),
+                *("--scenarios", "Storm", "--hold-seconds", "9", "--back-seconds", "0.5"),
                 *PATIENT,
                 # A master and workers, which are waited for as well.
                 *("--processes", "2"),

@@ -17,6 +17,7 @@ import jwt
 import structlog
 
 from backend.aio.periodic import repeating
+from backend.aio.tasks import cancel_and_wait
 from backend.domain.errors import IdentityUnavailable, NotAuthenticated
 
 logger = structlog.get_logger()
@@ -108,8 +109,7 @@ class Jwks:
 
     async def close(self) -> None:
         if self._fetching is not None:
-            self._fetching.cancel()
-            await asyncio.wait([self._fetching])
+            await cancel_and_wait([self._fetching])
 
     async def _fetch(self) -> None:
         try:

@@ -16,6 +16,7 @@ from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from backend.aio.tasks import cancel_and_wait
 from backend.network.file_descriptors import exhaustion_of
 from backend.storage.redis_errors import SILENCE, fault_of, is_of_one_key
 
@@ -106,8 +107,7 @@ class RedisPipeline:
     async def close(self) -> None:
         """Send the waiting calls if Redis is up, and stop."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await cancel_and_wait([self._task])
         if self.is_up:
             await self._send()
         self._lose_all()
@@ -182,8 +182,7 @@ class RedisPipeline:
         finally:
             # If the answer is outstanding, this closes the connection: its next answer would be the
             # wrong one.
-            task.cancel()
-            await asyncio.wait([task])
+            await cancel_and_wait([task])
         if task.cancelled():
             raise OutOfReach(SILENCE)
         try:
