@@ -32,13 +32,13 @@ class Delivery:
         return self
 
     def sent(self, events: Sequence[Event]) -> None:
-        """Note that these events were sent to the client."""
+        """These events were sent to the client."""
         if self._asked_at is not None and any(isinstance(event, Chunk) for event in events):
             metrics.first_chunk_sent(self._transport, time.perf_counter() - self._asked_at)
             self._asked_at = None
 
     def stalled(self) -> None:
-        """Note that the client has stopped reading, and its connection is closed."""
+        """The client has stopped reading; its connection gets closed."""
         self._is_stalled = True
 
     def __exit__(self, *_: object) -> None:

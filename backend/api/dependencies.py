@@ -47,7 +47,7 @@ class Config:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """Everything that the lifespan opened, and the settings it was opened with."""
+    """Everything that the lifespan opened."""
 
     config: Config
     authentication: Authentication | NoAuthentication
@@ -83,7 +83,7 @@ async def _lifespan_state(connection: HTTPConnection) -> LifespanState:
 
 
 async def _state(connection: HTTPConnection) -> State:
-    """Return the state. Raises: StoreAway, while the worker waits for its store."""
+    """Raises: StoreAway, while the worker waits for its store."""
     state = (await _lifespan_state(connection)).get("opened")
     if state is None:
         raise StoreAway
@@ -107,7 +107,7 @@ async def _sessions(state: StateDep) -> SessionStore:
 
 
 async def _caller(connection: HTTPConnection, state: StateDep) -> Caller:
-    """Authenticate the caller. Raises: NotAuthenticated, IdentityUnavailable, InvalidField."""
+    """Raises: NotAuthenticated, IdentityUnavailable, InvalidField."""
     return await state.authentication.caller(connection)
 
 

@@ -1,8 +1,8 @@
 """`GET /query`, for the `EventSource` of browsers.
 
-An `EventSource` can only GET, cannot read a status, and reconnects whenever a stream ends.
-Therefore refusals are streams as well, a reconnect never asks the question again, and a client that
-has read everything gets 204, the only answer that stops an `EventSource`.
+An `EventSource` can only GET, cannot read a status, and reconnects whenever a stream ends. So
+refusals are streams as well, a reconnect never asks again, and a client that has read everything
+gets 204, the only answer that stops it.
 """
 
 import uuid

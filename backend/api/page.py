@@ -1,11 +1,11 @@
 """`GET /`: the chat page, and the files that it loads. All of them are kept in memory.
 
-Files are looked up by name in a list that is made once from `backend/web`, so a request path can
-never reach another file. The page refers to its files by version, `/web/<version>/page.js`, which
-browsers may cache for ever. `/web/page.js` works as well, and is revalidated by its `ETag`.
+Files are looked up in a list that is made once from `backend/web`, so no path can reach another
+file. The page refers to its files by version, `/web/<version>/page.js`, which browsers cache for
+ever. `/web/page.js` works as well, and is revalidated by its `ETag`.
 
-`loading.js` is inlined in the page, because it acts when the other files fail to load. The page's
-Content-Security-Policy allows it by its hash, and no other inline script.
+`loading.js` is inlined, because it acts when other files fail to load. The Content-Security-Policy
+allows it by its hash, and no other inline script.
 """
 
 import base64
@@ -95,10 +95,7 @@ async def page(request: Request) -> Response:
 @router.head(PREFIX + "{path:path}")
 @router.get(PREFIX + "{path:path}")
 async def asset(request: Request, path: str) -> Response:
-    """Serve a file in its current version, whatever version was asked for.
-
-    A page of an older server may ask for an older one. Browsers must not cache that answer.
-    """
+    """Serve the current version, even to an older page, which then must not cache it."""
     given, _, name = path.partition("/")
     is_versioned = re.fullmatch("[0-9a-f]{16}", given) is not None
     name = name if is_versioned else path

@@ -98,11 +98,8 @@ class Asking:
     ) -> EventStream:
         """Start a turn, or join the one of the same `Idempotency-Key`.
 
-        `field` is the name by which the client sent the query. Errors refer to it.
-
-        Raises:
-            InvalidField: the query is longer than `MAX_QUERY_CHARS`.
-            ServiceError: as `Turns.start` raises it.
+        `field` is the name by which the client sent the query. Raises: InvalidField, and what
+        `Turns.start` raises.
         """
         if len(query) > self._max_query_chars:
             raise InvalidField(f"must not exceed {self._max_query_chars} characters", field=field)

@@ -1,7 +1,7 @@
 """`WS /ws/sessions/{id}`: ask and follow turns over a WebSocket.
 
-A connection belongs to one session. Each event is one JSON object. A refusal is an `error` event,
-after which the connection stays open; only a failed authentication closes it.
+A connection belongs to one session. Each event is a JSON object. So is a refusal, after which the
+connection stays open, unless the authentication has failed.
 """
 
 import asyncio
@@ -121,7 +121,7 @@ class Connection:
             tasks = [listening, leaving, breaking, *self._reading.values()]
             for task in tasks:
                 task.cancel()
-            # Wait for all of them, so that no exception is lost and none outlives the connection.
+            # Wait for all: no exception is lost, and no task outlives the connection.
             for result in await asyncio.gather(*tasks, return_exceptions=True):
                 if isinstance(result, Exception) and not isinstance(result, GONE):
                     logger.error("connection_broke", exc_info=result)
@@ -235,8 +235,7 @@ class Connection:
         task.add_done_callback(lambda task: self._read_to_end(follower, task))
 
     def _read_to_end(self, follower: Follower, task: asyncio.Task[None]) -> None:
-        # A callback, because it must run for a task that was cancelled before it started, too. Its
-        # own `finally` would not.
+        # A callback, because a task that is cancelled before it starts never runs its `finally`.
         follower.leave()
         self._quiet_since = time.monotonic()
         if self._reading.get(follower.turn_id) is task:  # not a newer reader of the same turn

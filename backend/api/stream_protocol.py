@@ -1,11 +1,9 @@
 """The port that each stream protocol implements: it turns the events of a stream into frames.
 
-Each stream has its own instance, so a framing may keep state, such as the text that is still open.
-The transports (`EventStream` over HTTP, `Connection` over a WebSocket) send the frames without
-knowing their format.
+Each stream has its own instance, so a framing may keep state. The transports (`EventStream` over
+HTTP, `Connection` over a WebSocket) send frames without knowing their format.
 
-Implementations: `sse/plain.py`, `sse/resumable.py`, `sse/legacy/` and `websocket/framing.py`. Add a
-file to add a protocol.
+Implementations: `sse/plain.py`, `sse/resumable.py`, `sse/legacy/`, `websocket/framing.py`.
 """
 
 from abc import ABC, abstractmethod
@@ -21,9 +19,8 @@ from backend.turns.event_log import Batch, Follower
 class Framing(ABC):
     """Writes one stream. `opening` is called once, then `frames` for each batch.
 
-    `heartbeat` is sent between batches when the stream is idle. There is no call for the end:
-    every stream ends with `End`, where a framing can write a closing frame (`data: [DONE]`). There
-    is none for a refusal either: a refused stream consists of a `Failure` and an `End`.
+    `heartbeat` is sent when the stream is idle. Every stream ends with `End`, where a framing can
+    write a closing frame (`data: [DONE]`). A refused stream is a `Failure` and an `End`.
     """
 
     media_type: ClassVar[str] = "text/event-stream"

@@ -1,7 +1,7 @@
 """Strict JSON: an object with a duplicate name is refused.
 
-Some parsers take the first of two fields with the same name, others the last. A proxy may therefore
-have checked another value than the one that we would use.
+Some parsers take the first of two fields with the same name, others the last. So a proxy may have
+checked another value than the one that we would use.
 """
 
 import json
@@ -30,12 +30,7 @@ class _StrictRequest(Request):
 
 
 def parse(text: str) -> Any:
-    """Parse strict JSON.
-
-    Raises:
-        ValueError: the text is not strict JSON; mostly its subclass JSONDecodeError.
-        RecursionError: objects or lists are nested too deeply.
-    """
+    """Raises: ValueError, mostly its subclass JSONDecodeError; RecursionError."""
     return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
 
 

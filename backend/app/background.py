@@ -1,8 +1,4 @@
-"""The recurring tasks of a worker.
-
-They renew its lease, store endings that the store has refused, close the turns of dead workers,
-delete old logs and sessions, and summarize idle sessions.
-"""
+"""The recurring tasks of a worker: leases, unstored endings, lost turns, retention, summaries."""
 
 import asyncio
 import random
@@ -31,8 +27,8 @@ CLOCK_SECONDS = 10.0
 SUMMARIES_SECONDS = 10.0
 """The longest interval of searches for sessions to summarize."""
 FIRST_PURGE_SECONDS = 5.0
-"""The longest delay of the first purge, short because a worker may not live long. The actual delay
-is random, so that workers that start together do not purge together."""
+"""The longest delay of the first purge: short, because a worker may not live long, and random, so
+that workers that start together do not purge together."""
 
 
 async def take_lease(

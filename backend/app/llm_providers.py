@@ -35,8 +35,8 @@ class MakeModel(Protocol):
 class OpenProvider:
     """A provider that is ready for calls.
 
-    `repair` wraps a model to repair flaws of this provider's answers. It goes around the attempt,
-    with its circuit breaker and rate budget, but inside retries.
+    `repair` wraps a model to repair flaws of this provider's answers: around an attempt with its
+    circuit breaker and rate budget, but inside retries.
     """
 
     make_model: MakeModel

@@ -12,9 +12,9 @@ logger = structlog.get_logger()
 class Retention:
     """Deletes old logs and sessions.
 
-    The store measures age by its own clock; a worker only says how long data is kept. If the clocks
-    of store and worker differ, one of them is wrong, so nothing is deleted until they agree:
-    deleting later does no harm. With `sessions_kept_seconds=0` sessions are kept for ever.
+    The store measures age by its own clock. If that differs from the worker's, one of them is
+    wrong, and nothing is deleted until they agree: deleting later does no harm. With
+    `sessions_kept_seconds=0` sessions are kept for ever.
     """
 
     def __init__(

@@ -28,12 +28,11 @@ REMINDER_SECONDS = 60.0
 class Start:
     """Opens everything in a task of its own, and closes it there in reverse order.
 
-    If the store is unavailable, `begin` returns while the task keeps trying. `reason` says why it
-    waits. When everything is open, `state["opened"]` makes it available to requests.
+    If the store is unavailable, `begin` returns, the task keeps trying, and `reason` says why.
+    When everything is open, requests find it as `state["opened"]`.
 
-    A permanent error ends the start: `begin` raises it. If it occurs after `begin` has returned,
-    `failure` is the line to log, and the server should exit. After an unexpected exception
-    `has_broken` is set, and there are no further attempts.
+    `begin` raises a permanent error. If that occurs later, `failure` is the line to log, and the
+    server should exit. `has_broken` means that an unexpected exception has ended the attempts.
     """
 
     def __init__(
@@ -58,11 +57,9 @@ class Start:
         self._waits_since = self._said_at = 0.0
 
     async def begin(self) -> None:
-        """Return when everything is open, or when the first attempt found the store unavailable.
+        """Return when everything is open, or the store was found to be unavailable.
 
-        Raises:
-            StorageError: the store cannot be used, and waiting would not help.
-            UnusableKeyFile: the file of API keys cannot be used.
+        Raises: StorageError, if waiting would not help; UnusableKeyFile.
         """
         self._task = asyncio.create_task(self._hold(), name="start")
         begun = asyncio.create_task(self._has_begun.wait())

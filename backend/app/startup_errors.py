@@ -12,8 +12,8 @@ from backend.telemetry.redaction import redacted
 class OneLineStart:
     """Middleware that shortens the traceback of a failed start to its one line.
 
-    The traceback of an unexpected exception is kept, without secrets. The middleware also stores
-    the server's state for `state_of_server`, because FastAPI does not pass it to the lifespan.
+    It keeps the traceback of an unexpected exception, without secrets. It also stores the server's
+    state for `state_of_server`, because FastAPI does not pass it to the lifespan.
     """
 
     def __init__(self, app: ASGIApp, *, secrets: Sequence[str]) -> None:

@@ -11,9 +11,9 @@ from backend.turns.event_log import EventLog, Follower, Lost, Place
 class Readers:
     """The readers of one turn's log.
 
-    `gone` is called when the last reader has left: at once if `grace_seconds` is 0, otherwise
-    after a grace period in which no reader came back to any worker. `changed` is called when a
-    turn with a grace period loses its last reader on this worker, or gets one back.
+    `gone` is called `grace_seconds` after the last reader has left, unless one comes back to any
+    worker. `changed` is called when a turn with a grace period loses its last reader on this
+    worker, or gets one back.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Readers:
         return self.log.follow(after)
 
     async def is_unread(self) -> bool:
-        """Return whether the turn has no reader on any worker."""
+        """Whether the turn has no reader on any worker."""
         return self.log.is_unfollowed and not await self._is_read_elsewhere()
 
     def close(self) -> None:
@@ -60,9 +60,8 @@ class Readers:
             self._gone()
 
     async def _wait(self) -> None:
-        # The store knows the readers on other workers, because workers store them at each renewal
-        # of their lease. Those readers can leave again without a call to this object, so the
-        # grace period starts over for as long as the store lists one.
+        # Other workers store their readers at each renewal of their lease. When such a reader
+        # leaves, nothing is called here, so the grace period starts over while the store lists one.
         is_read = True
         while is_read:
             await asyncio.sleep(self._grace_seconds)

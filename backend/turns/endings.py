@@ -29,7 +29,7 @@ def outcome_of(error: ServiceError | None) -> Outcome:
 
 
 def minimal_ending(turn_id: str, outcome: Outcome, error_code: str | None) -> Ending:
-    """Return an ending without the model's text, so that no text can make the store refuse it."""
+    """An ending without the model's text, so that no text can make the store refuse it."""
     ending = Ending(turn_id=turn_id, outcome=outcome, messages=(), log=b"", error_code=error_code)
     return replace(ending, log=encode([failure(StorageError()), outcome_event(ending), End()]))
 
@@ -55,20 +55,19 @@ def whole_ending(
 
 
 def refused_ending(turn_id: str, error: StorageError) -> Ending:
-    """Return the ending of a refused turn whose claim may have been committed nevertheless."""
+    """The ending of a refused turn whose claim may have been committed nevertheless."""
     ending = minimal_ending(turn_id, Outcome.FAILED, error.code)
     # Refused turns have no `outcome` event, because no client has seen them start.
     return replace(ending, log=encode([failure(error), End()]))
 
 
 def taken_over(ending: Ending) -> Ending:
-    """Return the ending as another worker stored it when it took over the session: as failed."""
+    """The ending as another worker stored it when it took over the session: as failed."""
     error_code = ending.error_code or StorageError.code
     return replace(ending, outcome=Outcome.FAILED, error_code=error_code)
 
 
 def outcome_event(ending: Ending) -> TurnOutcome:
-    """Return the `outcome` event of this ending."""
     usage = ending.usage
     return TurnOutcome(
         outcome=ending.outcome.value,

@@ -1,8 +1,7 @@
 """The event log of a turn, and its followers.
 
-One task appends. Any number of followers read, each at its own pace and from any position.
-Therefore disconnects, resumes, stops and drains need no code in the turn itself: a disconnect
-removes a follower, a resume adds one, a stop closes the log.
+One task appends; any number of followers read, each at its own pace and from any position. A
+disconnect removes a follower, a resume adds one, a stop or a drain closes the log.
 """
 
 import asyncio
@@ -16,9 +15,9 @@ from backend.telemetry import metrics
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A place in the replacement events that readers get when the log itself was lost.
+    """A place in the events that replace a lost log.
 
-    These events have their own numbers, because the length of the lost log is unknown.
+    They have their own numbers, because the length of the lost log is unknown.
     """
 
     number: int
@@ -37,10 +36,9 @@ Place = int | Lost
 class Batch(NamedTuple):
     """Consecutive events; the first has the position after `after`.
 
-    Batches leave out events of newer versions that this version cannot decode. Such events keep
-    their positions, so that a reader can resume on a worker of either version.
-
-    Events of a closing notice have no position: they are sent to a reader but are in no log.
+    Batches leave out events that this version does not know. Such events keep their positions, so
+    that a reader can resume on a worker of either version. A closing notice has no positions: it is
+    sent to readers but is in no log.
     """
 
     after: Place
@@ -56,9 +54,8 @@ class Batch(NamedTuple):
 class EventLog:
     """The events of one turn in order; the first has position 1.
 
-    The log has no limit of its own: the limits on completions and tool outputs bound it.
-    With `begins_after`, it holds only the events after that position. `unfollowed` is called
-    when the last follower leaves while the log is open.
+    The limits on completions and tool outputs bound it. With `begins_after`, it holds only the
+    events after that position. `unfollowed` is called when the last follower leaves an open log.
     """
 
     def __init__(
@@ -97,10 +94,7 @@ class EventLog:
         self._wake()
 
     def break_off(self, closing_notice: Sequence[Logged]) -> None:
-        """Close this copy early; its followers get the notice after the events they have here.
-
-        The turn itself may go on, on another worker.
-        """
+        """Close this copy with a notice to its followers. The turn may go on, on another worker."""
         self.closing_notice = closing_notice
         self.close()
 
@@ -137,8 +131,8 @@ class EventLog:
 class Follower:
     """One reader of a log.
 
-    It counts as a reader from its creation until `leave()`. The generator of `batches` cannot
-    do the counting: if it is never started, its `finally` never runs.
+    It counts from its creation until `leave()`, not while `batches` runs: the `finally` of a
+    generator that was never started never runs.
     """
 
     def __init__(self, log: EventLog, after: Place) -> None:
@@ -208,9 +202,9 @@ class Follower:
     async def _wait_for_change(self, seconds: float | None) -> bool:
         """Wait for a change; return False if none came within `seconds`."""
         # One timer serves many waits: when it fires, it checks how long the current wait has
-        # lasted, and rearms itself. A timer for each wait would take a twentieth of the time of a
-        # flush. `aio.timeout` reuses its timer as well, but it cancels a task, which is too heavy
-        # for a heartbeat. A shared class was longer than both, and added 0.1 µs to each wait.
+        # lasted, and rearms itself. A timer per wait would take a twentieth of a flush's time.
+        # `aio.timeout` also reuses its timer, but cancels a task, which is too heavy for a
+        # heartbeat. A class for both was longer than the two, and added 0.1 µs to each wait.
         loop = asyncio.get_running_loop()
         self._waiting = loop.create_future()
         self._waits_since = loop.time()
@@ -252,9 +246,7 @@ class Follower:
 
 
 def _next_known(logged: Sequence[Logged], begin: int) -> tuple[int, list[Event]]:
-    """Skip unknown events at `begin`; return where the known ones start, and all of them up to
-    the next unknown event.
-    """
+    """Return where the known events from `begin` on start, and all up to the next unknown one."""
     while begin < len(logged) and isinstance(logged[begin], Unknown):
         begin += 1
     events: list[Event] = []

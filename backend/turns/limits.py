@@ -27,8 +27,6 @@ class Admission(Protocol):
 
 
 class NoAdmission:
-    """Admits every query."""
-
     async def enter(self, turn_id: str) -> None:
         pass
 

@@ -71,7 +71,7 @@ class Outbox:
         return batches, nudged, forgotten
 
     def written(self) -> None:
-        """Note that everything from the last `take` was written."""
+        """The last `take` was written."""
         for log, last in self._on_its_way.items():
             if log not in self._written:  # `forget` was called during the write
                 continue
@@ -83,15 +83,15 @@ class Outbox:
             self.emptied.set()
 
     def start_over(self) -> None:
-        """Write all open logs again from their first event, after a write with an unknown result.
+        """Write all open logs again, because the result of the last write is unknown.
 
-        Closed logs are dropped, because followers can read them from the session store.
+        Closed logs are dropped: the session store has them.
         """
         self._written = {log: 0 for log in self._written if not log.is_closed}
         self._changed = dict.fromkeys(self._written)
 
     def put_back(self, nudged: set[str], forgotten: set[str]) -> None:
-        """Note that the write of the last `take` failed, and queue all of it again."""
+        """The write of the last `take` has failed: queue it again."""
         self.start_over()
         self._nudged |= nudged
         self._forgotten |= forgotten

@@ -19,8 +19,8 @@ LOOK_SECONDS = 0.05
 class RemoteTurns:
     """Requests to the workers that run the turns.
 
-    `timeout_seconds` must be long enough for every living worker to renew its lease in it.
-    `is_claimed_here(owner, session_id)` returns whether a turn of this worker holds the session.
+    Every living worker renews its lease within `timeout_seconds`. `is_claimed_here(owner,
+    session_id)` tells whether a turn of this worker holds the session.
     """
 
     def __init__(
@@ -44,9 +44,9 @@ class RemoteTurns:
         try:
             return await self._sessions.claim(new, history_tokens=history_tokens)
         except SessionBusy:
-            # If this worker holds the session, its turn has readers: unread ones were ended
-            # before the claim. The store may not know about a reader that has just come back,
-            # and would let us stop that turn, so it is not asked.
+            # A turn of this worker that holds the session has readers: unread ones were ended
+            # before the claim. The store may not know a reader that has just come back, and would
+            # let us stop the turn, so it is not asked.
             if self._is_claimed_here(new.owner, new.session_id) or not await self._supersede(new):
                 raise
             return await self._sessions.claim(new, history_tokens=history_tokens)

@@ -1,7 +1,7 @@
 """Start one turn per `Idempotency-Key`, however often its query is sent.
 
-The store only knows the keys of turns that hold their session. Until then, requests that
-repeat a key on the same worker wait here, and get the result of the first one.
+The store knows a key once its turn holds the session. Until then, repeats on the same worker wait
+here, and get the result of the first request.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ class Repeats:
     async def start(self, key: Key, new: NewTurn, begin: Begin) -> Follower:
         """Follow the turn of this key: one that exists, is starting here, or starts now.
 
-        An exception of `begin` or of the claim reaches the first request and all that wait for it.
+        All requests that wait get the exceptions of `begin` and of the claim.
 
         Raises:
             KeyReused: the key belongs to another query.

@@ -1,8 +1,7 @@
 """Follow turns that this worker does not run: finished ones, and those of other workers.
 
-Finished turns are replayed from the session store. For a turn on another worker, followers read
-its shared log as it grows. Without shared logs they get heartbeats until the turn ends, and then
-the events that they miss.
+Finished turns are replayed from the session store. Followers of another worker's turn read its
+shared log. Without one they get heartbeats until the turn ends, and then the events that they miss.
 """
 
 import asyncio
@@ -68,10 +67,7 @@ class Replays:
     ) -> Follower:
         """Follow everything after a place. A finished turn takes one transaction.
 
-        Raises:
-            TurnNotFound: this owner has no such turn, or it is in another session.
-            LogGone: the turn ended too long ago; its log was deleted.
-            PastTheEnd: the turn has no event at this place.
+        Raises: TurnNotFound, LogGone, PastTheEnd, as `Turns.follow` explains.
         """
         turn = await self._sessions.turn_with_log(owner, turn_id)
         if session_id not in (None, turn.record.session_id):
@@ -156,8 +152,8 @@ class Replays:
 
         They can resume on another worker.
         """
-        # Set this before the wait below. Followers that arrive during the wait must get the notice,
-        # and the cancelled look puts back a log that it had taken out of `_awaited`.
+        # Set before the wait below: followers that arrive during it must get the notice. The
+        # cancelled look puts back a log that it had taken out of `_awaited`.
         self._is_closed = True
         if self._looking is not None:
             await cancel_and_wait([self._looking])
@@ -173,10 +169,7 @@ class Replays:
 
 @dataclass(frozen=True, slots=True)
 class _Rest:
-    """The events of a finished turn that a follower still has to get.
-
-    For a lost log, these are all replacement events: the follower skips those that it has.
-    """
+    """The events of a finished turn that a follower misses; for a lost log, all replacements."""
 
     events: Sequence[Logged]
     is_of_lost: bool = False
@@ -212,10 +205,7 @@ def _events(turn: StoredTurn) -> list[Logged]:
 
 
 def _stands_in(events: Sequence[Logged]) -> bool:
-    """Whether a log is a replacement, written because the real one could not be stored.
-
-    Its followers may have read more events than it has.
-    """
+    """Whether a log replaces one that could not be stored, and that followers may have read."""
     match events:
         case [Failure(code=StorageError.code), *_]:
             return True

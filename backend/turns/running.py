@@ -65,7 +65,7 @@ class RunningTurns:
         return turn if turn is not None and turn.new.owner == owner else None
 
     def of_session(self, owner: str, session_id: str) -> list[TurnTask]:
-        """Return the session's turns: at most one holds it, others may be waiting for a claim."""
+        """The session's turns: at most one holds it, others may wait for their claim."""
         return list(self._by_session.get((owner, session_id), {}).values())
 
     def with_key(self, owner: str, session_id: str, key: str) -> TurnTask | None:
@@ -73,7 +73,6 @@ class RunningTurns:
         return next((turn for turn in turns if turn.new.idempotency_key == key), None)
 
     def is_claimed(self, owner: str, session_id: str) -> bool:
-        """Return whether a turn of this worker holds the session."""
         return any(turn.is_claimed for turn in self.of_session(owner, session_id))
 
     async def end_unread(self, owner: str, session_id: str) -> None:

@@ -1,8 +1,8 @@
 """Share the logs of running resumable turns with other workers.
 
-One task writes the events of this worker's turns, another reads those of other workers. No turn
-and no local follower waits for them: local followers read the turn's own log, and the session
-store has all events once the turn has ended, even if the shared logs lost some.
+One task writes the events of this worker's turns, another reads those of other workers. Turns and
+local followers never wait for them. Events that the shared logs lose are in the session store when
+the turn has ended.
 """
 
 import asyncio
@@ -81,10 +81,7 @@ class SharedLogs:
         self._outbox.nudge(worker)
 
     def forget(self, turn_ids: Iterable[str]) -> None:
-        """Delete the shared logs of turns that have ended.
-
-        A write that another worker has already begun is not undone. It expires after minutes.
-        """
+        """Delete shared logs. A write that another worker has just begun stays until it expires."""
         self._outbox.forget(turn_ids)
 
     def fill(self, log: EventLog) -> None:
@@ -93,7 +90,6 @@ class SharedLogs:
         self.nudge(self._worker)  # end the reader's blocking read, so that it includes this log
 
     def leave(self, log: EventLog) -> None:
-        """Stop appending to this log."""
         mirrors = self._mirrors.get(log.turn_id, set())
         mirrors.discard(log)
         if not mirrors:
@@ -101,8 +97,8 @@ class SharedLogs:
 
     async def _write_on(self) -> None:
         while True:
-            # A failed writer must not wait for the next turn to find out that writing works again.
-            # The reader cannot tell: a read-only replica, for example, answers reads only.
+            # Do not wait for the next turn to find out that writing works again. The reader cannot
+            # tell: a replica, for example, only answers reads.
             while "writer" in self._faults:
                 await self._check()
             await self._outbox.filled.wait()
@@ -148,10 +144,7 @@ class SharedLogs:
             await asyncio.sleep(PAUSE_SECONDS)
 
     def _pass_on(self, piece: "_Piece", asked: Iterable[EventLog]) -> None:
-        """Append a batch to the logs for which it was read.
-
-        Logs that were added during the read are skipped: they may still need earlier events.
-        """
+        """Append to the logs for which it was read. Logs added since may need earlier events."""
         mirrors = self._mirrors.get(piece.batch.turn_id, set())
         for log in mirrors.intersection(asked):
             try:
@@ -163,8 +156,7 @@ class SharedLogs:
                 self.leave(log)
 
     def _failed(self, part: str, error: Exception) -> None:
-        # The message of a StorageError is safe to log. Other exceptions are logged by their type
-        # only, because their message may quote data.
+        # Only the message of a StorageError is safe to log. Others may quote data.
         why = str(error) if isinstance(error, StorageError) else type(error).__name__
         known = self.fault
         self._faults[part] = exhaustion_of(error) or why
@@ -203,10 +195,7 @@ class _Piece:
 
 
 def _append(log: EventLog, piece: _Piece) -> bool:
-    """Append the events of a batch that the log lacks. Return whether the log is now closed.
-
-    Raises: _Lost.
-    """
+    """Append what the log lacks, and return whether it is closed now. Raises: _Lost."""
     batch = piece.batch
     if batch.last <= log.last:
         return False

@@ -38,8 +38,8 @@ logger = structlog.get_logger()
 class TurnTask:
     """Claims the session, runs the conversation into the log, stores the ending, ends the stream.
 
-    In every case the log ends with exactly one `End`. An ending that the store refused is kept
-    in `unstored`.
+    The log always ends with exactly one `End`. If the store refuses the ending, it is in
+    `unstored`.
     """
 
     def __init__(
@@ -67,7 +67,6 @@ class TurnTask:
         )
         self.log = self.readers.log
         self.unstored: Ending | None = None
-        """The ending, if the store refused it."""
         self._turn = turn
         self._claim = claim
         self._sessions = sessions
@@ -82,20 +81,18 @@ class TurnTask:
         self.task = asyncio.create_task(self._run(), name=f"turn {new.id}")
 
     async def join(self, new: NewTurn) -> Follower:
-        """Wait until the turn holds its session, and return a follower from its first event.
+        """Wait until the turn holds its session, and follow it from its first event.
 
-        `new` is the query that started this turn, or a repeat of it. If the claim fails, all who
-        join get its exception.
+        `new` is the query that started this turn, or a repeat of it.
 
-        Raises:
-            KeyReused: `new` has another query.
+        Raises: KeyReused, if `new` has another query; otherwise what the claim raised.
         """
         if self.new.query != new.query:
             raise KeyReused
         follower = self.readers.follow()
         try:
-            # A claim cannot be taken back once it is sent, so a cancelled caller must not cancel
-            # it. If it then succeeds, the turn ends like every turn without readers.
+            # A claim that was sent cannot be taken back, so a cancelled caller must not cancel it.
+            # If it succeeds, the turn ends like every turn without readers.
             await asyncio.shield(self._claimed)
         except BaseException:  # includes a cancelled caller, which would never call `leave`
             follower.leave()
@@ -110,7 +107,6 @@ class TurnTask:
         return self._claimed.done() and self._claimed.exception() is None
 
     async def stop_and_wait(self, outcome: Outcome) -> None:
-        """Stop the turn, and wait until it has ended."""
         self.stop(outcome)
         await asyncio.wait([self.task])
 
@@ -195,9 +191,7 @@ class TurnTask:
         self.log.append(event)
 
     async def _end(self, error: ServiceError | None) -> None:
-        """Store the ending, end the stream, and report the turn.
-
-        The store comes first, because a client that has read `end` may ask its next question at
+        """Store the ending, then end the stream: a client that has read `end` may ask again at
         once, and must find the session free.
         """
         error = error or self._stopped_for
@@ -219,8 +213,7 @@ class TurnTask:
 
     async def _store(self, error: ServiceError | None) -> tuple[Ending, bool]:
         """Return the ending that counts, and whether the store took it from this worker."""
-        # Setting `_stopped_as` makes later calls of `stop` ineffective, so that the stored outcome
-        # and the one in the stream agree.
+        # This makes later calls of `stop` ineffective, so that store and stream agree.
         outcome = self._stopped_as = self._stopped_as or outcome_of(error)
         ending = minimal_ending(self.new.id, outcome, None if error is None else error.code)
         try:

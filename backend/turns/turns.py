@@ -28,9 +28,8 @@ OpenTurn = Callable[[Caller, str], Turn]
 class Turns:
     """All turns that run on this worker, and access to those on other workers.
 
-    `check` raises a ServiceError to refuse a turn before it starts. `on_drain` is called when a
-    drain begins. With `shared_logs`, followers on other workers get events as they happen, and
-    stop requests reach other workers at once.
+    `check` may refuse a turn before it starts. `on_drain` is called when a drain begins. With
+    `shared_logs`, events and stop requests reach other workers at once.
     """
 
     def __init__(
@@ -131,8 +130,8 @@ class Turns:
         try:
             conversation = self._open_turn(caller, new.query)
             await self._running.end_unread(new.owner, new.session_id)
-            # Check again: other turns may have taken the slots during the awaits above, or a drain
-            # may have begun. Nothing awaits between here and the launch, so the slot stays free.
+            # Again: the slots may have been taken, or a drain begun, during the awaits above.
+            # Nothing awaits between here and the launch, so a free slot stays free.
             self._check_start()
             turn = self._launch(new, conversation, is_resumable=is_resumable, transport=transport)
         except BaseException:  # includes cancellation: no turn was started
@@ -189,8 +188,8 @@ class Turns:
     async def stop(self, caller: Caller, turn_id: str) -> None:
         """Stop a turn on any worker.
 
-        Waits for the end of a turn of this worker. A turn on another worker stops when that
-        worker sees the request, at the latest at the next renewal of its lease.
+        Waits for the end of a local turn. Another worker stops its turn when it sees the request,
+        at the latest when it renews its lease.
 
         Raises:
             TurnNotFound: the caller has no such turn.
@@ -208,8 +207,7 @@ class Turns:
         for turn in self._running.of_session(owner, session_id):
             turn.link_request()
             await turn.stop_and_wait(Outcome.CANCELLED)
-        # Also after a turn was stopped here: it may still have waited for its claim, while another
-        # worker holds the session.
+        # Also if a turn was stopped here: it may have been waiting for its claim.
         await self._remote.stop_session(owner, session_id)
 
     async def renew(self) -> None:
@@ -229,16 +227,15 @@ class Turns:
                 turn.stop(request.outcome)
 
     async def store_endings(self) -> None:
-        """Try again to store the endings that the store has refused."""
         await self._unstored.store()
 
     async def drain(self, *, accept_seconds: float, drain_seconds: float) -> None:
         """Let running turns finish before the worker stops; return when none runs.
 
-        Sets `is_draining` at once. Turns are accepted for another `accept_seconds`, because load
-        balancers take a moment to stop sending requests. Turns that run `drain_seconds` after
-        that end with the error `server_draining` and are stored. Finally, followers of turns on
-        other workers get the same error, and can resume on another worker.
+        Sets `is_draining` at once, but accepts turns for another `accept_seconds`, because load
+        balancers take a moment to notice. Turns that run `drain_seconds` after that end with the
+        error `server_draining` and are stored. Finally, followers of turns on other workers get
+        the same error, and can resume elsewhere.
         """
         self.is_draining = True
         self._on_drain()

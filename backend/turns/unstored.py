@@ -12,10 +12,7 @@ from backend.turns.endings import minimal_ending
 logger = structlog.get_logger()
 
 WHOLE_TRIES = 3
-"""The number of retries with the whole ending before a minimal one is stored instead.
-
-Only refusals that are due to the ending itself count, not those of a store that is away.
-"""
+"""Retries with the whole ending before a minimal one is stored. An absent store does not count."""
 
 
 @dataclass
@@ -41,8 +38,8 @@ class UnstoredEndings:
     async def store(self) -> None:
         """Try again to store all endings, if the store is up.
 
-        An ending that the store keeps refusing while it works is replaced by a minimal one.
-        An ending is never dropped because the store is away.
+        If the store works but keeps refusing one, a minimal ending replaces it. None is dropped
+        because the store is away.
         """
         async with self._storing:
             if not self._unstored or not await self._check_store():
@@ -64,22 +61,17 @@ class UnstoredEndings:
         self._unstored.append(unstored)
 
     async def _try(self, unstored: _Unstored) -> bool:
-        """Try to store one ending, and return whether it is done with.
-
-        Raises:
-            StorageError: the store is at fault, not this ending.
-        """
+        """Whether the ending is now stored. Raises: StorageError, if the store is at fault."""
         try:
             await self._offer(unstored.ending)
         except NotStorable as error:
             _warn(unstored, error)
-            # The store took a write before this one. If it takes one now as well, the ending is at
-            # fault.
+            # If the store takes a write before and after this one, the ending is at fault.
             return await self._check_store() and await self._give_up(unstored)
         return True
 
     async def _give_up(self, unstored: _Unstored) -> bool:
-        """Count a refusal; after `WHOLE_TRIES` of them store a minimal ending. Return if stored."""
+        """Count a refusal; after `WHOLE_TRIES` of them, store a minimal ending."""
         unstored.refusals += 1
         if unstored.refusals <= WHOLE_TRIES:
             return False

@@ -81,13 +81,13 @@ class KeyFile(BaseModel):
 
 
 class ApiKeys:
-    """An `Authority` that knows the keys of the file."""
+    """An `Authority`."""
 
     def __init__(self, path: Path, keys: tuple[ApiKey, ...], stamp: Stamp) -> None:
         self._path = path
         self._keys = keys
         self._judged = stamp
-        """The state of the file at the last load, whether that succeeded or failed."""
+        """The state of the file at the last load, successful or not."""
         self._seen = stamp
 
     @classmethod
@@ -107,8 +107,8 @@ class ApiKeys:
     async def reload(self) -> None:
         """Load the file if it has changed and is complete.
 
-        The file counts as complete when two calls in a row see the same state, and the state is
-        still the same after reading. An invalid file is logged once; the old keys stay in use.
+        It is complete when its state is the same in two calls in a row, and after reading. An
+        invalid file is logged once, and the old keys stay in use.
         """
         stamp, before = await asyncio.to_thread(_stamp, self._path), self._seen
         self._seen = stamp
@@ -126,7 +126,7 @@ class ApiKeys:
         self._judged = stamp
 
     async def identify(self, credential: str) -> Identity:
-        """Return the identity of an API key. Raises: NotAuthenticated."""
+        """Raises: NotAuthenticated."""
         key = self._find(hash_of(credential))
         if key is None:
             raise NotAuthenticated
@@ -137,7 +137,7 @@ class ApiKeys:
         return key is not None and key.may_speak_for(identity.user_id)
 
     def _find(self, wanted: str) -> ApiKey | None:
-        """Find a key in constant time: every hash is compared in full, even after a match."""
+        """In constant time: every hash is compared in full, even after a match."""
         found = None
         for key in self._keys:
             if hmac.compare_digest(key.hash, wanted):

@@ -17,9 +17,7 @@ USER_HEADER = "X-User-Id"
 
 
 def cookie_name(connection: HTTPConnection) -> str:
-    """Return the cookie's name. Browsers accept `__Host-` cookies only from this host over HTTPS,
-    and never send them over plain HTTP.
-    """
+    """Browsers accept `__Host-` cookies from this very host only, and never send them over HTTP."""
     return "__Host-lex_session" if is_secure(connection) else "lex_session"
 
 
@@ -48,9 +46,9 @@ class Authentication:
         return Caller(owner=f"user:{user_id}", user_id=user_id)
 
     async def exchange(self, connection: HTTPConnection) -> Sealed:
-        """Issue a cookie for a credential. A cookie is not accepted, or it could live for ever.
+        """Issue a cookie for a credential, but not for a cookie, which could then live for ever.
 
-        Raises: the same errors as `caller`.
+        Raises: the errors of `caller`.
         """
         identity = await self._presented(connection.headers)
         if identity is None:
@@ -73,19 +71,19 @@ class Authentication:
 
 
 class NoAuthentication:
-    """`AUTH=none`: every caller is anonymous. WebSockets from other origins are refused."""
+    """`AUTH=none`: every caller is anonymous."""
 
     def __init__(self, origins: Origins) -> None:
         self._origins = origins
 
     async def caller(self, connection: HTTPConnection) -> Caller:
-        """Return the anonymous caller. Raises: NotAuthenticated, for a foreign WebSocket."""
+        """Raises: NotAuthenticated, for a WebSocket from another origin."""
         if self._origins.is_foreign_socket(connection):
             raise NotAuthenticated
         return ANONYMOUS
 
     async def exchange(self, connection: HTTPConnection) -> None:  # noqa: ARG002
-        """Return no cookie: there is no credential to exchange."""
+        """There is no credential to exchange."""
         return
 
 
@@ -106,10 +104,9 @@ def _bearer(headers: Headers) -> str | None:
 
 
 def _acting(identity: Identity, headers: Headers) -> str:
-    """Return the user to act for.
+    """Return the user to act for. Raises: InvalidField.
 
-    `X-User-Id` without a trusted key is refused, not ignored: the sender would take the answer for
-    that user's. Raises: InvalidField.
+    `X-User-Id` without a trusted key is refused, not ignored: its sender expects that user's data.
     """
     passed = headers.getlist(USER_HEADER)
     if identity.user_id is not None:

@@ -1,7 +1,6 @@
 """The cookie that stands for a credential. It is encrypted, and any worker or pod can open it.
 
-Cookies are not stored. To revoke one before it expires, withdraw its API key, or remove the secret
-that sealed it.
+To revoke a cookie before it expires, withdraw its API key, or remove the secret that sealed it.
 """
 
 import base64
@@ -29,9 +28,9 @@ class Sealed(NamedTuple):
 
 
 class Cookies:
-    """Seals and opens cookies. The first secret seals, all of them open, so secrets can be rotated.
+    """The first secret seals, all of them open, so secrets can be rotated.
 
-    A cookie can only be opened with the same `context`, for example the issuer of its credential.
+    A cookie can only be opened with the `context` that it was sealed with.
     """
 
     def __init__(

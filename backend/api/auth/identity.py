@@ -8,7 +8,7 @@ _USER_ID = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 def is_user_id(text: str) -> bool:
-    """Whether the text is a user id: 1 to 255 ASCII characters, as in OpenID Connect, no spaces."""
+    """1 to 255 ASCII characters, as in OpenID Connect, without spaces."""
     return _USER_ID.fullmatch(text) is not None
 
 
@@ -27,7 +27,7 @@ class Identity:
 
 class Authority(Protocol):
     async def identify(self, credential: str) -> Identity:
-        """Check a credential. Raises: NotAuthenticated, IdentityUnavailable."""
+        """Raises: NotAuthenticated, IdentityUnavailable."""
         ...
 
     def still_vouches(self, identity: Identity) -> bool:

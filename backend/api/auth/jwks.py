@@ -98,9 +98,7 @@ class Jwks:
             await self.refresh()
 
     async def refresh(self) -> None:
-        """Fetch the keys, or wait for the running fetch. If it fails, log that and keep the old
-        keys. A cancelled caller does not cancel the fetch.
-        """
+        """Fetch the keys, or wait for the running fetch. A failure is logged; old keys stay."""
         if self._fetching is None:
             self._begun_at = self._clock()
             # A task of its own: the request that started it may be cancelled while others wait.

@@ -51,9 +51,7 @@ class Origins:
 
 
 def _own(connection: HTTPConnection) -> tuple[str, ...]:
-    """Return our own origins. Both schemes count for a plain request, because behind a proxy that
-    does not forward the scheme, HTTPS looks like HTTP.
-    """
+    """A plain request may have either scheme: a proxy may hide that the client used HTTPS."""
     host = connection.headers.get("host")
     if not host:
         return ()

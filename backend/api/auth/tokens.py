@@ -11,12 +11,7 @@ from backend.domain.errors import NotAuthenticated
 
 class SigningKeys(Protocol):
     async def find(self, kid: str | None, algorithm: str) -> jwt.PyJWK | bytes:
-        """Return the key that verifies a token.
-
-        Raises:
-            NotAuthenticated: there is no such key.
-            IdentityUnavailable: the keys could not be fetched.
-        """
+        """Raises: NotAuthenticated (no such key), IdentityUnavailable (keys not fetched)."""
         ...
 
 
@@ -33,8 +28,7 @@ class SharedSecret:
 class Tokens:
     """An `Authority` for tokens.
 
-    Only configured algorithms are accepted: trusting the token's `alg` header lets an attacker
-    choose a weaker one.
+    It only accepts configured algorithms: the token's `alg` header is an attacker's choice.
     """
 
     def __init__(
@@ -53,7 +47,7 @@ class Tokens:
         self._leeway_seconds = leeway_seconds
 
     async def identify(self, credential: str) -> Identity:
-        """Verify a token. Raises: NotAuthenticated, IdentityUnavailable."""
+        """Raises: NotAuthenticated, IdentityUnavailable."""
         try:
             claims = await self._claims(credential)
             identity = Identity(user_id=claims["sub"], expires_at=float(claims["exp"]))

@@ -56,6 +56,6 @@ class AllowedHosts:
 
 
 def _host_of(scope: Scope) -> Host | None:
-    """Return the host; None if the header is missing, as HTTP/1.0 allows, or repeated."""
+    """None if the header is missing, as HTTP/1.0 allows, or repeated."""
     given = [value for name, value in scope["headers"] if name == b"host"]
     return Host.read(given[0].decode("latin-1")) if len(given) == 1 else None

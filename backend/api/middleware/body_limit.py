@@ -15,10 +15,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 class BodyLimit:
     """Answers 413 for a body above `max_bytes`, and 408 for one that takes too long.
 
-    FastAPI's `max_body_size` cannot replace it. It runs outside all middleware, and replaces any
-    answer to a request whose `Content-Length` is too large by a 413 of its own (starlette's
-    `RequestBodyLimitResponder.send_with_limit`). That one is plain text instead of problem details,
-    and lacks our headers.
+    FastAPI's `max_body_size` cannot replace it. It runs outside all middleware, and answers a too
+    large `Content-Length` itself (starlette's `RequestBodyLimitResponder.send_with_limit`): with
+    plain text instead of problem details, and without our headers.
     """
 
     def __init__(self, app: ASGIApp, *, max_bytes: int, timeout_seconds: float) -> None:

@@ -41,8 +41,6 @@ def page_policy(**sources: str) -> dict[str, str]:
 
 
 class SecurityHeaders:
-    """Adds the headers to HTTP responses."""
-
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 

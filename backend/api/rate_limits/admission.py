@@ -24,7 +24,7 @@ _MESSAGES = {
 
 
 class Admissions:
-    """Creates the admissions of queries, with the limits that apply to their client."""
+    """Creates admissions with the limits that apply to the client."""
 
     def __init__(
         self,
@@ -49,10 +49,7 @@ class Admissions:
         )
 
     async def make_session(self, caller: Caller, connection: HTTPConnection) -> Mapping[str, str]:
-        """Count a session that is created without a query. Return the `RateLimit` headers.
-
-        Raises: TooManyRequests.
-        """
+        """Count a new session; return the `RateLimit` headers. Raises: TooManyRequests."""
         client = client_of(caller, connection)
         windows = [Window(quota, client.key) for quota in self._new_session_quotas]
         if client.network is not None:

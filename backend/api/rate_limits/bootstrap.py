@@ -29,7 +29,7 @@ from backend.telemetry import metrics
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
-    """The rate limits: queries of a session, queries of a client, new sessions of a client."""
+    """Queries of a session, queries of a client, and new sessions of a client."""
 
     per_session: str
     per_client: str
@@ -47,8 +47,6 @@ class Most:
 
 @dataclass(frozen=True, slots=True)
 class AdmissionControl:
-    """Everything that limits clients."""
-
     admissions: Admissions
     sockets: ClientSlots
     readers: ClientSlots

@@ -20,9 +20,8 @@ FULL_LEVEL = 8
 class BoundedWindows:
     """The windows of all keys of one quota.
 
-    When memory is full, keys that have used the least of their limit are forgotten first, the
-    oldest of them first. That lets a request or two through. Forgetting a key at its limit would
-    lift the limit instead.
+    When it is full, keys that have used the least of their limit are forgotten first, oldest first.
+    That lets a request or two through. Forgetting a key at its limit would lift the limit.
     """
 
     def __init__(
@@ -88,7 +87,7 @@ class BoundedWindows:
         return next(found, array("d"))
 
     def _gone(self, times: "array[float]") -> int:
-        """Return how many of the requests have left the window."""
+        """How many of the requests have left the window."""
         return bisect_right(times, self._clock() - self._seconds)
 
     def _forget_expired(self) -> None:

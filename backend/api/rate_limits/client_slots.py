@@ -14,10 +14,7 @@ SLOT_RETRY_SECONDS = 5
 
 
 class ClientSlots:
-    """Takes a slot of the client and of its network together.
-
-    `kind` is named in refusals and is a label value of metrics.
-    """
+    """`kind` is named in refusals and metrics."""
 
     def __init__(self, kind: str, slots: Slots, network_slots: Slots | None = None) -> None:
         self._kind = kind
@@ -25,10 +22,7 @@ class ClientSlots:
         self._network_slots = network_slots
 
     async def take(self, client: Client, holder: str) -> None:
-        """Take a slot for a holder, which may be any id.
-
-        Raises: TooManyRequests; no slot is taken then.
-        """
+        """Raises: TooManyRequests; no slot is taken then."""
         if not await self._slots.take(client.key, holder):
             raise self._refusal()
         try:

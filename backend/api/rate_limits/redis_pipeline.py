@@ -1,8 +1,7 @@
 """One Redis connection that all shared counts of a worker use.
 
-Calls that arrive during a round trip are sent together in the next one. While Redis is down, calls
-fail at once, so callers fall back to their own counts. The pipeline probes in the background until
-Redis is back.
+Calls that arrive during a round trip go out together in the next one. While Redis is down, calls
+fail at once, and the pipeline probes in the background.
 """
 
 import asyncio
@@ -45,8 +44,6 @@ class OutOfReach(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One call of a Lua script, with its keys and arguments."""
-
     text: str
     keys: Sequence[str]
     arguments: Sequence[str | int | float]
@@ -69,10 +66,9 @@ def connect(url: str) -> Redis:
 
 
 class RedisPipeline:
-    """Batches the calls of many callers. Close it before the client.
+    """Close it before the client. `on_change` is called when Redis is lost and when it is back.
 
-    `on_change` is called when Redis is lost and when it is back. `probes` are the callers' scripts
-    with unused keys: a Redis that refuses one of them counts as down.
+    `probes` are the callers' scripts with unused keys: a Redis that refuses one counts as down.
     """
 
     def __init__(
@@ -156,8 +152,7 @@ class RedisPipeline:
     async def _ask(self, scripts: Sequence[Script]) -> list[Any]:
         pipeline = self._client.pipeline(transaction=False)
         for script in scripts:
-            # EVAL with the text, not EVALSHA: Redis caches the script either way, and a restarted
-            # Redis would not know the hash.
+            # EVAL, not EVALSHA: Redis caches the script either way, but forgets it at a restart.
             pipeline.eval(script.text, len(script.keys), *script.keys, *map(str, script.arguments))
         return await pipeline.execute(raise_on_error=False)
 
@@ -212,10 +207,7 @@ class RedisPipeline:
 
 
 def _raise_unless_of_one_key(scripts: Sequence[Script], replies: Sequence[Any]) -> None:
-    """Raise if Redis refused a call for a reason that is not specific to its key.
-
-    Raises: OutOfReach.
-    """
+    """Raises: OutOfReach, if Redis refused a call for a reason that would affect all calls."""
     for script, reply in zip(scripts, replies, strict=True):
         if isinstance(reply, Exception) and not is_of_one_key(reply):
             raise OutOfReach(fault_of(reply, script=script.text)) from reply

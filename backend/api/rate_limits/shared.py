@@ -59,8 +59,8 @@ class SharedLimits(MovingWindowRateLimiter):
     """Counts in several windows atomically, all or none, in one round trip.
 
     The library counts in one window after another, so a full window has already charged those
-    before it. The script keeps the library's format, so that the library can read its entries. It
-    uses the clock of Redis. A key holds the requests in its window, and expires with the last one.
+    before it. The entries keep the library's format. Time is that of Redis. A key holds the
+    requests in its window, and expires with the last one.
     """
 
     storage: RedisStorage

@@ -1,7 +1,6 @@
-"""The slots of clients, which limit their streams, sockets and readers. An id holds each slot.
+"""The slots that limit a client's streams, sockets and readers. An id holds each slot.
 
-A slot is released when its holder ends. In Redis it also expires unless this worker renews it, so
-that a killed worker's slots become free.
+A slot in Redis expires unless its worker renews it, so that a killed worker's slots become free.
 """
 
 from collections.abc import Mapping
@@ -63,10 +62,8 @@ PROBES = tuple(
     for each in (kind, network_kind(kind))
     for probe in _probes(_key(each, "probe"))
 )
-"""The scripts of this file with unused keys of every kind, for `RedisPipeline`.
-
-All kinds are probed, because a Redis user may have access to some keys only. The last probe of a
-key deletes it."""
+"""The scripts of this file with unused keys, for `RedisPipeline`. All kinds are probed, because a
+Redis user may have access to some keys only. The last probe of a key deletes it."""
 
 
 class Slots(Protocol):
@@ -80,8 +77,6 @@ class Slots(Protocol):
 
 
 class LocalSlots:
-    """The slots on this worker."""
-
     def __init__(self, *, most: int) -> None:
         self._most = most
         self._held: dict[str, set[str]] = {}
@@ -108,9 +103,7 @@ class LocalSlots:
 
 
 class SharedSlots:
-    """The slots on all workers, in a sorted set per client. While Redis is down, only local ones
-    count.
-    """
+    """Slots across workers, in a sorted set per client. Without Redis only local ones count."""
 
     def __init__(
         self,

@@ -8,9 +8,7 @@ from backend.api.rate_limits.windows import Limits, Verdict, Window
 
 
 class TieredLimits:
-    """Counts granted requests in both tiers, so that a worker's own counts are up to date when
-    Redis goes down.
-    """
+    """Counts granted requests in both tiers, so that local counts hold when Redis goes down."""
 
     def __init__(self, local: LocalLimits, shared: Limits) -> None:
         self._local = local
@@ -20,7 +18,7 @@ class TieredLimits:
         """Count one request in all windows of both tiers, or in none.
 
         A local refusal needs no call to Redis. In a burst, a request that Redis has counted may
-        still be refused locally: others may have filled the local window during the call.
+        still be refused locally.
         """
         if not windows or not (here := self._local.look(windows)).is_granted:
             return self._local.charge_now(windows)

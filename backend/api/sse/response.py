@@ -1,10 +1,9 @@
 """The HTTP response that sends a stream: its frames, its heartbeats, its end.
 
-The response derives from that of `sse-starlette`, but replaces how it runs. The library needs four
-tasks for each response (sending, pings, disconnect, shutdown), and ends a stream by cancelling
-them. Here the request's own task sends the events, and the follower's wait is the clock of the
-heartbeats. One more task waits for the disconnect and makes the follower leave, which ends the
-stream without a cancellation.
+The response is that of `sse-starlette`, but runs differently. The library needs four tasks for each
+response (sending, pings, disconnect, shutdown), and ends a stream by cancelling them. Here the
+request's own task sends, and the follower's wait times the heartbeats. One more task waits for the
+disconnect and makes the follower leave, which ends the stream without a cancellation.
 """
 
 import asyncio
@@ -96,8 +95,8 @@ class EventStream(EventSourceResponse):
         async with aclosing(self._batches):
             async for batch in self._batches:
                 data = b"".join(self._framing.frames(batch)) if batch.events else self._heartbeat()
-                # Join the end of the response to the last data if that fits the buffer. After much
-                # data the end must wait for the client, so it is sent separately below.
+                # The last data carries the end of the response if it fits the server's buffer.
+                # Otherwise the end must wait for the client, and is sent separately below.
                 is_last = self._follower.is_at_end and 0 < len(data) <= AT_ONCE_BYTES
                 if data:
                     await self._send(send if is_last else send_on, data, is_last=is_last)
@@ -139,8 +138,7 @@ def cut(scope: Scope) -> None:
 def _past_the_middleware(scope: Scope) -> Send | None:
     """Return the server's own `send`; None under a foreign server.
 
-    Eight middlewares wrap `send`, but none of them looks at bodies. Going through them takes a
-    twentieth of the time of a flush.
+    Eight middlewares wrap `send` and take a twentieth of a flush's time, but none looks at bodies.
     """
     extension = scope.get("extensions", {}).get("lex.body")
     return None if extension is None else cast(Send, extension["send"])

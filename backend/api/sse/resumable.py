@@ -11,8 +11,8 @@ RETRY_MS = 1000
 class Resumable(Framing):
     """Frames with an id, which is the last line of each frame.
 
-    `@microsoft/fetch-event-source` stores an id as soon as it arrives. If the id came first and the
-    connection broke before the data, the client would resume after an event that it never got.
+    `@microsoft/fetch-event-source` stores an id as soon as it arrives. With the id first, a client
+    that is cut off before the data would skip that event when it resumes.
     """
 
     def opening(self) -> bytes:

@@ -1,13 +1,12 @@
 """The frames for older chat pages of this product: `CLIENT_PROFILE=legacy`.
 
-These pages were written for a first backend that had text, four tools and no failures. They parse
-plain streams line by line, each in its own way. Some take each line of data as an event, others
-only the first line of an event. Some join chunks as they are, others trim them and join them with a
-space.
+They were written for a first backend that had text, four tools and no failures, and parse streams
+line by line. Some take each line of data as an event, others only the first line of an event. Some
+join chunks as they are, others trim them and join them with a space.
 
-Therefore they get the same turns in another form: one line of data per event, chunks that end at
-word boundaries, tool outputs as the strings of the first backend, and some text in every turn.
-Resumable streams are for newer clients, and keep the standard form.
+So they get the same turns with one line of data per event, chunks that end at word boundaries, tool
+outputs as the strings of the first backend, and some text in every turn. Resumable streams are for
+newer clients, and keep the standard form.
 """
 
 from collections.abc import Iterator

@@ -1,11 +1,9 @@
 """Format lists and objects like the first backend: a Python literal in a fence, in a JSON string.
 
-A page decodes the JSON string, removes the fence, and parses the literal. Some pages replace each
-`'` by `"` and parse JSON, others parse Python. Both get the same value for any text, because
-characters that are special in either syntax are written as an escape that both understand.
-
-Pages that strip the quotes by hand instead of decoding the JSON string show such escapes as they
-are.
+A page decodes the JSON string, removes the fence, and parses the literal: as Python, or as JSON
+after replacing each `'` by `"`. Both get the same value, because characters that are special in
+either syntax are written as an escape that both know. Pages that strip the outer quotes by hand
+instead of decoding the JSON string show these escapes.
 """
 
 import re
