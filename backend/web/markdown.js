@@ -2,7 +2,8 @@
  * Markdown that is still being written.
  *
  * Blocks that are complete are put into the page once and never touched again; only the last one is
- * made anew as it grows, at most once a frame. One that grows long is settled in pieces.
+ * made anew as it grows, at most once a frame. One that grows long is settled in pieces. To set the
+ * whole answer anew with each chunk would cost the square of its length.
  */
 
 import { Lexer, Parser, Renderer } from "./vendor/marked/marked.js";
