@@ -1,4 +1,4 @@
-"""The models, each with all that stands around it."""
+"""Build the chain of models, each wrapped in breaker, rate budget, repair and retries."""
 
 import logging
 from contextlib import AsyncExitStack
@@ -25,7 +25,7 @@ from backend.telemetry import metrics
 logger = structlog.get_logger()
 
 ASK_AGAIN_SECONDS = 15.0
-"""Between two looks for models that are to be asked again."""
+"""The interval of checks whether a model that was not served is due for another try."""
 
 
 def open_models(
@@ -36,6 +36,7 @@ def open_models(
     ask_again_seconds: float = ASK_AGAIN_SECONDS,
 ) -> Fallback:
     upstream = provider.open(settings, stack)
+    # Retries and waits may take half of a turn's time: the other half is left for the answer.
     schedule = Schedule(budget_seconds=settings.turn_timeout_seconds / 2)
     models = Fallback(
         [
@@ -52,7 +53,7 @@ def open_models(
 def _candidate(
     name: str, upstream: OpenProvider, schedule: Schedule, *, answer_tokens: int
 ) -> Candidate:
-    """A model with all that stands around it, from the inside out."""
+    """Wrap a model, from the inside out: attempt with breaker and budget, repair, gate, retries."""
     metrics.prepare_model(name)
     budget = RateBudget()
 
@@ -79,7 +80,7 @@ def _attempted(attempt: Attempt) -> None:
         seconds=attempt.seconds,
         first_chunk_seconds=attempt.first_chunk_seconds,
     )
-    # One that went well is in the line of its turn.
+    # The `turn_finished` line covers successful attempts, so these are only for debugging.
     level = logging.DEBUG if attempt.outcome == "ok" else logging.INFO
     logger.log(level, "upstream_attempt", **_shown(attempt))
 

@@ -1,4 +1,4 @@
-"""`POST /query`: the stream, and everything that refuses before it."""
+"""`POST /query`: the stream, and the refusals before it."""
 
 import asyncio
 import json
