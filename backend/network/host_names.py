@@ -17,7 +17,7 @@ _NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A normalised host: lower case, no trailing dot, addresses as Python's `ipaddress` writes them."""
+    """A normalised host: lower case, no trailing dot, addresses as `ipaddress` writes them."""
 
     name: str
     port: int | None = None
