@@ -131,7 +131,7 @@ class WorkerServer(Server):
         return max(_ages) > 0
 
     async def _pause(self) -> None:
-        """Delay the exit: the arbiter replaces this worker at once, and that one may fail as fast."""
+        """Delay the exit: the arbiter replaces this worker at once, and that may fail as fast."""
         logger.error("worker_not_started", again_in_seconds=ANOTHER_START_SECONDS)
         until = time.monotonic() + ANOTHER_START_SECONDS
         while not self._signals and time.monotonic() < until:  # noqa: ASYNC110 - a signal handler sets no event

@@ -28,6 +28,10 @@ MAX_URL_BYTES = 16_384
 MAX_HEAD_BYTES = 32_768
 MAX_HEADERS = 100
 
+NO_ROOM = (
+    "This server has no room for another connection at the moment. Try again in a few seconds."
+)
+
 DETAILS = {
     HTTPStatus.BAD_REQUEST: "The request is malformed, or its host or length is ambiguous.",
     HTTPStatus.REQUEST_TIMEOUT: "The request took too long to arrive.",
@@ -35,9 +39,7 @@ DETAILS = {
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "The request has too many or too large headers.",
     HTTPStatus.NOT_IMPLEMENTED: "The body has a transfer coding other than `chunked`.",
     HTTPStatus.HTTP_VERSION_NOT_SUPPORTED: "The request is neither HTTP/1.1 nor HTTP/1.0.",
-    HTTPStatus.SERVICE_UNAVAILABLE: (
-        "This server has no room for another connection at the moment. Try again in a few seconds."
-    ),
+    HTTPStatus.SERVICE_UNAVAILABLE: NO_ROOM,
 }
 """The texts of the refusals, by status."""
 
@@ -115,7 +117,7 @@ class HttpConnection(HttpToolsProtocol):
             self._join_overflow()
 
     def _join_overflow(self) -> None:
-        """Mark this connection as overflow; turn the oldest silent one away if there are too many."""
+        """Mark this connection as overflow. With too many, turn the oldest silent one away."""
         self.overflow_since = self.loop.time()
         self._start_timer(self.overflow_seconds, self._cut_slow_head)
         overflow = [each for each in self.connections if isinstance(each, HttpConnection)]
