@@ -268,7 +268,7 @@ async def test_an_answer_that_was_cut_says_so_now_and_later(chat: Chat, transpor
         later = await chat.last.locator(".note").all_inner_texts()
 
     assert said == "It is mild and"
-    assert note == later == ["This answer was cut off, since it became too long."]
+    assert note == later == ["This answer was cut off because it became too long."]
     assert spoken == ["Lex: It is mild and", *note]
 
 

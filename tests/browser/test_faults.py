@@ -232,9 +232,9 @@ async def until_asked(chat: Chat, path: str, *, times: int) -> None:
 @pytest.mark.parametrize(
     ("fault", "sentence", "is_retried"),
     [
-        ({"kind": "status", "status": 400}, "would not take this question", False),
+        ({"kind": "status", "status": 400}, "refused this question", False),
         ({"kind": "no_finish_reason"}, "The answer broke off", True),
-        ({"kind": "stall", "after_tokens": 3}, "fell silent", True),
+        ({"kind": "stall", "after_tokens": 3}, "stopped in the middle", True),
     ],
     ids=["refused", "broken off", "silent"],
 )
@@ -274,7 +274,7 @@ async def test_who_asks_too_often_sees_for_how_long_to_wait(chat: Chat, transpor
         answer = await chat.answer()
         asked = await chat.page.locator(".asked p").all_text_contents()
 
-    assert "a lot of questions" in notice
+    assert "many questions" in notice
     assert "Try again in" in notice
     assert is_disabled
     assert answer == "Fine."
@@ -303,8 +303,8 @@ async def test_a_session_that_is_busy_elsewhere_says_so(chat: Chat, transport: s
     ("code", "sentence"),
     [
         ("overloaded", "too many people"),
-        ("draining", "is just being restarted"),
-        ("storage_unavailable", "cannot take notes"),
+        ("draining", "is restarting"),
+        ("storage_unavailable", "cannot save conversations"),
         ("upstream_unavailable", "cannot be reached"),
     ],
 )
@@ -358,7 +358,7 @@ async def test_who_is_not_known_signs_in_and_is_answered(chat: Chat, transport: 
         field = chat.page.get_by_label("Access token or API key")
         await field.fill("nonsense")
         await field.press("Enter")
-        await chat.page.get_by_text("This is not accepted.").wait_for()
+        await chat.page.get_by_text("This token or key was not accepted.").wait_for()
         await field.fill(token("alice"))
         await field.press("Enter")
         await chat.until_said("Hello, Alice.")
