@@ -60,7 +60,7 @@ def says(text: str) -> Message:
 
 
 def dialogue(*queries: str) -> Round:
-    """The answer to the last query, after the earlier ones were answered without tools."""
+    """The answer to the last query, after the earlier ones, whose tools returned empty outputs."""
     messages: list[Message | str] = []
     for query in queries[:-1]:
         messages.append(query)
