@@ -176,14 +176,16 @@ class Turn:
 
     def _request(self) -> CompletionRequest:
         assistant = self._assistant
+        current = [self._question, *self.messages]
         messages = fitted(
             self._history,
-            [self._question, *self.messages],
+            current,
             budget_characters=self.history_tokens * self.characters_per_token - len(self._prompt),
         )
         return CompletionRequest(
             prompt=self._prompt,
             messages=messages,
+            history_length=len(messages) - len(current),
             tools=assistant.toolbox.specs,
             silent=self._silent_models,
         )
@@ -192,7 +194,7 @@ class Turn:
         self.usage += finish.usage
         self.model = finish.model
         self.finish_reason = finish.reason
-        sent = len(request.prompt) + characters(request.messages)
+        sent = len(request.prompt) + characters(request.messages) - finish.left_out_characters
         ratio = characters_per_token(sent, finish.usage.input_tokens)
         self.characters_per_token = ratio or self.characters_per_token
 

@@ -16,6 +16,7 @@ from backend.llm.resilience.circuit_breaker import CircuitBreaker
 from backend.llm.resilience.fallback import Candidate, Fallback
 from backend.llm.resilience.gate import Gate
 from backend.llm.resilience.rate_budget import RateBudget
+from backend.llm.resilience.request_size import RequestSize
 from backend.llm.resilience.retry import Schedule
 from backend.llm.resilience.unserved_models import UnservedModels
 from backend.settings import Settings
@@ -37,7 +38,10 @@ def open_models(
     upstream = provider.open(settings, stack)
     schedule = Schedule(budget_seconds=settings.turn_timeout_seconds / 2)
     models = Fallback(
-        [_candidate(name, upstream, schedule) for name in settings.models],
+        [
+            _candidate(name, upstream, schedule, answer_tokens=settings.max_completion_tokens)
+            for name in settings.models
+        ],
         longest_wait_seconds=settings.turn_timeout_seconds / 2,
         unserved=UnservedModels(on_away=metrics.model_away, on_back=metrics.model_back),
     )
@@ -45,20 +49,25 @@ def open_models(
     return models
 
 
-def _candidate(name: str, upstream: OpenProvider, schedule: Schedule) -> Candidate:
+def _candidate(
+    name: str, upstream: OpenProvider, schedule: Schedule, *, answer_tokens: int
+) -> Candidate:
     """A model with all that stands around it, from the inside out."""
     metrics.prepare_model(name)
     budget = RateBudget()
 
+    size = RequestSize(answer_tokens=answer_tokens)
+
     def note(allowance: Allowance) -> None:
         budget.note(allowance)
+        size.allowed(allowance)
         metrics.budget_noted(
             name, allowance.kind, remaining=allowance.remaining, limit=allowance.limit
         )
 
     breaker = CircuitBreaker(on_change=lambda state: metrics.breaker_changed(name, state))
     asked = upstream.make_model(name, on_allowance=note)
-    attempt = SingleAttempt(asked, breaker=breaker, budget=budget, on_attempt=_attempted)
+    attempt = SingleAttempt(asked, breaker=breaker, budget=budget, size=size, on_attempt=_attempted)
     gate = Gate(lambda: budget.spacing_seconds)
     return Candidate(upstream.repair(attempt), breaker, gate, schedule)
 

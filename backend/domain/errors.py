@@ -244,11 +244,28 @@ class ModelRetired(ModelNotServed):
 
 
 class RequestTooLarge(UpstreamRefused):
-    """More than this model may take at once, by its limits for our organisation."""
+    """The request exceeds this model's context, or its limit of tokens a minute.
+
+    `limit_tokens` and `requested_tokens` are the upstream's figures, if it gave them. Both may
+    count the tokens that are reserved for the answer. `can_be_cut`: the next attempt will leave
+    out earlier turns.
+    """
 
     code = "upstream_request_too_large"
     message = "The conversation is too long for the assistant."
     concerns_model = True
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        limit_tokens: int | None = None,
+        requested_tokens: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.limit_tokens = limit_tokens
+        self.requested_tokens = requested_tokens
+        self.can_be_cut = False
 
 
 class UpstreamGarbled(UpstreamError):

@@ -24,6 +24,9 @@ class ToolSpec:
 class CompletionRequest:
     prompt: str
     messages: Sequence[Message]
+    history_length: int = 0
+    """How many of `messages`, from the first, are earlier turns. A model that takes less is asked
+    without the oldest of these turns."""
     tools: Sequence[ToolSpec] = ()
     max_tokens: int | None = None
     """Bounds the completion more tightly than any other."""
@@ -60,6 +63,8 @@ class Finish:
     model: str
     usage: Usage = field(default_factory=Usage)
     id: str = ""
+    left_out_characters: int = 0
+    """Of the request's messages that the model was not sent, since it takes less."""
 
 
 Delta = Text | ToolCall | Finish

@@ -53,7 +53,7 @@ class _Output:
 class _Lines:
     """Writes the lines of our loggers. A line that cannot be written raises nothing.
 
-    Lines bypass the standard library's records, with which each costs 109 µs in place of 29.
+    They bypass the standard library's records: a line costs 29 µs instead of 109.
     """
 
     def __init__(self, name: str) -> None:

@@ -321,6 +321,29 @@ async def test_the_upstream_is_sent_the_prompt_the_history_and_the_tools(service
     assert sent["max_completion_tokens"] == 2048
 
 
+@pytest.mark.parametrize("kind", ["too_large_413", "context_overflow"])
+async def test_a_session_that_is_too_large_for_the_model_goes_on_without_its_oldest_turns(
+    service: Lex, kind: str
+) -> None:
+    for number in range(4):
+        service.standin.script({"text": f"Answer {number}."})
+        await service.ask(f"Question {number}?")
+    service.standin.script({"text": "Answer 4.", "fault": {"kind": kind, "times": 1}}, times=None)
+
+    events = await service.ask("Question 4?")
+
+    assert text_of(events) == "Answer 4."
+    assert [event for event, _ in events if event == "error"] == []
+    refused, taken = [
+        [message["content"] for message in request.body["messages"]]
+        for request in list(service.standin.stats.last_requests)[-2:]
+    ]
+    assert 1 < len(taken) < len(refused)
+    assert taken == [refused[0], *refused[-len(taken) + 1 :]], "the prompt, and the newest turns"
+    history = (await service.client.get("/sessions/s1/messages")).json()["messages"]
+    assert len(history) == 10
+
+
 async def test_heartbeats_come_while_the_upstream_is_silent() -> None:
     async with lex(heartbeat_seconds=0.1) as service:
         service.standin.script({"text": "late", "first_token_after": 0.6})

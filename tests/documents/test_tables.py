@@ -1,6 +1,8 @@
 """The tables of the documents list what the code has."""
 
 import re
+import subprocess
+import sys
 import types
 from typing import Any, get_args
 
@@ -165,6 +167,39 @@ def test_nothing_but_what_the_documentation_lists_is_exported() -> None:
     assert {re.sub(suffixes, "", name) for name in strangers} == bare
 
 
+AT_THE_START = """
+from prometheus_client import REGISTRY
+from backend.telemetry import metrics
+metrics.prepare_build(version="1", revision="1")
+metrics.prepare_model("model")
+metrics.prepare_tools(["tool"])
+metrics.prepare_refusals(["code"])
+for family in REGISTRY.collect():
+    for sample in family.samples:
+        print(sample.name, sample.labels.get("outcome", ""))
+"""
+
+
+def test_the_documentation_lists_which_series_appear_with_their_first_event() -> None:
+    """In a process of its own, where nothing has happened yet."""
+    started = subprocess.run(
+        [sys.executable, "-c", AT_THE_START], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    outcomes: dict[str, set[str]] = {}
+    for line in started.stdout.splitlines():
+        name, _, outcome = line.partition(" ")
+        outcomes.setdefault(re.sub(r"_(bucket|count|sum)$", "", name), set()).add(outcome)
+    missing = {name_of(metric) for metric in OURS} - set(outcomes)
+    partial = {
+        name_of(metric)
+        for metric in OURS
+        if "outcome" in metric._labelnames and len(outcomes[name_of(metric)]) == 1
+    }
+
+    _, _, later = section("docs/observability.md", "Series at the start").partition("These appear")
+    assert set(re.findall(r"`((?:lex|gen_ai)_\w+)`", later)) == missing | partial
+
+
 def test_the_labels_of_metrics_are_the_words_of_the_code() -> None:
     families = {errors.UpstreamTimeout}
     codes = {error.code for error in leaves(errors.UpstreamError) if error not in families}
@@ -216,14 +251,25 @@ def test_the_architecture_names_the_owner_of_every_module() -> None:
     assert listed == modules | folders
 
 
-def test_the_layers_that_are_checked_are_all_modules() -> None:
+def layers() -> list[list[str]]:
+    """As import-linter checks them, from the top, with those that stand side by side."""
     pyproject = (ROOT / "pyproject.toml").read_text()
-    layers = re.search(r"^layers = \[(.*?)\]", pyproject, re.MULTILINE | re.DOTALL)
-    assert layers
-    named = set(re.findall(r"[a-z_]+", layers[1]))
+    found = re.search(r"^layers = \[(.*?)\]", pyproject, re.MULTILINE | re.DOTALL)
+    assert found
+    return [re.findall(r"[a-z_]+", floor) for floor in re.findall(r'"(.*?)"', found[1])]
+
+
+def test_the_layers_that_are_checked_are_all_modules() -> None:
     listed = {row[0].strip("`") for row in rows(section("ARCHITECTURE.md", "Who owns what"))}
 
-    assert named == listed
+    assert {name for floor in layers() for name in floor} == listed
+
+
+def test_the_layers_that_are_drawn_are_those_that_are_checked() -> None:
+    drawing = section("ARCHITECTURE.md", "Who imports whom")
+    floors = [line for line in drawing.splitlines() if line.startswith("| ")]
+
+    assert [re.findall(r"[a-z_]+", floor) for floor in floors] == layers()
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -247,4 +293,4 @@ def test_the_version_is_one() -> None:
     pyproject = (ROOT / "pyproject.toml").read_text()
 
     assert f'version = "{backend.__version__}"' in pyproject
-    assert f"## {backend.__version__} " in (ROOT / "CHANGELOG.md").read_text()
+    assert f"\n## [{backend.__version__}] " in (ROOT / "CHANGELOG.md").read_text()

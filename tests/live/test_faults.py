@@ -67,7 +67,7 @@ CASES = [
     unnoticed("one 429 with a short wait", {"kind": "rate_limit", "wait": "100ms"}),
     # Asking again would not help.
     fails("invalid key", {"kind": "invalid_api_key"}, "upstream_refused", calls=1),
-    fails("context overflow", {"kind": "context_overflow"}, "upstream_refused", calls=1),
+    fails("context overflow", {"kind": "context_overflow"}, "upstream_request_too_large", calls=1),
     fails("JSON mode", {"kind": "json_validate_failed"}, "upstream_refused", calls=1),
     fails("413", {"kind": "too_large_413"}, "upstream_request_too_large", calls=1),
     fails(

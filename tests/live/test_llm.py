@@ -130,7 +130,7 @@ FAULTS: list[tuple[dict[str, Any], type[UpstreamError]]] = [
     ({"kind": "model_terms_required"}, ModelNotServed),
     ({"kind": "capacity_exceeded_498"}, UpstreamBusy),
     ({"kind": "invalid_api_key"}, UpstreamRefused),
-    ({"kind": "context_overflow"}, UpstreamRefused),
+    ({"kind": "context_overflow"}, RequestTooLarge),
     ({"kind": "json_validate_failed"}, UpstreamRefused),
     ({"kind": "output_parse_failed"}, ToolUseFailed),
     ({"kind": "output_parse_failed", "after_tokens": 1}, ToolUseFailed),

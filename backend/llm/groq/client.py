@@ -30,8 +30,6 @@ from backend.domain.errors import (
     FirstByteTimeout,
     GapTimeout,
     OutOfDescriptors,
-    RequestTooLarge,
-    UpstreamBusy,
     UpstreamError,
     UpstreamUnavailable,
 )
@@ -217,17 +215,15 @@ class GroqModel:
 
     def _refusal(self, error: groq.APIStatusError) -> UpstreamError:
         body = error.body.get("error") if isinstance(error.body, dict) else None
-        refusal = error_of(body, error.status_code)
+        may_retry = error.response.headers.get("x-should-retry")
+        refusal = error_of(body, error.status_code, may_retry=may_retry != "false")
         logger.info(
             "upstream_refused", model=self.name, status=error.status_code, error=refusal.code
         )
         if refusal.retryable and refusal.retry_after is None:
             refusal.retry_after = retry_after_of(error.response.headers)
-        match error.response.headers.get("x-should-retry"):
-            case "true":
-                refusal.is_passing = True
-            case "false":
-                return RequestTooLarge() if isinstance(refusal, UpstreamBusy) else refusal
+        if may_retry == "true":
+            refusal.is_passing = True
         return refusal
 
 

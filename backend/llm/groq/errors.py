@@ -24,7 +24,7 @@ them is about the request, so another model may take it.
 """
 
 
-def error_of(body: object, status: int | None = None) -> UpstreamError:
+def error_of(body: object, status: int | None = None, *, may_retry: bool = True) -> UpstreamError:
     """What the upstream says went wrong, in our words.
 
     `body` is the inside of its `{"error": …}`: an object, or only a sentence. Without a
@@ -32,13 +32,18 @@ def error_of(body: object, status: int | None = None) -> UpstreamError:
     """
     told = body if isinstance(body, dict) else {"message": body}
     message = str(told.get("message") or "")
+    large = _too_large(message)
     match status or told.get("status_code"), told.get("code"):
         case _, "tool_use_failed" | "output_parse_failed":
             return ToolUseFailed(str(told.get("failed_generation") or ""), reason=message)
         case _, "model_decommissioned":
             return ModelRetired()
-        case 413, _:
-            return RequestTooLarge()
+        case (413, _) | (_, "context_length_exceeded"):
+            return large
+        case (429, _) | (_, "rate_limit_exceeded") if not may_retry or _exceeds(large):
+            return large  # no wait makes room for it
+        case (None | 400 | 422, None | int()) if _TOO_LONG.search(message):
+            return large
         case (429, _) | (_, "rate_limit_exceeded"):
             # What was used up for a day is not back when the next request happens to fit.
             return UpstreamBusy(retry_after=_wait_in(message), is_passing="per day" not in message)
@@ -50,6 +55,32 @@ def error_of(body: object, status: int | None = None) -> UpstreamError:
             return UpstreamRefused()
         case _:
             return UpstreamUnavailable()
+
+
+_TOO_LONG = re.compile(r"reduce the length|context (?:length|size|window)", re.IGNORECASE)
+"""Groq, and other servers that speak this protocol, say it in a sentence and with no code."""
+
+_NUMBER = r"[ :(]+(?:about )?(\d{1,9})\b"
+_LIMIT = re.compile(
+    rf"\b(?:limit|context (?:length|size|window)(?: is| of)?){_NUMBER}", re.IGNORECASE
+)
+_REQUESTED = re.compile(rf"\b(?:requested|total length){_NUMBER}", re.IGNORECASE)
+
+
+def _too_large(message: str) -> RequestTooLarge:
+    """With the figures of "Limit 8000, Requested 8569", "maximum context length is 8192 tokens.
+    However, you requested 9000 tokens" and their like, as far as they are there.
+    """
+    limit, requested = _LIMIT.search(message), _REQUESTED.search(message)
+    return RequestTooLarge(
+        limit_tokens=int(limit[1]) if limit else None,
+        requested_tokens=int(requested[1]) if requested else None,
+    )
+
+
+def _exceeds(error: RequestTooLarge) -> bool:
+    limit, requested = error.limit_tokens, error.requested_tokens
+    return limit is not None and requested is not None and requested > limit
 
 
 def allowances(headers: Mapping[str, str]) -> Iterator[Allowance]:

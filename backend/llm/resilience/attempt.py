@@ -8,9 +8,11 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
+from backend.domain.context_window import characters
 from backend.domain.errors import (
     AnswerCut,
     OutOfDescriptors,
+    RequestTooLarge,
     ServiceError,
     ToolUseFailed,
     UpstreamBusy,
@@ -22,6 +24,7 @@ from backend.llm.port import CompletionRequest, Delta, Finish, NamedModel
 from backend.llm.resilience.circuit_breaker import BreakerState, CircuitBreaker
 from backend.llm.resilience.content_capture import content
 from backend.llm.resilience.rate_budget import RateBudget
+from backend.llm.resilience.request_size import RequestSize
 from backend.telemetry import tracing
 
 
@@ -51,11 +54,13 @@ class SingleAttempt:
         *,
         breaker: CircuitBreaker,
         budget: RateBudget,
+        size: RequestSize | None = None,
         on_attempt: OnAttempt,
     ) -> None:
         self.name = model.name
         self._breaker = breaker
         self._budget = budget
+        self._size = size or RequestSize()
         self._model = model
         self._on_attempt = on_attempt
 
@@ -65,7 +70,9 @@ class SingleAttempt:
         call = self._breaker.begin()
         begun = time.perf_counter()
         span = tracing.begin_chat(self.name)
-        asked = replace(request, traceparent=tracing.traceparent(span))
+        fitted = self._size.fitted(request)
+        left_out = characters(request.messages[: len(request.messages) - len(fitted.messages)])
+        asked = replace(fitted, traceparent=tracing.traceparent(span))
         outcome, first_chunk_seconds = ServiceError.code, None
         # After the loop it is the last one: the `Finish`, if the completion is whole.
         delta: Delta | None = None
@@ -81,7 +88,10 @@ class SingleAttempt:
                             first_chunk_seconds = time.perf_counter() - begun
                     if said is not None:
                         said.append(delta)
-                    yield delta
+                    if left_out and isinstance(delta, Finish):
+                        yield replace(delta, left_out_characters=left_out)
+                    else:
+                        yield delta
             call.succeeded()
             outcome = "ok"
         except (asyncio.CancelledError, GeneratorExit):
@@ -91,13 +101,16 @@ class SingleAttempt:
             outcome = error.code
             if is_outage(error):
                 call.failed()
+            if isinstance(error, RequestTooLarge):
+                self._size.refused(fitted, error)
             raise
         finally:
             call.end()
             if isinstance(delta, Finish):
                 self._budget.spent(delta.usage.input_tokens + delta.usage.output_tokens)
+                self._size.answered(fitted, delta.usage.input_tokens)
             if said is not None:
-                span.set_attributes(content(request, said))
+                span.set_attributes(content(asked, said))
             tracing.end_chat(
                 span,
                 error=None if outcome == "ok" else outcome,

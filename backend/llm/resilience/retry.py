@@ -12,7 +12,13 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from backend.domain.errors import AnswerCut, UpstreamBusy, UpstreamError, UpstreamGarbled
+from backend.domain.errors import (
+    AnswerCut,
+    RequestTooLarge,
+    UpstreamBusy,
+    UpstreamError,
+    UpstreamGarbled,
+)
 from backend.llm.port import CompletionRequest, Delta, NamedModel
 from backend.llm.resilience.gate import Gate
 
@@ -57,6 +63,9 @@ class Schedule:
 
 ONCE = Schedule(attempts=1)
 
+MOST_CUTS = 2
+"""Of the history, for one completion: then the next model may take the request."""
+
 
 @dataclass(frozen=True, slots=True)
 class Begun:
@@ -70,8 +79,9 @@ class Begun:
 class Retry:
     """Turns that wait for a rate wait at the `gate` of the model.
 
-    An answer that was cut before it began is asked for once more, if somebody waits for it; that
-    is another question, and no attempt of the `schedule`'s.
+    An answer that was cut before it began is asked for once more, if somebody waits for it, and a
+    request that was too large `MOST_CUTS` times, with fewer turns. Those are other questions, and
+    no attempts of the `schedule`'s.
     """
 
     model: NamedModel
@@ -81,7 +91,7 @@ class Retry:
     async def begin(self, request: CompletionRequest) -> Begun:
         """Return when there is a delta. Raises: UpstreamError, if another model is to be asked."""
         started = time.monotonic()
-        attempt = 1
+        attempt, cuts = 1, 0
         while True:
             try:
                 deltas = self.model.complete(request)
@@ -93,6 +103,12 @@ class Retry:
                 logger.info("upstream_asked_for_less_reasoning", model=self.model.name)
                 prompt = request.prompt + ANSWER_AT_ONCE
                 request = replace(request, thinks_least=True, prompt=prompt)
+                continue
+            except RequestTooLarge as error:
+                if error.is_late or not error.can_be_cut or cuts == MOST_CUTS:
+                    raise
+                logger.info("upstream_asked_for_less_history", model=self.model.name)
+                cuts += 1
                 continue
             except UpstreamError as error:
                 wait = self._wait_seconds(request, attempt, error)
