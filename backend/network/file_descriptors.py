@@ -91,7 +91,7 @@ def _name_in(text: str) -> str | None:
 
 
 def _hides_its_cause(error: BaseException) -> bool:
-    """Whether this is a failed name lookup or an unopened SQLite file, which give no reason."""
+    """Whether this is a failed name lookup or a failed open in SQLite: neither names a reason."""
     is_unopened = isinstance(error, sqlite3.OperationalError) and "unable to open" in str(error)
     return is_unopened or isinstance(error, socket.gaierror)
 

@@ -1,7 +1,7 @@
 """Lex under gunicorn: the worker class, the logger class and the arbiter's hooks.
 
 `deploy/gunicorn.conf.py` refers to them. The arbiter is gunicorn's parent process, which forks and
-watches the workers. In a reload (SIGHUP), old workers serve on until a new one has begun to.
+watches the workers. In a reload (SIGHUP), old workers serve on until a new one serves.
 """
 
 import asyncio
@@ -76,7 +76,7 @@ class WorkerServer(Server):
         return signal.SIGINT not in self._signals
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept no connection before the store is open: other workers can serve it meanwhile."""
+        """Accept connections once the store is open; until then, leave them to other workers."""
         self._listeners = sockets or []
         if not await self._wait_until_open():
             self.should_exit = True

@@ -188,6 +188,7 @@ class Server(uvicorn.Server):
     def _send_clients_away(self) -> None:
         """Close idle connections, so that their clients connect to another server."""
         if self._is_replaced:
+            # Other workers accept on this socket. A lone server keeps it open for its probes.
             for server in self.servers:
                 server.close()
         for connection in list(self.server_state.connections):

@@ -45,7 +45,7 @@ async def open_stream(client: httpx.AsyncClient, number: int, held: asyncio.Even
                 received += text
     except httpx.TransportError:
         return received
-    raise AssertionError(f"ended by itself: {received}")
+    raise AssertionError(f"the stream ended although its worker was killed: {received}")
 
 
 async def seconds_until_free(client: httpx.AsyncClient, session_id: str) -> tuple[float, int]:
@@ -93,9 +93,9 @@ async def test_fifty_streams_of_a_killed_worker(tmp_path: Path) -> None:
             ended = [(await other.get(f"/turns/{turn}")).json() for turn in turns]
 
     assert told_after < LEASE_SECONDS + SLACK_SECONDS
-    assert all(refused for _, refused in freed), "they were held at first"
+    assert all(refused for _, refused in freed), "a session was not blocked at first"
     assert max(seconds for seconds, _ in freed) < LEASE_SECONDS + SLACK_SECONDS
-    assert read == [""] * 25, "everything was said"
+    assert read == [""] * 25, "events came after the last one"
     assert {refused for _, refused in again} == {0}
     for turn, stream in zip(turns, rest, strict=False):
         assert ids_of(stream) == [f"{turn}-1", f"{turn}-lost-1", f"{turn}-lost-2"]
@@ -103,7 +103,7 @@ async def test_fifty_streams_of_a_killed_worker(tmp_path: Path) -> None:
         assert (error, json.loads(data)["code"], end) == ("error", "worker_lost", ("end", ""))
     for number, messages in enumerate(histories):
         roles = [message["role"] for message in messages]
-        assert roles == ["user", "user", "assistant"], "no question lost, no call without an output"
+        assert roles == ["user", "user", "assistant"], "a question is missing, or a call has no output"
         assert messages[0]["content"] == question(number)
     assert {(turn["outcome"], turn["error_code"]) for turn in ended} == {("failed", "worker_lost")}
 
@@ -150,4 +150,4 @@ async def test_of_two_workers_behind_one_address_one_is_killed(
         assert places == [*map(str, range(len(places) - 2)), "lost-1", "lost-2"]
         assert words.startswith(text_of(parse(without_ids(stream))))
         assert [name for name, _ in parse(without_ids(stream))][-2:] == ["error", "end"]
-    assert len(workers) == 2, "the arbiter has started another one"
+    assert len(workers) == 2, "the arbiter has not replaced the worker"

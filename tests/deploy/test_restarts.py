@@ -48,7 +48,7 @@ async def test_workers_serve_until_those_that_replace_them_do(
                 await asyncio.sleep(0.05)
 
     assert (statuses, started) == ([200] * 5, 2)
-    assert "\nlex_draining 0.0\n" in metrics, "one of them left"
+    assert "\nlex_draining 0.0\n" in metrics, "a worker is draining"
     assert_no_force(service)
 
 
@@ -217,7 +217,7 @@ async def test_the_end_of_the_service_is_heard_in_the_middle_of_a_reload(
         async with waiting():
             code = await service.ended()
 
-    assert has_ended == [], "the new workers heard of it while the old ones were waited for"
+    assert has_ended == [], "the new workers did not get the signal before the old ones ended"
     assert all(each.ends_well for each in readings)
     assert code == 0
     assert "SIGKILL" not in service.log.read_text()
