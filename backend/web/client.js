@@ -104,7 +104,7 @@ export class Lex {
   }
 
   /**
-   * Reads a running or finished turn from its first event. It is sent when iterated.
+   * Reads a running or finished turn from its first event. The request is sent when it is iterated.
    * @param {string} session
    * @param {string} turn
    * @param {Options} [options]

@@ -103,7 +103,7 @@ async def test_fifty_streams_of_a_killed_worker(tmp_path: Path) -> None:
         assert (error, json.loads(data)["code"], end) == ("error", "worker_lost", ("end", ""))
     for number, messages in enumerate(histories):
         roles = [message["role"] for message in messages]
-        assert roles == ["user", "user", "assistant"], "a question is missing, or a call has no output"
+        assert roles == ["user", "user", "assistant"], "a question or an output is missing"
         assert messages[0]["content"] == question(number)
     assert {(turn["outcome"], turn["error_code"]) for turn in ended} == {("failed", "worker_lost")}
 
