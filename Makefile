@@ -34,11 +34,12 @@ SYSTEM := tests/browser tests/deploy tests/system
 soak: .venv/.development ## the same in long: thousands of cancelled calls, a thousand turns
 	$(BIN)/python -m pytest tests/soak
 
-check: .venv/.development .venv/npm/.fetched ## lint, formatting, types, import rules
+check: .venv/.development .venv/npm/.fetched ## lint, formatting, types, import rules, prose
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m infrastructure.prose
 	$(BIN)/node .venv/npm/typescript/lib/tsc.js --project backend/web
 
 format: .venv/.development ## let ruff mend what it can

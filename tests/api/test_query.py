@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from backend.tools import TOOLS
 from tests.scraping import scrape
 from tests.serving import Lex, lex, outcome_of, parse, text_of, without_outcome
 from tests.waiting import waiting
@@ -316,7 +317,7 @@ async def test_the_upstream_is_sent_the_prompt_the_history_and_the_tools(service
     roles = [message["role"] for message in sent["messages"]]
     assert roles == ["system", "user", "assistant", "tool", "assistant", "user"]
     assert "manhattan" in sent["messages"][0]["content"]
-    assert len(sent["tools"]) == 5
+    assert [tool["function"]["name"] for tool in sent["tools"]] == [tool.name for tool in TOOLS]
     assert sent["stream"] is True
     assert sent["max_completion_tokens"] == 2048
 

@@ -1,4 +1,4 @@
-"""What following, stopping and repeating a turn from any worker asks of a store."""
+"""What a store must do so that any worker can follow, stop and repeat a turn."""
 
 import asyncio
 

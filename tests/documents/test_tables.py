@@ -16,7 +16,7 @@ from backend.api.sse import legacy
 from backend.domain import errors
 from backend.domain.conversation import Outcome, ToolCall
 from backend.domain.errors import Refusal, ServiceError
-from backend.domain.events import Event, Transport
+from backend.domain.events import Event, Transport, TurnOutcome
 from backend.llm.groq.tool_call_repair import RepairOutcome
 from backend.settings import Settings
 from backend.telemetry import metric_definitions as series
@@ -74,21 +74,26 @@ def test_every_setting_is_used() -> None:
     assert {"models", "signing_algorithms", "session_cookie_secrets"} <= read
 
 
-def test_the_documentation_lists_every_event() -> None:
-    listed = [
-        row[0].strip("`") for row in rows(section("docs/api.md", "The API")) if row[0] in EVENTS
-    ]
+@pytest.mark.parametrize(
+    ("document", "title"), [("docs/api.md", "Events"), ("README.md", "A conversation")]
+)
+def test_the_documentation_lists_every_event(document: str, title: str) -> None:
+    assert [row[0] for row in rows(section(document, title))] == EVENTS
 
-    assert [f"`{name}`" for name in listed] == EVENTS
+
+def test_the_documentation_lists_every_field_of_an_outcome() -> None:
+    listed = [row[0].strip("`") for row in rows(section("docs/api.md", "How a turn ends"))]
+
+    assert tuple(listed) == TurnOutcome.__struct_fields__
 
 
 EVENTS = [f"`{event.__struct_config__.tag}`" for event in get_args(Event)]
 
 
 def test_the_documentation_says_what_becomes_of_every_event_on_the_older_page() -> None:
-    older = section("docs/api.md", "The older page")
+    older = DOCUMENTS["docs/legacy-page.md"]
 
-    assert [row[0] for row in rows(older)] == EVENTS
+    assert [row[0] for row in rows(older) if row[0] in EVENTS] == EVENTS
     assert f"*{legacy.SORRY}*" in older
     assert f"`{legacy.NOTICE}`" in older
 
@@ -101,7 +106,7 @@ def leaves(error: type[ServiceError]) -> list[type[ServiceError]]:
 def test_the_documentation_lists_every_code_with_its_status() -> None:
     families = {errors.Refusal, errors.TurnError, errors.UpstreamTimeout}
     leaves_ = {error for error in leaves(ServiceError) if error not in families}
-    table = [row for row in rows(section("docs/api.md", "The API")) if len(row) == 3]
+    table = [row for row in rows(section("docs/api.md", "Errors")) if len(row) == 3]
     listed = {code: row[1] for row in table for code in re.findall(r"`([a-z_]+)`", row[0])}
 
     assert set(listed) == {error.code for error in leaves_}
@@ -229,7 +234,7 @@ def test_the_documentation_lists_every_tool_with_its_arguments() -> None:
 
 
 async def test_the_tool_that_the_documentation_adds_works() -> None:
-    source = re.search(r"```python\n(.*?)```", section("docs/tools.md", "Adding one"), re.DOTALL)
+    source = re.search(r"```python\n(.*?)```", section("docs/tools.md", "Add a tool"), re.DOTALL)
     assert source
     horn = types.ModuleType("horn")
     exec(compile(source[1], "horn.py", "exec"), horn.__dict__)  # noqa: S102 - it is our own page

@@ -1,5 +1,6 @@
-"""One attempt: admitted by the breaker and the budget of its model, judged, and told of, also as
-a span. What is tried again is another span.
+"""One attempt: admits a call by the model's breaker and rate budget, judges and reports it.
+
+Each attempt has its own span, so a retry is another span.
 """
 
 import asyncio
@@ -30,9 +31,10 @@ from backend.telemetry import tracing
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One call of one model. `outcome` is `ok`, `cancelled`, or the code of an error, which is
-    `internal_error` for a defect of ours; `first_chunk_seconds` is the time to its first text or
-    tool call, if there was one.
+    """The report on one call of one model.
+
+    `outcome` is `ok`, `cancelled` or an error code; `internal_error` means a bug in Lex.
+    `first_chunk_seconds` is the time to the first text or tool call, if there was one.
     """
 
     model: str
@@ -46,7 +48,7 @@ OnAttempt = Callable[[Attempt], None]
 
 
 class SingleAttempt:
-    """A model with its breaker and its budget. Refuses without a call what would be in vain."""
+    """A model with its breaker and rate budget, which refuse calls that would be in vain."""
 
     def __init__(
         self,
@@ -74,15 +76,15 @@ class SingleAttempt:
         left_out = characters(request.messages[: len(request.messages) - len(fitted.messages)])
         asked = replace(fitted, traceparent=tracing.traceparent(span))
         outcome, first_chunk_seconds = ServiceError.code, None
-        # After the loop it is the last one: the `Finish`, if the completion is whole.
+        # After the loop this is the last delta: the `Finish`, if the completion is complete.
         delta: Delta | None = None
         said: list[Delta] | None = [] if tracing.captures_content() else None
         try:
             async with aclosing(self._model.complete(asked)) as deltas:
                 async for delta in deltas:
                     if first_chunk_seconds is None:
-                        # A probe waits for its first delta, and not for minutes of an answer: all
-                        # others are refused meanwhile.
+                        # The first delta settles a probe. All other calls are refused meanwhile,
+                        # so it must not take the minutes of a whole answer.
                         call.answered()
                         if not isinstance(delta, Finish):
                             first_chunk_seconds = time.perf_counter() - begun
@@ -155,8 +157,6 @@ def _completion(finish: Finish) -> dict[str, tracing.AttributeValue]:
 
 
 def is_outage(error: UpstreamError) -> bool:
-    """Whether it speaks against the model: not if we asked too much, too often, wrongly or not
-    at all.
-    """
+    """Whether the error counts against the model, and not against our request or this machine."""
     ours = UpstreamBusy | UpstreamRefused | ToolUseFailed | AnswerCut | OutOfDescriptors
     return not isinstance(error, ours)

@@ -1,7 +1,7 @@
-"""How large a request one model takes, as it is learned, and requests cut to that.
+"""Learns how large a request one model accepts, and cuts requests to that size.
 
-A refused request would be refused again in every later turn of its session, so the earlier turns
-give way: first those that are known not to fit, and after a refusal as many as it asks for.
+Without a cut, the model would refuse the session's next turns as well. So the oldest turns are left
+out: before a call as far as the limit is known, and after a refusal as far as the refusal demands.
 """
 
 import math
@@ -22,36 +22,36 @@ from backend.llm.port import (
 logger = structlog.get_logger()
 
 MARGIN = 0.05
-"""Of the limit, since sizes are estimated from characters."""
+"""The share of the limit that stays free, because sizes are estimated from characters."""
 
 UNKNOWN_SHARE = 0.5
-"""Of a request that was refused without a figure."""
+"""After a refusal without figures, the limit is assumed to be this share of the request."""
 
 
 class RequestSize:
-    """Of one model: its smallest limit so far, in tokens with those reserved for the answer."""
+    """The largest request of one model, in tokens, including those reserved for the answer."""
 
     def __init__(self, *, answer_tokens: int = 0) -> None:
         self._answer_tokens = answer_tokens
         self._limits: dict[str, int] = {}
         self._characters_per_token = CHARACTERS_PER_TOKEN
         self._tools: tuple[Sequence[ToolSpec], int] = ((), 0)
-        """The newest ones with their characters: they are the same in nearly every request."""
+        """The tools of the last request, with their size. They rarely change."""
 
     @property
     def limit_tokens(self) -> int | None:
-        """None until it is known."""
+        """The smallest known limit; None if none is known."""
         return min(self._limits.values(), default=None)
 
     def allowed(self, allowance: Allowance) -> None:
-        """What the upstream allows in a minute it takes at most at once."""
+        """Learn from a reported rate: no request may exceed the tokens per minute."""
         if allowance.kind == "tokens" and allowance.limit:
             if allowance.limit != self._limits.get("rate"):
-                self._limits.pop("told", None)  # refusals told the limit that held before
+                self._limits.pop("told", None)  # it came from a refusal under the old rate
             self._limits["rate"] = allowance.limit
 
     def answered(self, request: CompletionRequest, input_tokens: int) -> None:
-        """Learn from a request that was taken."""
+        """Learn from a request that the model accepted."""
         ratio = characters_per_token(self._characters(request), input_tokens)
         self._characters_per_token = ratio or self._characters_per_token
         if (refused := self._limits.get("refused")) and self._tokens(request) > refused:
@@ -60,8 +60,8 @@ class RequestSize:
     def refused(self, request: CompletionRequest, error: RequestTooLarge) -> None:
         """Learn from a request that was too large, and note whether it can be cut."""
         if error.requested_tokens:
-            # Servers differ in whether they count the answer's tokens. To assume that they do not
-            # cuts a little more than needed, and never too little.
+            # Some servers count the tokens of the answer, and some do not. Assuming that they do
+            # not may cut a little too much, but never too little.
             ratio = characters_per_token(self._characters(request), error.requested_tokens)
             self._characters_per_token = min(self._characters_per_token, ratio or math.inf)
         if error.limit_tokens:
@@ -71,7 +71,10 @@ class RequestSize:
         error.can_be_cut = self.fitted(request) is not request
 
     def fitted(self, request: CompletionRequest) -> CompletionRequest:
-        """The request without its oldest turns, as far as it is known to be too large."""
+        """Return the request without its oldest turns, if it is known to be too large.
+
+        Otherwise returns the same object.
+        """
         if self.limit_tokens is None:
             return request
         budget = self.limit_tokens * (1 - MARGIN) - self._reserve(request)
@@ -94,11 +97,12 @@ class RequestSize:
 
 
 def cut(request: CompletionRequest, budget_characters: float) -> CompletionRequest:
-    """The newest whole turns of the history that fit, with everything behind it."""
+    """Keep the newest whole turns of the history that fit, and all of the current turn."""
     messages = request.messages
     weight = characters(messages)
     if weight <= budget_characters:
         return request
+    # Each turn begins with the user's message.
     begins = [n for n in range(request.history_length) if messages[n].role is Role.USER]
     left_out = 0
     for after in [*begins[1:], request.history_length]:

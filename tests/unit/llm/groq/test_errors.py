@@ -1,4 +1,4 @@
-"""What Groq says, in our words."""
+"""Translating Groq's errors and rate limits."""
 
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime

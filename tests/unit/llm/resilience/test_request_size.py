@@ -1,4 +1,4 @@
-"""A model is asked for no more than it takes, so that a session outlives its history."""
+"""Cutting requests to the size that a model accepts, so that long sessions go on."""
 
 import random
 from collections.abc import AsyncGenerator, Sequence
@@ -20,9 +20,9 @@ ANSWER_TOKENS = 1000
 
 
 class SmallModel:
-    """Takes so many tokens, the answer's included, and refuses more in the words that it is given.
+    """Accepts a number of tokens, including the answer's, and refuses more with a given message.
 
-    How many characters are a token is its secret.
+    Callers do not know how many characters make a token.
     """
 
     name = "small"
@@ -168,7 +168,7 @@ async def test_the_finish_says_what_was_left_out() -> None:
 
 
 async def test_no_turn_of_a_long_session_fails_for_its_size() -> None:
-    """Five hundred turns whose texts differ in how many characters make a token."""
+    """Run five hundred turns whose texts differ in characters per token."""
     chance = random.Random(7)  # noqa: S311 - no secret
     model = SmallModel(8000)
     asked = fitted(model)
