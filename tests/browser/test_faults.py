@@ -436,5 +436,5 @@ async def test_a_page_whose_file_never_arrives_says_so_and_waits_for_the_network
         await chat.evaluate("dispatchEvent(new Event('online'))")
         await chat.page.wait_for_selector("#suggestions button", state="attached")
 
-    assert "could not be loaded completely" in warning
+    assert "did not load completely" in warning
     assert len(opened) == 4
