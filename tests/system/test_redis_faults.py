@@ -39,7 +39,7 @@ COMMANDS = [right for right in RULE if right.startswith("+")]
 
 @asynccontextmanager
 async def with_user(redis: RedisServer, *rights: str) -> AsyncIterator[str]:
-    """The URL for a user who has these rights and no others, and a database of its own."""
+    """The URL for a user with only these rights, and for another database number."""
     admin: Any = connect(redis.url)
     async with admin:
         await admin.execute_command("ACL", "SETUSER", "lex", "reset", "on", ">secret", *rights)
@@ -47,7 +47,7 @@ async def with_user(redis: RedisServer, *rights: str) -> AsyncIterator[str]:
 
 
 async def faults_at(url: str) -> set[str]:
-    """What the pipeline that counts and the shared logs say of it."""
+    """The causes that the rate limits' pipeline and the shared logs report."""
     client, logs = connect(url), RedisLogs(url, kept_seconds=60)
     pipeline = RedisPipeline(client, on_change=lambda _: None, probes=PROBES, probe_seconds=60)
     await pipeline.open()
@@ -63,7 +63,7 @@ async def faults_at(url: str) -> set[str]:
 
 
 async def readiness_of(service: Lex, *, redis: str) -> dict[str, Any]:
-    """As soon as it is that; down with a reason."""
+    """The readiness, once `redis` has this state; `down` must have a reason."""
     async with waiting():
         while True:
             ready: dict[str, Any] = (await service.client.get("/readyz")).json()
@@ -145,7 +145,7 @@ async def test_what_works_in_part_is_down_and_stays_down_until_it_works(
                 await service.ask("Hello", f"s{number}")
                 await asyncio.sleep(0.3)
             still = await readiness_of(service, redis="down")
-            # To change a user closes connections, which may be told once more.
+            # To change a user closes connections, which may be logged once more.
             told = [line for line in lines if line["event"].endswith(("_unavailable", "_down"))]
             async with with_user(redis, *RULE):
                 mended = await readiness_of(service, redis="up")
@@ -193,7 +193,7 @@ async def test_a_database_that_is_not_there_is_told(redis: RedisServer) -> None:
 
 @pytest.mark.parametrize("number", [0, 1])
 async def test_a_node_of_a_cluster_is_told(tmp_path: Path, number: int) -> None:
-    # Without a port of its own the bus takes one that is higher by 10,000, and may not exist.
+    # By default the bus uses a port 10,000 higher, which may not exist.
     bus = str(free_port())
     async with running_redis(tmp_path, cluster_enabled="yes", cluster_port=bus) as node:
         told = await faults_at(node.url.replace("/0", f"/{number}"))

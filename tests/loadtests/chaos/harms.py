@@ -1,4 +1,4 @@
-"""What can go wrong in an act, by the check that must notice it."""
+"""Planted faults, by the check that must notice them."""
 
 import json
 from collections.abc import Callable
