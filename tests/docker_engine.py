@@ -1,6 +1,6 @@
 """A Docker engine from Debian's packages, for the tests only, that leaves nothing behind.
 
-It keeps everything in one folder. Of the machine's network it adds one bridge per container
+It keeps everything in one folder. To the machine's network it adds one bridge per container
 network, but no firewall rules and no forwarding. So containers reach each other, and published
 ports work, but containers reach nothing outside. Builds use the machine's own network, because
 they install packages.

@@ -1,4 +1,4 @@
-"""Takes all file descriptors of this process for the duration of a block."""
+"""Takes all file descriptors of this process while a block runs."""
 
 import os
 import resource

@@ -60,7 +60,7 @@ class OlderPage:
                 show = _COMPONENTS.get(output["name"], _as_text)
                 self.shown.append((output["name"], show(output["output"])))
             case "end":
-                assert self.text.strip(), "without text the page would wait for ever"
+                assert self.text.strip(), "without text the page would wait forever"
                 self.has_ended = True
             case _:
                 assert event == "error"  # an event that the page does not know and ignores

@@ -1,7 +1,7 @@
 """One generous time limit for everything that tests wait for. It never measures speed.
 
 A wait ends as soon as its event occurs, so a long limit costs nothing in a passing test.
-`TEST_TIME_SCALE` multiplies it, and pytest's limit per test, on a very busy machine.
+`TEST_TIME_SCALE` multiplies it, and pytest's limit per test, on a busy machine.
 """
 
 import asyncio

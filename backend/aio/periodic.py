@@ -1,4 +1,4 @@
-"""Repeats a piece of work for ever, even if it fails."""
+"""Repeats a piece of work forever, even if it fails."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

@@ -13,7 +13,7 @@ async def cancel_and_wait(tasks: Iterable[asyncio.Future[Any]]) -> None:
 
     A cancellation can get lost: before Python 3.12, `asyncio.wait_for` drops one that arrives in
     the tick in which its coroutine returns (https://github.com/python/cpython/issues/86296), and
-    redis-py uses it for every command. A task that loops would then run for ever. So a task that
+    redis-py uses it for every command. A task that loops would then run forever. So a task that
     has not ended after `AGAIN_SECONDS` is cancelled again.
     """
     running = set(tasks)

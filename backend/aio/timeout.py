@@ -34,7 +34,7 @@ class ReusableTimeout:
         self._cancelling = task.cancelling()
         self._due = self._loop.time() + self._seconds
         # Keep the timer of an earlier wait. It fires too early for this one, and `_look` sets it
-        # anew. Moving it now would cost as much as `asyncio.timeout`.
+        # again. Moving it now would cost as much as `asyncio.timeout`.
         if self._timer is None:
             self._timer = self._loop.call_at(self._due, self._look)
 

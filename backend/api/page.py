@@ -1,8 +1,8 @@
 """`GET /`: the chat page, and the files that it loads. All of them are kept in memory.
 
 Files are looked up in a list that is made once from `backend/web`, so no path can reach another
-file. The page refers to its files by version, `/web/<version>/page.js`, which browsers cache for
-ever. `/web/page.js` works as well, and is revalidated by its `ETag`.
+file. The page refers to its files by version, `/web/<version>/page.js`, which browsers may keep
+forever. `/web/page.js` works as well, and is revalidated by its `ETag`.
 
 `loading.js` is inlined, because it acts when other files fail to load. The Content-Security-Policy
 allows it by its hash, and no other inline script.

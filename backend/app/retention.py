@@ -14,7 +14,7 @@ class Retention:
 
     The store measures age by its own clock. If that differs from the worker's, one of them is
     wrong, and nothing is deleted until they agree: deleting later does no harm. With
-    `sessions_kept_seconds=0` sessions are kept for ever.
+    `sessions_kept_seconds=0` sessions are kept forever.
     """
 
     def __init__(

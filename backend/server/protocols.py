@@ -49,7 +49,7 @@ through. `file_descriptors.RESERVED` is larger, because a connection keeps its d
 moment after it was turned away."""
 
 MAX_FRAGMENTS = 1024
-"""Fragments of one WebSocket message. Without a limit, empty ones could go on for ever: they add
+"""Fragments of one WebSocket message. Without a limit, empty ones could go on forever: they add
 nothing to the size of the message."""
 
 
@@ -236,7 +236,7 @@ class HttpConnection(HttpToolsProtocol):
         """Close the connection if it is idle, or as soon as its response is complete.
 
         uvicorn would also close at once if a client has just connected, or has sent half a head.
-        Here such a client has `arriving_seconds` to send its request.
+        Here that client has `arriving_seconds` to send its request.
         """
         if not self._is_idle or (self._answering is not None and not self._has_begun):
             super().shutdown()

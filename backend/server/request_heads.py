@@ -1,6 +1,6 @@
 """Refuses request heads that are ambiguous about the end of the body or about the host.
 
-A proxy may read such a head differently, which is how request smuggling works.
+A proxy may read this head differently, which is how request smuggling works.
 """
 
 import re

@@ -94,7 +94,7 @@ def is_of_one_key(error: BaseException) -> bool:
 def _is_of_the_system(error: RedisError) -> bool:
     """Whether redis-py wrapped an error of the operating system.
 
-    Such a text names hosts and files, which could contain any of the words in `_WORDS`.
+    The text names hosts and files, which could contain any of the words in `_WORDS`.
     """
     return isinstance(error.__cause__ or error.__context__, OSError)
 

@@ -60,7 +60,7 @@ class Readers:
             self._gone()
 
     async def _wait(self) -> None:
-        # Other workers store their readers at each renewal of their lease. When such a reader
+        # Other workers store their readers at each renewal of their lease. When one of them
         # leaves, nothing is called here, so the grace period starts over while the store lists one.
         is_read = True
         while is_read:

@@ -129,7 +129,7 @@ class TurnTask:
             self._conversing.cancel()
 
     async def _run(self) -> None:
-        """Run from claim to end. Raises nothing but a cancellation."""
+        """Run from claim to end. Raises only a cancellation."""
         try:
             span = tracing.begin_turn(
                 turn_id=self.new.id,

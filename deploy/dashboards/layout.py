@@ -26,7 +26,7 @@ def row(title: str, *panels: AnyPanel) -> Row:
 def dashboard(
     name: str, title: str, story: str, *rows: Row, has_pods: bool = False
 ) -> models.Dashboard:
-    """`name` is for ever: links, files and bookmarks have it."""
+    """`name` is forever: links, files and bookmarks have it."""
     board = (
         build.Dashboard(f"Lex: {title}")
         .uid(f"lex-{name}")

@@ -131,7 +131,11 @@ def _paragraphs(block: list[Line]) -> Iterator[list[Line]]:
 
 
 def _plain(text: str) -> str:
-    """A line without code, markup, addresses of links, and the mark of a list item."""
+    """A line without code, markup, addresses of links, and the mark of a list item. A line of a
+    drawing is empty.
+    """
+    if re.search("[─│├└]", text):
+        return ""
     text = re.sub(r"^\s*([-*>]|\d+\.)\s+", "", text)
     numbers = count(1)  # or two names in a row would look like a word that is repeated
     text = re.sub(r"`+[^`]*`+", lambda _: f"Code{next(numbers)}", text)

@@ -24,15 +24,22 @@ LONGEST_SENTENCE = 40
 START = r"(?:\n|[.;:] )"
 """Of a sentence. A passage begins after a line break."""
 
+VERB = r"(?:is|are|was|were|has|have|does|do|gets|must|may|can|will)"
+
 SUBJECT_CLAUSE = Check(
-    check_type=ExistenceSimple(START + r"(?:What|Who) [^?.:\n]*\.(?:\n| )"),
+    check_type=ExistenceSimple(
+        # A second verb: "What a client wants." may be the title of a constant.
+        START + rf"(?:What|Who) [^?.:\n]*\b{VERB}\b[^?.:\n]*\b{VERB}\b[^?.:\n]*\.(?:\n| )"
+    ),
     engine=CASED,
     path="lex.subject_clause",
     message="A clause is the subject: name the one that acts.",
 )
 
 VAGUE_SUBJECT = Check(
-    check_type=ExistenceSimple(START + r"(?:One|Those|Any|That|The one) (?:that|which|who|of) "),
+    check_type=ExistenceSimple(
+        START + r"(?:(?:One|Any|The one) (?:that|which|who)|(?:Those|That) (?:that|which|who|of)) "
+    ),
     engine=CASED,
     path="lex.vague_subject",
     message="The subject is a pronoun: name the thing.",

@@ -23,7 +23,7 @@ def obstacle(folder: Path) -> str | None:
         return (
             "THE YARDSTICKS HAVE CHANGED since the kept results were measured "
             f"({kept['yardsticks'][:12]}, now {today[:12]}): loadtests/bench/obvious.py or "
-            "infrastructure/groq_standin. Undo that, or measure anew: make bench KEEP=1"
+            "infrastructure/groq_standin. Undo that, or measure again: make bench KEEP=1"
         )
     return None
 

@@ -1,4 +1,4 @@
-"""Checks of the service itself: it stays up, loses nothing, and holds nothing for ever."""
+"""Checks of the service itself: it stays up, loses nothing, and holds nothing forever."""
 
 from collections.abc import Iterator
 

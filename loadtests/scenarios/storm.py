@@ -1,4 +1,4 @@
-"""Streams that are all cut at the same moment, as by a proxy that starts anew, and all come back.
+"""Streams that are all cut at the same moment, as by a proxy that starts again, and all come back.
 
 `shapes/reconnect_storm.py` says when.
 """

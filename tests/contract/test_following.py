@@ -1,4 +1,4 @@
-"""What a store must do so that any worker can follow, stop and repeat a turn."""
+"""The part of a store by which any worker can follow, stop and repeat a turn."""
 
 import asyncio
 

@@ -29,7 +29,7 @@ _DONE = "--- done: "
 
 
 class Failed(Exception):
-    """A command cannot be run, or did not succeed."""
+    """A command failed, or cannot be run."""
 
 
 class Shell:

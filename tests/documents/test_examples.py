@@ -284,7 +284,7 @@ async def run_module(module: types.ModuleType, block: Block, source: str) -> Non
 
 
 async def in_a_thread_or_here(function: types.FunctionType) -> None:
-    """What is not asynchronous may wait for the service, which runs in this thread."""
+    """Run a function that blocks in a thread: the service that it waits for runs in this one."""
     if function.__code__.co_flags & inspect.CO_COROUTINE:
         await within_limit(function())
     else:

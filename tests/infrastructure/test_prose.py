@@ -32,7 +32,7 @@ def lint(tmp_path: Path) -> Lint:
             "A malformed request gets 400 `bad_request`.",
         ),
         (
-            "It is slow. Who asks again is served first.",
+            "It is slow. Who has asked again is served first.",
             "lex.subject_clause",
             "It is slow. The server answers a client first that asks again.",
         ),
@@ -78,6 +78,8 @@ def test_a_translated_sentence_is_found_and_a_plain_one_is_not(
         "What does a turn cost?",
         "What to do: restart the worker.",
         "The log says what failed and who asked.",
+        "What a client was waiting for when it left.",
+        "One of two workers may be ready first.",
         "Every worker delivers such answers.",  # neither "very" nor "such a"
         "It is `None` of `that`, and `what` it is `who` knows.",
         "```\nWhat is in a block is code.\n```",

@@ -22,7 +22,7 @@ FIRST, SECOND = "llama-3.3-70b-versatile", "openai/gpt-oss-120b"
 
 @dataclass(frozen=True)
 class Case:
-    """A fault of the upstream, for ever or `times` times, and its expected result."""
+    """A fault of the upstream, forever or `times` times, and its expected result."""
 
     name: str
     fault: dict[str, Any]

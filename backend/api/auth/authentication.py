@@ -17,7 +17,7 @@ USER_HEADER = "X-User-Id"
 
 
 def cookie_name(connection: HTTPConnection) -> str:
-    """Browsers accept `__Host-` cookies from this very host only, and never send them over HTTP."""
+    """Browsers accept `__Host-` cookies from this host only, and never send them over HTTP."""
     return "__Host-lex_session" if is_secure(connection) else "lex_session"
 
 
@@ -46,7 +46,7 @@ class Authentication:
         return Caller(owner=f"user:{user_id}", user_id=user_id)
 
     async def exchange(self, connection: HTTPConnection) -> Sealed:
-        """Issue a cookie for a credential, but not for a cookie, which could then live for ever.
+        """Issue a cookie for a credential, but not for a cookie, which could then live forever.
 
         Raises: the errors of `caller`.
         """

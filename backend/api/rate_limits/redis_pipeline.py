@@ -183,7 +183,7 @@ class RedisPipeline:
         try:
             return task.result()
         except Exception as error:
-            # Catch everything: if the pipeline's task ended, its callers would wait for ever.
+            # Catch everything: if the pipeline's task ended, its callers would wait forever.
             raise OutOfReach(exhaustion_of(error) or fault_of(error)) from error
 
     def _lost(self, why: str) -> None:

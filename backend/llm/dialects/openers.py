@@ -133,7 +133,7 @@ def _token(text: str, at: int) -> Opener | Undecided | None:
 
 def _tag(text: str, at: int) -> Opener | Undecided | None:
     found = _TAG.match(text, at)
-    # A name at the very end may go on: `<tool_call` could become `<tool_calls`.
+    # A name at the end may go on: `<tool_call` could become `<tool_calls`.
     if found is None or found.end() == len(text):
         return UNDECIDED if is_begun(_TAGS, text, at) or found else None
     name = found["name"]

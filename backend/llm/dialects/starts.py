@@ -40,7 +40,7 @@ _HARMONY_WORDS = beginnings(
 
 @dataclass(slots=True)
 class Candidate:
-    """A text that may turn out to be nothing but calls, once all of it has arrived."""
+    """A text that may turn out to be only calls, once all of it has arrived."""
 
     is_fenced: bool = False
     is_python: bool = False

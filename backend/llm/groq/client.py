@@ -276,7 +276,7 @@ class _Body:
     def _text(self, data: bytes) -> str:
         self._has_ended = not data
         text = self._decoder.feed(data)
-        # Some servers send more text after a finish, so the wait for usage starts anew.
+        # Some servers send more text after a finish, so the wait for usage starts again.
         if text:
             self._finished_due = None
         return text

@@ -54,7 +54,7 @@ class CompletionReader:
         """Yield the rest after a complete stream: held text, tool calls, the finish.
 
         Raises:
-            ToolUseFailed: there is nothing but reasoning, or calls that cannot be read.
+            ToolUseFailed: there is only reasoning, or calls that cannot be read.
         """
         yield from self.held_text()
         written = [one for one in self._reader.calls if not self._has(one)]

@@ -123,7 +123,7 @@ def retry_after_of(headers: Mapping[str, str]) -> float | None:
     """Return the wait of the `Retry-After` header in seconds, a day at most.
 
     None if it is missing, unreadable, zero or in the past. Obeying a zero could mean retrying
-    without a pause, for ever.
+    without a pause, forever.
     """
     told = headers.get("retry-after", "").strip()
     if re.fullmatch(r"[0-9]+(\.[0-9]+)?", told):

@@ -1,6 +1,6 @@
 """Splits the bytes of an event stream into lines, and joins lines of data to events.
 
-Lines end with LF, CRLF or CR. A byte order mark is only dropped at the very beginning.
+Lines end with LF, CRLF or CR. A byte order mark is only dropped at the beginning.
 """
 
 from collections.abc import Sequence

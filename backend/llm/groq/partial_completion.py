@@ -35,7 +35,7 @@ class PartialCompletion:
         """A high surrogate at the end of a frame. Its other half may be in the next frame."""
         self._finish_reason: FinishReason | None = None
         self._trails_off = False
-        """Whether the last frame had nothing but an empty finish reason."""
+        """Whether the last frame had only an empty finish reason."""
 
     @property
     def has_begun(self) -> bool:
@@ -76,7 +76,7 @@ class PartialCompletion:
                 return "".join([self._choice(choice) for choice in choices or ()])
 
     def go_on(self, model: str) -> None:
-        """Note that frames with nothing but text came; the template has read them."""
+        """Note that frames with only text came; the template has read them."""
         self.model = model
         self._trails_off = False
 

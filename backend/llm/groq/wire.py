@@ -74,7 +74,7 @@ def _sendable_text(message: Message, tools: KnownTools) -> str:
 
 def _message(message: Message, content: str) -> dict[str, Any] | None:
     if message.content and not content and not message.tool_calls:
-        return None  # it was nothing but markup
+        return None  # it was only markup
     body: dict[str, Any] = {"role": message.role.value, "content": content}
     if message.role is Role.TOOL:
         body["tool_call_id"] = message.tool_call_id

@@ -48,7 +48,7 @@ OnAttempt = Callable[[Attempt], None]
 
 
 class SingleAttempt:
-    """A model with its breaker and rate budget, which refuse calls that would be in vain."""
+    """A model with its breaker and rate budget, which refuse calls that cannot succeed."""
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ from typing import Protocol
 from backend.domain.conversation import History, Message, Outcome, Session, TurnRecord, Usage
 
 WORKER_LOST = "worker_lost"
-"""The error code of a turn that was closed because its worker died. Such a turn has no log."""
+"""The error code of a turn that was closed because its worker died. That turn has no log."""
 
 LOST_AFTER_LEASES = 2
 """How many leases a worker must be silent before `close_lost` closes its turns.
@@ -184,7 +184,7 @@ class SessionStore(Protocol):
     async def close_lost(self) -> int:
         """Close the turns whose workers have been silent for `LOST_AFTER_LEASES`, and count them.
 
-        Without this, a turn that nobody looks up would stay open for ever.
+        Without this, a turn that nobody looks up would stay open forever.
         """
         ...
 

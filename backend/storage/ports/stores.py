@@ -10,7 +10,7 @@ from backend.storage.ports.summaries import SummaryStore
 
 
 class Stores(Protocol):
-    """The opened stores. Whoever opens them must call `close`."""
+    """The opened stores. The code that opens them must call `close`."""
 
     sessions: SessionStore
     summaries: SummaryStore

@@ -25,7 +25,7 @@ class IdleSession:
 class SummaryStore(Protocol):
     """Tracks the sessions whose newest turns are not summarized yet, and who works on them.
 
-    When a turn begins or ends, it voids the claim of its session here, and the wait starts anew.
+    When a turn begins or ends, it voids the claim of its session here, and the wait starts again.
     """
 
     async def claim(

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 LATE_AFTER_LEASES = 2 / 3
-"""A renewal is due every third of a lease, so this late one was missed or very slow.
+"""A renewal is due every third of a lease, so this late one was missed or slow.
 
 If the database caused that, one more missed renewal would expire the leases of live workers.
 """

@@ -18,7 +18,7 @@ from tests.system.watching.stage import LLAMA, OLDER, Stage
 @dataclass(frozen=True)
 class Fault:
     happens: Callable[[Stage], AbstractAsyncContextManager[None]]
-    """Causes the fault for the duration of the block."""
+    """Causes the fault while the block runs."""
     alerts: tuple[str, ...]
 
 

@@ -147,7 +147,7 @@ async def test_what_the_shared_log_lacks_comes_from_the_store(fault: str) -> Non
 
 @pytest.mark.parametrize("seed", range(5))
 async def test_the_shared_log_and_the_store_say_nothing_twice(seed: int) -> None:
-    """No event arrives twice, whichever of them delivers the end first."""
+    """No event arrives twice, even if the other one delivers the end first."""
     chance = random.Random(seed)  # noqa: S311 - not used for secrets
     texts = [f"{number} " for number in range(40)]
     gates = [asyncio.Event() for _ in texts]

@@ -189,7 +189,7 @@ class AwaySessions(FailingSessions):
 
 
 class PickySessions(FailingSessions):
-    """Refuses one text for ever."""
+    """Refuses one text forever."""
 
     def __init__(self) -> None:
         super().__init__()
