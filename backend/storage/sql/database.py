@@ -120,7 +120,7 @@ class Database:
             with tracing.transaction(operation, failures=(StorageError, TimeoutError)):
                 async with asyncio.timeout(self._timeout_seconds):
                     # After the time-out, a transaction that still waits for a thread never starts.
-                    # A transaction that has started runs to its end, because a thread cannot be stopped.
+                    # After its start it runs to its end, because a thread cannot be stopped.
                     return await pending
         except TimeoutError as error:
             raise _out_of_time(failures) from error
