@@ -43,13 +43,13 @@ def missed(
         failed = 100 * entry.failures / entry.requests
         if failed > objectives.failed_percent:
             sentences.append(
-                f"{entry.name}: {failed:.2f} % failed, {objectives.failed_percent:g} % may"
+                f"{entry.name}: {failed:.2f} % failed; the limit is {objectives.failed_percent:g} %"
             )
         scenario, _, what = entry.name.partition(": ")
         allowed = objectives.first_chunk_seconds + scripted.get(scenario, 0.0)
         if what == FIRST_CHUNK and entry.slowest_seconds > allowed:
             sentences.append(
                 f"{entry.name}: {objectives.first_chunk_percent:g} % came within "
-                f"{entry.slowest_seconds:.2f} s, it may be {allowed:.2f} s"
+                f"{entry.slowest_seconds:.2f} s; the limit is {allowed:.2f} s"
             )
     return sentences

@@ -12,7 +12,7 @@ Readline = Callable[[], bytes]
 
 
 class StreamFailed(Exception):
-    """A stream is wrong. Equal reasons have equal messages, because failures are counted by them."""
+    """A stream is wrong. Equal reasons have equal messages, by which failures are counted."""
 
 
 @dataclass(frozen=True, slots=True)

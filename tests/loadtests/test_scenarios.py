@@ -88,7 +88,7 @@ async def test_what_is_wrong_is_named_and_makes_the_exit_code() -> None:
         ("websocket: stream", "StreamFailed('error event: upstream_garbled')"),
         ("rate limit: count", "StreamFailed('5 queries passed, and 4 are allowed')"),
     }
-    assert "Missed: chat: stream: 100.00 % failed, 0.5 % may" in ran.log
+    assert "Missed: chat: stream: 100.00 % failed; the limit is 0.5 %" in ran.log
     assert "Missed: rate limit: count: 100.00 % failed" in ran.log
     late = re.search(r"Missed: resume: first chunk: 99 % came within (\d+\.\d+)", ran.log)
     assert late
