@@ -154,8 +154,8 @@ def _listens_at(arbiter: Arbiter, port: int) -> bool:
     return any(isinstance(address, tuple) and address[1] == port for address in arbiter.cfg.address)
 
 
-# This variable must be set before a worker imports the Prometheus client, which then counts in files.
-# A single worker counts in its own memory, which alone allows exemplars and process metrics.
+# A worker that imports the Prometheus client with this variable set counts in files. A single
+# worker counts in its own memory; only that allows exemplars and process metrics.
 _COUNTS = "PROMETHEUS_MULTIPROC_DIR"
 _OURS = "lex-metrics-"
 
