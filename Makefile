@@ -34,11 +34,12 @@ SYSTEM := tests/browser tests/deploy tests/system
 soak: .venv/.development ## run long tests: thousands of cancelled calls, a thousand turns
 	$(BIN)/python -m pytest tests/soak
 
-check: .venv/.development .venv/npm/.fetched ## check lint, formatting, types and import rules
+check: .venv/.development .venv/npm/.fetched ## check lint, formatting, types, import rules and prose
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m infrastructure.prose
 	$(BIN)/node .venv/npm/typescript/lib/tsc.js --project backend/web
 
 format: .venv/.development ## fix lint and formatting with ruff

@@ -1,7 +1,7 @@
-"""The composition root: what the application is made of, and the lifespan that opens and closes it.
+"""The composition root: it builds the application, and its lifespan opens and closes everything.
 
-`uvicorn backend.main:app` reads the environment and starts the service; importing this
-module does neither.
+`uvicorn backend.main:app` reads the environment and starts the service. Importing this module has
+no effects.
 """
 
 import gc
@@ -93,10 +93,12 @@ def create_app(
     clock: Callable[[], datetime] = now,
     providers: Sequence[Provider] = PROVIDERS,
 ) -> FastAPI:
-    """`on_open` is called when everything is open, before the first request. `clock` is the
-    worker's own, which may be wrong: what counts is the store's.
+    """Build the application. Nothing is opened before its lifespan starts.
 
-    Raises: SystemExit, if `PROVIDER` is none of the `providers`.
+    `on_open` is called when everything is open, before the first request that needs it. `clock` is
+    the worker's own clock, which may be wrong: the store's clock decides.
+
+    Raises: SystemExit, if `PROVIDER` is not the name of one of the `providers`.
     """
     provider = chosen(settings, providers)
     app = FastAPI(
@@ -107,11 +109,12 @@ def create_app(
         lifespan=_lifespan(settings, provider, tools, on_open, clock),
         responses=ALWAYS,
         openapi_url="/openapi.json" if settings.api_docs else None,
-        # `docs` is our own.
+        # `api/docs.py` serves our own page at /docs.
         docs_url=None,
         redoc_url=None,
-        # Each address is one place, and no redirect repeats a `Host` that anybody may send.
+        # Each resource has one URL, and no redirect contains a `Host` that a client has made up.
         redirect_slashes=False,
+        # `open_exporting` makes one span per request. FastAPI's own tracing would add three.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     problem_details.install(app)
@@ -134,19 +137,20 @@ def _add_routes(app: FastAPI, settings: Settings) -> None:
 
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
-    """From the inside out."""
+    # From the inside out: the middleware that is added last sees a request first.
     app.add_middleware(LastResort)
     app.add_middleware(OverflowConnections)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,
         allow_methods=["GET", "POST", "DELETE"],
-        # For the cookie. Without authentication there is none.
+        # Credentials are needed for the cookie, which does not exist without authentication.
         allow_credentials=settings.auth != "none",
         allow_headers=ALLOWED_HEADERS,
         expose_headers=EXPOSED_HEADERS,
     )
-    # Within `TrustedProxies`: whether a host without a port means 443 is the scheme's to say.
+    # Inside `TrustedProxies`, which sets the scheme. The scheme decides whether a host without a
+    # port means port 443.
     app.add_middleware(
         AllowedHosts, hosts=settings.allowed_hosts, metrics_port=settings.metrics_port
     )
@@ -201,7 +205,7 @@ def _lifespan(
 
 
 def __getattr__(name: str) -> FastAPI:
-    """`app` is made when a server asks for it, so that an import has no effects."""
+    """Create `app` when a server asks for it, so that an import has no effects."""
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     settings = Settings.read()
@@ -213,13 +217,14 @@ def __getattr__(name: str) -> FastAPI:
 
 
 GARBAGE_COLLECTION = 10_000, 10, 10
-"""The thresholds of the three generations. With CPython's 700 new objects a turn spends 0.77 ms on
-the garbage collector, with 10,000 0.31; the longest pauses are the same."""
+"""The thresholds of the three generations. With CPython's default of 700 new objects, a turn spends
+0.77 ms in the garbage collector; with 10,000, 0.31 ms. The longest pauses are the same."""
 
 
 def _freeze_start() -> None:
-    """Keep the garbage collector from what the start has made, which stays. Each look through it
-    would hold up every stream of the worker, by 0.3 seconds where that was measured.
+    """Exclude the objects of the start from garbage collection, because they live until the end.
+
+    A full collection of them would block every stream of the worker, for 0.3 seconds when measured.
     """
     gc.collect()
     gc.freeze()

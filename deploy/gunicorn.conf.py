@@ -165,7 +165,7 @@ def _count_together(workers: int) -> None:
     directory = os.environ.pop(_COUNTS, "")  # the client would use even an empty name
     if directory:
         Path(directory).mkdir(parents=True, exist_ok=True)
-        # Only the client's own files: a database may have such a name as well.
+        # Only the client's own files: a database file may have the same name.
         for kind in ("counter", "gauge", "histogram"):
             for file in Path(directory).glob(f"{kind}_*.db"):
                 file.unlink()

@@ -27,11 +27,7 @@ def main() -> int:
     if _has_key():
         return _serve(port, os.environ.copy())
     with _standin() as url:
-        print(
-            f"No GROQ_API_KEY: answers come from {STANDIN_NAME} at {url}. It knows a few phrases "
-            "and is not a model.",
-            flush=True,
-        )
+        print(without_key(url), flush=True)
         environment = {
             **os.environ,
             "GROQ_API_KEY": STANDIN_NAME,
@@ -42,6 +38,17 @@ def main() -> int:
         return _serve(port, environment)
 
 
+def without_key(standin_url: str) -> str:
+    return (
+        f"No GROQ_API_KEY: answers come from {STANDIN_NAME} at {standin_url}. "
+        "It knows a few phrases and is not a model."
+    )
+
+
+def starting(port: int) -> str:
+    return f"Starting Lex on http://localhost:{port}; Ctrl-C stops it."
+
+
 def _has_key() -> bool:
     files = [dotenv_values(name) for name in ("backend/.env", ".env")]
     return any([os.environ.get("GROQ_API_KEY"), *(file.get("GROQ_API_KEY") for file in files)])
@@ -49,7 +56,7 @@ def _has_key() -> bool:
 
 def _serve(port: int, environment: dict[str, str]) -> int:
     command = [sys.executable, "-m", "backend.server", "--port", str(port)]
-    print(f"Starting Lex on http://localhost:{port}; Ctrl-C stops it.", flush=True)
+    print(starting(port), flush=True)
     with subprocess.Popen(command, env=environment) as server:
         _pass_on_signals(server)
         code = server.wait()

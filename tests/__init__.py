@@ -1,1 +1,1 @@
-"""unit/ mirrors backend/; contract/ runs each port over every backend; api/ and live/ talk HTTP."""
+"""unit/ mirrors backend/; contract/ runs each port over every backend; api/ and live/ use HTTP."""

@@ -1,4 +1,4 @@
-"""Certificates for servers on loopback, good and bad, and the authority that signs them."""
+"""Valid and invalid certificates for servers on loopback, and the authority that signs them."""
 
 import ssl
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Signed:
     key: ec.EllipticCurvePrivateKey
 
     def served(self, folder: Path) -> ssl.SSLContext:
-        """What a server needs to present it; Python loads certificates from files alone."""
+        """A context for a server. Needs `folder`, as Python loads certificates only from files."""
         key = self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         file = folder / "served.pem"
         file.write_bytes(key + self.certificate.public_bytes(Encoding.PEM))
@@ -34,7 +34,7 @@ class Signed:
 
 
 class Authority:
-    """Signs certificates. A client believes them if it trusts `trusted`."""
+    """Signs certificates. Clients that use `trusted` accept them."""
 
     def __init__(self) -> None:
         self._own = _signed(f"authority-{token_hex(4)}", signer=None, is_authority=True)
@@ -49,7 +49,7 @@ class Authority:
     def sign(
         self, host: str = "127.0.0.1", *, begins_in: timedelta = timedelta(hours=-1)
     ) -> Signed:
-        """Valid for twelve hours."""
+        """A certificate that is valid for twelve hours."""
         return _signed(host, signer=self._own, begins_in=begins_in)
 
 

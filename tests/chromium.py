@@ -1,4 +1,4 @@
-"""Debian's Chromium, as all tests of pages start it."""
+"""Debian's Chromium, with the options that all browser tests use."""
 
 import shutil
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""What holds for every test: none of them reaches beyond this machine."""
+"""Rules and fixtures for every test: no test may reach beyond this machine."""
 
 import gc
 import ipaddress
@@ -18,21 +18,21 @@ from tests.scheduling import SharedFixtures, longest_first, scheduler
 from tests.waiting import TIME_SCALE
 
 POSTGRES_KEEPER = "LEX_TESTS_POSTGRES_KEEPER"
-"""The environment variable by which workers of a parallel run find the keeper of the run."""
+"""The environment variable that tells the workers of a parallel run the address of its keeper."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--pictures", action="store_true", help="keep the pictures of the chat page in .github/"
+        "--pictures", action="store_true", help="save screenshots of the chat page in .github/"
     )
 
 
 def _is_worker(config: pytest.Config) -> bool:
-    """One of the processes that pytest-xdist starts."""
+    """Whether this is a worker process of pytest-xdist."""
     return hasattr(config, "workerinput")
 
 
-# A limit for each example would judge the speed of the machine.
+# No time limit per example: it would test the speed of the machine.
 hypothesis.settings.register_profile("lex", deadline=None)
 hypothesis.settings.load_profile("lex")
 
@@ -43,7 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not _is_worker(config):
         stack = ExitStack()
         config.add_cleanup(stack.close)
-        # Workers are started later, and inherit it.
+        # Workers start later and inherit it.
         os.environ[POSTGRES_KEEPER] = stack.enter_context(keeping_postgres())
 
 
@@ -53,7 +53,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Leave all that was imported out of the search for garbage: a tenth of the CPU of a run."""
+    """Exclude imported objects from garbage collection, which saves a tenth of a run's CPU time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 10, 10)
@@ -66,12 +66,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharedFixtur
 
 @pytest.fixture(scope="session")
 def postgres() -> PostgresServer:
-    """A real server, one for all workers, started when the first test of the run asks for it."""
+    """A real server that all workers share, started when the first test asks for it."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "alone")
     return postgres_of(os.environ[POSTGRES_KEEPER], worker)
 
 
-# Without colours and local variables, which take a second to print.
+# Without colours and local variables: to print them takes a second.
 structlog.configure(
     processors=[
         structlog.contextvars.merge_contextvars,
@@ -96,7 +96,10 @@ _reached_out: list[str] = []
 
 
 def _stay_local(event: str, arguments: tuple[Any, ...]) -> None:
-    """Audit events see every socket of the process, whichever library opened it."""
+    """Refuse connections and name lookups beyond this machine.
+
+    Audit events report every socket of the process, no matter which library opens it.
+    """
     if event == "socket.getaddrinfo" and not _is_local(_text(arguments[0])):
         _refuse(f"looked up {arguments[0]!r}")
     if event == "socket.connect":
@@ -119,14 +122,14 @@ sys.addaudithook(_stay_local)
 
 @pytest.fixture(autouse=True)
 def stays_on_this_machine() -> Iterator[None]:
-    """The code under test may take the refusal for a failure that it survives; we do not."""
+    """Fail the test if it reached out, even if the code under test survived the refusal."""
     _reached_out.clear()
     yield
     assert _reached_out == []
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Nothing is skipped: what cannot be run here is a failure."""
+    """Fail the run if a test was skipped: every test must be able to run."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -134,7 +137,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database of each kind that workers can share."""
+    """An empty database, once for each kind that workers can share."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/lex.db"
         return

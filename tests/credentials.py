@@ -1,4 +1,4 @@
-"""Credentials for tests: tokens and the keys that sign them, an issuer's address, key files."""
+"""Credentials for tests: tokens, signing keys, an issuer's server, files of API keys."""
 
 import json
 import time
@@ -30,7 +30,7 @@ class SigningKey:
 
     @property
     def public(self) -> dict[str, Any]:
-        """As it stands in a set of keys."""
+        """The public key as an entry of a JWKS."""
         family = ECAlgorithm if self.algorithm.startswith("ES") else RSAAlgorithm
         described: dict[str, Any] = family.to_jwk(self.private.public_key(), as_dict=True)
         return {**described, "kid": self.kid, "alg": self.algorithm, "use": "sig"}
@@ -58,14 +58,14 @@ def rivest(kid: str = "rsa", bits: int = 2048) -> SigningKey:
 
 
 def claims(user_id: str = "123", **changes: Any) -> dict[str, Any]:
-    """Of a token that is good for an hour; a change to None leaves a claim out."""
+    """The claims of a token that is valid for an hour; a change to None removes a claim."""
     now = int(time.time())
     good = {"iss": ISSUER, "aud": AUDIENCE, "sub": user_id, "iat": now, "exp": now + 3600}
     return {name: value for name, value in {**good, **changes}.items() if value is not None}
 
 
 def token(user_id: str = "123", **changes: Any) -> str:
-    """Signed with the shared secret, whatever is claimed."""
+    """A token signed with the shared secret. PyJWT's checks of the claims are bypassed."""
     payload = json.dumps(claims(user_id, **changes)).encode()
     return jwt.PyJWS().encode(payload, SECRET, "HS256")
 
@@ -93,13 +93,13 @@ def bearer(credential: str, **more: str) -> dict[str, str]:
 
 @dataclass
 class Issuer:
-    """Where an issuer publishes its keys. What it answers can be changed while it runs."""
+    """A server that publishes an issuer's keys. Its answers can be changed while it runs."""
 
     url: str = ""
     keys: Sequence[dict[str, Any]] = ()
     status: int = 200
     gate: Any = None
-    """An event that an answer waits for."""
+    """An event for which answers wait."""
     requests: int = 0
     body: bytes | None = None
     headers: dict[str, str] = field(default_factory=dict)
@@ -129,7 +129,7 @@ async def issuer(*keys: SigningKey, port: int = 0) -> AsyncIterator[Issuer]:
 
 
 def key_file(path: Path, **users: str | None) -> Path:
-    """A file of keys: by the key its user, or None for one that is trusted."""
+    """A file of API keys. Maps each key to its user, or to None for a trusted key."""
     entries = [
         {"name": key, "hash": hash_of(key), **({"user": user} if user else {"trusted": True})}
         for key, user in users.items()

@@ -1,4 +1,4 @@
-"""Connections that break in the middle of an answer, and a client that comes back each time."""
+"""A proxy that breaks connections in the middle of an answer, and a client that reconnects."""
 
 import asyncio
 import random
@@ -17,8 +17,8 @@ from tests.listening import listening
 from tests.serving import ids_of, is_over
 
 Cut = int | bytes
-"""So many bytes behind the head of an answer (or, below 0, before its end), or behind the first of
-these bytes.
+"""Where to cut: this many bytes after the head of the answer (before its end if negative), or
+right after the first occurrence of these bytes.
 """
 
 WITHIN_HEAD = -100
@@ -35,25 +35,26 @@ class Request:
 
 @dataclass
 class Cutter:
-    """A proxy that knows of bytes only. Each of `cuts` ends one connection, in turn by closing
-    and by resetting it; when there are no more, connections are left alone.
+    """A TCP proxy. Each of `cuts` ends one connection, alternately by a close and by a reset.
+
+    When no cuts are left, connections pass untouched.
     """
 
     upstream: str
     cuts: Iterator[Cut]
     url: str = ""
     times: int = 0
-    """So many connections were cut."""
+    """The number of connections that were cut."""
     _sent: list[bytearray] = field(default_factory=list)
     _clients: set[asyncio.StreamWriter] = field(default_factory=set)
 
     @property
     def requests(self) -> list[Request]:
-        """What clients sent, by connection."""
+        """The requests that clients sent, connection by connection."""
         return [_request(found) for sent in self._sent for found in _REQUEST.finditer(sent)]
 
     def break_all(self) -> None:
-        """End every connection that there is."""
+        """Abort all open connections."""
         for client in self._clients:
             client.transport.abort()
 
@@ -85,7 +86,7 @@ class Cutter:
     ) -> None:
         answered, cut = bytearray(), None
         while data := await upstream.read(65536):
-            if not answered:  # not before: a browser opens connections that it may never use
+            if not answered:  # not earlier, since browsers open connections that they never use
                 cut = next(self.cuts, None)
             passed = len(answered)
             answered += data
@@ -97,7 +98,7 @@ class Cutter:
             await client.drain()
 
     def place(self, cut: Cut | None, answered: bytearray) -> int | None:
-        """Where an answer is to be cut, once it is that long."""
+        """The position of the cut in the answer; None if the answer is not that long yet."""
         if isinstance(cut, bytes):
             found = answered.find(cut)
             return None if found < 0 else found + len(cut)
@@ -143,25 +144,26 @@ async def cutting(
 
 
 def anywhere(chance: random.Random, *, up_to: int) -> Iterator[int]:
-    """Cuts without end: in the head of an answer, within a frame, between two."""
+    """Endless random cuts: in the head of an answer, within a frame, or between two frames."""
     while True:
         yield chance.randrange(WITHIN_HEAD, up_to)
 
 
 async def asked_and_resumed(ways: Iterator[httpx.AsyncClient], query: str, session_id: str) -> str:
-    """A resumable stream, joined from as many connections as it takes to see its end, each
-    through the next of the ways. Heartbeats are left out, and what did not arrive whole.
+    """Read a resumable stream to its end, over as many connections as it takes.
+
+    Each connection uses the next client of `ways`. Heartbeats and incomplete frames are dropped.
     """
     whole = ""
     while not is_over(whole):
         frames = await _frames(next(ways), *_request_behind(whole, query, session_id))
-        # Whoever comes back is told again where it stands.
+        # A resumed stream starts with a frame that repeats its position.
         whole += frames.partition("\n\n")[2] if whole else frames
     return whole
 
 
 def _request_behind(whole: str, query: str, session_id: str) -> tuple[str, str, dict[str, Any]]:
-    """Until the turn is known it is its key that keeps the question from being asked again."""
+    """The next request. Until the turn is known, an idempotency key prevents a second turn."""
     if not whole:
         body = {"query": query, "session_id": session_id, "resume": True}
         return "POST", "/query", {"json": body, "headers": {"Idempotency-Key": session_id}}
@@ -170,14 +172,14 @@ def _request_behind(whole: str, query: str, session_id: str) -> tuple[str, str, 
 
 
 def turn_of(stream: str) -> str:
-    """The turn whose resumable stream this is."""
+    """The id of the turn of a resumable stream."""
     return ids_of(stream)[0].partition("-")[0]
 
 
 async def _frames(
     client: httpx.AsyncClient, method: str, url: str, options: Mapping[str, Any]
 ) -> str:
-    """Those that arrived whole on one connection, however that ended."""
+    """The frames that arrived completely on one connection, no matter how it ended."""
     received = b""
     try:
         async with client.stream(method, url, **options) as answer:
@@ -185,6 +187,6 @@ async def _frames(
             async for data in answer.aiter_raw():
                 received += data
     except httpx.TransportError:
-        pass  # the end of this connection, and not of the stream
+        pass  # this connection ended, but the stream goes on
     frames, ending, _ = received.rpartition(b"\n\n")
     return re.sub(r"^: \n\n", "", (frames + ending).decode(), flags=re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Bodies of completions as various servers write them, and what each of them says."""
+"""Completion bodies in the dialects of various servers, with the result expected from each."""
 
 import json
 from collections.abc import Iterator
@@ -13,8 +13,10 @@ GARBLED = "upstream_garbled"
 
 @dataclass(frozen=True)
 class Dialect:
-    """`calls` are the arguments of calls of get_weather; `code` is that of the error that comes
-    after `text`, if one does.
+    """A body and its expected result.
+
+    `calls` has the arguments of the calls of get_weather. `code` is the code of the error after
+    `text`, if there is one.
     """
 
     name: str
@@ -44,7 +46,7 @@ def thinks(text: str = "Let me see.") -> bytes:
 
 
 def call(**given: Any) -> dict[str, Any]:
-    """A whole call, as Groq sends it; None leaves a field out."""
+    """A complete tool call as Groq sends it; None removes a field."""
     function = {"name": "get_weather", "arguments": CITY, **given.pop("function", {})}
     whole = {"index": 0, "id": "fc_1", "type": "function", "function": function, **given}
     return {name: value for name, value in whole.items() if value is not None}
@@ -55,7 +57,7 @@ def calls(*wanted: Any) -> bytes:
 
 
 def more(text: Any, **given: Any) -> dict[str, Any]:
-    """More arguments of a call."""
+    """A further piece of a call's arguments."""
     return {"function": {"arguments": text}, **given}
 
 

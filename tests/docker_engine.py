@@ -1,9 +1,9 @@
-"""A Docker engine of the tests' own, from Debian's packages, that leaves nothing behind.
+"""A Docker engine from Debian's packages, for the tests only, that leaves nothing behind.
 
-It keeps everything in one folder, and changes nothing of the machine's network but for a bridge
-for each network of containers: no rules of a firewall, no forwarding. So containers reach each
-other and are reached at published ports, and reach nothing outside. Builds use the machine's own
-network, for they install packages.
+It keeps everything in one folder. To the machine's network it adds one bridge per container
+network, but no firewall rules and no forwarding. So containers reach each other, and published
+ports work, but containers reach nothing outside. Builds use the machine's own network, because
+they install packages.
 """
 
 import json
@@ -25,7 +25,7 @@ _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
 class EngineRefused(Exception):
-    """With the command and all that it said."""
+    """A command failed. The message has the command and its whole output."""
 
 
 class DockerEngine:
@@ -55,7 +55,7 @@ class DockerEngine:
     def compose(
         self, files: Sequence[Path], *arguments: str, variables: Mapping[str, str] | None = None
     ) -> str:
-        """By paths that hold from `infrastructure/`, as for somebody who is there."""
+        """Run Compose with paths relative to `infrastructure/`, as if started there."""
         named = [part for file in files for part in ("--file", str(file))]
         at = ["--project-directory", str(ROOT / "infrastructure"), "--project-name", "lex"]
         return self._run([_program("docker-compose"), *at, *named, *arguments], variables or {})
@@ -72,10 +72,10 @@ class DockerEngine:
         self.docker("build", *options, *given, "--tag", tag, str(context))
 
     def import_base(self) -> None:
-        """The smallest Debian with a Python, in place of the image that cannot be pulled here."""
+        """Build a minimal Debian with Python to replace the base image, which cannot be pulled."""
         archive = self._folder / "base.tar"
         options = ["--quiet", "--variant=minbase", f"--include={_PACKAGES}"]
-        # What this machine trusts, the builds have to trust.
+        # Builds must trust the same certificate authorities as this machine.
         trust = f"--customize-hook=copy-in {_CERTIFICATES} {_CERTIFICATES.parent}"
         self._run([_program("mmdebstrap"), *options, trust, "bookworm", str(archive)], {})
         self.docker("import", "--change", 'CMD ["python3"]', str(archive), BASE)
@@ -93,7 +93,10 @@ class DockerEngine:
                 return
 
     def forget_everything(self) -> None:
-        """Where a test was broken off, somebody else may be removing the same container still."""
+        """Remove all containers and networks.
+
+        After an aborted test, another process may still be removing the same container.
+        """
         deadline = time.monotonic() + 60
         while containers := self.docker("ps", "--all", "--quiet").split():
             assert time.monotonic() < deadline, containers
@@ -138,8 +141,9 @@ def _daemon(engine: DockerEngine, folder: Path) -> Iterator[None]:
 
 
 def _remove(folder: Path) -> None:
-    """Layers are of no use to anybody, and larger than all else that tests leave behind. The
-    engine itself leaves one mount, for containers on the machine's network.
+    """Remove the engine's folder, which is large because of the image layers.
+
+    The engine leaves one mount, for containers on the machine's network; it is unmounted first.
     """
     mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
     for mount in sorted(mounts, reverse=True):

@@ -1,4 +1,4 @@
-"""A process that has no file descriptor left, for as long as a test wants."""
+"""Takes all file descriptors of this process while a block runs."""
 
 import os
 import resource
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 SOME = 16
-"""That are free at first, and then held."""
+"""Descriptors that are still free after the limit is lowered, and are then taken."""
 
 
 @contextmanager

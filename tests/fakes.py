@@ -1,4 +1,4 @@
-"""Implementations of our own ports, for tests: a model that follows a script, a small world."""
+"""Fakes of our own ports: a scripted model, shared logs in memory, a clock, tools, a showroom."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
@@ -22,12 +22,12 @@ NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 """A Monday."""
 
 Step = Delta | UpstreamError | asyncio.Event
-"""An error is raised; an event is waited for."""
+"""A delta is yielded, an error is raised, an event is awaited."""
 
 
 @dataclass(frozen=True)
 class Scripted:
-    """One completion."""
+    """The script of one completion."""
 
     steps: Sequence[Step]
 
@@ -37,7 +37,7 @@ def says(*texts: str, usage: Usage = Usage(10, 5)) -> Scripted:  # noqa: B008 - 
 
 
 def calls(*named: tuple[str, str], says: str = "") -> Scripted:
-    """Tool calls by name and arguments; ids are call_1, call_2, …"""
+    """A completion with tool calls, given by name and arguments. Ids are call_1, call_2, …"""
     steps: list[Step] = [Text(says)] if says else []
     steps += [
         ToolCall(f"call_{number}", name, arguments)
@@ -52,7 +52,7 @@ def breaks(error: UpstreamError, *before: Step) -> Scripted:
 
 @dataclass
 class ScriptedModel:
-    """Plays one completion after the other; the last one again when there are no more."""
+    """Plays one completion per call, and repeats the last one when the script is over."""
 
     script: Sequence[Scripted]
     name: str = "scripted"
@@ -80,7 +80,7 @@ class ScriptedModel:
 
 
 class MemoryLogs:
-    """Shared logs without Redis. One is opened for each worker, over the same `kept`."""
+    """Shared logs without Redis. Each worker opens its own over the same `kept`."""
 
     def __init__(self, kept: dict[str, list[SharedBatch]]) -> None:
         self.kept = kept
@@ -127,11 +127,11 @@ class MemoryLogs:
         return Received(batches, is_nudged=is_nudged)
 
     async def close(self) -> None:
-        """There is nothing to close."""
+        """Do nothing: there is nothing to close."""
 
 
 class Clock:
-    """Time that passes when a test says so."""
+    """A clock that only the test advances."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -168,7 +168,7 @@ async def refuse(arguments: EchoArguments, context: ToolContext) -> Echo:  # noq
 
 
 class Gates:
-    """Tools that wait until a test lets them go on, and tell how they ended."""
+    """Tools that wait until the test opens the gate, and record how they ended."""
 
     def __init__(self) -> None:
         self.begun = asyncio.Event()

@@ -1,4 +1,4 @@
-"""A worker of a later version of Lex, whose turns have an event that this version does not know."""
+"""A worker of a later version of Lex, whose turns have an event that is unknown to this version."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,7 +23,7 @@ EVENTS: list[dict[str, Any]] = [
     {"event": "end"},
 ]
 KNOWN = [(1, ("chunk", "Hel")), (3, ("chunk", "lo")), (4, ("end", ""))]
-"""What is to be seen of these events, at its position."""
+"""The events that this version must show, with their positions."""
 
 
 def encoded(begin: int = 0, end: int | None = None) -> bytes:
@@ -36,7 +36,7 @@ def batch(begin: int, end: int) -> SharedBatch:
 
 @dataclass
 class LaterWorker:
-    """Holds one turn, from its making to its `finish`."""
+    """Runs one turn, from its creation to its `finish`."""
 
     sessions: SessionStore
 

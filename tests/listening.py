@@ -1,4 +1,4 @@
-"""Servers of the tests' own, of which nothing is left behind: neither a task nor a socket."""
+"""TCP servers for tests that leave no task and no socket behind."""
 
 import asyncio
 import ssl
@@ -10,8 +10,9 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 @asynccontextmanager
 async def listening(serve: Serve, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
-    """The port at which each connection is served; its socket is closed when that returns, or at
-    the end of the block.
+    """Serve every connection with `serve` on a free port, which is yielded.
+
+    A connection is closed when `serve` returns, or at the end of the block.
     """
     serving: set[asyncio.Task[None]] = set()
 
@@ -19,7 +20,7 @@ async def listening(serve: Serve, *, tls: ssl.SSLContext | None = None) -> Async
         try:
             await serve(reader, writer)
         except asyncio.CancelledError:
-            writer.transport.abort()  # what was not read yet would keep it open
+            writer.transport.abort()  # a close would wait until the client has read everything
             raise
         finally:
             writer.close()
@@ -37,5 +38,5 @@ async def listening(serve: Serve, *, tls: ssl.SSLContext | None = None) -> Async
             for task in serving:
                 task.cancel()
             await asyncio.gather(*serving, return_exceptions=True)
-            # Transports are closed one turn of the loop after they are told to.
+            # Transports close one iteration of the loop later.
             await asyncio.sleep(0)

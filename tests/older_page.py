@@ -1,10 +1,10 @@
-"""The older page of this product, as far as it reads a stream: what it would show of one.
+"""A model of how the older page of this product reads and shows a stream.
 
-It splits by lines, remembers the last `event: `, and takes each `data: ` for an event of its own.
-A chunk it adds to its text as it is; an output it gives to the component for that tool, which reads
-values as well as the strings of the first backend.
+It splits the stream into lines, remembers the last `event: `, and treats each `data: ` as a
+separate event. It appends chunks to its text unchanged. It passes an output to the component of
+its tool, which accepts objects as well as the strings of the first backend.
 
-`tests/older_readers.py` has others of its family, which read in other ways.
+`tests/older_readers.py` has other pages of the same family, which read streams differently.
 """
 
 import codecs
@@ -16,13 +16,13 @@ from typing import Any, Self
 
 @dataclass
 class OlderPage:
-    """What broke it would raise here."""
+    """Raises where the older page would break."""
 
     dispatched: list[tuple[str, str]] = field(default_factory=list)
     text: str = ""
     tools: list[str] = field(default_factory=list)
     shown: list[tuple[str, str]] = field(default_factory=list)
-    """Outputs by the name under which they came, as somebody would read them."""
+    """Each output's name and the text that the page shows for it."""
     has_ended: bool = False
     _event: str = ""
     _rest: str = ""
@@ -60,10 +60,10 @@ class OlderPage:
                 show = _COMPONENTS.get(output["name"], _as_text)
                 self.shown.append((output["name"], show(output["output"])))
             case "end":
-                assert self.text.strip(), "it would wait for an answer for ever"
+                assert self.text.strip(), "without text the page would wait forever"
                 self.has_ended = True
             case _:
-                assert event == "error"  # which it does not know, and passes over
+                assert event == "error"  # an event that the page does not know and ignores
 
     @property
     def events(self) -> list[str]:
@@ -71,13 +71,13 @@ class OlderPage:
 
 
 def literal(output: str) -> Any:
-    """A fenced literal in JSON as these pages read it: with each `'` as a `"`, and as JSON."""
+    """Parse a fenced literal as these pages do: replace each `'` by `"` and parse it as JSON."""
     fenced = json.loads(output)
     return json.loads(fenced.removeprefix("```").removesuffix("```").replace("'", '"'))
 
 
 def _as_text(output: Any) -> str:
-    """What is no text cannot be put between two tags."""
+    """Check that an output is text, since the page puts it between two tags."""
     assert isinstance(output, str), output
     return output
 

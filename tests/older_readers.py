@@ -8,7 +8,7 @@ from typing import Any
 
 
 def first_lines(stream: str) -> list[tuple[str, str]]:
-    """Event and data as they are read by pages that look at the first line of data only."""
+    """The events as pages see them that read only the first line of data."""
     events = []
     for block in stream.split("\n\n"):
         name = re.search(r"^event: (.*)$", block, re.MULTILINE)
@@ -23,7 +23,7 @@ def joined_as_sent(stream: str) -> str:
 
 
 def trimmed_and_joined(stream: str) -> str:
-    """What a page makes of a text that trims each piece and puts a space between."""
+    """The text as a page shows it that trims each chunk and joins them with spaces."""
     return " ".join(
         data.strip() for event, data in first_lines(stream) if event == "chunk" and data.strip()
     )
@@ -34,19 +34,23 @@ def outputs(stream: str) -> list[dict[str, Any]]:
 
 
 def weather_card(sentence: str) -> tuple[str, str]:
-    """The temperature and the picture that a page finds in the sentence. Raises: TypeError."""
+    """The temperature and the picture that a page finds in the sentence.
+
+    Raises:
+        TypeError: the sentence lacks one of them.
+    """
     degrees = re.search(r"(\d+)°C", sentence)
     picture = re.search("sunny|cloudy|rainy|snowy|foggy|windy", sentence, re.IGNORECASE)
     return degrees[1], picture[0]  # type: ignore[index]  # a page would break as well
 
 
 def map_search(output: str) -> str:
-    """A page that puts the first sentence of an address on a map."""
+    """The query of a page that searches a map for the first sentence of an address."""
     return output.split(". ")[0]
 
 
 def by_replacing(output: str) -> Any:
-    """The literal by way of JSON: the fence found by a pattern, each `'` taken for a `"`."""
+    """Parse a fenced literal as JSON: find the fence by a pattern, and replace each `'` by `"`."""
     found = re.fullmatch(r"```([^`]*)```", json.loads(output))
     assert found, output
     return json.loads(found[1].replace("'", '"'))

@@ -1,4 +1,4 @@
-"""A local server that answers in Open-Meteo's formats, and can be told to misbehave."""
+"""A local server that answers in Open-Meteo's formats and can simulate faults."""
 
 import asyncio
 import json
@@ -44,8 +44,10 @@ NEW_YORK = {
 
 @dataclass
 class OpenMeteoServer:
-    """`fault` replaces answers: (status, body), all of them or the first `fault_times`.
-    While `is_open` is cleared, none goes out.
+    """The fake server.
+
+    `fault`, a status and a body, replaces all answers, or the first `fault_times`. While `is_open`
+    is cleared, answers are held back.
     """
 
     url: str = ""
@@ -68,7 +70,7 @@ class OpenMeteoServer:
             writer.write(_response(status, body))
             await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
-            pass  # the client left, as some tests have it do
+            pass  # the client left, which some tests make it do
         finally:
             writer.close()
 
@@ -97,7 +99,7 @@ class OpenMeteoServer:
         wanted = query["name"].casefold()
         found = [place for place in self.places if place["name"].casefold() == wanted]
         shown = found[: int(query["count"])]
-        # The real one leaves `results` out when there are none.
+        # Like the real service: without results there is no `results`.
         return {"results": shown, "generationtime_ms": 0.6} if shown else {"generationtime_ms": 0.4}
 
     def _forecast(self, query: dict[str, str]) -> dict[str, Any]:
@@ -137,7 +139,7 @@ def _response(status: int, body: str) -> bytes:
 
 @asynccontextmanager
 async def open_meteo_server() -> AsyncIterator[OpenMeteoServer]:
-    """Serve on a free port of the loopback; connections still open at the end are cut."""
+    """Serve on a free loopback port. Connections that are open at the end are cut."""
     server = OpenMeteoServer()
     server.is_open.set()
     async with listening(server.answer) as port:

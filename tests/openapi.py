@@ -1,4 +1,4 @@
-"""The service against its own description: Schemathesis makes the requests, and checks answers."""
+"""Checks the service against its OpenAPI description with requests made by Schemathesis."""
 
 import asyncio
 import re
@@ -15,9 +15,9 @@ RULES = Path(__file__).parent / "schemathesis.toml"
 async def assert_answers_as_in_openapi(
     service: Lex, folder: Path, *, examples: int, headers: dict[str, str] | None = None
 ) -> int:
-    """All checks, in all phases, conversations of several requests included.
+    """Run all checks in all phases, including sequences of several requests.
 
-    Returns how many requests were made up.
+    Returns the number of generated requests.
     """
     given = [f"--header={name}: {value}" for name, value in (headers or {}).items()]
     running = await asyncio.create_subprocess_exec(

@@ -1,4 +1,4 @@
-"""A collector for OTLP on a real socket: it keeps every span that it is sent."""
+"""An OTLP collector on a real socket that keeps every span it receives."""
 
 import gzip
 import threading
@@ -47,7 +47,7 @@ class Collector:
                 self.spans += [_span(span, resource) for span in scope.spans]
 
     def named(self, name: str) -> list[Span]:
-        """In the order in which they began."""
+        """The spans with this name, in the order in which they started."""
         found = [span for span in self.spans if span.name == name]
         return sorted(found, key=lambda span: span.begun)
 
@@ -106,12 +106,12 @@ def collecting() -> Iterator[Collector]:
             self.wfile.write(answer)
 
         def log_message(self, *_: object) -> None:
-            """A test that passes says nothing."""
+            """Print nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     collector.url = f"http://127.0.0.1:{server.server_port}"
-    # It looks that often whether it is to stop.
+    # The argument is how often it checks whether to stop, in seconds.
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield collector

@@ -1,9 +1,8 @@
-"""One real Postgres for a whole run of tests, from a wheel: no installation, no port, root or not.
+"""One real Postgres for a whole test run, from a wheel. It needs no installation and no port.
 
-The server belongs to a keeper (`tests/postgres_keeper.py`), a process that the run starts and whose
-standard input it holds open. So the server goes away with the run in every case: at its end, on
-Ctrl-C, and when it is killed. All workers of a parallel run ask the same keeper, and each has a
-database of its own.
+The server belongs to a keeper process (`tests/postgres_keeper.py`), whose standard input the run
+holds open. So the server ends with the run in every case: at its end, on Ctrl-C, and if it is
+killed. All workers of a parallel run share the keeper; each has its own database.
 """
 
 import socket
@@ -23,9 +22,10 @@ _numbers = count(1)
 
 
 class PostgresServer:
-    """The databases of one worker: schemas that their connections see as their only one.
+    """The databases of one worker.
 
-    A schema is made in 3 ms, where `CREATE DATABASE` takes 130.
+    Each is a schema that its connections see as their only one: a schema is created in 3 ms, while
+    `CREATE DATABASE` takes 130 ms.
     """
 
     def __init__(self, url: URL) -> None:
@@ -33,7 +33,7 @@ class PostgresServer:
 
     @contextmanager
     def database(self) -> Iterator[str]:
-        """An empty database, by its URL; gone at the end."""
+        """Yield the URL of an empty database, which is dropped at the end."""
         name = f"test_{next(_numbers)}"
         _execute(self._url, SQL("CREATE SCHEMA {}"), name)
         try:
@@ -49,16 +49,16 @@ class PostgresServer:
 
 @contextmanager
 def keeping_postgres() -> Iterator[str]:
-    """A keeper, by its address. It starts Postgres for the first who asks."""
-    # Not under pytest's own directory: each start of pytest closes that to other users, and the
-    # server runs as one of them when the tests run as root.
+    """Yield the address of a keeper. It starts Postgres at the first request."""
+    # Not in pytest's own directory: pytest makes that private to its user, and as root the server
+    # runs as another user.
     with (
         tempfile.TemporaryDirectory(prefix="lex-postgres-") as folder,
         subprocess.Popen(
             [sys.executable, "-m", "tests.postgres_keeper", folder],
-            stdin=subprocess.PIPE,  # it ends when this is closed
+            stdin=subprocess.PIPE,  # the keeper ends when this is closed
             stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C in the terminal is not meant for it
+            start_new_session=True,  # Ctrl-C in the terminal must not reach it
             cwd=Path(__file__).parent.parent,
         ) as keeper,
     ):
@@ -67,7 +67,7 @@ def keeping_postgres() -> Iterator[str]:
 
 
 def postgres_of(keeper: str, worker: str) -> PostgresServer:
-    """The server of this keeper, with an empty database for this worker."""
+    """The server of this keeper, with a new database for this worker."""
     with socket.socket(socket.AF_UNIX) as line:
         line.settimeout(60)
         line.connect(keeper)

@@ -1,4 +1,4 @@
-"""A way to Postgres over TCP that a test may close: so a database goes away and comes back."""
+"""A TCP proxy to Postgres that a test can shut, so that the database seems to go away."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,7 +9,7 @@ from sqlalchemy.engine import make_url
 
 
 class PostgresGate:
-    """`url` leads through it. While it is shut, connections are refused."""
+    """The proxy. `url` leads through it; while it is shut, connections are refused."""
 
     def __init__(self, url: str) -> None:
         behind = make_url(url)
@@ -25,12 +25,12 @@ class PostgresGate:
         return self._url.set(port=self._port).render_as_string(hide_password=False)
 
     async def open(self) -> None:
-        """At the same port as before."""
+        """Accept connections, on the same port as before."""
         self._server = await asyncio.start_server(self._pass, "127.0.0.1", self._port)
         self._port = self._server.sockets[0].getsockname()[1]
 
     async def shut(self) -> None:
-        """And cut who is connected."""
+        """Refuse new connections and cut the open ones."""
         if self._server is not None:
             self._server.close()
             for writer in list(self._passing):

@@ -1,8 +1,8 @@
-"""The process that keeps the Postgres of a run of tests: `tests/postgres.py` says why.
+"""The process that owns the Postgres of a test run; `tests/postgres.py` explains why.
 
-It prints the address of its socket, starts the server for the first who connects, tells each
-who connects the server's URL, and stops everything as soon as its standard input closes. Until
-somebody asks it costs next to nothing: what takes long is imported then.
+It prints the address of its socket, starts the server at the first connection, and answers each
+connection with the server's URL. It stops everything when its standard input closes. Slow imports
+wait for the first connection, so an unused keeper costs almost nothing.
 """
 
 import select
@@ -40,7 +40,7 @@ def _start(folder: Path, stack: ExitStack) -> str:
 
 
 def _hurry(url: str) -> None:
-    """A test database need not survive a power cut."""
+    """Switch durability off: a test database need not survive a power cut."""
     import psycopg
 
     with psycopg.connect(url, autocommit=True) as connection:

@@ -1,4 +1,4 @@
-"""The service as processes of its own, as an operator starts it."""
+"""Starts the service in separate processes, as an operator does."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """This environment, with nowhere to go but to this machine."""
+    """This environment with a test key, high limits, no way to other machines, and `variables`."""
     nowhere = {"HTTPS_PROXY": "http://127.0.0.1:9", "GROQ_API_KEY": "test", "LOG_FORMAT": "json"}
     unlimited = {
         "RATE_LIMIT_SESSION": "1000000/day",
@@ -33,7 +33,7 @@ def environment(**variables: str) -> dict[str, str]:
 
 
 class Process(Protocol):
-    """What tests ask of a running program."""
+    """A running program, as far as tests use it."""
 
     pid: int
 
@@ -49,7 +49,7 @@ class Process(Protocol):
 async def process(
     *arguments: str, variables: Mapping[str, str], stderr: IO[bytes] | None = None
 ) -> AsyncIterator[Process]:
-    """A Python program that is asked to stop at the end of the block, and then made to."""
+    """Run a Python program. At the end of the block it is terminated, and killed if necessary."""
     running = await _started(arguments, environment(**variables), stderr)
     try:
         yield running
@@ -76,14 +76,14 @@ async def _started(
 
 @dataclass(frozen=True)
 class Ended:
-    """A program that ran to its end."""
+    """The result of a program that has ended."""
 
     code: int
     stderr: str
 
 
 async def ended(*arguments: str, folder: Path, **variables: str) -> Ended:
-    """What becomes of a start that must fail; its standard error goes through the folder."""
+    """Run a program that must end; its standard error is collected in a file of the folder."""
     with (folder / "stderr").open("w+b") as stderr:
         async with process(*arguments, variables=variables, stderr=stderr) as running:
             code = await within_limit(running.wait())
@@ -93,7 +93,7 @@ async def ended(*arguments: str, folder: Path, **variables: str) -> Ended:
 
 @asynccontextmanager
 async def lex_process(**variables: str) -> AsyncIterator[httpx.AsyncClient]:
-    """One worker under plain uvicorn, and a client for it once it is ready."""
+    """Start one worker under plain uvicorn; yields a client once it is ready."""
     async with logging_lex_process(variables, None) as client:
         yield client
 
@@ -102,10 +102,10 @@ async def lex_process(**variables: str) -> AsyncIterator[httpx.AsyncClient]:
 async def logging_lex_process(
     variables: Mapping[str, str], stderr: IO[bytes] | None
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """The same, with a file for its log."""
+    """Like `lex_process`, with a file for its log."""
     port = free_port()
-    # The client keeps an idle connection for five seconds, and uvicorn as long by itself: one of
-    # the two would now and then use it in the moment in which the other closes it.
+    # Both the client and uvicorn keep idle connections for five seconds by default. Sometimes the
+    # client would reuse one just as uvicorn closes it, so uvicorn keeps them longer.
     kept = ("--timeout-keep-alive", "75")
     command = ("-m", "uvicorn", "backend.main:app", "--port", str(port), *kept)
     async with (
@@ -128,7 +128,7 @@ _processes: dict[httpx.AsyncClient, Process] = {}
 
 
 def client_process(client: httpx.AsyncClient) -> Process:
-    """The worker behind a client of `lex_process`, to be stopped in the middle of something."""
+    """The worker process behind a client of `lex_process`."""
     return _processes[client]
 
 

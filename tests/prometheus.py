@@ -1,4 +1,4 @@
-"""A real Prometheus for tests, from Debian's package: it scrapes, evaluates our rules, is asked."""
+"""A real Prometheus from Debian's package that scrapes, evaluates our rules and answers queries."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ EVERY_SECONDS = 1
 
 @dataclass(frozen=True)
 class Pod:
-    """Something to scrape: where it is, and under which name."""
+    """A target to scrape, with its address and name."""
 
     name: str
     port: int
@@ -32,13 +32,13 @@ class Prometheus:
     client: httpx.AsyncClient
 
     async def values(self, expression: str) -> list[float]:
-        """What an expression is now, one number for each series; NaN is no answer."""
+        """The current values of an expression, one per series; NaN values are dropped."""
         result = (await self._get("query", query=expression))["result"]
         values = [float(series["value"][1]) for series in result]
         return [value for value in values if not math.isnan(value)]
 
     async def until(self, expression: str, *, seconds: float = 20) -> list[float]:
-        """Wait until an expression has a value. None at all if it never has."""
+        """Wait until an expression has values. Empty if it has none in time."""
         try:
             async with asyncio.timeout(seconds):
                 while not (values := await self.values(expression)):
@@ -48,14 +48,14 @@ class Prometheus:
         return values
 
     async def broken_rules(self) -> list[str]:
-        """What it says of rules that it could not evaluate."""
+        """The errors of rules that Prometheus could not evaluate."""
         groups = (await self._get("rules"))["groups"]
         rules = [rule for group in groups for rule in group["rules"]]
         assert rules
         return [f"{rule['name']}: {rule}" for rule in rules if rule["health"] == "err"]
 
     async def exemplars(self, expression: str) -> list[str]:
-        """The traces that the buckets of a histogram name."""
+        """The trace ids of a histogram's exemplars."""
         found: Any = await self._get("query_exemplars", query=expression, start="0", end="4e9")
         return [each["labels"]["trace_id"] for series in found for each in series["exemplars"]]
 
@@ -69,12 +69,12 @@ class Prometheus:
 async def running_prometheus(
     folder: Path, pods: Sequence[Pod], *, namespace: str, job: str
 ) -> AsyncIterator[Prometheus]:
-    """With all rules of `deploy/`, as they are."""
+    """Run Prometheus with all rules of `deploy/`, unchanged."""
     program = shutil.which("prometheus")
     assert program, "prometheus is missing: make system-deps"
     port = free_port()
     configuration = folder / "prometheus.yml"
-    # JSON is YAML, too.
+    # JSON is valid YAML.
     configuration.write_text(json.dumps(_configuration(pods, namespace, job)))
     running = await asyncio.create_subprocess_exec(
         program,

@@ -1,4 +1,4 @@
-"""Requests as bytes, for what no client library would send."""
+"""Requests as raw bytes, for those that no client library would send."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ HANDSHAKE = (
     b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 )
-"""Of a WebSocket; an empty line is still to come."""
+"""The head of a WebSocket handshake, without the final empty line."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,11 @@ class Wire:
         await self.writer.drain()
 
     async def rest(self, *, seconds: float = 10) -> bytes:
-        """All that comes until the server closes. Raises: TimeoutError, if it does not."""
+        """Everything that arrives until the server closes.
+
+        Raises:
+            TimeoutError: the server has not closed in time.
+        """
         received = b""
         async with asyncio.timeout(seconds):
             try:
@@ -38,7 +42,7 @@ class Wire:
         return received
 
     async def head(self) -> bytes:
-        """Of one response."""
+        """The head of one response."""
         async with waiting():
             return await self.reader.readuntil(b"\r\n\r\n")
 
@@ -61,7 +65,7 @@ async def connected(port: int) -> AsyncIterator[Wire]:
 def frame(
     payload: bytes, *, opcode: int = 1, final: bool = True, reserved: int = 0, masked: bool = True
 ) -> bytes:
-    """One frame of a WebSocket, as a client sends it."""
+    """One WebSocket frame as a client sends it."""
     first = bytes([final << 7 | reserved << 4 | opcode])
     mask = os.urandom(4) if masked else b""
     size, bit = len(payload), 0x80 if masked else 0

@@ -1,4 +1,4 @@
-"""A real Redis for tests, from Debian's package: on a port of its own, keeping nothing on disk."""
+"""A real Redis from Debian's package, on its own port and without persistence."""
 
 import asyncio
 import shutil
@@ -15,7 +15,7 @@ from tests.waiting import waiting
 
 
 class RedisServer:
-    """Fails in every way in which a Redis fails, and comes back on the same port, empty."""
+    """A Redis that can be killed or stopped, and restarts on the same port, empty."""
 
     def __init__(self, folder: Path, **options: str) -> None:
         self._folder = folder
@@ -46,11 +46,11 @@ class RedisServer:
                 await asyncio.sleep(0.01)
 
     async def kill(self) -> None:
-        """Gone at once, with all connections and all data."""
+        """Kill it at once, with all connections and data."""
         await self._end(signal.SIGKILL)
 
     def pause(self) -> None:
-        """It hangs: connections stay open, nothing is answered."""
+        """Make it hang: connections stay open, but nothing is answered."""
         self._signal(signal.SIGSTOP)
 
     def go_on(self) -> None:
@@ -81,7 +81,7 @@ async def _answers(client: Redis) -> bool:
 
 @asynccontextmanager
 async def running_redis(folder: Path, **options: str) -> AsyncIterator[RedisServer]:
-    """`options` are those of its configuration, such as `cluster_enabled="yes"`."""
+    """Run a Redis. `options` are configuration directives, such as `cluster_enabled="yes"`."""
     server = RedisServer(folder, **options)
     await server.start()
     try:

@@ -1,15 +1,15 @@
-"""Which tests share a worker in a parallel run of the system tests.
+"""Decides which system tests share a worker in a parallel run.
 
-A file's tests share its fixtures, and all that need the Docker engine share the engine and the
-images in it. pytest-xdist's own `--dist loadgroup` cannot say so: with pytest 9.2 its groups have
-no effect, since they are written into an attribute of a test that pytest no longer reads.
+The tests of a file share a worker, because they share fixtures. So do all tests that need the
+Docker engine. pytest-xdist's own `--dist loadgroup` cannot express this: with pytest 9.2 its
+groups have no effect, because pytest no longer reads the attribute that they are stored in.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from xdist.scheduler.loadscope import LoadScopeScheduling  # type: ignore[import-untyped]  # it has none
+from xdist.scheduler.loadscope import LoadScopeScheduling  # type: ignore[import-untyped]  # xdist has no types
 
 DOCKER = "tests/system/docker/"
 
@@ -20,10 +20,10 @@ class SharedFixtures(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no
 
 
 def scheduler(config: pytest.Config, log: Any) -> SharedFixtures | None:
-    """None leaves the choice to pytest-xdist."""
+    """Our scheduler for `--dist loadscope`; None for pytest-xdist's own."""
     return SharedFixtures(config, log) if config.getoption("dist") == "loadscope" else None
 
 
 def longest_first(items: Sequence[pytest.Item]) -> list[pytest.Item]:
-    """What takes longest begins first, or one worker would be left alone with it at the end."""
+    """Put the longest tests first, so that no worker runs them alone at the end."""
     return sorted(items, key=lambda item: not item.nodeid.startswith(DOCKER))

@@ -1,4 +1,4 @@
-"""What `/metrics` says, by name and labels."""
+"""Reads `/metrics` by name and labels."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,22 +15,22 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 @dataclass(frozen=True)
 class Scrape:
     types: Mapping[str, str]
-    """By the name of the family, as Prometheus sees it."""
+    """The types of the metric families by name."""
     samples: tuple[Sample, ...]
 
     def value(self, name: str, **labels: str) -> float:
-        """The sum of all series with these labels. There must be one."""
+        """The sum of all series with these labels. At least one must exist."""
         found = [sample.value for sample in self._with(name, labels)]
         assert found, (name, labels)
         return sum(found)
 
     def exemplars(self, name: str, **labels: str) -> list[str]:
-        """The traces that the buckets of a histogram name."""
+        """The trace ids of a histogram's exemplars."""
         buckets = self._with(f"{name}_bucket", labels)
         return [each.exemplar.labels["trace_id"] for each in buckets if each.exemplar]
 
     def values(self, name: str, label: str) -> dict[str, float]:
-        """By the values of a label."""
+        """The values of a metric, by the values of a label."""
         labels = {sample.labels[label] for sample in self._with(name, {})}
         return {each: self.value(name, **{label: each}) for each in labels}
 

@@ -1,4 +1,4 @@
-"""Lex on a real socket, in the test's own event loop, in front of the stand-in for Groq."""
+"""Lex on a real socket in the test's own event loop, with the stand-in for Groq as upstream."""
 
 import asyncio
 import json
@@ -27,14 +27,14 @@ from infrastructure.groq_standin import Standin
 
 @dataclass(frozen=True)
 class Lex:
-    """A running service: its address, a client for it, and the upstream it talks to."""
+    """A running service, with its URL, a client for it and its upstream."""
 
     url: str
     client: httpx.AsyncClient
     standin: Standin
 
     async def ask(self, query: str, session_id: str = "s1") -> list[tuple[str, str]]:
-        """A whole stream, as pairs of event and data."""
+        """Ask, and return the whole stream as pairs of event and data."""
         body = {"query": query, "session_id": session_id}
         answer = await self.client.post("/query", json=body)
         assert answer.status_code == 200, answer.text
@@ -42,7 +42,7 @@ class Lex:
 
 
 def parse(stream: str) -> list[tuple[str, str]]:
-    """The frames of a stream; comments are dropped. Only the framing that we promise is read."""
+    """The events of a stream without comments. Accepts only the framing that Lex promises."""
     events = []
     for frame in stream.split("\n\n")[:-1]:
         lines = [line for line in frame.split("\n") if not line.startswith(":")]
@@ -61,19 +61,19 @@ def ids_of(stream: str) -> list[str]:
 
 
 def is_over(stream: str) -> bool:
-    """Whether a resumable stream has come to its `end`."""
+    """Whether a resumable stream is complete, with its `end`."""
     return re.search(r"event: end\ndata: \nid: .+\n\n\Z", stream) is not None
 
 
 def without_ids(stream: str) -> str:
-    """A resumable stream as the plain one that it would have been."""
+    """Turn a resumable stream into the plain stream with the same events."""
     opening, _, rest = stream.partition("\n\n")
     assert re.fullmatch(r"id: \w+-(lost-)?\d+\nretry: 1000", opening), opening
     return re.sub(r"^id: .*\n", "", rest, flags=re.MULTILINE)
 
 
 def outcome_of(events: list[tuple[str, str]]) -> dict[str, Any]:
-    """What is said of the end, right before it and nowhere else."""
+    """The data of the `outcome` event, which must come once, right before `end`."""
     assert [event for event, _ in events].count("outcome") == 1, events
     (name, data), end = events[-2:]
     assert (name, end) == ("outcome", ("end", "")), events
@@ -82,7 +82,7 @@ def outcome_of(events: list[tuple[str, str]]) -> dict[str, Any]:
 
 
 def without_outcome(events: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The same events, where that one must be and is not the point."""
+    """The events without `outcome`. Checks that it is there."""
     outcome_of(events)
     return [*events[:-2], events[-1]]
 
@@ -96,7 +96,7 @@ def settings(**given: Any) -> Settings:
         "groq_api_key": "test",
         "database_url": "memory://",
         "log_level": "WARNING",
-        # There, and out of the way.
+        # The limits are active, but no test reaches them.
         "rate_limit_session": "1000000/day",
         "rate_limit_client": "1000000/day",
         "rate_limit_sessions": "1000000/day",
@@ -108,7 +108,7 @@ def settings(**given: Any) -> Settings:
 
 
 class _Server(uvicorn.Server):
-    """Closes when everything is done, and not up to 0.2 seconds later, as uvicorn does."""
+    """Closes as soon as all is done; uvicorn would take up to 0.2 seconds longer."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - uvicorn's signature
         for listener in self.servers:
@@ -129,7 +129,7 @@ async def serve(app: FastAPI, *, http: type[HttpConnection] = HttpConnection) ->
         http=http,
         ws=WebSocketConnection,
         log_config=None,
-        # Longer than clients do, or they would use a connection while it is being closed.
+        # Longer than clients keep theirs, so that none reuses a connection as it is closed.
         timeout_keep_alive=75,
         timeout_graceful_shutdown=20,
         access_log=False,
@@ -138,7 +138,7 @@ async def serve(app: FastAPI, *, http: type[HttpConnection] = HttpConnection) ->
     config.load()
     server = _Server(config)
     server.lifespan = config.lifespan_class(config)
-    # Without its main loop, which looks for a signal ten times a second and no oftener.
+    # Without the main loop, which checks for signals only ten times per second.
     await server.startup()
     try:
         port = server.servers[0].sockets[0].getsockname()[1]
@@ -162,7 +162,7 @@ async def lex(
         app = create_app(settings(**given), tools=tools, clock=clock, providers=providers)
         url = await stack.enter_async_context(serve(app, http=http))
         limits = httpx.Limits(max_connections=None)
-        # An empty context: reading the system's certificates takes 30 ms, for plain HTTP.
+        # An empty TLS context: to load the system's certificates takes 30 ms, and HTTP needs none.
         client = httpx.AsyncClient(
             base_url=url, timeout=30, limits=limits, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         )

@@ -1,4 +1,4 @@
-"""nginx with the configuration that compose uses, but for names and paths of containers."""
+"""nginx with the configuration of the compose files, apart from container names and paths."""
 
 import asyncio
 import shutil
@@ -19,7 +19,7 @@ CONFIGURATION = (ROOT / "infrastructure/nginx/nginx.conf").read_text()
 
 @dataclass(frozen=True)
 class Nginx:
-    """The addresses of its two servers."""
+    """A running nginx, with the addresses of its two servers."""
 
     lex: str
     page: str
@@ -47,7 +47,7 @@ async def shipped_nginx(
 
 def _here(folder: Path, upstream: str, port: int, page_port: int) -> str:
     there = {
-        "/tmp/": f"{folder}/",  # noqa: S108 - of the container
+        "/tmp/": f"{folder}/",  # noqa: S108 - a path in the container
         "/srv/web;": f"{FOLDER};",
         "/srv;": f"{FOLDER.parent};",
         "access_log /dev/stdout plain if=$is_said;": "access_log off;",

@@ -1,4 +1,4 @@
-"""One way to talk to Lex over each transport, so that one suite runs over all of them."""
+"""One interface to all transports of Lex, so that one suite tests them all."""
 
 import json
 from collections.abc import AsyncIterator
@@ -12,11 +12,11 @@ from tests.serving import Lex, ids_of, parse
 from tests.waiting import waiting
 
 Seen = tuple[str, Any]
-"""An event and its data: a text, or an object."""
+"""An event and its data, a string or an object."""
 
 
 class Reader(Protocol):
-    """A client with one turn of one session. `turn_id` and `last_id` follow what was seen."""
+    """A client that reads one turn. `turn_id` and `last_id` are those of the last event."""
 
     turn_id: str
     last_id: str
@@ -40,7 +40,7 @@ class Transport(Protocol):
     ) -> AbstractAsyncContextManager[Reader]: ...
 
     async def refused(self, service: Lex, query: str, session_id: str) -> str:
-        """Asks what cannot be asked; the code of the refusal."""
+        """Ask a question that is refused; returns the code of the refusal."""
         ...
 
 

@@ -1,8 +1,7 @@
-"""How long tests wait for what must happen: one generous limit, never a measure of speed.
+"""One generous time limit for everything that tests wait for. It never measures speed.
 
-A wait ends with the event that it waits for, so the limit costs nothing when all is well.
-`TEST_TIME_SCALE` stretches it, and pytest's own limit for a test, on a machine that is busier
-than busy.
+A wait ends as soon as its event occurs, so a long limit costs nothing in a passing test.
+`TEST_TIME_SCALE` multiplies it, and pytest's limit per test, on a busy machine.
 """
 
 import asyncio
@@ -29,10 +28,13 @@ async def within_limit(awaited: Awaitable[Result]) -> Result:
 
 
 async def at_once(awaited: Awaitable[Result], *, seconds: float) -> Result:
-    """What must happen within `seconds`, of which only those count in which this event loop could
-    run: a tick that comes late, since other programs have the processor, is one tick all the same.
+    """Await something that must happen within `seconds`, on a busy machine too.
 
-    Raises: TimeoutError, if it takes longer.
+    The time is counted in ticks of this event loop. A tick that is late because other programs use
+    the processor counts as one tick.
+
+    Raises:
+        TimeoutError: it took longer.
     """
     happening = asyncio.ensure_future(awaited)
     ticks = 0

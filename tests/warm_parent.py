@@ -1,9 +1,10 @@
-"""The parent of warm processes: `tests/warm_start.py` says what they are for.
+"""The parent of warm processes; `tests/warm_start.py` explains them.
 
-It opens nothing of the service's and has one thread, so its forks begin as a fresh Python does
-that has imported the same. Each request is a connection: the length of a JSON object, with the
-descriptor of the standard error to use, and the object. The answers are two lines: the process id,
-and at its end the exit code, negative for a signal, as `subprocess` has it.
+It has one thread and opens nothing of the service, so each fork starts like a fresh Python that
+has imported the same modules. A request is one connection. It sends the length of a JSON object
+together with the file descriptor for standard error, and then the object. The answer is two lines:
+the process id, and at the end of the process its exit code (negative for a signal, as in
+`subprocess`).
 """
 
 import json
@@ -26,13 +27,13 @@ IMPORTED = (uvicorn, backend.main, backend.server.server)
 @dataclass(frozen=True)
 class Command:
     arguments: list[str]
-    """Of `python`."""
+    """The arguments of `python`."""
     variables: dict[str, str]
-    """The whole environment."""
+    """The whole environment of the process."""
     stderr: int
 
     def run(self) -> None:
-        """Become the process that was asked for."""
+        """Turn this fork into the requested process."""
         os.dup2(self.stderr, sys.stderr.fileno())
         os.close(self.stderr)
         os.environ.clear()
@@ -41,7 +42,7 @@ class Command:
         assert flag == "-m", self
         sys.argv = [module, *arguments]
         if not hasattr(sys.modules[module], "__path__"):
-            # As `python -m` has it: the module that is run is not the one that others import.
+            # As with `python -m`: the module runs as `__main__`, and others import a new copy.
             del sys.modules[module]
         runpy.run_module(module, run_name="__main__", alter_sys=True)
 
@@ -52,10 +53,10 @@ class Parent:
         self._listener.bind(address)
         self._listener.listen(64)
         self._children: dict[int, tuple[int, socket.socket]] = {}
-        """By the descriptor of a process: its id, and who is told of its end."""
+        """For the descriptor of each process: its id, and the connection that awaits its end."""
 
     def serve(self) -> Command | None:
-        """Returns in each child with what it is to run, and in the parent at the end."""
+        """Serve requests. Returns the command in each child, and None in the parent at the end."""
         while True:
             ready = select.select([sys.stdin, self._listener, *self._children], [], [])[0]
             if sys.stdin in ready:

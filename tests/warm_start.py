@@ -1,9 +1,9 @@
-"""Processes of the service that start in milliseconds: forks of one that has imported everything.
+"""Starts processes of the service in milliseconds, as forks of one that has imported everything.
 
-Importing takes two seconds of CPU, which is most of what a test costs that needs a process. So
-`tests/warm_parent.py` imports the service once and forks for each who asks. A fork has its own
-environment, its own standard error, and the command line of a `python -m`. Tests of the start
-itself do without it, and so does gunicorn, whose kind of metrics is chosen on import.
+The imports take two seconds of CPU, most of the cost of a test that needs a process. So
+`tests/warm_parent.py` imports the service once and forks for each request. A fork has its own
+environment, standard error and `python -m` command line. Tests of the start itself do not use it.
+Nor does gunicorn, because the kind of metrics is chosen during the import.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ STDERR = 2
 
 
 class WarmProcess:
-    """What `asyncio.subprocess.Process` is, as far as tests ask for it."""
+    """The part of `asyncio.subprocess.Process` that tests use."""
 
     def __init__(self, pid: int, ended: asyncio.Task[int]) -> None:
         self.pid = pid
@@ -53,7 +53,7 @@ class WarmProcess:
 async def start_warm(
     arguments: Sequence[str], variables: Mapping[str, str], stderr: IO[bytes] | None
 ) -> WarmProcess:
-    """`python` with these arguments and this whole environment, at the project's root."""
+    """Run `python` with these arguments and this whole environment in the project's root."""
     request = json.dumps({"arguments": arguments, "variables": dict(variables)}).encode()
     line = socket.socket(socket.AF_UNIX)
     line.connect(_parent())
@@ -78,14 +78,14 @@ def can_be_warm(arguments: Sequence[str]) -> bool:
 
 @cache
 def _parent() -> str:
-    """The address of this process's parent of forks, which is started for the first who asks."""
+    """The address of this process's warm parent, which the first call starts."""
     stack = ExitStack()
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lex-warm-"))
     address = f"{folder}/parent.sock"
     parent = subprocess.Popen(
         [sys.executable, "-m", "tests.warm_parent", address],
         cwd=ROOT,
-        stdin=subprocess.PIPE,  # it ends when this is closed, with this process at the latest
+        stdin=subprocess.PIPE,  # it ends when this is closed, at the latest with this process
         stdout=subprocess.PIPE,
     )
     stack.enter_context(parent)

@@ -1,5 +1,4 @@
-"""The turn itself: rounds of a completion and its tool calls, the prompt, and summaries.
+"""The turn itself: rounds of completions and tool calls, the prompt, and summaries.
 
-It knows no HTTP, no SQL and no provider: it asks `llm.port` and `storage.ports`, and emits
-events.
+It uses `llm.port` and `storage.ports`, and emits events. It knows no HTTP, no SQL and no provider.
 """

@@ -1,8 +1,8 @@
 """One turn: the loop of rounds, from the user's query to the end of the answer.
 
-It asks the model, announces and runs the tool calls that the model wants, feeds their
-outputs back, and emits what the client is to see. It knows nothing of HTTP, SSE, Groq
-or SQL, and it does not end the stream: `TurnTask` does, when everything is stored.
+In each round the loop asks the model, runs the tool calls that it requests, and feeds their outputs
+back. It emits the events for the client, but not the last ones: `TurnTask` ends the stream when
+everything is stored. The loop knows nothing of HTTP, SSE, Groq or SQL.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ Emit = Callable[[Event], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assistant:
-    """What all turns share."""
+    """The model, tools and settings that all turns share."""
 
     model: ChatModel
     toolbox: Toolbox
@@ -50,7 +50,7 @@ class Assistant:
 
 
 class Stopwatch:
-    """How long the blocks that it is entered for take, added up."""
+    """Adds up the time that is spent in its `with` blocks."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -64,10 +64,10 @@ class Stopwatch:
 
 
 class Turn:
-    """One conversation with the model.
+    """One turn, from the query to the last word of the answer.
 
-    What it leaves behind is true in every ending: `messages` holds what was shown and
-    done, and no tool call in it lacks its output.
+    However the turn ends, `messages` tells what the client saw and what the tools did, and every
+    tool call in it has an output.
     """
 
     def __init__(
@@ -88,18 +88,16 @@ class Turn:
         self._question = Message.user(query)
         self.characters_per_token = CHARACTERS_PER_TOKEN
         self.messages: list[Message] = []
-        """What the turn adds to the history, after the user's message."""
+        """The messages that the turn adds to the history, after the user's message."""
         self._announced: set[str] = set()
         self._silent_models: set[str] = set()
         self.usage = Usage()
         self.rounds = 0
         self.model: str | None = None
         self.finish_reason: FinishReason | None = None
-        """Of the last completion; None if that one was not whole, or there was none. `length` or
-        `content_filter` if it was cut.
-        """
+        """The last completion's; None if there was none, or it is incomplete."""
         self.on_upstream = Stopwatch()
-        """With every retry, and with the pauses between two chunks."""
+        """Time with the model, including retries and the pauses between chunks."""
         self.on_tools = Stopwatch()
 
     async def run(
@@ -112,12 +110,13 @@ class Turn:
     ) -> None:
         """Emit the events of the turn, except its `outcome` and `end`.
 
-        Tools change the world for `turn_id`, and only while that turn holds its session. To stop
-        the turn, cancel this: it still waits for a booking that has begun, and emits its output.
+        Tools with side effects act for `turn_id`, and only while that turn holds its session. To
+        stop the turn, cancel this coroutine. It still waits for a booking that has begun, and emits
+        its output.
 
         Raises:
-            UpstreamError: the model failed; what it said before stays said.
-            TooManyRounds: the model asked for tools once more than it may.
+            UpstreamError: the model failed. The text that was already emitted stays valid.
+            TooManyRounds: the model still asks for tools after `max_rounds`.
         """
         self._emit = emit
         self._history = history
@@ -129,7 +128,7 @@ class Turn:
                 if self.rounds == self._assistant.max_rounds:
                     raise TooManyRounds
                 self.rounds += 1
-                self._announced.clear()  # ids of calls may come again in each round
+                self._announced.clear()  # call ids are only unique within a round
                 with self.on_upstream:
                     calls = await self._ask()
                 with self.on_tools:
@@ -137,10 +136,10 @@ class Turn:
                 is_over = not calls
         finally:
             self._answer_the_rest()
-            self._emit = lambda _: None  # it refers to who made this turn, and would keep both
+            self._emit = lambda _: None  # breaks the reference cycle with the turn's owner
 
     async def _ask(self) -> Sequence[ToolCall]:
-        """One completion: emits its text, leaves an assistant message behind, returns its calls."""
+        """Run one completion: emit its text, append the assistant message, return the calls."""
         request = self._request()
         self.finish_reason = None
         shown: list[str] = []
@@ -154,8 +153,8 @@ class Turn:
                             shown.append(text)
                             self.model = delta.model or self.model
                             self._emit(Chunk(text))
-                            # Nothing is read while we wait, so the next read brings all
-                            # that came meanwhile: the cost is per flush, not per token.
+                            # Do not read for a moment. The next read then brings all the text that
+                            # came meanwhile, so the cost is per flush and not per token.
                             await asyncio.sleep(self._assistant.flush_seconds)
                         case ToolCall():
                             calls.append(delta)
@@ -165,25 +164,27 @@ class Turn:
                         case _:
                             assert_never(delta)
         finally:
-            # A cancellation may come while the upstream's connection closes. Then the completion
-            # was whole: the history has its calls, which nobody has seen, and `run` answers them.
+            # A cancellation may come after the `Finish`, while the connection closes. Then the
+            # history has the calls, which were never announced, and `run` adds their outputs.
             self._remember("".join(shown), calls if is_whole else [])
-        if not is_whole:  # the port promises an error instead, and a call in part may not be run
+        if not is_whole:  # a model that breaks the port's promise; never run its partial calls
             raise UpstreamGarbled
         if not shown and not calls and not self._has_spoken:
-            raise UpstreamGarbled("The assistant gave an empty answer.")
+            raise UpstreamGarbled("The assistant's answer was empty.")
         return calls
 
     def _request(self) -> CompletionRequest:
         assistant = self._assistant
+        current = [self._question, *self.messages]
         messages = fitted(
             self._history,
-            [self._question, *self.messages],
+            current,
             budget_characters=self.history_tokens * self.characters_per_token - len(self._prompt),
         )
         return CompletionRequest(
             prompt=self._prompt,
             messages=messages,
+            history_length=len(messages) - len(current),
             tools=assistant.toolbox.specs,
             silent=self._silent_models,
         )
@@ -192,7 +193,7 @@ class Turn:
         self.usage += finish.usage
         self.model = finish.model
         self.finish_reason = finish.reason
-        sent = len(request.prompt) + characters(request.messages)
+        sent = len(request.prompt) + characters(request.messages) - finish.left_out_characters
         ratio = characters_per_token(sent, finish.usage.input_tokens)
         self.characters_per_token = ratio or self.characters_per_token
 
@@ -205,9 +206,9 @@ class Turn:
         return any(message.content for message in self.messages if not message.tool_call_id)
 
     async def _run_tools(self, calls: Sequence[ToolCall]) -> None:
-        """Announce the calls, run them side by side, emit each output as it comes."""
-        # Nothing waits between the announcements and the start of the tools, so a turn that is
-        # stopped has announced all of its calls or none.
+        """Announce the calls, run them concurrently, and emit each output as it comes."""
+        # No `await` between the announcements and the start of the tools: a turn that is stopped
+        # has announced all calls of the round or none.
         for call in calls:
             self._announced.add(call.id)
             self._emit(ToolUse(call.name))
@@ -223,7 +224,7 @@ class Turn:
             try:
                 await self._end_pending(pending)
             finally:
-                # A booking that was made must be in the history even if its turn was stopped.
+                # The history must know of a booking even if its turn was stopped.
                 for task, call in pending.items():
                     if task.done() and not task.cancelled():
                         self._answer(call, task.result().output)
@@ -236,7 +237,7 @@ class Turn:
         return replace(self._context, call=side_effect)
 
     def _answer_the_rest(self) -> None:
-        """Whatever interrupted the turn: no call in its messages stays without an output."""
+        """Add an output to every call without one. A history with unanswered calls is invalid."""
         for call in unanswered(self.messages):
             self._answer(call, INTERRUPTED)
 
@@ -246,7 +247,7 @@ class Turn:
             self._emit(ToolOutput(name=call.name, output=output, id=call.id))
 
     async def _end_pending(self, pending: dict[asyncio.Task[ToolResult], ToolCall]) -> None:
-        """Bring what still runs to its end: a booking by waiting for it, the rest by cancelling."""
+        """Cancel the running tools, except those with side effects: wait for these."""
         for task, call in pending.items():
             if not self._assistant.toolbox.has_side_effects(call.name):
                 task.cancel()
@@ -254,13 +255,13 @@ class Turn:
 
 
 async def _outlast(tasks: Collection[asyncio.Task[ToolResult]]) -> None:
-    """Wait until all have ended, also through further cancellations, and then pass these on."""
+    """Wait until all tasks have ended. A cancellation meanwhile is raised afterwards."""
     cancelled: asyncio.CancelledError | None = None
     while not all(task.done() for task in tasks):
         try:
             await asyncio.wait(tasks)
         except asyncio.CancelledError as error:
-            # A stop, the time limit and the end of the process may cancel one after the other.
+            # A stop, the turn's time-out and a shutdown may each cancel, one after the other.
             cancelled = error
     if cancelled is not None:
         raise cancelled

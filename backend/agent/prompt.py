@@ -1,7 +1,7 @@
 """The system prompt: the text of `prompt.md`, filled in for one turn.
 
-It says dates but no clock times, and of the caller only whether one is signed in: it
-stays the same for a day, so the upstream can keep it in its cache.
+It contains dates but no clock times, and only tells whether the caller is signed in. So it stays
+the same for a day, and hits the upstream's prompt cache.
 """
 
 from datetime import datetime
@@ -23,14 +23,17 @@ NOT_SIGNED_IN = (
 
 
 class Prompt:
-    """Raises ValueError or KeyError on `fill`, if the text has a `$` that means nothing."""
+    """A template of the system prompt.
+
+    `fill` raises ValueError or KeyError if the text has a `$` that is not a known placeholder.
+    """
 
     def __init__(self, text: str) -> None:
         self._template = Template(text)
 
     @classmethod
     def load(cls, addition: str = "") -> Self:
-        """With something that not every client needs at the end."""
+        """Load `prompt.md`. `addition` is appended, for a client profile with rules of its own."""
         return cls(Path(__file__).with_name("prompt.md").read_text(encoding="utf-8") + addition)
 
     def fill(self, showroom: Showroom, now: datetime, caller: Caller) -> str:
@@ -46,7 +49,7 @@ def _car_line(car: CarModel) -> str:
 
 
 def _dealership_line(dealership: Dealership, now: datetime) -> str:
-    """One line with the id in backticks and the date there; the stand-in for Groq reads it too."""
+    """One line with the id in backticks and the local date. The stand-in for Groq parses it."""
     return (
         f"- `{dealership.id}`: {dealership.name}, {dealership.address}, "
         f"time zone {dealership.time_zone}, today is {dealership.today(now):%A %Y-%m-%d}"

@@ -1,7 +1,7 @@
-"""Summaries of sessions in which nobody has talked for a while.
+"""Writes summaries of idle sessions, in the background.
 
-Nobody waits for them, so they come last: a few at once, only from a model that has plenty left,
-and a turn that begins takes its session back.
+No user waits for them, so they never compete with turns: only a few run at once, only on a model
+with plenty of its rate left, and a turn that begins voids the claim on its session.
 """
 
 import asyncio
@@ -21,25 +21,27 @@ from backend.storage.ports.summaries import IdleSession, SummaryStore
 logger = structlog.get_logger()
 
 AT_ONCE = 2
-"""Summaries that one worker asks for side by side."""
+"""How many summaries one worker writes concurrently."""
 
 MOST_TOKENS = 400
-"""Of a summary. Five sentences have some 150; the rest is for models that think first."""
+"""The token limit of a summary. Five sentences take about 150; the rest is for reasoning."""
 
 TIMEOUT_SECONDS = 60.0
 CLAIM_SECONDS = 1.5 * TIMEOUT_SECONDS
-"""After this the session of a worker that was killed is free for another one."""
+"""How long a claim lasts. If a worker is killed, another may summarize its session after this."""
 
 FIRST_WAIT_SECONDS = 60.0
 MOST_FAILURES = 6
-"""After a minute, four, sixteen and so on, which is six hours, only something new is a reason."""
+"""The wait of a session grows fourfold: 1 minute, 4, 16, … After this many failures, about six
+hours in, it is not tried again before its next turn."""
 
 FIRST_REST_SECONDS = 5.0
 LONGEST_REST_SECONDS = 300.0
+"""The pause of all summaries after a failure. It doubles from the first to the longest."""
 
 
 class Summaries:
-    """Asks for the summaries that are due. `summarize_due` may run several times side by side."""
+    """Writes the summaries that are due. `summarize_due` may run several times concurrently."""
 
     def __init__(
         self,
@@ -55,16 +57,17 @@ class Summaries:
         self._model = model
         self._prompt = prompt
         self._idle_seconds = idle_seconds
-        beside = len(prompt) / CHARACTERS_PER_TOKEN + MOST_TOKENS  # the prompt, the summary before
+        # The prompt and the previous summary share the budget with the history.
+        beside = len(prompt) / CHARACTERS_PER_TOKEN + MOST_TOKENS
         self._history_tokens = max(0, history_tokens - round(beside))
         self._clock = clock
         self._failures = 0
         self._resting_until = 0.0
 
     async def summarize_due(self) -> None:
-        """Summarize one session after the other, until none is due or the model has failed.
+        """Summarize one session after the other, until none is due or one fails.
 
-        Cancelled, it closes the upstream's connection and lets go of its session.
+        When cancelled, it closes the upstream's connection and releases its session.
         """
         while self._clock() >= self._resting_until:
             idle = await self._store.claim(
@@ -76,7 +79,7 @@ class Summaries:
                 return
             if idle.history:
                 await self._summarize(idle)
-            else:  # its last turn alone is too long
+            else:  # even its last turn alone exceeds the budget
                 await self._store.postpone(idle, seconds=None, failures=idle.failures)
 
     async def _summarize(self, idle: IdleSession) -> None:
@@ -85,11 +88,11 @@ class Summaries:
                 summary = await self._ask(idle)
             is_stored = await self._store.store(idle, summary)
         except asyncio.CancelledError:
-            with suppress(StorageError):  # then the claim expires
+            with suppress(StorageError):  # if this fails, the claim expires instead
                 await self._store.postpone(idle, seconds=0, failures=idle.failures)
             raise
         except Exception as error:
-            # Whatever one session does to the model or the store, the next one has its turn.
+            # One session that breaks the model or the store must not end the summaries of others.
             if not isinstance(error, ServiceError | TimeoutError):
                 logger.exception("summary_broke")
             await self._put_off(idle, error)
@@ -108,10 +111,10 @@ class Summaries:
             texts = [delta.text async for delta in deltas if isinstance(delta, Text)]
         if summary := "".join(texts).strip():
             return summary
-        raise UpstreamGarbled("The model gave an empty summary.")
+        raise UpstreamGarbled("The model's summary was empty.")
 
     async def _put_off(self, idle: IdleSession, error: Exception) -> None:
-        """Try this session later, and rest before the next one, for longer each time in a row."""
+        """Postpone this session, and pause all summaries; longer after each failure in a row."""
         was_asked = not isinstance(error, UpstreamError) or error.was_asked
         failures = idle.failures + int(was_asked)
         rest = min(LONGEST_REST_SECONDS, FIRST_REST_SECONDS * 2 ** min(self._failures, 10))
@@ -130,7 +133,7 @@ def load_prompt() -> str:
 
 
 def transcript(idle: IdleSession) -> str:
-    """One text, so that the model does not take itself for somebody in the conversation."""
+    """The conversation as one text. As messages, the model would try to continue it."""
     before = [f"Earlier summary: {idle.summary}"] if idle.summary else []
     lines = [line for turn in idle.history for message in turn for line in _lines(message)]
     return "\n".join([*before, *lines])

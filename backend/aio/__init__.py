@@ -1,1 +1,1 @@
-"""Timing helpers for asyncio: one timeout for many waits, and work that repeats."""
+"""Helpers for asyncio: a reusable time-out, repeated work, and the end of tasks."""

@@ -1,4 +1,4 @@
-"""How something is done again and again, whatever becomes of it each time."""
+"""Repeats a piece of work forever, even if it fails."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,7 +11,7 @@ from backend.aio.tasks import cancel_and_wait
 logger = structlog.get_logger()
 
 SOONEST_SECONDS = 0.05
-"""However often it is wanted sooner, it is not done more often than that."""
+"""The shortest interval, however often `sooner` is set."""
 
 
 async def repeat(
@@ -23,11 +23,11 @@ async def repeat(
     sooner: asyncio.Event | None = None,
     expected: type[Exception] | tuple[type[Exception], ...] = (),
 ) -> None:
-    """Never returns, and lets no failure keep it from the next time.
+    """Call `do` again and again until cancelled.
 
-    That comes after `every_seconds`, or when `sooner` is set; the first time may come after
-    a time of its own. A failure that is `expected` is one line in the log, any other has its
-    traceback.
+    Waits `every_seconds` between two calls, and `first_seconds` before the first one. Setting
+    `sooner` ends the wait early. An exception is logged and does not end the repetition: in one
+    line if it is `expected`, otherwise with its traceback.
     """
     wait = every_seconds if first_seconds is None else first_seconds
     while True:
@@ -40,7 +40,7 @@ async def repeat(
             await do()
         except expected as error:
             logger.warning("recurring_failed", name=name, error=str(error))
-        except Exception:  # a defect is logged too, and does not end the repetition
+        except Exception:  # not even a bug ends the repetition
             logger.exception("recurring_failed", name=name)
 
 
@@ -48,7 +48,7 @@ async def repeat(
 async def repeating(
     do: Callable[[], Awaitable[None]], *, every_seconds: float, name: str
 ) -> AsyncIterator[None]:
-    """`repeat`, beside the block and until its end."""
+    """Run `repeat` in a task until the `async with` block ends."""
     task = asyncio.create_task(repeat(do, every_seconds=every_seconds, name=name))
     try:
         yield
@@ -59,7 +59,7 @@ async def repeating(
 async def _until(sooner: asyncio.Event, seconds: float) -> None:
     await asyncio.sleep(SOONEST_SECONDS)
     with suppress(TimeoutError):
-        # Not `wait_for`: before Python 3.12 it swallows a cancellation that comes with the event.
+        # Not `wait_for`: before Python 3.12 it loses a cancellation that arrives with the event.
         async with asyncio.timeout(seconds - SOONEST_SECONDS):
             await sooner.wait()
     sooner.clear()

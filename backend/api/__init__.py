@@ -1,1 +1,1 @@
-"""The HTTP API: one file a group of routes, and what they share."""
+"""The HTTP API: one file for each group of routes, and the code that they share."""

@@ -1,4 +1,4 @@
-"""The history of a session as events: the messages and the endings of its turns."""
+"""The audit events of a session, derived from its messages and the endings of its turns."""
 
 import json
 from collections import defaultdict
@@ -10,13 +10,13 @@ from backend.domain.conversation import Outcome, Role, TurnRecord
 from backend.storage.ports.sessions import StoredMessage
 
 CUT = ("length", "content_filter")
-"""Reasons to finish that leave an answer unfinished."""
+"""Finish reasons of answers that were cut."""
 
 
 def happened(
     stored: Iterable[StoredMessage], turns: Iterable[TurnRecord]
 ) -> Iterator[SessionEvent]:
-    """In order: of each turn its messages, and then how it ended, if that needs a word."""
+    """Yield the events turn by turn: its messages, then its ending, unless it simply completed."""
     of_turn: dict[str, list[StoredMessage]] = defaultdict(list)
     for message in stored:
         of_turn[message.turn_id].append(message)
@@ -54,7 +54,7 @@ def _of_message(stored: StoredMessage) -> Iterator[SessionEvent]:
 
 
 def _of_ending(turn: TurnRecord) -> Iterator[SessionEvent]:
-    """A whole answer needs no event; a failure is an `error`, any other ending `system`."""
+    """Yield `error` for a failure or time-out, nothing for a whole answer, `system` otherwise."""
     if turn.outcome is None or turn.finished_at is None:
         return
     type_: SessionEventType = "system"

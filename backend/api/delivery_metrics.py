@@ -1,4 +1,4 @@
-"""A turn on its way to one client, and what is counted of that, whatever carries it."""
+"""The metrics of one stream to one client, for every transport."""
 
 import time
 from collections.abc import Sequence
@@ -9,14 +9,14 @@ from backend.telemetry import metrics
 from backend.turns.event_log import Follower
 
 Window = Literal["before_first_chunk", "streaming", "tool"]
-"""What a client that leaves was waiting for."""
+"""What a client was waiting for when it left."""
 
 
 class Delivery:
-    """Open from `with` to its end. What the follower has not read by then, the client has not
-    waited for.
+    """Counts one stream, from the start of a `with` block to its end.
 
-    `asked_at` is when the query came (`time.perf_counter`), if this is the answer to one.
+    If the follower has unread events at the end, the client has left early. `asked_at` is when the
+    query arrived, by `time.perf_counter`; None for a resumed stream.
     """
 
     def __init__(
@@ -32,13 +32,13 @@ class Delivery:
         return self
 
     def sent(self, events: Sequence[Event]) -> None:
-        """These went out to the client."""
+        """These events were sent to the client."""
         if self._asked_at is not None and any(isinstance(event, Chunk) for event in events):
             metrics.first_chunk_sent(self._transport, time.perf_counter() - self._asked_at)
             self._asked_at = None
 
     def stalled(self) -> None:
-        """The client does not take what it is sent, and is cut."""
+        """The client has stopped reading; its connection gets closed."""
         self._is_stalled = True
 
     def __exit__(self, *_: object) -> None:

@@ -1,4 +1,4 @@
-"""The dependencies of routes. The lifespan in `main` has opened all of them."""
+"""The dependencies of routes. The lifespan in `main` opens them all."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,19 +23,19 @@ from backend.turns.turns import Turns
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """The settings that routes and the server read, also while the worker waits for its store."""
+    """The settings for routes and the server; available while the worker waits for its store."""
 
     stream_options: StreamOptions
     plain_framing: OpenFraming
-    """For streams that cannot be resumed."""
+    """The framing of streams that cannot be resumed."""
     socket_idle_seconds: float
     max_query_chars: int
     max_body_bytes: int
     upstream: str
     max_connections: int
-    """Connections of clients for which there are descriptors."""
+    """The number of client connections for which there are file descriptors."""
     warnings: Sequence[str]
-    """Sentences that `/readyz` and the chat page show."""
+    """Sentences for operators that `/readyz` and the chat page show."""
     drain_accept_seconds: float
     drain_seconds: float
     metrics_port: int | None
@@ -47,7 +47,7 @@ class Config:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """All that is open, and what it goes by."""
+    """Everything that the lifespan opened."""
 
     config: Config
     authentication: Authentication | NoAuthentication
@@ -63,19 +63,19 @@ class State:
 class Starting(Protocol):
     @property
     def reason(self) -> str | None:
-        """Why not everything is open."""
+        """Why the start-up has not finished; None before the first attempt and afterwards."""
         ...
 
 
 class LifespanState(TypedDict):
-    """The lifespan yields it, and each request finds it as its `state`."""
+    """Yielded by the lifespan; each request finds it as `scope["state"]`."""
 
     config: Config
     start: Starting
     opened: NotRequired[State]
     """Missing while the worker waits for its store."""
     arrived_at: NotRequired[float]
-    """When this HTTP request arrived, as `time.perf_counter` has it."""
+    """When this HTTP request arrived, by `time.perf_counter`."""
 
 
 async def _lifespan_state(connection: HTTPConnection) -> LifespanState:
@@ -83,10 +83,7 @@ async def _lifespan_state(connection: HTTPConnection) -> LifespanState:
 
 
 async def _state(connection: HTTPConnection) -> State:
-    """The state, for requests and for WebSockets.
-
-    Raises: StoreAway, while the worker waits for its store.
-    """
+    """Raises: StoreAway, while the worker waits for its store."""
     state = (await _lifespan_state(connection)).get("opened")
     if state is None:
         raise StoreAway

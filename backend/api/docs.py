@@ -1,7 +1,6 @@
-"""`GET /docs`: the description of the API for people, from this host alone.
+"""`GET /docs`: the API documentation, a small page of our own that loads from this host only.
 
-A page of our own, of some hundred lines. What FastAPI brings loads two megabytes of script from
-a foreign host, and cannot show a stream.
+FastAPI's documentation page loads two megabytes of script from a CDN, and cannot show a stream.
 """
 
 from pathlib import Path

@@ -1,8 +1,8 @@
-"""`GET /query`, for a browser's own `EventSource`.
+"""`GET /query`, for the `EventSource` of browsers.
 
-It can only GET, cannot read a status, and comes back by itself whenever a stream ends. So
-refusals are streams too, coming back never asks a question again, and a reader that has read
-everything gets a 204, the one answer that ends an `EventSource`.
+An `EventSource` can only GET, cannot read a status, and reconnects whenever a stream ends. So
+refusals are streams as well, a reconnect never asks again, and a client that has read everything
+gets 204, the only answer that stops it.
 """
 
 import uuid
@@ -34,17 +34,18 @@ from backend.turns.event_log import EventLog
 
 MAX_URL_BYTES = 8192
 REFUSED = "refused"
-"""Stands for a turn in the ids of a refusal, so that coming back to it is recognised."""
+"""Takes the place of the turn id in the event ids of a refusal, to recognise the reconnect."""
 
 
 PASSING = (StorageError, IdentityUnavailable, TooManyRequests)
-"""Refusals after which a reader may still come back to its place: of a reader, the last means that
-its client has as many as it may.
+"""Refusals of a resume that may pass, so that the client can try again from the same place.
+
+A resume gets TooManyRequests when its client has as many readers as it may.
 """
 
 
 class StreamedRefusals(APIRoute):
-    """Makes a stream of every refusal, whether a dependency or the route itself raises it."""
+    """Turns every refusal into a stream, whether a dependency or the route itself raises it."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -56,8 +57,8 @@ class StreamedRefusals(APIRoute):
             try:
                 return await handle(request)
             except ServiceError as error:
-                # An id would replace the one that the reader has, and it would come back to the
-                # refusal. Without ids it comes back to its place in the turn.
+                # An id in the refusal would replace the client's `Last-Event-ID`, and the client
+                # would lose its place in the turn. Without ids it reconnects to that place.
                 has_ids = last_event_id is None or not isinstance(error, PASSING)
                 return _refused(error, request.scope["state"]["config"], has_ids=has_ids)
 
@@ -75,11 +76,11 @@ router = APIRouter(tags=["query"], route_class=StreamedRefusals)
 async def query(
     request: Request,
     asking: AskingDep,
-    query: Annotated[str, Query(description="What the customer says.")] = "",
+    query: Annotated[str, Query(description="The customer's question.")] = "",
     session_id: Annotated[str | None, Query()] = None,
     last_event_id: LastEventId = None,
 ) -> Response:
-    """Ask Lex, or read on. Always resumable; refusals are a stream of `error` and `end`."""
+    """Ask Lex, or resume. Streams are always resumable. A refusal is a stream of `error`, `end`."""
     if last_event_id is not None:
         return await asking.read_on(last_event_id, session_id=session_id)
     return await _ask(asking, _checked(request, query, session_id))
@@ -96,7 +97,7 @@ async def _ask(asking: Asking, body: QueryBody) -> Response:
 
 
 def _checked(request: Request, query: str, session_id: str | None) -> QueryBody:
-    """Raises: InvalidField, as the body of a POST would be refused."""
+    """Check the parameters like the body of a `POST /query`. Raises: InvalidField."""
     if len(request.scope["raw_path"]) + len(request.scope["query_string"]) > MAX_URL_BYTES:
         raise InvalidField(f"must not exceed {MAX_URL_BYTES} bytes", field="url")
     try:

@@ -1,4 +1,4 @@
-"""Whether this process lives, and whether it should be sent anything."""
+"""The liveness and readiness probes: `/health`, `/livez` and `/readyz`."""
 
 import asyncio
 import math
@@ -24,17 +24,18 @@ PING_SECONDS = 1.0
 @router.get("/health")
 @router.get("/livez")
 async def live() -> Health:
+    """Liveness probe: answers 200 as long as the process serves requests."""
     return Health()
 
 
 @router.head("/readyz", include_in_schema=False, response_model_exclude_none=True)
 @router.get("/readyz", response_model_exclude_none=True)
 async def ready(starting: LifespanStateDep, response: Response) -> Readiness | Waiting:
-    """Ready from the end of the start-up until the server is about to leave: then 503.
+    """Readiness probe: answers 503 during start-up and while the server drains, otherwise 200.
 
-    A server that waits for its store at its start is not ready either. Later the store, Redis,
-    the models and the free slots are told and do not count: what all pods share must not turn
-    all of them away at once.
+    A server that waits for its store at start-up is not ready. Afterwards the store, Redis, the
+    models and the free slots are reported, but do not change the status: a shared dependency that
+    fails must not take all pods out of service at once.
     """
     state, config = starting.get("opened"), starting["config"]
     if state is None:
@@ -77,19 +78,19 @@ def _view(candidate: Candidate, unserved: UnservedModels) -> ModelView:
 
 
 async def _store_error(stores: Stores) -> str | None:
-    """Why the store is down: for everybody, so without a name of a host or a file."""
+    """Why the store is down. Anyone may read it, so it names no host and no file."""
     try:
         async with asyncio.timeout(PING_SECONDS):
             await stores.ping()
     except StorageError as error:
         return error.reason or str(error)
     except TimeoutError:
-        return "The database does not answer."
+        return f"The database did not answer within {PING_SECONDS:g} s."
     return None
 
 
 def _redis(state: State) -> Literal["up", "down", "none"]:
-    """Up only if all works that it is for."""
+    """Up only if the shared logs and the shared limits both work."""
     shared_logs, fault = state.shared_logs, state.admissions.shared_fault()
     if shared_logs is None:
         return "none"

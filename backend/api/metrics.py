@@ -1,4 +1,4 @@
-"""`GET /metrics`: what was counted."""
+"""`GET /metrics` for Prometheus."""
 
 from fastapi import APIRouter, Request, Response
 
@@ -12,6 +12,6 @@ PATH = "/metrics"
 @router.head(PATH, include_in_schema=False)
 @router.get(PATH, include_in_schema=False)
 def show(request: Request) -> Response:
-    """No coroutine, so it runs in a thread: it takes too long for the event loop."""
+    # Not a coroutine, so that FastAPI runs it in a thread: it takes too long for the event loop.
     body, media_type = exposition(request.headers.get("accept", ""))
     return Response(body, media_type=media_type)

@@ -1,11 +1,11 @@
-"""`GET /`: the chat page, and what it loads, which is all in `backend/web` and here in memory.
+"""`GET /`: the chat page, and the files that it loads. All of them are kept in memory.
 
-A file is found by its name in a list that was made at the start: no path leads anywhere else. The
-page names its files with their version, `/web/<version>/page.js`, so that a browser keeps them and
-does not ask again. `/web/page.js` is for others, who ask each time, for the price of a 304.
+Files are looked up in a list that is made once from `backend/web`, so no path can reach another
+file. The page refers to its files by version, `/web/<version>/page.js`, which browsers may keep
+forever. `/web/page.js` works as well, and is revalidated by its `ETag`.
 
-One script is part of the page itself: `loading.js`, which acts when other files do not arrive. The
-page's policy allows it by its hash, and no other.
+`loading.js` is inlined, because it acts when other files fail to load. The Content-Security-Policy
+allows it by its hash, and no other inline script.
 """
 
 import base64
@@ -30,7 +30,7 @@ MEDIA_TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-"""Other files of the folder are not for browsers."""
+"""Files with other suffixes are not served."""
 
 LOADING_TAG = b'<script src="/web/loading.js"></script>'
 
@@ -39,7 +39,7 @@ router = APIRouter(include_in_schema=False)
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """`etag` is made of what is in it, so that every worker and pod has the same."""
+    """A file of the page. `etag` is a hash of its content, so that all workers and pods agree."""
 
     plain: bytes
     packed: bytes
@@ -58,12 +58,12 @@ def files() -> dict[str, File]:
 
 @cache
 def version() -> str:
-    """One version for all files together, since each may load any other."""
+    """One version for all files together, because each may load any other."""
     return _digest("".join(file.etag for file in files().values()).encode())
 
 
 def prepare() -> None:
-    """Read and pack everything now, and not while the first page waits for it and streams run."""
+    """Read and compress all files at start-up, so that no request blocks the event loop with it."""
     _index()
     page_headers()
 
@@ -76,7 +76,7 @@ def _index() -> File:
 
 
 def _file(plain: bytes, suffix: str) -> File:
-    packed = gzip.compress(plain, mtime=0)
+    packed = gzip.compress(plain, mtime=0)  # without a time, all workers send the same bytes
     return File(plain, packed, f'"{_digest(plain)}"', MEDIA_TYPES[suffix])
 
 
@@ -95,7 +95,7 @@ async def page(request: Request) -> Response:
 @router.head(PREFIX + "{path:path}")
 @router.get(PREFIX + "{path:path}")
 async def asset(request: Request, path: str) -> Response:
-    """Files of other versions are not kept. A page may be older than this server, and gets ours."""
+    """Serve the current version, even to an older page, which then must not cache it."""
     given, _, name = path.partition("/")
     is_versioned = re.fullmatch("[0-9a-f]{16}", given) is not None
     name = name if is_versioned else path
@@ -111,10 +111,10 @@ KEEP = "public, max-age=31536000, immutable"
 
 @cache
 def page_headers() -> dict[str, str]:
-    """The policy that says what the page may load and run."""
+    """The Content-Security-Policy of the page."""
     digest = base64.b64encode(hashlib.sha256(files()["loading.js"].plain).digest()).decode()
     policy = page_policy(script=f"'self' 'sha256-{digest}'")
-    # The one way from text to elements is that of the sanitiser.
+    # Only the sanitiser (DOMPurify) may turn text into elements.
     policy["Content-Security-Policy"] += (
         "; require-trusted-types-for 'script'; trusted-types dompurify"
     )
@@ -132,6 +132,6 @@ def _answer(request: Request, file: File, keeping: str) -> Response:
 
 
 def _has(request: Request, etag: str) -> bool:
-    """Whether the browser has this version. A proxy that compresses marks the tag as a weak one."""
+    """Whether the browser has this version. Proxies that compress turn the tag into a weak one."""
     given = request.headers.get("if-none-match", "")
     return etag in (tag.strip().removeprefix("W/") for tag in given.split(","))

@@ -1,6 +1,6 @@
-"""Refusals as problem details (RFC 9457), and a WebSocket's as the code it is closed with.
+"""Answer refusals with problem details (RFC 9457), and those of WebSockets with a close code.
 
-Nothing here runs once a stream has begun.
+Nothing in this module runs after a stream has started.
 """
 
 from collections.abc import Mapping
@@ -32,10 +32,10 @@ logger = structlog.get_logger()
 MEDIA_TYPE = "application/problem+json"
 
 NOT_ALLOWED, TRY_LATER = 1008, 1013
-"""Close codes of WebSockets."""
+"""WebSocket close codes: policy violation, and try again later."""
 
 RETRY_SECONDS = 5
-"""After a 503 that does not know better."""
+"""The `Retry-After` of a 503 whose error gives none."""
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
@@ -49,7 +49,7 @@ _OTHER_CODE = "refused"
 
 
 def codes() -> set[str]:
-    """The codes of all refusals that can take the place of a stream."""
+    """Return the codes of all errors that can be answered instead of a stream."""
     refusals: list[type[ServiceError]] = [StorageError, UpstreamUnavailable, ServiceError]
     refusals += Refusal.__subclasses__()
     return {refusal.code for refusal in refusals} | {*_CODES.values(), _OTHER_CODE}
@@ -97,8 +97,10 @@ async def _service_error(connection: Request | WebSocket, error: Exception) -> R
 
 
 async def _refuse(socket: WebSocket, error: ServiceError) -> None:
-    """A browser is told the code only of a connection that was accepted. One socket too many is not
-    accepted all the same: what it would cost is what the limit is for.
+    """Accept the WebSocket, and close it with a code.
+
+    Pages only see the close code of a connection that was accepted. Sockets above the limit are the
+    exception: they get a status, because accepting them would cost what the limit saves.
     """
     if isinstance(error, TooManyRequests) and can_deny(socket.scope):
         await socket.send_denial_response(_problem_of(error))
@@ -109,7 +111,7 @@ async def _refuse(socket: WebSocket, error: ServiceError) -> None:
 
 
 def can_deny(scope: Scope) -> bool:
-    """Whether the server can answer a WebSocket's handshake with a status of ours."""
+    """Whether the server can answer a WebSocket handshake with an HTTP response of ours."""
     return "websocket.http.response" in (scope.get("extensions") or {})
 
 
@@ -149,14 +151,14 @@ def _invalid(errors: list[InvalidFieldView]) -> Response:
 def _view(item: Mapping[str, Any]) -> InvalidFieldView:
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "model_attributes_type":
-        message = "must be a JSON object, with the header Content-Type: application/json"
+        message = "must be a JSON object, sent with the header Content-Type: application/json"
     if item["type"] == "json_invalid":
         message = f"is not valid JSON: {item['ctx']['error']}"
     return InvalidFieldView(field=_field(item["loc"]), message=message)
 
 
 def _field(location: tuple[int | str, ...]) -> str:
-    """`("body", "query")` is the field `query`; a body that is no object is `body`."""
+    """Name a field: `("body", "query")` is `query`, and a body that is not an object is `body`."""
     names = [part for part in location[1:] if isinstance(part, str)]
     return ".".join(names) or str(location[0])
 
@@ -164,10 +166,10 @@ def _field(location: tuple[int | str, ...]) -> str:
 async def _http_exception(request: Request, error: Exception) -> Response:
     error = cast(HTTPException, error)
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        # The framework names the methods of one route only, and the address may have several.
+        # Starlette only lists the methods of the first route that matches the path.
         error.headers = {"Allow": ", ".join(_methods(request))}
     if error.status_code == HTTPStatus.BAD_REQUEST:
-        # FastAPI's answer to a body that is not even text.
+        # FastAPI raises this for a body that it cannot parse, for example one that is not UTF-8.
         return _invalid([InvalidFieldView(field="body", message=error.detail)])
     return problem(
         error.status_code,

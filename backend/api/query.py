@@ -1,4 +1,4 @@
-"""`POST /query`: ask, and stream the answer. Starting a turn may refuse; streaming it may fail."""
+"""`POST /query`: start a turn, which may be refused with a status, and stream its events."""
 
 import uuid
 from typing import Annotated, Any, get_args
@@ -39,7 +39,7 @@ STREAMED: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The events of the turn: "
         + ", ".join(f"`{event.__struct_config__.tag}`" for event in get_args(Event))
-        + ". `outcome` says how it ended; a client skips events that it does not know.",
+        + ". `outcome` says how the turn ended. Clients must skip events that they do not know.",
         "content": {Framing.media_type: {}},
         "headers": {"X-Turn-Id": {"schema": {"type": "string"}}},
         "links": {
@@ -50,7 +50,7 @@ STREAMED: dict[int | str, dict[str, Any]] = {
     }
 }
 READ_TO_ITS_END: dict[int | str, dict[str, Any]] = {
-    204: {"description": "`Last-Event-ID` is the last event of a turn that has ended"}
+    204: {"description": "The turn has ended, and `Last-Event-ID` is its last event."}
 }
 STREAM_REFUSALS: tuple[type[Refusal], ...] = (
     TurnNotFound,
@@ -66,14 +66,14 @@ IdempotencyKey = Annotated[
     str | None,
     Header(
         pattern=r"^[\x21-\x7e]{1,128}$",
-        description="The same key in the same session joins or replays the turn that it started. "
-        "With another question it is refused.",
+        description="Makes a retry safe: the same key in the same session joins or replays the "
+        "turn that it started. The same key with another question is refused.",
     ),
 ]
 
 
 class Asking:
-    """Starts or follows a turn and makes its stream, for all routes that do."""
+    """Starts or follows a turn and returns its stream; shared by all routes that stream."""
 
     def __init__(
         self,
@@ -96,7 +96,11 @@ class Asking:
     async def ask(
         self, *, field: str, query: str, session_id: str, creates: bool, resume: bool
     ) -> EventStream:
-        """`field` is the name under which the query was sent."""
+        """Start a turn, or join the one of the same `Idempotency-Key`.
+
+        `field` is the name by which the client sent the query. Raises: InvalidField, and what
+        `Turns.start` raises.
+        """
         if len(query) > self._max_query_chars:
             raise InvalidField(f"must not exceed {self._max_query_chars} characters", field=field)
         admission = self._admissions.of(self._caller, self._connection, session_id)
@@ -126,14 +130,14 @@ class Asking:
         )
 
     async def read_on(self, last_event_id: str, *, session_id: str | None = None) -> Response:
-        """Go on behind an event; with a session, only if its turn is one of that session."""
+        """Resume after an event. If a session is given, the turn must belong to it."""
         turn_id, after = place_of(last_event_id)
         return await self.follow(turn_id, after=after, session_id=session_id)
 
     async def follow(
         self, turn_id: str, *, after: Place = 0, session_id: str | None = None
     ) -> Response:
-        """The events that a reader has missed, and then those that come; 204 if there are none."""
+        """Stream the events after a place; answer 204 if the turn has ended and none is left."""
         follower = await self._turns.follow(
             self._caller, turn_id, after=after, session_id=session_id
         )
@@ -153,7 +157,7 @@ async def _asking(
     connection: HTTPConnection,
     idempotency_key: IdempotencyKey = None,
 ) -> Asking:
-    """Not the class itself, which FastAPI would call in a thread."""
+    # A coroutine, because FastAPI would call the class itself in a thread.
     return Asking(state, caller, connection, idempotency_key)
 
 
@@ -166,9 +170,9 @@ AskingDep = Annotated[Asking, Depends(_asking)]
     responses=STREAMED | READ_TO_ITS_END | responses(*STREAM_REFUSALS),
 )
 async def query(body: QueryBody, asking: AskingDep, last_event_id: LastEventId = None) -> Response:
-    """Ask Lex. The session is made on first use; the answer is a stream of events.
+    """Ask Lex. The answer is a stream of events. The session is created on first use.
 
-    With `Last-Event-ID` nothing is asked: the answer to the same request goes on behind that event.
+    With `Last-Event-ID` the request asks nothing: it resumes the stream after that event.
     """
     if last_event_id is not None:
         return await asking.read_on(last_event_id, session_id=body.session_id)

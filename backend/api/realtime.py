@@ -1,7 +1,7 @@
-"""`WS /ws/sessions/{id}`: the same turns and the same events, over a WebSocket.
+"""`WS /ws/sessions/{id}`: ask and follow turns over a WebSocket.
 
-One connection is one reader of one session. Events are JSON objects; so is a refusal, after which
-the connection stays open.
+A connection belongs to one session. Each event is a JSON object. So is a refusal, after which the
+connection stays open, unless the authentication has failed.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from backend.api.last_event_id import place_of
 from backend.api.problem_details import NOT_ALLOWED, TRY_LATER
 from backend.api.rate_limits.client_slots import hold_reader_slot
 from backend.api.rate_limits.clients import client_of
-from backend.api.schemas import is_session_id
+from backend.api.schemas import SESSION_ID_RULE, is_session_id
 from backend.api.sse.response import cut
 from backend.api.stream_protocol import refusal
 from backend.api.websocket.framing import WebSocketMessages, message
@@ -35,13 +35,13 @@ router = APIRouter()
 logger = structlog.get_logger()
 
 LEFT = (WebSocketDisconnect, WebSocketDisconnected)
-"""Raised by receiving when the client left; the second one if something was sent since."""
+"""Raised by `receive` after the client left; the second one if a send has failed before."""
 
 GONE = (*LEFT, TimeoutError, OSError)
 """Raised by sending when the client left, or stopped reading."""
 
 MOST_READ = 8
-"""Turns that one connection may read at once; a page shows one."""
+"""The number of turns that one connection may read at once. The chat page reads one."""
 
 CLOSING_SECONDS = 1.0
 
@@ -50,7 +50,7 @@ GOING_AWAY, TOO_LARGE = 1001, 1009
 
 @router.websocket("/ws/sessions/{session_id}")
 async def converse(socket: WebSocket, session_id: str, state: StateDep, caller: CallerDep) -> None:
-    """Raises: TooManyRequests, before the handshake is answered."""
+    """Serve one connection. Raises: TooManyRequests, before the handshake is answered."""
     sockets, client, holder = state.sockets, client_of(caller, socket), secrets.token_hex(8)
     await sockets.take(client, holder)
     try:
@@ -63,7 +63,7 @@ async def _serve(socket: WebSocket, session_id: str, state: State, caller: Calle
     turns = state.turns
     await socket.accept()
     if not is_session_id(session_id):
-        await socket.close(NOT_ALLOWED, "This cannot be the id of a session.")
+        await socket.close(NOT_ALLOWED, f"The session id {SESSION_ID_RULE}.")
     elif turns.is_draining:
         metrics.refused(Draining.code)
         await socket.close(GOING_AWAY)
@@ -75,10 +75,12 @@ async def _serve(socket: WebSocket, session_id: str, state: State, caller: Calle
 
 
 class _Idle(Exception):
-    """The client is there, and neither says nor reads anything."""
+    """The client is connected, but has sent and read nothing for too long."""
 
 
 class Connection:
+    """Serves one WebSocket: one task listens, one task per turn sends its events."""
+
     def __init__(self, socket: WebSocket, state: State, caller: Caller, session_id: str) -> None:
         self._socket = socket
         self._authentication = state.authentication
@@ -92,15 +94,15 @@ class Connection:
         self._caller = caller
         self._session_id = session_id
         self._turn_id: str | None = None
-        """The turn that was asked for or resumed last."""
+        """The turn that was started or resumed last: a `stop` message means this one."""
         self._reading: dict[str, asyncio.Task[None]] = {}
         self._quiet_since = time.monotonic()
-        """When the client said something last, or a turn was read to its end."""
+        """The time of the client's last message, or of the end of the last turn that it read."""
         self._is_broken = asyncio.Event()
-        """An event could not be sent: the reader has stopped reading."""
+        """Set when an event could not be sent, mostly because the client has stopped reading."""
 
     async def serve(self) -> None:
-        """Until the client leaves, or the server does."""
+        """Serve until the client leaves, stops reading, or the server has drained."""
         listening = asyncio.create_task(self._listen())
         leaving = asyncio.create_task(self._turns.drained.wait())
         breaking = asyncio.create_task(self._is_broken.wait())
@@ -108,10 +110,10 @@ class Connection:
             await asyncio.wait([listening, leaving, breaking], return_when=asyncio.FIRST_COMPLETED)
             if breaking.done():
                 await self._close(TRY_LATER)
-                # The close frame stands behind all that was not read, so it may never arrive.
+                # The close frame queues behind all unread data, so it may never arrive.
                 cut(self._socket.scope)
             elif leaving.done():
-                # All turns have ended by now, and this connection may still be reading their ends.
+                # All turns have ended. Let this connection read their last events.
                 if self._reading:
                     await asyncio.wait(self._reading.values())
                 await self._close(GOING_AWAY)
@@ -119,12 +121,13 @@ class Connection:
             tasks = [listening, leaving, breaking, *self._reading.values()]
             for task in tasks:
                 task.cancel()
+            # Wait for all: no exception is lost, and no task outlives the connection.
             for result in await asyncio.gather(*tasks, return_exceptions=True):
                 if isinstance(result, Exception) and not isinstance(result, GONE):
                     logger.error("connection_broke", exc_info=result)
 
     async def _close(self, code: int) -> None:
-        """Without waiting for a reader that does not read."""
+        """Close the socket; give up after `CLOSING_SECONDS` if the client does not read."""
         with suppress(*GONE):
             async with asyncio.timeout(CLOSING_SECONDS):
                 await self._socket.close(code)
@@ -139,14 +142,14 @@ class Connection:
                 await self._close(GOING_AWAY)
                 return
             except KeyError:  # a binary frame
-                await self._socket.close(NOT_ALLOWED, "Only text is read here.")
+                await self._socket.close(NOT_ALLOWED, "Send text frames, not binary frames.")
                 return
-            # Our server refuses it as it comes; under another one the bound is only here.
+            # Our own server enforces this limit while a message arrives. Other servers do not.
             if len(text.encode(errors="replace")) > self._max_message_bytes:
                 await self._socket.close(TOO_LARGE)
                 return
             try:
-                # Anew for each message: a credential may expire, a key may be withdrawn.
+                # Check again for each message: a credential may expire, a key may be withdrawn.
                 self._caller = await self._authentication.caller(self._socket)
                 await self._answer(text)
             except NotAuthenticated as error:
@@ -157,13 +160,13 @@ class Connection:
                 await self._send(message(refusal(error)))
 
     async def _receive(self) -> str:
-        """Raises: _Idle, if nothing was said or read for too long."""
+        """Return the next message. Raises: _Idle, if nothing was sent or read for too long."""
         while True:
             try:
                 async with asyncio.timeout(self._seconds_to_idle):
                     text = await self._socket.receive_text()
             except TimeoutError:
-                # Meanwhile a turn may have begun or ended, so that there is more time.
+                # A turn may have started or ended during the wait, which restarts the idle time.
                 if self._seconds_to_idle <= 0:
                     raise _Idle from None
             else:
@@ -172,7 +175,7 @@ class Connection:
 
     @property
     def _seconds_to_idle(self) -> float:
-        """Time does not count while a turn is read."""
+        """The seconds left until the connection is idle. Reading a turn stops the clock."""
         if self._reading:
             return self._idle_seconds
         return self._quiet_since + self._idle_seconds - time.monotonic()
@@ -181,7 +184,7 @@ class Connection:
         match parse(text):
             case Ask(query=query):
                 if len(self._reading) >= MOST_READ:
-                    raise Overloaded  # before a turn starts that could not be read
+                    raise Overloaded  # a turn that this connection could not read must not start
                 asked_at = time.perf_counter()
                 self._read(await self._start(query), asked_at=asked_at)
             case Resume(last_event_id=last_event_id):
@@ -204,7 +207,7 @@ class Connection:
         )
 
     async def _read_on(self, last_event_id: str) -> None:
-        """For this connection only the turns of its session exist."""
+        """Resume a turn of this session. Turns of other sessions are not found."""
         turn_id, after = place_of(last_event_id)
         follower = await self._turns.follow(
             self._caller, turn_id, after=after, session_id=self._session_id
@@ -219,10 +222,10 @@ class Connection:
         metrics.stream_resumed()
 
     def _read(self, follower: Follower, *, asked_at: float | None = None) -> None:
-        """Pass a turn on; one that is read already is read anew, from where it was asked for."""
+        """Start to send the events of a turn, instead of an earlier reader of the same turn."""
         turn_id = self._turn_id = follower.turn_id
         if older := self._reading.get(turn_id):
-            # Two readers of one turn would send each event twice.
+            # Two readers of one turn would send its events twice.
             older.cancel()
         elif len(self._reading) >= MOST_READ:
             follower.leave()
@@ -232,10 +235,10 @@ class Connection:
         task.add_done_callback(lambda task: self._read_to_end(follower, task))
 
     def _read_to_end(self, follower: Follower, task: asyncio.Task[None]) -> None:
-        """Called also for a task that was cancelled before it began."""
+        # A callback, because a task that is cancelled before it starts never runs its `finally`.
         follower.leave()
         self._quiet_since = time.monotonic()
-        if self._reading.get(follower.turn_id) is task:  # and not a newer reader of the same turn
+        if self._reading.get(follower.turn_id) is task:  # not a newer reader of the same turn
             del self._reading[follower.turn_id]
         if task.cancelled() or (error := task.exception()) is None:
             return

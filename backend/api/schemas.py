@@ -1,4 +1,4 @@
-"""The bodies of the HTTP API."""
+"""The request and response bodies of the HTTP API."""
 
 import json
 import re
@@ -21,6 +21,7 @@ from backend.storage.ports.sessions import StoredMessage
 from backend.tools.arguments import shown
 
 SESSION_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
+SESSION_ID_RULE = "must be 1 to 128 letters, digits or . _ : - and begin with a letter or a digit"
 
 
 def is_session_id(text: str) -> bool:
@@ -29,9 +30,7 @@ def is_session_id(text: str) -> bool:
 
 def _nameable(session_id: str) -> str:
     if not is_session_id(session_id):
-        raise ValueError(
-            "must be 1 to 128 letters, digits or . _ : - and begin with a letter or a digit"
-        )
+        raise ValueError(SESSION_ID_RULE)
     return session_id
 
 
@@ -46,14 +45,15 @@ def _speakable(text: str) -> str:
     if "\x00" in text:
         raise ValueError("must not contain the character NUL")
     if any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("must not contain half of a surrogate pair")
+        raise ValueError("must not contain an unpaired surrogate (\\ud800 to \\udfff)")
     return text
 
 
 QueryText = Annotated[
     str,
     AfterValidator(_speakable),
-    # The same for machines: something that is neither blank nor a control, and no NUL.
+    # The same rule as a pattern: at least one character that is neither blank nor a control
+    # character, and no NUL.
     Field(
         json_schema_extra={
             "minLength": 1,
@@ -66,7 +66,7 @@ QueryText = Annotated[
 RESUME: bool = Field(
     default=False,
     strict=True,
-    description="Whether the turn may be read on after a broken connection: events carry ids.",
+    description="Whether the stream can be resumed after a disconnect: its events then have ids.",
 )
 
 
@@ -79,16 +79,17 @@ class QueryBody(BaseModel):
         }
     )
 
-    query: QueryText = Field(description="What the customer says.")
+    query: QueryText = Field(description="The customer's question.")
     session_id: SessionId | None = Field(
         default=None,
-        description="Made on first use; without one the answer's `X-Session-Id` names a new one.",
+        description="Created on first use. If missing, a new session is created, and the response "
+        "header `X-Session-Id` has its id.",
     )
     resume: bool = RESUME
 
 
 class MessageBody(BaseModel):
-    content: QueryText = Field(description="What the customer says.")
+    content: QueryText = Field(description="The customer's question.")
     resume: bool = RESUME
 
 
@@ -107,7 +108,7 @@ class SessionCreated(BaseModel):
 
 
 class LastTurnView(BaseModel):
-    """While the turn runs, `outcome` is null."""
+    """The newest turn of a session. `outcome` is null while it runs."""
 
     turn_id: str
     outcome: Outcome | None
@@ -120,12 +121,14 @@ class LastTurnView(BaseModel):
 
 class SessionView(SessionCreated):
     last_turn_at: datetime | None
-    duration_seconds: float | None = Field(description="From its beginning to its last turn.")
+    duration_seconds: float | None = Field(
+        description="The time from the creation of the session to its last turn."
+    )
     turns: int
     last_turn: LastTurnView | None
     usage: UsageView
     summary: str | None = Field(
-        description="By the model, made some time after the last turn; it may know of less."
+        description="Written by a model some time after a turn; it may not cover the newest turns."
     )
 
     @classmethod
@@ -143,7 +146,7 @@ class SessionView(SessionCreated):
 
 
 class ToolCallView(BaseModel):
-    """Arguments that are not a JSON object are the text that the model wrote."""
+    """A tool call. `arguments` is text if the model's arguments are not a JSON object."""
 
     id: str
     name: str
@@ -155,7 +158,10 @@ class ToolCallView(BaseModel):
 
 
 class MessageView(BaseModel):
-    """`content` is what was said; a tool's message has `name`, `tool_call_id`, `output`."""
+    """A message of a session.
+
+    Customers and the assistant have `content`, tools have `name`, `tool_call_id` and `output`.
+    """
 
     position: int
     turn_id: str
@@ -191,7 +197,7 @@ def _said(message: Message) -> dict[str, Any]:
 
 
 class MessagesPage(BaseModel):
-    """At the end of the history there is no `next_cursor`."""
+    """A page of messages. The last page has no `next_cursor`."""
 
     messages: list[MessageView]
     next_cursor: str | None = None
@@ -203,7 +209,7 @@ SessionEventType = Literal[
 
 
 class SessionEvent(BaseModel):
-    """Something that happened in a session; `data` depends on `type`."""
+    """An event of a session's audit. The fields of `data` depend on `type`."""
 
     type: SessionEventType
     turn_id: str
@@ -216,15 +222,15 @@ class SessionEvents(BaseModel):
 
 
 class TurnView(BaseModel):
-    """While the turn runs, `outcome` is null."""
+    """A turn. `outcome` is null while it runs."""
 
     turn_id: str
     session_id: str
     outcome: Outcome | None
     error_code: str | None
     finish_reason: str | None = Field(
-        description="Of the last completion: `stop`, `tool_calls`, or `length` if the answer was "
-        "cut; null if that completion was not whole."
+        description="The finish reason of the last completion: `stop`, `tool_calls`, or `length` "
+        "if the answer was cut. It is null if that completion broke off."
     )
     model: str | None
     rounds: int
@@ -279,14 +285,16 @@ class Health(BaseModel):
 class ModelView(BaseModel):
     name: str
     breaker: Literal["closed", "half_open", "open"]
-    reason: str | None = Field(None, description="Why it is left out, in the upstream's code.")
+    reason: str | None = Field(
+        None, description="The upstream's error code, if the upstream does not serve this model."
+    )
     asked_again_in: int | None = Field(
-        None, description="Seconds until it is asked again; a retired model never is."
+        None, description="Seconds until such a model is tried again. A retired model never is."
     )
 
 
 class Waiting(BaseModel):
-    """Of a server that cannot begin yet."""
+    """The readiness of a server that waits for its store at start-up."""
 
     status: Literal["waiting"] = "waiting"
     version: str
@@ -305,6 +313,6 @@ class Readiness(BaseModel):
     store: Literal["up", "down"]
     store_error: str | None = None
     redis: Literal["up", "down", "none"]
-    redis_reason: str | None = Field(None, description="Why Redis is not used.")
+    redis_reason: str | None = Field(None, description="Why Redis is down.")
     free_slots: int
     warnings: list[str] | None = Field(None, description="What an operator should change.")

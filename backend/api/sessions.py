@@ -1,4 +1,4 @@
-"""Sessions and what was said in them."""
+"""The `/sessions` routes: create, show and delete sessions, ask in them, and read their history."""
 
 import uuid
 from typing import Annotated
@@ -36,6 +36,7 @@ async def create(
     connection: HTTPConnection,
     response: Response,
 ) -> SessionCreated:
+    """Create an empty session with a new id."""
     response.headers.update(await state.admissions.make_session(caller, connection))
     session = await sessions.create(caller.owner, uuid.uuid4().hex)
     response.headers["Location"] = f"/sessions/{session.id}"
@@ -44,6 +45,7 @@ async def create(
 
 @router.get("/{session_id}", responses=responses(SessionNotFound))
 async def show(session_id: SessionIdPath, caller: CallerDep, sessions: SessionsDep) -> SessionView:
+    """Show a session: its last turn, its token usage, and its summary."""
     return SessionView.of(await sessions.get(caller.owner, session_id))
 
 
@@ -55,7 +57,7 @@ async def forget(
     turns: TurnsDep,
     state: StateDep,
 ) -> None:
-    """Stop a running turn and forget the session. Bookings stay with their user."""
+    """Stop a running turn, and delete the session with its history. Booked test drives remain."""
     await turns.stop_session(caller.owner, session_id)
     if shared_logs := state.shared_logs:
         shared_logs.forget([turn.id for turn in await sessions.turns(caller.owner, session_id)])
@@ -73,7 +75,7 @@ async def say(
     asking: AskingDep,
     last_event_id: LastEventId = None,
 ) -> Response:
-    """The same stream as `POST /query`; the session must exist."""
+    """Ask in a session that exists. The answer is the same stream as for `POST /query`."""
     if last_event_id is not None:
         return await asking.read_on(last_event_id, session_id=session_id)
     return await asking.ask(
@@ -98,14 +100,14 @@ async def messages(
     cursor: Annotated[
         str | None,
         Query(
-            description="`next_cursor` of the page before",
+            description="The `next_cursor` of the previous page.",
             json_schema_extra={"pattern": "^[0-9]{1,9}$"},
         ),
     ] = None,
 ) -> MessagesPage:
-    """The whole history in order; in pages when `limit` is given."""
+    """Show the messages of a session in order: all of them, or pages of at most `limit`."""
     after = _position(cursor)
-    # One more than asked for tells whether there is a next page.
+    # One extra message tells whether there is a next page.
     more = None if limit is None else limit + 1
     found = await sessions.messages(caller.owner, session_id, after=after, limit=more)
     page = found[:limit]
@@ -120,7 +122,7 @@ def _position(cursor: str | None) -> int:
     if cursor is None:
         return 0
     if not (cursor.isascii() and cursor.isdecimal() and len(cursor) <= 9):
-        raise InvalidField("is not a cursor of this history", field="cursor")
+        raise InvalidField("must be the `next_cursor` of an earlier page", field="cursor")
     return int(cursor)
 
 
@@ -128,7 +130,7 @@ def _position(cursor: str | None) -> int:
 async def events(
     session_id: SessionIdPath, caller: CallerDep, sessions: SessionsDep
 ) -> SessionEvents:
-    """What happened, for audit: a projection of the messages and of how turns ended."""
+    """List the messages, tool calls and failures of a session in order, for an audit."""
     turns = await sessions.turns(caller.owner, session_id)
     stored = await sessions.messages(caller.owner, session_id)
     return SessionEvents(events=list(happened(stored, turns)))

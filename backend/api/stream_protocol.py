@@ -1,11 +1,9 @@
-"""How the events of one stream are written: the port that each protocol implements.
+"""The port that each stream protocol implements: it turns the events of a stream into frames.
 
-A request chooses its framing, and each stream has an instance of its own, so a framing may keep
-state: which text is open, what was shown already. Whatever carries the stream (`EventStream` over
-HTTP, the connection of a WebSocket) asks it for frames and knows nothing of their form.
+Each stream has its own instance, so a framing may keep state. The transports (`EventStream` over
+HTTP, `Connection` over a WebSocket) send frames without knowing their format.
 
-Implementations: `sse/plain.py`, `sse/resumable.py`, `sse/legacy/`, `websocket/framing.py`. Another
-protocol is another file.
+Implementations: `sse/plain.py`, `sse/resumable.py`, `sse/legacy/`, `websocket/framing.py`.
 """
 
 from abc import ABC, abstractmethod
@@ -19,39 +17,37 @@ from backend.turns.event_log import Batch, Follower
 
 
 class Framing(ABC):
-    """One stream's way onto the wire. The calls come in this order: `opening` once, then `frames`
-    for each batch, with `heartbeat` between them where it is quiet.
+    """Writes one stream. `opening` is called once, then `frames` for each batch.
 
-    The end needs no call: `End` is the last event of every stream, and a framing writes there what
-    closes it (`data: [DONE]`). Nor does a refusal: a stream that is refused has a `Failure` and an
-    `End`, and nothing before them.
+    `heartbeat` is sent when the stream is idle. Every stream ends with `End`, where a framing can
+    write a closing frame (`data: [DONE]`). A refused stream is a `Failure` and an `End`.
     """
 
     media_type: ClassVar[str] = "text/event-stream"
     headers: ClassVar[Mapping[str, str]] = {}
-    """Headers of the response, besides those that every stream has."""
+    """Additional headers of the response."""
 
     heartbeat: ClassVar[bytes] = b": \n\n"
-    """A comment; nothing, if the protocol has no such thing."""
+    """A comment that keeps the connection open; empty if the protocol has no comments."""
 
     def __init__(self, follower: Follower) -> None:
-        """The turn, its session, and the position from which it is read."""
+        """`follower` knows the turn, its session, and the position from which it is read."""
         self._follower = follower
 
     def opening(self) -> bytes:
-        """Sent at once, before there is an event."""
+        """Return bytes to send at once, before the first event."""
         return b""
 
     @abstractmethod
     def frames(self, batch: Batch) -> list[bytes]:
-        """The events in this protocol, in order: for each one any number of frames, or none."""
+        """Return the frames of a batch in order. An event may have several frames, or none."""
 
 
 OpenFraming = Callable[[Follower], Framing]
 
 
 def refusal(error: ServiceError) -> Failure:
-    """A refusal as an event, where it cannot be a status any more, and counted as one."""
+    """Count a refusal, and return it as an event for clients that can no longer get a status."""
     metrics.refused(error.code)
     field = f"{error.field}: " if isinstance(error, InvalidField) else ""
     return failure(error, field + str(error))

@@ -1,7 +1,7 @@
-"""JSON in which no object has the same name twice.
+"""Strict JSON: an object with a duplicate name is refused.
 
-One reader takes the first of two such fields and another the last, so a proxy may have checked
-another value than the one that is read here.
+Some parsers take the first of two fields with the same name, others the last. So a proxy may have
+checked another value than the one that we would use.
 """
 
 import json
@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 
 
 class StrictRoute(APIRoute):
-    """Reads its body as strict JSON in UTF-8."""
+    """A route that reads its body as strict JSON in UTF-8."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -30,17 +30,17 @@ class _StrictRequest(Request):
 
 
 def parse(text: str) -> Any:
-    """Raises: ValueError, a JSONDecodeError where there is a place to name; RecursionError."""
+    """Raises: ValueError, mostly its subclass JSONDecodeError; RecursionError."""
     return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
-        raise json.JSONDecodeError("The same name twice in one object", "", 0)
+        raise json.JSONDecodeError("An object has the same name twice", "", 0)
     return made
 
 
 def _refuse_constant(name: str) -> None:
-    """NaN and the infinities, which only Python takes for JSON."""
-    raise json.JSONDecodeError(f"{name} is no value", "", 0)
+    """Refuse NaN and the infinities, which Python's parser accepts although they are not JSON."""
+    raise json.JSONDecodeError(f"{name} is not a JSON value", "", 0)

@@ -1,4 +1,4 @@
-"""A turn by its id: what became of it, its events, its end."""
+"""The `/turns/{id}` routes: show a turn, follow its events, stop it."""
 
 from typing import Annotated
 
@@ -18,6 +18,7 @@ TurnIdPath = Annotated[str, Path(max_length=64, pattern=r"^[^\x00]*$")]
 
 @router.get("/{turn_id}", operation_id="show_turn", responses=responses(TurnNotFound))
 async def show(turn_id: TurnIdPath, caller: CallerDep, sessions: SessionsDep) -> TurnView:
+    """Show a turn: its outcome, its model, its token usage, and its times."""
     return TurnView.of(await sessions.turn(caller.owner, turn_id))
 
 
@@ -32,11 +33,11 @@ async def events(
     asking: AskingDep,
     last_event_id: LastEventId = None,
 ) -> Response:
-    """What was missed, then live; from the beginning without `Last-Event-ID`."""
+    """Stream the events after `Last-Event-ID`, or all of them, and then live ones."""
     if last_event_id is None:
         return await asking.follow(turn_id)
     if place_of(last_event_id).turn_id != turn_id:
-        raise InvalidField("is the id of another turn's event", field="Last-Event-ID")
+        raise InvalidField("must be the id of an event of this turn", field="Last-Event-ID")
     return await asking.read_on(last_event_id)
 
 
@@ -44,5 +45,5 @@ async def events(
     "/{turn_id}", operation_id="stop_turn", status_code=204, responses=responses(TurnNotFound)
 )
 async def stop(turn_id: TurnIdPath, caller: CallerDep, turns: TurnsDep) -> None:
-    """Stop it: the upstream call is closed, what was said is kept, its streams end."""
+    """Stop a turn. Its streams end, its upstream request is closed, and its text so far is kept."""
     await turns.stop(caller, turn_id)

@@ -1,1 +1,1 @@
-"""What `main` opens, by what it is for. Whoever opens puts the closing onto the stack."""
+"""Open the parts of a worker for `main`. Functions that open something push its closing, too."""

@@ -1,4 +1,4 @@
-"""Authentication as `AUTH` says, with its keys fetched or watched."""
+"""Set up the authentication that `AUTH` selects, and warn of anonymous access."""
 
 from contextlib import AsyncExitStack
 
@@ -51,9 +51,9 @@ async def _signing_keys(settings: Settings, stack: AsyncExitStack) -> SigningKey
 
 
 def warn_of_anonymous_access(settings: Settings, exposure: Exposure) -> tuple[str, ...]:
-    """The warnings for `/readyz` and the page.
+    """Return the warnings for `/readyz` and the chat page.
 
-    Raises: SystemExit, if strangers could act for any user and `ALLOW_ANONYMOUS` does not allow it.
+    Raises: SystemExit, if anyone on the network could act for any user, unless `ALLOW_ANONYMOUS`.
     """
     if settings.auth != "none" or exposure in (Exposure.LOOPBACK, Exposure.SOCKET):
         return ()
@@ -61,6 +61,7 @@ def warn_of_anonymous_access(settings: Settings, exposure: Exposure) -> tuple[st
         logger.warning("anonymous_access", note=WARNING)
         return (WARNING,)
     if exposure is Exposure.UNKNOWN:
-        logger.warning("anonymous_access", note=f"{REFUSAL}. This server does not say where.")
+        note = f"{REFUSAL}. The server does not tell where it listens."
+        logger.warning("anonymous_access", note=note)
         return ()
     raise SystemExit(f"lex: {REFUSAL}.")

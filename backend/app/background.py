@@ -1,6 +1,4 @@
-"""What a worker does again and again: renew its lease, store endings that are still unstored,
-close what dead workers left open, forget what is old, sum up sessions that went quiet.
-"""
+"""The recurring tasks of a worker: leases, unstored endings, lost turns, retention, summaries."""
 
 import asyncio
 import random
@@ -25,16 +23,22 @@ logger = structlog.get_logger()
 
 PURGE_SECONDS = 600.0
 CLOCK_SECONDS = 10.0
-"""Between two looks at the store's clock: one small query a worker."""
+"""The interval of checks of the store's clock, each of which is one small query."""
 SUMMARIES_SECONDS = 10.0
-"""Between two looks for sessions that are to be summarized, at most."""
+"""The longest interval of searches for sessions to summarize."""
 FIRST_PURGE_SECONDS = 5.0
-"""At most: a worker may not live long, and those that start together take turns."""
+"""The longest delay of the first purge: short, because a worker may not live long, and random, so
+that workers that start together do not purge together."""
 
 
 async def take_lease(
     settings: Settings, stores: Stores, turns: Turns, worker: str, stack: AsyncExitStack
 ) -> None:
+    """Take the worker's lease, and start the tasks that depend on it.
+
+    Raises: StorageError, if the first renewal fails.
+    """
+
     async def renew() -> None:
         try:
             await turns.renew()
@@ -49,13 +53,14 @@ async def take_lease(
 
     await renew()
     stack.push_async_callback(stores.sessions.retire, worker)
-    # Every third of the lease, so that two renewals may fail in a row.
+    # Three renewals per lease, so that two in a row may fail.
     _repeat(renew, settings.lease_seconds / 3, stack, sooner=turns.wake)
     _repeat(turns.store_endings, settings.lease_seconds / 3, stack)
     _repeat(close_lost, settings.lease_seconds, stack)
 
 
 def forget(settings: Settings, stores: Stores, clock: StoreClock, stack: AsyncExitStack) -> None:
+    """Start to delete old logs and sessions, and to watch the clock that decides their age."""
     retention = Retention(
         stores.sessions,
         clock,
@@ -70,7 +75,7 @@ def forget(settings: Settings, stores: Stores, clock: StoreClock, stack: AsyncEx
 def summarize(
     settings: Settings, stores: Stores, model: ChatModel, stack: AsyncExitStack
 ) -> Callable[[], None]:
-    """Returns what ends it at once."""
+    """Start to summarize idle sessions. Return a function that stops this at once."""
     idle_seconds = settings.summary_idle_seconds
     summaries = Summaries(
         store=stores.summaries,
@@ -112,7 +117,7 @@ def _repeat(
 
 
 def keep(endless: Coroutine[None, None, None], stack: AsyncExitStack) -> asyncio.Task[None]:
-    """Have it run until its turn comes to be closed."""
+    """Run a coroutine until the stack closes, which cancels it."""
     task = asyncio.create_task(endless)
 
     stack.push_async_callback(cancel_and_wait, [task])

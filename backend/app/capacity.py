@@ -1,4 +1,4 @@
-"""How much this process takes: from everybody together, and from each client."""
+"""The limits of a worker: on turns and connections by its file descriptors, and on each client."""
 
 from contextlib import AsyncExitStack
 
@@ -13,7 +13,10 @@ logger = structlog.get_logger()
 
 
 def within_descriptors(settings: Settings) -> tuple[Settings, int]:
-    """The settings with as many turns as this process can have, and how many connections it can."""
+    """Raise the process's descriptor limit, and lower `max_streams` to what still does not fit.
+
+    Returns the settings, and the number of client connections that there are descriptors for.
+    """
     file_descriptors.raise_limit()
     others = MAX_CONNECTIONS if settings.weather_provider == "open-meteo" else 0
     limit, wanted = file_descriptors.limit(), settings.max_streams

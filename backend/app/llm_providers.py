@@ -1,7 +1,7 @@
-"""The providers of models, by the name that `PROVIDER` chooses. Nothing else knows who they are.
+"""The model providers that `PROVIDER` can select. No other module knows which ones exist.
 
-Another one is a folder beside `llm/groq`, its settings in `settings/llm_provider.py`, and an entry
-here.
+To add one, add a folder beside `llm/groq`, its settings to `settings/llm_provider.py`, and an entry
+to `PROVIDERS`.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,13 +24,20 @@ from backend.telemetry.redaction import without_credentials
 
 class MakeModel(Protocol):
     def __call__(self, name: str, *, on_allowance: Callable[[Allowance], None]) -> NamedModel:
-        """It makes each call once; `on_allowance` hears what the answers say of our rates."""
+        """Return a model that makes each call once, without retries.
+
+        It calls `on_allowance` with the rate limits that the provider reports.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class OpenProvider:
-    """`repair` mends what the provider's own answers need, around all that is done to one call."""
+    """A provider that is ready for calls.
+
+    `repair` wraps a model to repair flaws of this provider's answers: around an attempt with its
+    circuit breaker and rate budget, but inside retries.
+    """
 
     make_model: MakeModel
     repair: Callable[[NamedModel], NamedModel] = lambda model: model
@@ -38,11 +45,11 @@ class OpenProvider:
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """`name` is also what spans say; `open` leaves on the stack what is to be closed."""
+    """A provider. `name` is also used in spans. `open` pushes what must be closed on the stack."""
 
     name: str
     address_of: Callable[[Settings], str]
-    """Where it is asked, as people may see it."""
+    """Returns the base URL for display, without credentials."""
     open: Callable[[Settings, AsyncExitStack], OpenProvider]
 
 
@@ -51,6 +58,7 @@ def _open_groq(settings: Settings, stack: AsyncExitStack) -> OpenProvider:
         api_key=settings.groq_api_key or SecretStr(""),
         base_url=settings.groq_base_url,
         connect_seconds=settings.upstream_connect_seconds,
+        # One for each turn, and one for each summary that is made at the same time.
         max_connections=settings.max_streams + AT_ONCE,
     )
     stack.push_async_callback(client.close)
@@ -76,9 +84,12 @@ PROVIDERS = (
 
 
 def chosen(settings: Settings, providers: Sequence[Provider] = PROVIDERS) -> Provider:
-    """Raises: SystemExit, with one line that lists those that exist."""
+    """Return the provider that `PROVIDER` selects.
+
+    Raises: SystemExit, with one line that lists the existing providers.
+    """
     for provider in providers:
         if provider.name == settings.provider:
             return provider
     names = ", ".join(provider.name for provider in providers)
-    raise SystemExit(f"lex: PROVIDER cannot be used: it must be one of {names}.")
+    raise SystemExit(f"lex: PROVIDER cannot be used: set it to one of: {names}.")

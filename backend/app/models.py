@@ -1,4 +1,4 @@
-"""The models, each with all that stands around it."""
+"""Build the chain of models, each wrapped in breaker, rate budget, repair and retries."""
 
 import logging
 from contextlib import AsyncExitStack
@@ -16,6 +16,7 @@ from backend.llm.resilience.circuit_breaker import CircuitBreaker
 from backend.llm.resilience.fallback import Candidate, Fallback
 from backend.llm.resilience.gate import Gate
 from backend.llm.resilience.rate_budget import RateBudget
+from backend.llm.resilience.request_size import RequestSize
 from backend.llm.resilience.retry import Schedule
 from backend.llm.resilience.unserved_models import UnservedModels
 from backend.settings import Settings
@@ -24,7 +25,7 @@ from backend.telemetry import metrics
 logger = structlog.get_logger()
 
 ASK_AGAIN_SECONDS = 15.0
-"""Between two looks for models that are to be asked again."""
+"""The interval of checks whether a model that was not served is due for another try."""
 
 
 def open_models(
@@ -35,9 +36,13 @@ def open_models(
     ask_again_seconds: float = ASK_AGAIN_SECONDS,
 ) -> Fallback:
     upstream = provider.open(settings, stack)
+    # Retries and waits may take half of a turn's time: the other half is left for the answer.
     schedule = Schedule(budget_seconds=settings.turn_timeout_seconds / 2)
     models = Fallback(
-        [_candidate(name, upstream, schedule) for name in settings.models],
+        [
+            _candidate(name, upstream, schedule, answer_tokens=settings.max_completion_tokens)
+            for name in settings.models
+        ],
         longest_wait_seconds=settings.turn_timeout_seconds / 2,
         unserved=UnservedModels(on_away=metrics.model_away, on_back=metrics.model_back),
     )
@@ -45,20 +50,25 @@ def open_models(
     return models
 
 
-def _candidate(name: str, upstream: OpenProvider, schedule: Schedule) -> Candidate:
-    """A model with all that stands around it, from the inside out."""
+def _candidate(
+    name: str, upstream: OpenProvider, schedule: Schedule, *, answer_tokens: int
+) -> Candidate:
+    """Wrap a model, from the inside out: attempt with breaker and budget, repair, gate, retries."""
     metrics.prepare_model(name)
     budget = RateBudget()
 
+    size = RequestSize(answer_tokens=answer_tokens)
+
     def note(allowance: Allowance) -> None:
         budget.note(allowance)
+        size.allowed(allowance)
         metrics.budget_noted(
             name, allowance.kind, remaining=allowance.remaining, limit=allowance.limit
         )
 
     breaker = CircuitBreaker(on_change=lambda state: metrics.breaker_changed(name, state))
     asked = upstream.make_model(name, on_allowance=note)
-    attempt = SingleAttempt(asked, breaker=breaker, budget=budget, on_attempt=_attempted)
+    attempt = SingleAttempt(asked, breaker=breaker, budget=budget, size=size, on_attempt=_attempted)
     gate = Gate(lambda: budget.spacing_seconds)
     return Candidate(upstream.repair(attempt), breaker, gate, schedule)
 
@@ -70,7 +80,7 @@ def _attempted(attempt: Attempt) -> None:
         seconds=attempt.seconds,
         first_chunk_seconds=attempt.first_chunk_seconds,
     )
-    # One that went well is in the line of its turn.
+    # The `turn_finished` line covers successful attempts, so these are only for debugging.
     level = logging.DEBUG if attempt.outcome == "ok" else logging.INFO
     logger.log(level, "upstream_attempt", **_shown(attempt))
 

@@ -1,4 +1,4 @@
-"""Forgets what is old: the logs of turns, and sessions. Never by a clock that may be wrong."""
+"""Delete old turn logs and sessions, but never by a clock that may be wrong."""
 
 import structlog
 
@@ -10,11 +10,11 @@ logger = structlog.get_logger()
 
 
 class Retention:
-    """The store compares its own times with its own clock; a worker only says how long is kept.
+    """Deletes old logs and sessions.
 
-    If the clocks of both differ, one of them is wrong, and nobody knows which. So nothing is
-    forgotten until they agree: to forget later does no harm. Sessions are kept for ever with
-    `sessions_kept_seconds` of 0.
+    The store measures age by its own clock. If that differs from the worker's, one of them is
+    wrong, and nothing is deleted until they agree: deleting later does no harm. With
+    `sessions_kept_seconds=0` sessions are kept forever.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Retention:
         metrics.retention_is_refused(is_refused=not self._clock.is_trusted)
 
     async def purge(self) -> None:
-        """Raises: StorageError."""
+        """Delete what is too old, unless the clock is in doubt. Raises: StorageError."""
         await self.watch_clock()
         if not self._clock.is_trusted:
             difference_seconds = round(self._clock.difference_seconds)

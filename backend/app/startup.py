@@ -1,4 +1,4 @@
-"""The start of a worker: everything is opened, and a store that is away is waited for."""
+"""Start a worker: open everything, and wait for a store that is unavailable."""
 
 import asyncio
 import random
@@ -19,20 +19,20 @@ logger = structlog.get_logger()
 Open = Callable[[AsyncExitStack], Awaitable[State]]
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 5.0
-"""Between two attempts. The longest is how late a database that is back may be found."""
+"""The pauses between two attempts. The longest delays the discovery of a database that is back."""
 
 REMINDER_SECONDS = 60.0
-"""Between two log lines that say the same."""
+"""The time between two log lines with the same reason."""
 
 
 class Start:
-    """Opens everything in a task of its own, holds it, and closes it there in reverse.
+    """Opens everything in a task of its own, and closes it there in reverse order.
 
-    A store that is away does not end the start: `begin` returns, and the task tries again until
-    all is open. Then it is `opened` in `state`, where requests find it. Until then `reason` says
-    what is waited for. A failure that does not pass ends the start; if it shows only after
-    `begin` has returned, `failure` is the line for it, and the server should leave. Once the start
-    `has_broken`, over a defect, it makes no further attempt.
+    If the store is unavailable, `begin` returns, the task keeps trying, and `reason` says why.
+    When everything is open, requests find it as `state["opened"]`.
+
+    `begin` raises a permanent error. If that occurs later, `failure` is the line to log, and the
+    server should exit. `has_broken` means that an unexpected exception has ended the attempts.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Start:
         on_open: Callable[[], None],
         store: str | None,
     ) -> None:
-        """`store` is the database's server, for the log."""
+        """`store` is the host and port of the database server, for the log, if there is one."""
         self.reason: str | None = None
         self.failure: str | None = None
         self.has_broken = False
@@ -57,9 +57,9 @@ class Start:
         self._waits_since = self._said_at = 0.0
 
     async def begin(self) -> None:
-        """Return when everything is open, or the store is being waited for.
+        """Return when everything is open, or the store was found to be unavailable.
 
-        Raises: StorageError, UnusableKeyFile.
+        Raises: StorageError, if waiting would not help; UnusableKeyFile.
         """
         self._task = asyncio.create_task(self._hold(), name="start")
         begun = asyncio.create_task(self._has_begun.wait())
@@ -75,7 +75,7 @@ class Start:
         self._task.add_done_callback(self._broke)
 
     async def end(self) -> None:
-        """Close what is open."""
+        """Close everything, or stop the attempts."""
         self._closing.set()
         if not self._is_open:
             self._task.cancel()
@@ -96,7 +96,7 @@ class Start:
             await asyncio.sleep(pause_seconds)
 
     def _note(self, error: StorageError | UnusableKeyFile) -> None:
-        """Raises the error if it ends the start."""
+        """Note why an attempt failed. Raise the error if it ends the start."""
         is_passing = isinstance(error, StoreAway)
         if self.reason is None:
             if not is_passing:
@@ -132,22 +132,25 @@ class Start:
         self._has_begun.set()
 
     def _broke(self, task: asyncio.Task[None]) -> None:
-        """Note a defect in an attempt after `begin` has returned."""
+        """Note an unexpected exception of an attempt, after `begin` has returned."""
         if not task.cancelled() and (error := task.exception()) and not self._is_open:
             logger.error("start_broke", exc_info=error)
-            self.failure = f"lex: The start broke: {type(error).__name__}."
+            self.failure = (
+                f"lex: The start failed with an unexpected {type(error).__name__}: "
+                "see the traceback of start_broke in the log."
+            )
             self.has_broken = True
 
 
 def exit_line(error: StorageError | UnusableKeyFile) -> str:
-    """The one line with which a start that failed ends."""
+    """Return the line that the process prints when its start fails."""
     if isinstance(error, UnusableKeyFile):
         return f"lex: API_KEYS_FILE cannot be used: {error}"
     return f"lex: DATABASE_URL cannot be used: {error.explanation}"
 
 
 def _pauses() -> Iterator[float]:
-    """With jitter: all workers wait for the same."""
+    """Yield growing pauses with jitter, because all workers wait for the same store."""
     pause = FIRST_PAUSE_SECONDS
     while True:
         yield pause * random.uniform(0.5, 1)  # noqa: S311 - no secret

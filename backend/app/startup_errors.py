@@ -1,4 +1,4 @@
-"""A start that fails: one line for people, whatever the server makes of it."""
+"""Report a failed start in one line, under any ASGI server."""
 
 from collections.abc import MutableMapping, Sequence
 from typing import Any
@@ -10,10 +10,10 @@ from backend.telemetry.redaction import redacted
 
 
 class OneLineStart:
-    """Plain ASGI. A start that fails says why in one line, not in a traceback. Should it be a
-    defect, so that there is one, no secret is in it.
+    """Middleware that shortens the traceback of a failed start to its one line.
 
-    It also keeps the server's state for the lifespan, which FastAPI does not show it.
+    It keeps the traceback of an unexpected exception, without secrets. It also stores the server's
+    state for `state_of_server`, because FastAPI does not pass it to the lifespan.
     """
 
     def __init__(self, app: ASGIApp, *, secrets: Sequence[str]) -> None:
@@ -41,8 +41,9 @@ class OneLineStart:
 
 
 def state_of_server(app: FastAPI) -> MutableMapping[str, Any]:
-    """The state of the lifespan, which the server has filled and requests will find. Empty under a
-    server that runs the lifespan without the middleware.
+    """Return the lifespan state that the server passed in; requests will find it as well.
+
+    It is empty if the lifespan runs without `OneLineStart`.
     """
     state: MutableMapping[str, Any] = getattr(app.state, "of_server", {})
     return state

@@ -1,4 +1,4 @@
-"""Opens all that requests find as their `state`, in order, and closes it in reverse."""
+"""Open everything that requests need, in order, so that the stack closes it in reverse."""
 
 from contextlib import AsyncExitStack
 
@@ -25,12 +25,15 @@ logger = structlog.get_logger()
 
 
 async def open_state(worker: Worker, stack: AsyncExitStack) -> State:
-    """`stack` closes everything: turns first, the store last."""
+    """Open everything. `stack` closes it: turns first, the store last.
+
+    Raises: StorageError, UnusableKeyFile.
+    """
     settings = worker.settings
     _prepare(settings, stack)
     stores = await _open_stores(settings, stack)
     clock = StoreClock(stores.sessions, worker=worker.name, clock=worker.clock)
-    await clock.look()  # before the first lease is stored
+    await clock.look()  # before the first lease: what this worker stores would hide a wrong clock
     authentication = await open_authentication(settings, stack)
     admission = await open_admission(settings, stack)
     models = open_models(settings, worker.provider, stack)
@@ -38,6 +41,7 @@ async def open_state(worker: Worker, stack: AsyncExitStack) -> State:
     turns = await open_turns(worker, stores, models, clock.now, shared_logs, stack)
     await take_lease(settings, stores, turns, worker.name, stack)
     forget(settings, stores, clock, stack)
+    # Pushed last, so it runs first: storing the last endings needs the lease and the store.
     stack.push_async_callback(turns.close)
     _log_start(worker, models)
     return State(
@@ -79,5 +83,5 @@ def _log_start(worker: Worker, models: Fallback) -> None:
         models=[candidate.name for candidate in models.in_use],
         store=settings.database_url.get_secret_value().partition(":")[0],
         auth=settings.auth,
-        tools_act_for="whom the model names" if settings.auth == "none" else "the caller",
+        tools_act_for="the user that the model names" if settings.auth == "none" else "the caller",
     )

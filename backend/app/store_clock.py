@@ -1,4 +1,4 @@
-"""The store's time, as a worker knows it, and whether the worker's own clock agrees with it."""
+"""Track the store's clock, and compare it with the worker's own."""
 
 import math
 import time
@@ -9,14 +9,14 @@ from backend.domain.conversation import now
 from backend.storage.ports.sessions import ClockDoubt, SessionStore, StoreTime
 
 TOLERANCE_SECONDS = 60.0
-"""Clocks that are kept by NTP differ by milliseconds; by more than this, one of them is wrong."""
+"""Clocks that NTP keeps differ by milliseconds. If they differ by more than this, one is wrong."""
 STEADY_SECONDS = 3600.0
-"""A clock that nothing can be compared with is believed again after so long without a jump. A
-service that was off for a day looks the same as a clock that is a day ahead."""
+"""After a jump, a clock that cannot be compared with another is trusted again after this time. It
+may have been right: after a day without service, a correct clock looks like one a day ahead."""
 
 
 class StoreClock:
-    """Asks the store with every `look`, and counts the seconds in between."""
+    """Asks the store for its time with each `look`, and counts the seconds in between."""
 
     def __init__(
         self,
@@ -35,21 +35,25 @@ class StoreClock:
         self._jump_seconds = 0.0
         self._doubted_until = -math.inf
         self.difference_seconds = 0.0
-        """The store's clock is ahead of the worker's by so much, or the clock that both share is
-        ahead of what was stored last."""
+        """How far the store's clock is ahead of the worker's. If both use the same clock: how far
+        that clock has jumped ahead, or is ahead of the newest stored time."""
 
     @property
     def is_trusted(self) -> bool:
         return abs(self.difference_seconds) <= TOLERANCE_SECONDS
 
     def now(self) -> datetime:
-        """The store's time. It does not follow a worker's clock that jumps."""
+        """Return the store's time. Jumps of the worker's clock since the last look do not count."""
         if self._known is None:
             return self._clock()
         return self._known + timedelta(seconds=self._monotonic() - self._known_at)
 
     async def look(self) -> None:
-        """The first look belongs before anything that this worker stores. Raises: StorageError."""
+        """Ask the store for its time, and compare the clocks.
+
+        The first look must precede all writes of this worker, which would bear its own time.
+        Raises: StorageError.
+        """
         before = self._clock()
         told = await self._sessions.time(self._worker)
         differences = [_outside(told.now, before, self._clock())]
@@ -59,13 +63,17 @@ class StoreClock:
         self._known, self._known_at = told.now, self._monotonic()
 
     async def _against_stored(self, told: StoreTime) -> float:
-        """The worker and the store have one clock, so only what was stored can contradict it."""
+        """Compare a clock that worker and store share with stored times, and with its own past.
+
+        Return the difference in seconds; 0 if there is no doubt.
+        """
         gap = 0.0 if told.newest is None else (told.now - told.newest).total_seconds()
         jump = gap if self._known is None else (told.now - self.now()).total_seconds()
         if abs(jump) > TOLERANCE_SECONDS:
             doubt = ClockDoubt(jump, STEADY_SECONDS)
             self._doubt(doubt)
-            # What is stored from now on contradicts nothing, for a worker that starts later.
+            # Store the doubt, too. Rows written from now on bear the new time, so a worker that
+            # starts later could not detect the jump.
             await self._sessions.doubt_clock(doubt)
         elif told.doubt is not None:
             self._doubt(told.doubt)
@@ -79,5 +87,5 @@ class StoreClock:
 
 
 def _outside(moment: datetime, first: datetime, last: datetime) -> float:
-    """Seconds after the last of two moments, or before the first, as a negative number."""
+    """Return the seconds by which a moment is after `last`, or before `first` (negative)."""
     return min(0.0, (moment - first).total_seconds()) + max(0.0, (moment - last).total_seconds())

@@ -1,4 +1,4 @@
-"""The turns of a worker, and what each is made with: prompt, tools' context, shared logs."""
+"""Build the turns of a worker, and what they need: prompt, tools and their context, shared logs."""
 
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -27,7 +27,7 @@ from backend.turns.turns import OpenTurn, Turns
 def open_shared_logs(settings: Settings, worker: str, stack: AsyncExitStack) -> SharedLogs | None:
     if settings.redis_url is None:
         return None
-    # A log is of no use any more when its turn must have ended long ago.
+    # Keep a shared log until its turn must have ended. The session store has it from then on.
     kept_seconds = 2 * settings.turn_timeout_seconds
     logs = RedisLogs(settings.redis_url.get_secret_value(), kept_seconds=kept_seconds)
     shared_logs = SharedLogs(logs, worker=worker)

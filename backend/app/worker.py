@@ -1,4 +1,4 @@
-"""The things that a worker is started with."""
+"""The settings and parts that a worker is started with."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ from backend.tools.registry import Tool
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
-    """`clock` is its own, which may be wrong: what counts is the store's."""
+    """A worker. `clock` is its own clock, which may be wrong: the store's clock decides."""
 
     name: str
-    """Unique among all workers, also those of before."""
+    """Unique among all workers, including those that have ended."""
     settings: Settings
     provider: Provider
     config: Config
@@ -38,7 +38,7 @@ class Worker:
         clock: Callable[[], datetime],
         warnings: Sequence[str],
     ) -> Self:
-        """With as many turns and connections as the process has file descriptors for."""
+        """Create a worker with as many turns and connections as file descriptors allow."""
         bounded, max_connections = within_descriptors(settings)
         config = _config(
             bounded,

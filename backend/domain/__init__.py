@@ -1,1 +1,1 @@
-"""The nouns of a conversation, as plain data: sessions, messages, events, errors."""
+"""The terms of a conversation as plain data: sessions, messages, events, errors."""

@@ -1,22 +1,22 @@
-"""What part of a conversation is sent upstream."""
+"""Selects the part of a conversation that fits into the model's context."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
 from backend.domain.conversation import History, Message
 
 CHARACTERS_PER_TOKEN = 4.0
-"""For English and the models of today, until the upstream's reported usage says better."""
+"""An estimate for English, used until the upstream reports real usage."""
 
 
 def fitted(
     history: History, current: Sequence[Message], *, budget_characters: float
 ) -> list[Message]:
-    """The newest turns of `history` that fit beside the current one.
+    """Return the newest turns of `history` that fit beside the current turn, and that turn.
 
-    The current turn is never cut, and a tool call is never parted from its output.
+    The current turn is never cut, and a tool call is never separated from its output.
     """
-    # Counted anew in each round, though the store has fitted the history before: the current turn
-    # grows, and the reported usage may give the budget more characters than in the round before.
+    # The store has already fitted the history, but each round must do it again: the current turn
+    # grows, and the ratio of characters to tokens changes with the reported usage.
     kept = newest_that_fit(reversed(history), budget_characters - characters(current))
     return [message for turn in (*reversed(list(kept)), current) for message in turn]
 
@@ -24,7 +24,7 @@ def fitted(
 def newest_that_fit(
     newest_first: Iterable[Sequence[Message]], budget_characters: float
 ) -> Iterator[Sequence[Message]]:
-    """Looks no further back than the first turn that does not fit."""
+    """Yield turns while they fit. Stops reading at the first one that does not."""
     for turn in newest_first:
         budget_characters -= characters(turn)
         if budget_characters < 0:
@@ -37,7 +37,10 @@ def characters(messages: Iterable[Message]) -> int:
 
 
 def characters_per_token(sent_characters: int, input_tokens: int) -> float | None:
-    """The ratio that the reported usage shows; bounded, since reports can be wrong."""
+    """Return the ratio from reported usage, limited to 1 to 8 in case the report is wrong.
+
+    None without a report.
+    """
     if input_tokens <= 0:
         return None
     return min(8.0, max(1.0, sent_characters / input_tokens))

@@ -1,4 +1,4 @@
-"""What a conversation is made of. Plain data that every other module may import."""
+"""Sessions, turns, messages and tool calls: plain data that every other module may import."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -15,8 +15,6 @@ class Role(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How a turn ended."""
-
     COMPLETED = "completed"
     FAILED = "failed"
     DISCONNECTED = "disconnected"
@@ -26,10 +24,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks.
+    """The sender of a request.
 
-    Sessions belong to `owner`. `user_id` is whom tools act for; None when nobody was
-    authenticated, and only then is a `user_id` that the model passes believed.
+    Sessions belong to `owner`. Tools act for `user_id`. If that is None, the caller is not
+    authenticated, and tools use the `user_id` that the model passes.
     """
 
     owner: str
@@ -41,7 +39,7 @@ ANONYMOUS = Caller(owner="anonymous")
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens, as the upstream reported them."""
+    """Token counts, as the upstream reported them."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -54,7 +52,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A request of the model; `arguments` is the text it wrote, which may not even be JSON."""
+    """The model's request to run a tool. `arguments` is its raw text, which may be invalid JSON."""
 
     id: str
     name: str
@@ -66,17 +64,17 @@ def now() -> datetime:
 
 
 def as_json(value: Any) -> str:
-    """JSON as it is stored, sent upstream and shown alike: with spaces, nothing escaped.
+    """Return JSON in the one form that is stored, sent upstream and shown: nothing is escaped.
 
     Raises:
-        ValueError: there is an infinity or a NaN in it, which JSON does not know.
+        ValueError: the value contains an infinity or a NaN, which JSON does not have.
     """
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """A stored record with a role."""
+    """One message of a session: the user's, the assistant's, or a tool's output."""
 
     role: Role
     content: str = ""
@@ -99,7 +97,7 @@ class Message:
 
     @property
     def characters(self) -> int:
-        """What the message weighs in a request, before tokens are counted."""
+        """The size of the message in a request, in characters, to estimate its tokens."""
         calls = sum(len(call.name) + len(call.arguments) for call in self.tool_calls)
         return len(self.content) + calls
 
@@ -108,11 +106,11 @@ History = Sequence[Sequence[Message]]
 """The earlier messages of a session, in whole turns, oldest first."""
 
 INTERRUPTED = {"error": {"code": "interrupted", "message": "The turn ended before the result."}}
-"""The output of a call whose turn ended first."""
+"""The output of a call whose turn ended before the tool did."""
 
 
 def unanswered(messages: Iterable[Message]) -> list[ToolCall]:
-    """The calls that have no output yet. Ids of calls may come again in a later round."""
+    """Return the calls without an output. Call ids may repeat in later rounds."""
     waiting: dict[str, ToolCall] = {}
     for message in messages:
         waiting |= {call.id: call for call in message.tool_calls}
@@ -122,7 +120,7 @@ def unanswered(messages: Iterable[Message]) -> list[ToolCall]:
 
 @dataclass(frozen=True, slots=True)
 class LastTurn:
-    """The newest turn of a session; its `outcome` is None while it runs."""
+    """The newest turn of a session. `outcome` is None while it runs."""
 
     id: str
     outcome: Outcome | None
@@ -131,7 +129,7 @@ class LastTurn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """A conversation, as its owner sees it from outside."""
+    """A conversation, as its owner sees it."""
 
     id: str
     created_at: datetime
@@ -143,16 +141,16 @@ class Session:
 
     @property
     def duration_seconds(self) -> float | None:
-        """From its beginning to its last turn; None before the first."""
+        """The time from creation to the last turn; None before the first turn."""
         if self.last_turn_at is None:
             return None
-        # Those of earlier versions were told by the clocks of two workers.
+        # Earlier versions stored both times by the clocks of workers, which may differ.
         return max(0.0, (self.last_turn_at - self.created_at).total_seconds())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnRecord:
-    """A turn, as it is kept. While it runs, `outcome` and `finished_at` are None."""
+    """The stored record of a turn. While it runs, `outcome` and `finished_at` are None."""
 
     id: str
     session_id: str
@@ -161,10 +159,10 @@ class TurnRecord:
     outcome: Outcome | None = None
     error_code: str | None = None
     finish_reason: str | None = None
-    """Of the last completion; None if that one was not whole, or there was none."""
+    """The last completion's; None if there was none, or it is incomplete."""
     model: str | None = None
     rounds: int = 0
     usage: Usage = Usage()
     first_chunk_seconds: float | None = None
     traceparent: str | None = None
-    """Of its span, where somebody is to be linked to it."""
+    """The turn's span. Only set where a caller needs it for a link."""

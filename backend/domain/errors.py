@@ -14,13 +14,13 @@ ServiceError          has a code; its message is safe to show to a client
 ├── TurnError         in the stream
 │   └── TooManyRounds, TurnTimedOut, TurnInterrupted, ServerDraining, WorkerLost
 └── StorageError      a 503 before the stream, an event in it
-    ├── StoreAway         it passes: nothing is wrong with what was asked of the store
-    └── NotStorable       the store works, and cannot hold this
+    ├── StoreAway         temporary: the store cannot be reached
+    └── NotStorable       permanent: the store cannot hold this content
 
-ToolError             worded for the model, so that it can try another way
+ToolError             worded for the model, so that it can try something else
 ├── UnknownTool
 ├── InvalidArguments
-├── ToolRefused       the tool understood, and said no
+├── ToolRefused       the call is valid, and the tool declines it
 ├── ToolTimedOut
 └── ToolFailed
 """
@@ -31,9 +31,9 @@ from typing import Any, ClassVar
 
 
 class ServiceError(Exception):
-    """A failure that a client may be told about.
+    """A failure with a message that is safe to show to clients.
 
-    `code` is part of the API and stays. `retry_after` is in seconds.
+    `code` is part of the API and must not change. `retry_after` is in seconds.
     """
 
     code: ClassVar[str] = "internal_error"
@@ -46,18 +46,18 @@ class ServiceError(Exception):
 
     @property
     def retry_after_seconds(self) -> int | None:
-        """Whole seconds, and never too few."""
+        """`retry_after` in whole seconds, rounded up. At least 1: 0 would invite a busy loop."""
         return None if self.retry_after is None else max(1, math.ceil(self.retry_after))
 
 
 class Refusal(ServiceError):
-    """Said before the stream, as an HTTP status."""
+    """An error before the stream starts, answered with an HTTP status."""
 
     status: ClassVar[int] = 400
 
 
 class NotAuthenticated(Refusal):
-    """It never says why: whoever tries credentials learns nothing from trying."""
+    """Missing or invalid credentials. The reason is never disclosed: guessing teaches nothing."""
 
     status, code = 401, "not_authenticated"
     message = "This needs a valid credential."
@@ -70,7 +70,7 @@ class IdentityUnavailable(Refusal):
 
 class WrongHost(Refusal):
     status, code = 421, "wrong_host"
-    message = "This service does not answer to this host: ALLOWED_HOSTS says to which it does."
+    message = "This service does not serve this host. ALLOWED_HOSTS lists the hosts that it serves."
 
 
 class SessionNotFound(Refusal):
@@ -90,7 +90,7 @@ class SessionBusy(Refusal):
 
 class LogGone(Refusal):
     status, code = 410, "log_gone"
-    message = "What was said in this turn can no longer be replayed; its session has it."
+    message = "This turn can no longer be replayed. Its session still has the messages."
 
 
 class BodyTooLarge(Refusal):
@@ -99,10 +99,10 @@ class BodyTooLarge(Refusal):
 
 
 class InvalidField(Refusal):
-    """`field` is the name by which the client sent it."""
+    """A field of the request is invalid. `field` is its name as the client sent it."""
 
     status, code = 422, "invalid_field"
-    message = "The request has a field that cannot be used."
+    message = "A field of the request is invalid."
 
     def __init__(self, message: str, *, field: str) -> None:
         super().__init__(message)
@@ -115,14 +115,14 @@ class KeyReused(InvalidField):
 
 
 class PastTheEnd(InvalidField):
-    """Nobody was ever sent this id: the turn has not come so far, or ended before."""
+    """The id is beyond the turn's last event, so no client can have received it."""
 
     def __init__(self) -> None:
         super().__init__("is not the id of an event of this turn", field="Last-Event-ID")
 
 
 class TooManyRequests(Refusal):
-    """`fields` are the response fields that tell how full the limits are."""
+    """A rate limit is exceeded. `fields` are response headers that report the limits."""
 
     status, code, retryable = 429, "too_many_requests", True
     message = "There were too many requests in too short a time."
@@ -140,22 +140,22 @@ class TooManyRequests(Refusal):
 
 class Overloaded(Refusal):
     status, code, retryable = 503, "overloaded", True
-    message = "Every place is taken at the moment."
+    message = "This server is at capacity at the moment."
 
 
 class Draining(Refusal):
     status, code, retryable = 503, "draining", True
-    message = "This server is about to stop."
+    message = "This server is shutting down."
 
 
 class UpstreamError(ServiceError):
-    """The model could not be asked, or its answer cannot be used.
+    """The model could not be reached, or its answer is unusable.
 
-    `is_passing`: the same model may do better when it is asked again.
-    `concerns_model`: another model may do better.
-    `was_asked`: the upstream said so; otherwise we knew without asking.
-    `is_silence`: it took all the time that one waits; another model is worth more than another try.
-    `is_late`: it came after the first delta with text or a tool call, so nobody is asked again.
+    `is_passing`: a retry on the same model may succeed.
+    `concerns_model`: another model may succeed.
+    `was_asked`: the upstream was called. False if the breaker, a budget or the queue refused.
+    `is_silence`: a time-out used up the wait, so try another model rather than this one again.
+    `is_late`: the failure came after the first text or tool call, so there is no retry.
     """
 
     code = "upstream_unavailable"
@@ -181,16 +181,16 @@ class UpstreamUnavailable(UpstreamError):
 
 
 class OutOfDescriptors(UpstreamError):
-    """This process or machine has none left for a connection, which says nothing of the model."""
+    """This process or machine is out of file descriptors. The model is not at fault."""
 
     code, retryable = "overloaded", True
-    message = "This server has no room for another connection at the moment."
+    message = "This server cannot open another connection at the moment."
     concerns_model = False
 
 
 class UpstreamBusy(UpstreamError):
     code, retryable = "upstream_busy", True
-    message = "The assistant has too much to do at the moment."
+    message = "The assistant is too busy at the moment."
 
 
 class UpstreamTimeout(UpstreamError):
@@ -215,15 +215,15 @@ class GapTimeout(UpstreamTimeout):
 
 class UpstreamRefused(UpstreamError):
     code = "upstream_refused"
-    message = "The assistant could not take this request."
+    message = "The assistant could not accept this request."
     concerns_model = False
 
 
 class ModelNotServed(UpstreamRefused):
-    """The upstream does not serve this model to us, for the `reason` that is its code.
+    """The upstream does not serve this model to us. `reason` is the upstream's error code.
 
-    Unless `is_final` it may do so again: an unknown model may be known a moment later, a blocked
-    one unblocked, and terms accepted.
+    Unless `is_final`, that may change: a new model becomes known, an administrator unblocks it, or
+    accepts its terms.
     """
 
     concerns_model = True
@@ -235,7 +235,7 @@ class ModelNotServed(UpstreamRefused):
 
 
 class ModelRetired(ModelNotServed):
-    """It will never serve this model again."""
+    """The upstream will never serve this model again."""
 
     is_final = True
 
@@ -244,11 +244,28 @@ class ModelRetired(ModelNotServed):
 
 
 class RequestTooLarge(UpstreamRefused):
-    """More than this model may take at once, by its limits for our organisation."""
+    """The request exceeds this model's context window, or its limit of tokens per minute.
+
+    `limit_tokens` and `requested_tokens` are the upstream's figures, if it gave them. Both may
+    include the tokens that are reserved for the answer. `can_be_cut` says that a retry will leave
+    out earlier turns.
+    """
 
     code = "upstream_request_too_large"
     message = "The conversation is too long for the assistant."
     concerns_model = True
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        limit_tokens: int | None = None,
+        requested_tokens: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.limit_tokens = limit_tokens
+        self.requested_tokens = requested_tokens
+        self.can_be_cut = False
 
 
 class UpstreamGarbled(UpstreamError):
@@ -257,10 +274,10 @@ class UpstreamGarbled(UpstreamError):
 
 
 class ToolUseFailed(UpstreamGarbled):
-    """The upstream could not read what the model wrote, and gave its text instead."""
+    """The upstream could not parse the model's tool call. `failed_generation` is the raw text."""
 
     code = "upstream_tool_use_failed"
-    message = "The assistant could not put its request for a tool into words."
+    message = "The assistant made a tool call that cannot be read."
 
     def __init__(self, failed_generation: str = "", *, reason: str = "") -> None:
         super().__init__(is_passing=False)
@@ -269,16 +286,16 @@ class ToolUseFailed(UpstreamGarbled):
 
 
 class AnswerCut(UpstreamGarbled):
-    """The model used up its tokens before it said anything: most likely it was still thinking."""
+    """The model used up its tokens before its first word, most likely on reasoning."""
 
-    message = "The assistant ran out of room before it could answer."
+    message = "The assistant used up its tokens before it could answer."
 
     def __init__(self) -> None:
         super().__init__(is_passing=False)
 
 
 class TurnError(ServiceError):
-    """The turn itself reached a bound."""
+    """The turn itself had to end: a limit, a shutdown, a lost worker, or no followers."""
 
 
 class TooManyRounds(TurnError):
@@ -293,12 +310,12 @@ class TurnTimedOut(TurnError):
 
 class TurnInterrupted(TurnError):
     code, retryable = "interrupted", True
-    message = "The answer was broken off, since nobody was reading it."
+    message = "The answer was stopped because nobody was reading it."
 
 
 class WorkerLost(TurnError):
     code, retryable = "worker_lost", True
-    message = "The server that wrote this answer was lost."
+    message = "The server that was writing this answer failed."
 
 
 class ServerDraining(TurnError):
@@ -307,7 +324,7 @@ class ServerDraining(TurnError):
 
 
 class StorageError(ServiceError):
-    """`reason` is for operators: it names no host, user, password or file."""
+    """The store failed. `reason` is for operators, and names no host, user, password or file."""
 
     code, retryable = "storage_unavailable", True
     message = "Conversations cannot be stored at the moment."
@@ -318,7 +335,7 @@ class StorageError(ServiceError):
 
     @property
     def explanation(self) -> str:
-        """One line for operators, with the cause if that is all there is to tell."""
+        """One line for operators: the `reason`, or else the message and its cause."""
         if self.reason:
             return self.reason
         cause = str(self.__cause__ or "").partition("\n")[0]
@@ -326,15 +343,15 @@ class StorageError(ServiceError):
 
 
 class StoreAway(StorageError):
-    """The store cannot be reached, is starting or stopping, or has too many clients."""
+    """The store cannot serve now: it is unreachable, starting or stopping, or too busy."""
 
 
 class NotStorable(StorageError):
-    """The store answered, and cannot hold what it was given: the same again would fail again."""
+    """The store cannot hold this content. A retry would fail again."""
 
 
 class ToolError(Exception):
-    """Told to the model. `details` are further fields of the output's `error`."""
+    """An error for the model. `details` are the fields of `error` in the tool's output."""
 
     code: ClassVar[str] = "failed"
 
@@ -352,7 +369,7 @@ class InvalidArguments(ToolError):
 
 
 class ToolRefused(ToolError):
-    """Raised by a tool, with a code of its own."""
+    """A tool declines a valid call, usually with a `code` of its own."""
 
     code = "refused"
 
@@ -362,4 +379,4 @@ class ToolTimedOut(ToolError):
 
 
 class ToolFailed(ToolError):
-    """The tool broke; what it said is in our log and not for the model."""
+    """The tool failed unexpectedly. Its error goes to the log and not to the model."""

@@ -1,4 +1,4 @@
-"""What a client can see on a stream. A turn emits these, its log keeps them."""
+"""The events that clients receive. A turn emits them, and its log stores them."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
@@ -8,24 +8,24 @@ import msgspec
 from backend.domain.errors import ServiceError
 
 Transport = Literal["sse", "websocket"]
-"""What carries the events to a client."""
+"""The protocol that carries events to a client."""
 
 
 class _Event(msgspec.Struct, frozen=True, tag_field="event"):
     @property
     def event(self) -> str:
-        """The name on the wire; also the tag in the stored log."""
+        """The event's name on the wire, and its tag in the stored log."""
         return str(self.__struct_config__.tag)
 
     @property
     def data(self) -> str | dict[str, Any]:
-        """What the wire carries: a text, or an object with the fields in this order."""
+        """The data on the wire: text, or an object with the fields in this order."""
         fields = {name: getattr(self, name) for name in self.__struct_fields__}
         return {name: value for name, value in fields.items() if value is not None}
 
 
 class ToolUse(_Event, frozen=True, tag="tool_use"):
-    """A tool is about to run: the bare name, as the first clients know it."""
+    """A tool is about to run. Only its bare name, for the product's first clients."""
 
     name: str
 
@@ -35,7 +35,7 @@ class ToolUse(_Event, frozen=True, tag="tool_use"):
 
 
 class ToolCalled(_Event, frozen=True, tag="tool_call"):
-    """The same with its id. Arguments that are not a JSON object stay the text they are."""
+    """A tool is about to run, with id and arguments. Arguments that are no JSON object are text."""
 
     id: str
     name: str
@@ -43,7 +43,7 @@ class ToolCalled(_Event, frozen=True, tag="tool_call"):
 
 
 class ToolOutput(_Event, frozen=True, tag="tool_output"):
-    """What came of a call; one for every call, in the order of completion."""
+    """The output of a call. There is one for each call, in the order in which they complete."""
 
     name: str
     output: dict[str, Any]
@@ -67,7 +67,7 @@ class Failure(_Event, frozen=True, tag="error"):
 
 
 class TokenUsage(msgspec.Struct, frozen=True):
-    """Tokens of all completions of a turn together, under the upstream's names."""
+    """The tokens of all completions of a turn, with the upstream's field names."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -75,22 +75,22 @@ class TokenUsage(msgspec.Struct, frozen=True):
 
 
 class TurnOutcome(_Event, frozen=True, tag="outcome"):
-    """How the turn ended; stands right before `End`. Logs of older versions have none.
+    """How the turn ended. It comes right before `End`; logs of older versions lack it.
 
-    Words that only a later version uses are passed on as they are.
+    `outcome` is a plain string, so that values of a later version pass unchanged.
     """
 
     outcome: str
     finish_reason: str | None
-    """Of the last completion; None if that one was not whole, or there was none."""
+    """The last completion's; None if there was none, or it is incomplete."""
     model: str | None
-    """The one that answered last; None if none did."""
+    """The model that answered last; None if none did."""
     rounds: int
     usage: TokenUsage
 
     @property
     def data(self) -> dict[str, Any]:
-        """Whole, with the fields that are None."""
+        """All fields, including those that are None."""
         return {
             "outcome": self.outcome,
             "finish_reason": self.finish_reason,
@@ -111,7 +111,7 @@ class End(_Event, frozen=True, tag="end"):
 Event = ToolUse | ToolCalled | ToolOutput | Chunk | Failure | TurnOutcome | End
 
 Unknown = msgspec.Raw
-"""An event that only a later version knows. It keeps its position in the log, and is not shown."""
+"""An event of a later version. It keeps its position in the log, and is not shown."""
 
 Logged = Event | Unknown
 
@@ -137,17 +137,18 @@ _KNOWN = frozenset(event.__struct_config__.tag for event in get_args(Event))
 
 
 def encode(events: Sequence[Logged]) -> bytes:
-    """As they are kept and passed on: one JSON list."""
+    """Encode events for storage and for other workers, as one JSON list."""
     return msgspec.json.encode(events)
 
 
 def decode(events: bytes) -> list[Logged]:
-    """What `encode` made, in this version or in another one.
+    """Decode the output of `encode`, from this or another version.
 
     Raises:
-        msgspec.MsgspecError: it is no list of events, or a known one has another shape.
+        msgspec.MsgspecError: this is not a list of events, or a known event has another shape.
     """
     try:
+        # The fast path, for logs without events of a later version.
         return [*_decode_all(events)]
     except msgspec.ValidationError:
         return [_decode_if_known(event) for event in _split(events)]
@@ -157,4 +158,4 @@ def _decode_if_known(event: msgspec.Raw) -> Logged:
     if _decode_tag(event).event in _KNOWN:
         known: Event = _decode_one(event)
         return known
-    return event.copy()  # or it would keep the whole log in memory
+    return event.copy()  # without a copy, this slice would keep the whole log in memory

@@ -1,4 +1,4 @@
-"""The dealerships and the car line: plain data, read from the store when the service starts."""
+"""The dealerships and the car models: plain data, read from the store at start."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class OpenHours:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dealership:
-    """`hours` has one entry a weekday, Monday first; None is a closed day."""
+    """A dealership. `hours` has one entry per weekday, Monday first; None is a closed day."""
 
     id: str
     name: str
@@ -41,7 +41,7 @@ class Dealership:
         return now.astimezone(self.zone).date()
 
     def slots(self, day: date) -> Iterator[time]:
-        """The slots of a day by opening hours alone; each ends before closing."""
+        """Yield the start times of a day's slots. Each slot lies within opening hours."""
         hours = self.hours[day.weekday()]
         if hours is None:
             return
@@ -67,7 +67,7 @@ class Showroom:
     car_models: tuple[CarModel, ...]
 
     def dealership(self, dealership_id: str) -> Dealership | None:
-        """Found by id or by name, in any case."""
+        """Find a dealership by id or name, ignoring case."""
         wanted = dealership_id.strip().casefold()
         for dealership in self.dealerships:
             if wanted in (dealership.id.casefold(), dealership.name.casefold()):
@@ -75,6 +75,6 @@ class Showroom:
         return None
 
     def car_model(self, name: str) -> CarModel | None:
-        """Found by name in any case, also with the brand in front."""
+        """Find a car model by name, ignoring case and a leading brand name."""
         wanted = name.strip().casefold().removeprefix("supercar ")
         return next((car for car in self.car_models if car.name.casefold() == wanted), None)

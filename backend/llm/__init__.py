@@ -1,1 +1,1 @@
-"""The model behind `port.ChatModel`: a provider, its models' dialects, and resilience."""
+"""The chat model behind `port.ChatModel`: one provider, the dialects of its models, resilience."""

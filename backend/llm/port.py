@@ -1,4 +1,4 @@
-"""The port to a chat model: what it is asked and what it streams back."""
+"""The port to a chat model: the request, and the deltas that it streams back."""
 
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -8,12 +8,13 @@ from typing import Any, Literal, Protocol
 from backend.domain.conversation import Message, ToolCall, Usage
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "other"]
-"""`length` and `content_filter`: the answer was cut. `other`: a reason of that server's own."""
+"""`length` and `content_filter` mean a truncated answer; `other` is a reason that we do not know.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
-    """A tool as the model sees it; `parameters` is a JSON schema."""
+    """A tool as the model sees it. `parameters` is a JSON schema."""
 
     name: str
     description: str
@@ -24,42 +25,47 @@ class ToolSpec:
 class CompletionRequest:
     prompt: str
     messages: Sequence[Message]
+    history_length: int = 0
+    """How many of `messages`, from the first, belong to earlier turns. If the request is too large
+    for a model, the oldest of these turns are left out."""
     tools: Sequence[ToolSpec] = ()
     max_tokens: int | None = None
-    """Bounds the completion more tightly than any other."""
+    """Caps the completion's tokens, below the model's configured limit."""
     is_awaited: bool = True
-    """Whether somebody waits for the answer. What nobody waits for is asked once and never later,
-    and only of a model that has plenty left for those who wait."""
+    """Whether a user waits for the answer. Otherwise the request is never retried, and only goes to
+    a model with plenty of its rate left."""
     is_again: bool = False
-    """Whether the list of models was asked before. One that says when to come back, or is busy, is
-    then asked once and not again and again."""
+    """Whether all models have failed once already. Then a model that is busy or says when to come
+    back is not retried on its own."""
     attempts: Iterator[int] = field(default_factory=lambda: count(1), compare=False)
-    """Numbers the calls that one completion costs, over all models."""
+    """Numbers the upstream calls of this completion, across all models."""
     thinks_least: bool = False
-    """Whether the model is to reason as little as it can, since it ran out of tokens otherwise."""
+    """Whether to ask for as little reasoning as possible, because the model ran out of tokens."""
     silent: set[str] = field(default_factory=set, compare=False)
-    """Names of models that whoever waits has waited for in vain, kept for the whole turn."""
+    """Names of the models that timed out without an answer. One set serves the whole turn."""
     traceparent: str | None = None
-    """The span of this call, for the upstream: W3C Trace Context."""
+    """The span of this call in the format of W3C Trace Context, sent to the upstream."""
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Everything visible that one read of the upstream brought; never empty."""
+    """All visible text from one read of the upstream; never empty."""
 
     text: str
     model: str = field(default="", compare=False)
-    """As the upstream named it, so that also an answer without a `Finish` has one."""
+    """The upstream's name of the model. Here too, for answers that break off before `Finish`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finish:
-    """The last delta of a whole completion; `model` and `id` are as the upstream named them."""
+    """The last delta, if the completion is complete. `model` and `id` are the upstream's."""
 
     reason: FinishReason
     model: str
     usage: Usage = field(default_factory=Usage)
     id: str = ""
+    left_out_characters: int = 0
+    """The size of the request's messages that were left out because the model accepts less."""
 
 
 Delta = Text | ToolCall | Finish
@@ -70,29 +76,32 @@ AllowanceKind = Literal["requests", "tokens"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allowance:
-    """What is left of a rate that the upstream allows our organisation, and when it is whole."""
+    """What is left of a rate limit of our organisation.
+
+    The full rate is back in `reset_seconds`.
+    """
 
     kind: AllowanceKind
     remaining: int
     reset_seconds: float
     limit: int | None = None
-    """The whole of it, if that is known."""
+    """The full rate, if it is known."""
 
 
 class ChatModel(Protocol):
-    """A model that can be asked.
+    """Anything that answers a `CompletionRequest`: a model, or a wrapper around one.
 
-    A wrapper around a `ChatModel` (one attempt, a repair, a fallback) is a `ChatModel` too.
+    Wrappers (one attempt, a repair, a fallback) are chat models themselves, so they nest.
     """
 
     def complete(self, request: CompletionRequest) -> AsyncGenerator[Delta, None]:
         """Stream one completion.
 
-        Tool calls are whole. A completion that is whole ends with exactly one `Finish`;
-        one that is not raises. Closing the generator closes the upstream's connection.
+        Tool calls are complete, never fragments. A complete answer ends with exactly one `Finish`;
+        any other ending raises. Closing the generator closes the upstream's connection.
 
         Raises:
-            UpstreamError: whatever went wrong, before the first delta or after it.
+            UpstreamError: the completion failed, before the first delta or after it.
         """
         ...
 

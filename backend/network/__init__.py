@@ -1,1 +1,1 @@
-"""Addresses, host names, listening sockets, file descriptors, and why a connection failed."""
+"""Addresses, host names, listening sockets, file descriptors and causes of failed connections."""

@@ -1,6 +1,7 @@
-"""Why an upstream could not be reached, in words for the log.
+"""Why a connection to an upstream failed, in words for the log.
 
-The transport hides it: it calls every connection that cannot be made a `ConnectTimeout`.
+The HTTP transport hides the reason: it raises `ConnectTimeout` for every failed connection. The
+causes of the exception still have it.
 """
 
 import ssl
@@ -19,7 +20,7 @@ _CERTIFICATES = {
     62: "certificate for another host",
     64: "certificate for another address",
 }
-"""By OpenSSL's `X509_V_ERR_…`: those that an operator meets."""
+"""OpenSSL's verification errors (`X509_V_ERR_…`) that an operator is likely to meet."""
 
 
 def is_timeout(error: BaseException) -> bool:
@@ -27,17 +28,17 @@ def is_timeout(error: BaseException) -> bool:
 
 
 def is_exhaustion(error: BaseException) -> bool:
-    """The upstream was not asked at all: there was no descriptor for a connection."""
+    """Whether no file descriptor was left for a connection, so the upstream was never asked."""
     return exhaustion_of(error) is not None
 
 
 def is_distrust(error: BaseException) -> bool:
-    """The upstream's certificate was refused. Another try meets the same one."""
+    """Whether the upstream's certificate was refused. A retry would meet the same certificate."""
     return any(isinstance(each, ssl.SSLCertVerificationError) for each in chain(error))
 
 
 def cause_of(error: BaseException) -> str:
-    """The first cause, such as `certificate expired` or `ConnectionRefusedError`."""
+    """The root cause in a few words, such as `certificate expired` or `ConnectionRefusedError`."""
     if (exhaustion := exhaustion_of(error)) is not None:
         return exhaustion
     first = chain(error)[-1]

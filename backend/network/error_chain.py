@@ -1,8 +1,8 @@
-"""From an error to what it was raised from, and so on."""
+"""The chain of causes of an exception."""
 
 
 def chain(error: BaseException) -> list[BaseException]:
-    """The error that was caught comes first, and the one that happened first comes last."""
+    """The exception and its causes (`raise … from`), from the caught one back to the root cause."""
     found: list[BaseException] = []
     following: BaseException | None = error
     while following is not None and following not in found:

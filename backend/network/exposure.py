@@ -1,7 +1,7 @@
-"""From the addresses that the service listens at: can only this machine reach it, or anybody?
+"""Who can reach the addresses on which the service listens: this machine only, or anyone.
 
-The server tells the application with `STATE_KEY` in the state of the lifespan. Another server,
-uvicorn's command line among them, does not.
+`backend/server` passes the answer to the application as `STATE_KEY` in the lifespan state. Other
+servers, such as uvicorn's command line, do not; the exposure is then unknown.
 """
 
 import ipaddress
@@ -15,26 +15,25 @@ STATE_KEY = "exposure"
 
 class Exposure(Enum):
     LOOPBACK = "loopback"
-    """This machine alone."""
+    """Only this machine."""
     SOCKET = "socket"
-    """Files alone: the rights of the file say who may come, most often a proxy."""
+    """Only Unix sockets. File permissions decide who may connect, usually a proxy."""
     PUBLIC = "public"
     UNKNOWN = "unknown"
 
 
 REFUSAL = (
-    "AUTH=none would let anybody who reaches this address ask, and act for any user: set AUTH to "
-    "api_key or jwt, or ALLOW_ANONYMOUS=true if that is meant, or listen at 127.0.0.1"
+    "AUTH=none lets anyone who can reach this address ask questions and act as any user. Set AUTH "
+    "to api_key or jwt, listen on 127.0.0.1, or set ALLOW_ANONYMOUS=true if you intend this"
 )
 
-WARNING = (
-    "AUTH=none on a public address: anybody who reaches this service may ask, and act for any user."
-)
+WARNING = "AUTH=none on a public address: anyone who can reach this service can act as any user."
 
 
 def exposure_of(addresses: Iterable[Any]) -> Exposure:
-    """The widest exposure among the addresses, each as `getsockname` gives it: a tuple with its
-    host first, or the path of a Unix socket.
+    """The widest exposure among the addresses.
+
+    Each is as `getsockname` returns it: a tuple that starts with the host, or a Unix socket's path.
     """
     hosts, is_file = [], False
     for address in addresses:
@@ -50,7 +49,10 @@ def exposure_of(addresses: Iterable[Any]) -> Exposure:
 
 
 def is_loopback(host: str) -> bool:
-    """For an address, or a name with all its addresses. An empty host is every address."""
+    """Whether the address, or every address of the name, is a loopback address.
+
+    An empty host means every interface, so it is not. A name that does not resolve is not either.
+    """
     if not host:
         return False
     if (address := address_of(host) or _short(host)) is not None:
@@ -65,7 +67,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _short(host: str) -> ipaddress.IPv4Address | None:
-    """As the system reads `0` and `127.1`."""
+    """Read abbreviated IPv4 addresses such as `0` and `127.1`, as the operating system does."""
     try:
         return ipaddress.IPv4Address(socket.inet_aton(host))
     except OSError:
@@ -73,13 +75,16 @@ def _short(host: str) -> ipaddress.IPv4Address | None:
 
 
 def is_name_of_loopback(name: str) -> bool:
-    """RFC 6761, section 6.3."""
+    """Whether the name is `localhost` or below it (RFC 6761, section 6.3)."""
     name = name.lower().removesuffix(".")
     return name == "localhost" or name.endswith(".localhost")
 
 
 def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Without the brackets, the zone and the mapping that an address of IPv6 may have."""
+    """Parse an IP address; None if it is not one.
+
+    IPv6 brackets and zones are dropped, and an IPv4-mapped address becomes its IPv4 address.
+    """
     try:
         address = ipaddress.ip_address(host.strip("[]").partition("%")[0])
     except ValueError:

@@ -1,6 +1,4 @@
-"""File descriptors of this process: how many there may be, what they suffice for, and that they
-have run out.
-"""
+"""File descriptors of this process: their limit, the load that it allows, and exhaustion."""
 
 import asyncio
 import errno
@@ -19,31 +17,32 @@ from backend.network.error_chain import chain
 logger = structlog.get_logger()
 
 OWN = 64
-"""Beside connections of clients and of turns: 17 at rest with SQLite (measured), 8 connections to
-Postgres, 4 to Redis, 6 files of metrics, the exporter's, and as many again for what is brief."""
+"""Descriptors that do not grow with clients: 17 when idle with SQLite (measured), 8 connections to
+Postgres, 4 to Redis, 6 metrics files, the span exporter's, and a reserve for short-lived ones."""
 
 RESERVED = 64
-"""Kept for probes and for those who are told that there is no room: 48, and some that close."""
+"""Kept for overflow connections: probes, and clients that get 503. `protocols.MAX_OVERFLOW` (48)
+of them may be open, and a few more are closing."""
 
 PER_TURN = 2
-"""A turn has the connection of its client and one to the upstream (measured)."""
+"""A turn uses its client's connection and one to the upstream (measured)."""
 
 LOOK_SECONDS = 1.0
 SAY_AGAIN_SECONDS = 60.0
 
 _NAMES = {errno.ENFILE: "ENFILE", errno.EMFILE: "EMFILE"}
-"""In this order, since the system's words for the first begin with those for the second."""
+"""The order matters: the system's text for ENFILE starts with its text for EMFILE."""
 
 _WORDS = {
-    "EMFILE": "EMFILE: this process has no file descriptor left, raise its limit (ulimit -n)",
-    "ENFILE": "ENFILE: this machine has no file descriptor left, raise fs.file-max",
+    "EMFILE": "EMFILE: this process has no file descriptor left; raise its limit (ulimit -n)",
+    "ENFILE": "ENFILE: this machine has no file descriptor left; raise fs.file-max",
 }
 
 
 def raise_limit() -> None:
-    """The soft limit becomes the hard one: systemd's default leaves 1,024 of 524,288."""
+    """Raise the soft limit to the hard limit: systemd's defaults are 1,024 and 524,288."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # macOS takes less than its hard limit says
+    with suppress(ValueError, OSError):  # macOS refuses values close to its own hard limit
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
@@ -54,25 +53,29 @@ def limit() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How far a limit goes: `streams` turns at once, and `connections` of clients."""
+    """The load that a descriptor limit allows: concurrent turns and client connections."""
 
     streams: int
     connections: int
 
 
 def budget(descriptors: int, *, max_streams: int, others: int = 0) -> Budget:
-    """`others` are what tools may need. One turn is always possible, in theory."""
+    """Divide `descriptors` between turns and clients. `others` are those that tools may need.
+
+    With too few descriptors the result is still one stream and one connection.
+    """
     left = max(PER_TURN, descriptors - OWN - RESERVED - others)
     streams = min(max_streams, left // PER_TURN)
     return Budget(streams=streams, connections=left - streams)
 
 
 def needed(max_streams: int, *, others: int = 0) -> int:
+    """The smallest limit with which `budget` allows `max_streams` turns."""
     return PER_TURN * max_streams + OWN + RESERVED + others
 
 
 def exhaustion_of(error: BaseException) -> str | None:
-    """In words, if something failed since there was no descriptor for it; otherwise None."""
+    """Say which limit was exhausted and how to raise it; None if the error has another cause."""
     for each in chain(error):
         number = each.errno if isinstance(each, OSError) else None
         if name := _NAMES.get(number or 0) or _name_in(str(each)):
@@ -83,18 +86,18 @@ def exhaustion_of(error: BaseException) -> str | None:
 
 
 def _name_in(text: str) -> str | None:
-    """The number's name, found by the system's words, for libraries that quote only these."""
+    """`EMFILE` or `ENFILE`, for libraries that quote the system's text but drop the number."""
     return next((name for number, name in _NAMES.items() if os.strerror(number) in text), None)
 
 
 def _hides_its_cause(error: BaseException) -> bool:
-    """A name that cannot be resolved, or a file that cannot be opened, for whatever reason."""
+    """Whether this is a failed name lookup or a failed open in SQLite: neither names a reason."""
     is_unopened = isinstance(error, sqlite3.OperationalError) and "unable to open" in str(error)
     return is_unopened or isinstance(error, socket.gaierror)
 
 
 def used_up() -> str | None:
-    """`EMFILE` or `ENFILE`, if there is no descriptor left at this moment."""
+    """`EMFILE` or `ENFILE` if no descriptor is left at this moment; otherwise None."""
     try:
         os.close(os.open(os.devnull, os.O_RDONLY))
     except OSError as error:
@@ -103,9 +106,9 @@ def used_up() -> str | None:
 
 
 async def watch(*, look_seconds: float = LOOK_SECONDS) -> None:
-    """Say so while there is none, once a minute. Never returns.
+    """Log once a minute while no descriptor is left. Never returns.
 
-    uvloop tells nobody when it cannot accept: it resets connections that wait.
+    uvloop reports nothing when it cannot accept a connection: it resets those that wait.
     """
     loop = asyncio.get_running_loop()
     said_at = -SAY_AGAIN_SECONDS

@@ -1,7 +1,7 @@
-"""The `Host` of a request, and patterns that it may fit.
+"""The `Host` of a request, and the patterns that `ALLOWED_HOSTS` compares it with.
 
-A page of a stranger may have a name that leads to this machine (DNS rebinding): its browser asks
-us then, with that name in `Host`, and takes our answers for the stranger's own.
+This defends against DNS rebinding: a hostile page lets its own name resolve to this machine. The
+browser then sends requests here with that name in `Host`, and lets the page read the answers.
 """
 
 import re
@@ -17,14 +17,14 @@ _NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """In small letters, without a dot at its end; an address as Python writes it."""
+    """A normalised host: lower case, no trailing dot, addresses as `ipaddress` writes them."""
 
     name: str
     port: int | None = None
 
     @classmethod
     def read(cls, text: str) -> Self | None:
-        """None for what cannot be the host of a request."""
+        """Parse `host` or `host:port`; None if it is malformed."""
         found = _AUTHORITY.fullmatch(text.strip().lower())
         if found is None or int(found[2] or 0) > 65_535:
             return None
@@ -39,7 +39,10 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class HostPattern:
-    """One host, with any port or just one; or all that are below a name; or any."""
+    """One host, every host below a name (`*.example.com`), or any host (`*`).
+
+    A pattern without a port fits every port.
+    """
 
     host: Host
     is_below: bool = False
@@ -47,15 +50,19 @@ class HostPattern:
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """Raises: ValueError."""
+        """Parse a pattern.
+
+        Raises:
+            ValueError: the text is not a host, `*.name` or `*`.
+        """
         if text == "*":
             return cls(Host("*"), is_any=True)
         is_below = text.startswith("*.")
         host = _bare_address(text) or Host.read(text.removeprefix("*."))
         if host is None or (is_below and address_of(host.name) is not None):
             raise ValueError(
-                f"{text} is no host: it must be like example.com, example.com:8000, *.example.com, "
-                "10.0.0.1 or [::1], or * for all"
+                f"{text} is not a host: use example.com, example.com:8000, *.example.com, "
+                "10.0.0.1, [::1], or * for all hosts"
             )
         return cls(host, is_below=is_below)
 
@@ -70,7 +77,7 @@ class HostPattern:
 
 
 def _bare_address(text: str) -> Host | None:
-    """An address of IPv6 without brackets cannot have a port."""
+    """An IPv6 address without brackets. All its colons are its own, so it cannot have a port."""
     address = address_of(text) if ":" in text and "[" not in text else None
     return None if address is None else Host(str(address))
 

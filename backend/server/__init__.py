@@ -1,1 +1,1 @@
-"""The process around the application, which it knows by its name only."""
+"""The server process. It knows the application only by its import name."""

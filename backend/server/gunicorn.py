@@ -1,6 +1,7 @@
-"""The server under gunicorn: a worker, its lines in the log, and what the arbiter passes on to it.
+"""Lex under gunicorn: the worker class, the logger class and the arbiter's hooks.
 
-`deploy/gunicorn.conf.py` names them.
+`deploy/gunicorn.conf.py` refers to them. The arbiter is gunicorn's parent process, which forks and
+watches the workers. In a reload (SIGHUP), old workers serve on until a new one serves.
 """
 
 import asyncio
@@ -28,31 +29,36 @@ logger = structlog.get_logger()
 NOTIFY_SECONDS = 1
 
 SUCCESSION_SECONDS = 30
-"""How long a successor may be silent until nobody waits for it any more."""
+"""An old worker waits for its successor until the successor has been silent for this long."""
 
 ANOTHER_START_SECONDS = 10
-"""Between two attempts of a worker to start that others do well without."""
+"""The pause before gunicorn may retry a worker that failed to start while others serve."""
+
+# The four below are memory that the arbiter shares with every worker that it forks. gunicorn
+# numbers workers in the order of their fork and calls this number their age.
 
 _ages = memoryview(mmap.mmap(-1, 8 * 256)).cast("Q")
-"""How old those are that have begun to serve, in gunicorn's count of workers. It is the arbiter's
-memory, shared with all whom it forks; workers that begin at the same time have a place each."""
+"""The ages of workers that have begun to serve. Each has a slot of its own, so that workers that
+start at the same time do not overwrite each other."""
 
 _starting_at = memoryview(mmap.mmap(-1, 8)).cast("d")
-"""When a worker last said that it is about to replace those, by the clock of the machine."""
+"""When a successor last reported that it is starting, in seconds of the monotonic clock, which all
+processes of a machine share."""
 
 _has_halted = memoryview(mmap.mmap(-1, 1))
-"""Whether a worker has failed in a way for which the arbiter halts."""
+"""1 once a worker has failed in the way that makes the arbiter stop."""
 
 _awaited = memoryview(mmap.mmap(-1, 8)).cast("Q")
-"""How old the first is that is to replace those that the arbiter sends away."""
+"""The age of the first worker that replaces the old ones in the latest reload."""
 
 
 class WorkerServer(Server):
-    """One of several that share a listener, and their arbiter.
+    """The server of one worker, which shares its listeners with other workers.
 
-    gunicorn sends SIGTERM to a worker that it has replaced or that is one too many, and sends
-    it again every second; a supervisor may send it to all processes at once. So only SIGQUIT
-    is haste, and SIGINT says that all workers leave (see `pass_sigterm_on`).
+    The signals differ from those of `Server`. gunicorn sends SIGTERM to a worker that it has
+    replaced or no longer needs, and repeats it every second; a supervisor may send it to all
+    processes at once. So a repeated SIGTERM shortens nothing: only SIGQUIT does. SIGINT says that
+    the whole service stops, so no successor will come (see `pass_sigterm_on`).
     """
 
     def __init__(self, config: uvicorn.Config, worker: "Worker") -> None:
@@ -70,7 +76,7 @@ class WorkerServer(Server):
         return signal.SIGINT not in self._signals
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept nothing before everything is open: what others can take must not wait here."""
+        """Accept connections once the store is open; until then, leave them to other workers."""
         self._listeners = sockets or []
         if not await self._wait_until_open():
             self.should_exit = True
@@ -80,11 +86,18 @@ class WorkerServer(Server):
         self._serves = True
         _ages[self._worker.age % len(_ages)] = self._worker.age
 
-    def _exposure(self, sockets: list[socket.socket] | None) -> Exposure:  # noqa: ARG002 - not yet
+    def _exposure(self, sockets: list[socket.socket] | None) -> Exposure:  # noqa: ARG002 - none are passed at first
         return super()._exposure(self._listeners)
 
     async def _wait_until_open(self) -> bool:
-        """Returns False if this worker is to leave before everything is open."""
+        """Start the application and wait for its store.
+
+        Returns False if this worker must leave first. If it failed while others serve, it pauses
+        before it returns.
+
+        Raises:
+            SystemExit: the first worker of the service failed to start, so the arbiter stops.
+        """
         try:
             await super().startup(sockets=[])
         except SystemExit:
@@ -107,21 +120,21 @@ class WorkerServer(Server):
         return True
 
     def _claim_halt(self) -> bool:
-        """True once, for the first worker: gunicorn breaks over a second one while it halts."""
+        """True for the first failed worker only. gunicorn crashes if a second one makes it halt."""
         is_first = not _has_halted[0]
         _has_halted[0] = 1
         return is_first
 
     @property
     def _is_one_more(self) -> bool:
-        """Others have served already, so a failure of this one must not have the arbiter halt."""
+        """Whether a worker has served before. Then the failure of this one must not stop all."""
         return max(_ages) > 0
 
     async def _pause(self) -> None:
-        """The arbiter starts another worker at once, which would fail as fast."""
+        """Delay the exit: the arbiter replaces this worker at once, and that may fail as fast."""
         logger.error("worker_not_started", again_in_seconds=ANOTHER_START_SECONDS)
         until = time.monotonic() + ANOTHER_START_SECONDS
-        while not self._signals and time.monotonic() < until:  # noqa: ASYNC110 - signals announce nothing
+        while not self._signals and time.monotonic() < until:  # noqa: ASYNC110 - a signal handler sets no event
             await asyncio.sleep(0.05)
 
     async def _listen_at(self, listener: socket.socket) -> None:
@@ -133,9 +146,11 @@ class WorkerServer(Server):
         close_stalled(listener, self._state["config"].send_timeout_seconds)
 
     async def _until_succeeded(self) -> None:
-        """An arbiter that reloads sends its old workers away before the new ones can serve, which
-        may wait for their store for long. Should they fail, so that the arbiter halts, what is
-        waited fits into what endings are given.
+        """In a reload, serve on until a successor does, or has been silent for too long.
+
+        The arbiter tells old workers to leave when it has forked the new ones, which may still
+        wait long for their store. If the new ones fail and the arbiter stops, this wait still fits
+        into the time that `deploy/gunicorn.conf.py` gives to the end of a worker.
         """
         told_at = time.monotonic()
         while self._is_to_be_succeeded:
@@ -161,7 +176,11 @@ class WorkerServer(Server):
             notifying.cancel()
 
     async def _notify(self) -> None:
-        """Tell the arbiter that the loop turns: from the start to the end, shutdown included."""
+        """Tell the arbiter every second that the event loop runs, from startup through shutdown.
+
+        Without this, the arbiter would kill the worker after its `timeout`. Also leaves when the
+        arbiter has died.
+        """
         while True:
             self._worker.notify()
             if not self._serves and self._worker.age >= _awaited[0]:
@@ -173,27 +192,27 @@ class WorkerServer(Server):
 
 
 class Worker(base.Worker):
-    """What `worker_class` names in gunicorn's configuration."""
+    """gunicorn's `worker_class`."""
 
     def init_signals(self) -> None:
-        """Until the server handles them, signals end a process that has not begun."""
+        """Let signals end the process until the server handles them."""
         for number in self.SIGNALS:
             signal.signal(number, signal.SIG_DFL)
-        # Reloading is the arbiter's business, whoever else the signal was sent to.
+        # Only the arbiter reloads, even if SIGHUP was sent to the whole process group.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGUSR1, self.handle_usr1)
-        # With SIGABRT the arbiter ends a worker whose loop hangs; this says where.
+        # The arbiter ends a hanging worker with SIGABRT. This prints where it hangs.
         faulthandler.enable()
 
     def run(self) -> None:
         server = WorkerServer(config_of(self.wsgi, backlog=self.cfg.backlog), self)
         signal.signal(signal.SIGQUIT, server.handle_exit)
-        # Not gunicorn's wrappers: uvloop would close their descriptors behind their backs.
+        # The plain sockets: uvloop closes descriptors that gunicorn's wrappers believe to own.
         server.run(sockets=[cast(Any, listener).sock for listener in self.sockets])
 
 
 class PlainLogger(Logger):
-    """What `logger_class` names: gunicorn's lines go where those of the service go."""
+    """gunicorn's `logger_class`: its lines go through the service's own log."""
 
     def setup(self, cfg: Any) -> None:
         super().setup(cfg)
@@ -202,21 +221,23 @@ class PlainLogger(Logger):
 
 
 def await_successors(arbiter: Arbiter) -> None:
-    """For gunicorn's `on_reload`, which comes before it forks the new workers."""
+    """gunicorn's `on_reload`, which it calls before it forks the new workers."""
     _awaited[0] = arbiter.worker_age + 1
 
 
 def pass_sigterm_on(arbiter: Arbiter) -> None:
-    """For gunicorn's `when_ready`: the workers hear at once that the service is to stop.
+    """gunicorn's `when_ready`: pass SIGTERM on to the workers at once.
 
-    The arbiter itself is deaf while it reloads, and to a second SIGTERM.
+    The first SIGTERM reaches them as SIGINT (the service stops), each further one as SIGQUIT
+    (stop faster). The arbiter alone would not do: it handles no signal during a reload, and
+    ignores a second SIGTERM.
     """
     sigterms = 0
 
     def pass_on(sig: int, frame: FrameType | None) -> None:
         nonlocal sigterms
         if os.getpid() != arbiter.pid:
-            # A worker that was forked a moment ago and has not set its own handlers yet.
+            # A worker that has just been forked still has this handler of the arbiter.
             raise SystemExit(0)
         sigterms += 1
         for pid in list(arbiter.WORKERS):

@@ -1,4 +1,4 @@
-"""Answers to HTTP/1.0, which knows no chunks: without a length they end with their connection."""
+"""Responses to HTTP/1.0, which has no chunked encoding: without a length, the close ends them."""
 
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
@@ -8,18 +8,18 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 App = Callable[[Any, Any, Any], Awaitable[None]]
 
 OF_THE_CONNECTION = (b"connection", b"transfer-encoding")
-"""The server alone says these: that it closes, and that there are no chunks."""
+"""Headers that the application must not set, because only the server knows them."""
 
 
 class CloseDelimited:
-    """Plain ASGI around the application, for one request."""
+    """ASGI middleware for one HTTP/1.0 request."""
 
     def __init__(self, app: App, cycle: RequestResponseCycle) -> None:
         self._app = app
         self._cycle = cycle
         self._has_length = True
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG002 - ours is around it
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG002 - replaced by `_send`
         await self._app(scope, receive, self._send)
 
     async def _send(self, message: Any) -> None:
@@ -27,7 +27,8 @@ class CloseDelimited:
             message = {**message, "headers": _without_connection(message.get("headers", ()))}
             self._begin(message["headers"])
         elif not self._has_length:
-            # uvicorn sends what it believes to be the rest as it is.
+            # uvicorn believes that a length was announced, and refuses bytes beyond it. So each
+            # part is announced just before it is sent.
             self._cycle.expected_content_length = len(message.get("body", b""))
         await self._cycle.send(message)
 

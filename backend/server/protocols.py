@@ -1,8 +1,7 @@
-"""The server's connections: uvicorn's, with bounds for hostile clients.
+"""The server's connections: uvicorn's protocols with limits against hostile clients.
 
-uvicorn reads a request's head for as long as it comes, however long it gets. Here its size and
-its time are bounded, before the application hears of it. `api/middleware/body_limit.py` bounds the
-body, which the application reads.
+uvicorn reads a request head of any length for any time. Here both are limited, before the
+application sees the request. `api/middleware/body_limit.py` limits the body.
 """
 
 import asyncio
@@ -24,66 +23,84 @@ from backend.server.upgrades import RequestParser, is_websocket_handshake, with_
 logger = structlog.get_logger()
 
 MAX_URL_BYTES = 16_384
-"""Twice of what `GET /query` takes, which refuses more in a way that a browser can read."""
+"""Twice the limit of `GET /query`, whose own refusal a browser's `EventSource` can read."""
 
 MAX_HEAD_BYTES = 32_768
 MAX_HEADERS = 100
 
-NO_ROOM = "There is no room for another connection at the moment."
+NO_ROOM = (
+    "This server has no room for another connection at the moment. Try again in a few seconds."
+)
+
+DETAILS = {
+    HTTPStatus.BAD_REQUEST: "The request is malformed, or its host or length is ambiguous.",
+    HTTPStatus.REQUEST_TIMEOUT: "The request took too long to arrive.",
+    HTTPStatus.REQUEST_URI_TOO_LONG: "The URL of the request is too long.",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "The request has too many or too large headers.",
+    HTTPStatus.NOT_IMPLEMENTED: "The body has a transfer coding other than `chunked`.",
+    HTTPStatus.HTTP_VERSION_NOT_SUPPORTED: "The request is neither HTTP/1.1 nor HTTP/1.0.",
+    HTTPStatus.SERVICE_UNAVAILABLE: NO_ROOM,
+}
+"""The texts of the refusals, by status."""
 
 MAX_OVERFLOW = 48
-"""Connections beyond those that there may be. `file_descriptors.RESERVED` is more, since one that
-is turned away has its descriptor for a moment longer."""
+"""Connections beyond the limit that are kept open to be answered with 503, or to let probes
+through. `file_descriptors.RESERVED` is larger, because a connection keeps its descriptor for a
+moment after it was turned away."""
 
 MAX_FRAGMENTS = 1024
-"""Per message. Empty fragments add nothing to its size, and could go on for ever."""
+"""Fragments of one WebSocket message. Without a limit, empty ones could go on forever: they add
+nothing to the size of the message."""
 
 
 class HttpConnection(HttpToolsProtocol):
-    """Can be cut by the application, through `scope["extensions"]["lex.cut"]`, and says so when
-    the kernel cut it: either way what the client did not read is thrown away. Takes the body of a
-    response that has begun through `["lex.body"]["send"]`, past everything that wraps `send`.
+    """uvicorn's HTTP/1.1 connection with limits, and with two ASGI extensions for the application.
 
-    uvicorn takes the last request for the one that is being answered; when more are pipelined
-    behind it, whoever answers would never hear that the client left.
+    `scope["extensions"]["lex.cut"]["cut"]()` closes the connection at once and discards what the
+    client has not read. `["has_stalled"]` is set there if the kernel did so, because the client
+    stopped reading. `scope["extensions"]["lex.body"]["send"]` sends the body of a response that
+    has begun, past all middleware that wraps `send`.
+
+    uvicorn assumes that the latest request is the one being answered. If requests are pipelined,
+    the handler of an earlier one would never learn that the client left. `_answering` fixes this.
     """
 
     head_seconds: ClassVar[float] = 10
-    """From the first byte of a request to the end of its head."""
+    """The limit from the first byte of a request to the end of its head."""
 
     arriving_seconds: ClassVar[float] = 2
-    """For a request that was on its way when the server began to leave."""
+    """The limit for a request that may be on its way when the server starts to leave."""
 
     rest_seconds: ClassVar[float] = 5
-    """For the rest of a body that nobody wanted, once its request is answered."""
+    """The limit for the rest of a body whose request is already answered."""
 
     _answering: RequestResponseCycle | None = None
-    """Or answered last."""
+    """The request that is being answered, or was answered last."""
 
     _has_begun = False
-    """The first bytes of a head were read, and not yet its end."""
+    """Whether a head is incomplete: its first bytes were read, its end was not."""
 
     _is_leaving = False
-    """The server leaves, and waits for the request that is on its way."""
+    """Whether the server leaves and waits for a request that may be on its way."""
 
     _in_body = False
     _head_bytes = 0
     _framing_bytes = 0
-    """Bytes around a body: sizes of chunks, and trailers."""
+    """Bytes around a body: chunk sizes and trailers."""
 
     _refusal = HTTPStatus.BAD_REQUEST
-    """The answer to a request that cannot be read any further."""
+    """The status for a request that cannot be parsed any further."""
 
     _timer: asyncio.TimerHandle | None = None
 
     overflow_seconds: ClassVar[float] = 2
-    """For the head of a request on an overflow connection: its descriptor is one of a few."""
+    """The limit for the head of a request on an overflow connection: descriptors are scarce."""
 
     overflow_since: float | None = None
-    """When this connection came, if it is one of those."""
+    """When this connection came, by the loop's clock; None if it is no overflow connection."""
 
     takes_upgrade = False
-    """The request is a handshake, and nothing else is still to be answered on this connection."""
+    """Whether the request is a WebSocket handshake and no earlier request awaits its response."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -91,7 +108,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        # uvicorn begins to count when the first response ends.
+        # uvicorn would start this timer only after the first response.
         self.timeout_keep_alive_task = self.loop.call_later(
             self.timeout_keep_alive, self.timeout_keep_alive_handler
         )
@@ -100,28 +117,28 @@ class HttpConnection(HttpToolsProtocol):
             self._join_overflow()
 
     def _join_overflow(self) -> None:
-        """If there are too many of these as well, the one goes that has been silent for longest."""
+        """Mark this connection as overflow. With too many, turn the oldest silent one away."""
         self.overflow_since = self.loop.time()
         self._start_timer(self.overflow_seconds, self._cut_slow_head)
         overflow = [each for each in self.connections if isinstance(each, HttpConnection)]
         overflow = [each for each in overflow if each.is_overflow]
         if len(overflow) > MAX_OVERFLOW:
-            # Never empty: nobody has asked on this one yet.
+            # Never empty: this connection has had no request yet.
             silent = [each for each in overflow if each.is_unasked]
             min(silent, key=lambda each: each.overflow_since or 0).turn_away()
 
     @property
     def is_overflow(self) -> bool:
-        """It came when there were as many as may be. Probes are answered on it, and nobody else."""
+        """Whether it came while the server was full. Only probes get an answer other than 503."""
         return self.overflow_since is not None and not self.transport.is_closing()
 
     @property
     def is_unasked(self) -> bool:
-        """No request has come on it."""
+        """Whether no request has arrived on this connection."""
         return self._answering is None
 
     def turn_away(self) -> None:
-        """Close it with a 503, whatever is still to come."""
+        """Answer 503 and close, without waiting for a request."""
         self._stop_timer()
         self.transport.write(refusal(HTTPStatus.SERVICE_UNAVAILABLE))
         self.transport.close()
@@ -132,7 +149,8 @@ class HttpConnection(HttpToolsProtocol):
         if self.transport.is_closing() or self.transport.get_protocol() is not self:
             return
         if request is self.scope:
-            # A header that does not end is not seen by `on_header`.
+            # No new request has begun, so all these bytes belong to the same head or body. They
+            # are counted here because `on_header` is not called for a header that does not end.
             self._head_bytes += len(data) if begun and self._has_begun else 0
             self._framing_bytes += len(data) if in_body and self._in_body else 0
         if max(self._head_bytes, self._framing_bytes) > MAX_HEAD_BYTES:
@@ -155,7 +173,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._in_body:
-            # A trailer: by now it has been decided who asks, and from where.
+            # A trailer. It is ignored: the client was identified by the headers before the body.
             return
         super().on_header(name, value)
         self._head_bytes += len(name) + len(value) + len(": \r\n")
@@ -170,7 +188,7 @@ class HttpConnection(HttpToolsProtocol):
         is_handshake = is_websocket_handshake(*request)
         self.takes_upgrade = self._is_idle and is_handshake and not self.is_overflow
         if self.parser.should_upgrade() and not self.takes_upgrade:
-            return  # `RequestParser` reads it once more, without the upgrade
+            return  # `RequestParser` will parse the head again, without the upgrade
         self._has_begun, self._in_body, self._head_bytes = False, True, 0
         if not self.url.startswith(b"/"):
             self.headers[:] = with_host_of(self.url, self.headers)
@@ -178,21 +196,23 @@ class HttpConnection(HttpToolsProtocol):
             self._read_as_old()
         super().on_headers_complete()
         if self.is_overflow:
-            # Whatever answers, the application or one of those around it.
+            # Close after the response, no matter which layer sends it.
             self.cycle.keep_alive = False
         if len(self.pipeline) == 1:
-            # uvicorn has paused reading, and a close is heard only while reading. With more than
-            # one it stays so, for the sake of memory, until the next write fails.
+            # uvicorn pauses reading while a request is pipelined, and a close is only noticed
+            # while reading. With more than one pipelined request, reading stays paused to save
+            # memory; the close is then noticed when a write fails.
             self.flow.resume_reading()
 
     def _read_as_old(self) -> None:
-        """HTTP/1.0 knows no `100 Continue`, and its answers go the way of `CloseDelimited`."""
+        """HTTP/1.0 has no `100 Continue`, and its responses must all pass `CloseDelimited`."""
         self.expect_100_continue = False
         del self.scope["extensions"]["lex.body"]
 
     def on_body(self, body: bytes) -> None:
         super().on_body(body)
-        # Chunks of a byte or two are six times as large as what is in them, and are allowed.
+        # A chunk of one byte takes five bytes of framing (`1\r\n`, `\r\n`). So small chunks are
+        # allowed: each byte of content makes up for eight bytes of framing.
         self._framing_bytes = max(0, self._framing_bytes - 8 * len(body))
 
     def on_message_complete(self) -> None:
@@ -205,15 +225,18 @@ class HttpConnection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         is_last = self._answering is self.cycle
         if is_last and self._in_body and self.expect_100_continue:
-            # Whether a body follows that was never asked for, nobody can know.
+            # The client waits for `100 Continue`, which was never sent. It may or may not send
+            # the body after the response, so the next bytes would be ambiguous.
             self.transport.close()
         super().on_response_complete()
         if is_last and self._in_body and not self.transport.is_closing():
             self._start_timer(self.rest_seconds, self.transport.close)
 
     def shutdown(self) -> None:
-        """Close what is idle. uvicorn would close as well where somebody has just connected to
-        ask, or has begun to.
+        """Close the connection if it is idle, or as soon as its response is complete.
+
+        uvicorn would also close at once if a client has just connected, or has sent half a head.
+        Here that client has `arriving_seconds` to send its request.
         """
         if not self._is_idle or (self._answering is not None and not self._has_begun):
             super().shutdown()
@@ -230,7 +253,7 @@ class HttpConnection(HttpToolsProtocol):
         return self.takes_upgrade
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002
-        """uvicorn calls this when a request cannot be read, for whatever reason."""
+        """Refuse the request. uvicorn calls this whenever the parser fails."""
         self._refuse(self._refusal)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -247,7 +270,7 @@ class HttpConnection(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def _send_body(self, message: Any) -> Coroutine[Any, Any, None]:
-        # Nobody else is answered before this answer is whole.
+        # Pipelined requests are answered in order, so `_answering` is the request of this body.
         return cast(RequestResponseCycle, self._answering).send(message)
 
     @property
@@ -256,7 +279,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def _cut_slow_head(self) -> None:
         self._timer = None
-        if not self._is_idle:  # it has begun to send the next request, and reads the last answer
+        if not self._is_idle:  # the client reads a response while it sends its next request
             self._start_timer(self.head_seconds, self._cut_slow_head)
         elif self._has_begun:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT)
@@ -273,13 +296,13 @@ class HttpConnection(HttpToolsProtocol):
             self._timer = None
 
     def _break_off(self, status: HTTPStatus) -> None:
-        """Out of a callback of the parser, which then calls nothing more."""
+        """Stop the parser from within one of its callbacks; `send_400_response` then refuses."""
         self._refusal = status
         raise ValueError(status.phrase)
 
     def _refuse(self, status: HTTPStatus) -> None:
         if not self._is_idle and (self._answering is not self.cycle or self.cycle.response_started):
-            # Never in the middle of another answer, or instead of one.
+            # A refusal now would appear inside another response, or in place of one.
             self._cut()
             return
         self._disconnect()
@@ -287,12 +310,12 @@ class HttpConnection(HttpToolsProtocol):
         self.transport.close()
 
     def _cut(self) -> None:
-        # The cycle would hear of it a moment later, and call the response incomplete.
+        # First: otherwise the cycle would learn it too late and report an incomplete response.
         self._disconnect()
         reset(self.transport)
 
     def _disconnect(self) -> RequestResponseCycle | None:
-        """Tell whoever is answering, if anybody is."""
+        """Tell the running request handler that its client left. None if none is running."""
         cycle = self._answering
         if cycle is None or cycle.response_complete:
             return None
@@ -302,9 +325,10 @@ class HttpConnection(HttpToolsProtocol):
 
 
 class WebSocketConnection(WebSocketsSansIOProtocol):
-    """Takes no message that is larger than a body may be, packed or not, in one piece or many.
+    """uvicorn's WebSocket connection with limits.
 
-    Can be cut by the application in the same way as `HttpConnection`.
+    A message may be as large as a body (`MAX_BODY_BYTES`), compressed or not, in one frame or in
+    fragments. The application can cut the connection as with `HttpConnection`.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -322,7 +346,10 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
         await super().run_asgi()
 
     def _noting_denial(self, app: Any) -> Any:
-        """uvicorn forgets that a handshake was answered with a status, and logs it as a defect."""
+        """Note that the application refused the handshake with a status.
+
+        uvicorn does not, and would log the end of the application as an error.
+        """
 
         async def noting(scope: Any, receive: Any, send: Any) -> None:
             await app(scope, receive, send)
@@ -335,8 +362,10 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
             reset(self.transport)
 
     def _refuse_handshake(self) -> None:
-        """uvicorn takes one that cannot be read for one that is still to come: it would answer
-        nothing, and fail at its own shutdown.
+        """Answer a malformed handshake.
+
+        uvicorn believes that the handshake is still incomplete: it would send nothing, and fail
+        when the server shuts down.
         """
         self.handshake_complete = self.close_sent = True
         answer = b"".join(self.conn.data_to_send())
@@ -350,7 +379,7 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
 
     def send_receive_event_to_app(self) -> None:
         if self.curr_msg_data_type == "text" and not _is_text(b"".join(self.frames)):
-            # uvicorn would complain as if the mistake were ours.
+            # uvicorn would log the client's invalid UTF-8 as an error of the server.
             self._fail(1007)
         else:
             super().send_receive_event_to_app()
@@ -359,7 +388,7 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
         if self.writable.is_set():
             super().handle_ping()
         else:
-            # A client that does not read gets no pongs on top of what it has not read yet.
+            # The client does not read. Discard the pong instead of buffering one per ping.
             self.conn.data_to_send()
 
     def _fail(self, code: int) -> None:
@@ -374,14 +403,14 @@ def _let_cut(scope: Any, cut: Callable[[], None]) -> None:
 
 
 def refusal(status: HTTPStatus) -> bytes:
-    """A whole response for a request that no application has heard of."""
+    """A complete problem response for a request that never reaches the application."""
     is_full = status is HTTPStatus.SERVICE_UNAVAILABLE
     body = json.dumps(
         {
             "type": "about:blank",
             "title": status.phrase,
             "status": status.value,
-            "detail": NO_ROOM if is_full else "The request cannot be read.",
+            "detail": DETAILS[status],
             "code": "overloaded" if is_full else "bad_request",
         }
     )
@@ -397,7 +426,7 @@ def refusal(status: HTTPStatus) -> bytes:
 
 
 def reset(transport: asyncio.Transport) -> None:
-    """Close a connection at once, and have the kernel forget what was not read yet."""
+    """Close a connection at once with a TCP reset, which discards unsent bytes in the kernel."""
     if (connection := transport.get_extra_info("socket")) is not None:
         linger_not = struct.pack("ii", 1, 0)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_not)

@@ -1,4 +1,7 @@
-"""Refuses heads that leave it unclear where the request ends, or which host it is for."""
+"""Refuses request heads that are ambiguous about the end of the body or about the host.
+
+A proxy may read this head differently, which is how request smuggling works.
+"""
 
 import re
 from http import HTTPStatus
@@ -9,11 +12,11 @@ VERSIONS = ("1.0", "1.1")
 
 
 def fault_of(method: bytes, version: str, headers: Headers) -> HTTPStatus | None:
-    """With which status the request is refused. Its connection has to be closed, then."""
+    """The status that refuses the request, or None. The caller must then close the connection."""
     if version not in VERSIONS:
         return HTTPStatus.HTTP_VERSION_NOT_SUPPORTED
     if method == b"CONNECT":
-        # The bytes behind it would belong to a tunnel, and to no request.
+        # The bytes after it would belong to a tunnel instead of a request.
         return HTTPStatus.BAD_REQUEST
     hosts = sum(name == b"host" for name, _ in headers)
     if hosts > 1 or (hosts == 0 and version == "1.1"):
@@ -22,9 +25,7 @@ def fault_of(method: bytes, version: str, headers: Headers) -> HTTPStatus | None
 
 
 def with_host_of(url: bytes, headers: Headers) -> list[tuple[bytes, bytes]]:
-    """An address that is written out is that of the request, whatever `Host` says (RFC 9112,
-    section 3.2.2).
-    """
+    """Take `Host` from an absolute request URL, which overrides the header (RFC 9112, 3.2.2)."""
     _, has_scheme, rest = url.partition(b"://")
     authority = re.split(rb"[/?#]", rest, maxsplit=1)[0].rpartition(b"@")[2]
     if not has_scheme or not authority:
@@ -33,8 +34,10 @@ def with_host_of(url: bytes, headers: Headers) -> list[tuple[bytes, bytes]]:
 
 
 def _coding_fault(version: str, codings: list[bytes]) -> HTTPStatus | None:
-    """RFC 9112, sections 6.1 and 6.3: a coding that is not known is 501, but without one `chunked`
-    at the end, or in HTTP/1.0, nobody knows where the body ends.
+    """Check `Transfer-Encoding` (RFC 9112, sections 6.1 and 6.3).
+
+    An unknown coding before a final `chunked` gets 501. Without exactly one `chunked`, at the end,
+    or in HTTP/1.0, the end of the body is unknown: 400.
     """
     if not codings or (version == "1.1" and codings == [b"chunked"]):
         return None

@@ -1,8 +1,9 @@
-"""The server around the application: uvicorn's, but one that serves on while the turns drain.
+"""uvicorn's server, changed so that it serves on while turns drain.
 
-Stock uvicorn closes its listener as soon as it is told to stop, and with it every probe, every
-resume and every WebSocket. `python -m backend.server` runs it; `gunicorn.py` runs it under
-gunicorn. It finds what it needs of the application in the state of the lifespan.
+Stock uvicorn closes its listener and every WebSocket as soon as it is told to stop. Probes would
+then fail, and clients could not resume. `python -m backend.server` runs this server alone;
+`gunicorn.py` runs it under gunicorn. It finds what it needs from the application in the lifespan
+state (`State`).
 """
 
 import argparse
@@ -27,11 +28,11 @@ from backend.server.protocols import HttpConnection, WebSocketConnection, reset
 logger = structlog.get_logger()
 
 FLUSH_SECONDS = 5
-"""For the last bytes of streams that have ended; then whoever has not taken them is cut."""
+"""After the drain, clients have this long to read the last bytes; then they are cut."""
 
 KEEP_ALIVE_SECONDS = 75
-"""Proxies keep idle connections for up to 60 s. If we were the first to close one, a request
-could be on its way."""
+"""Longer than proxies keep idle connections (up to 60 s). If the server closed first, a proxy
+could just be sending a request on the connection."""
 
 
 class Drainable(Protocol):
@@ -43,12 +44,12 @@ class Drainable(Protocol):
 class Starting(Protocol):
     @property
     def failure(self) -> str | None:
-        """The line with which a start ends that was still waiting for something."""
+        """The line to log if the start failed while it waited for the store; otherwise None."""
         ...
 
     @property
     def has_broken(self) -> bool:
-        """Whether it will make no further attempt."""
+        """Whether a defect ended the start, so that it makes no further attempt."""
         ...
 
 
@@ -68,19 +69,20 @@ class Opened(Protocol):
 
 
 class State(TypedDict):
-    """The state that the application's lifespan must yield."""
+    """The state that the application's lifespan yields."""
 
     start: Starting
     config: Config
     opened: NotRequired[Opened]
-    """Missing while the application waits for its store, and takes no turns."""
+    """Missing while the application waits for its store and accepts no turns."""
 
 
 class Server(uvicorn.Server):
-    """Told to stop, it serves on until the turns have drained, and only then shuts down.
+    """A server that, when told to stop, serves on until all turns have drained, then shuts down.
 
-    A second signal shortens every wait to nothing, in the same order. It serves already while
-    the application waits for its store, which then refuses all but probes and metrics.
+    A second signal cuts every wait short; the order of steps stays. The server already accepts
+    connections while the application waits for its store; the application then refuses everything
+    but probes and metrics.
     """
 
     def __init__(self, config: uvicorn.Config) -> None:
@@ -103,12 +105,12 @@ class Server(uvicorn.Server):
         return False
 
     async def _until_succeeded(self) -> None:
-        """Wait until others take what comes: nobody does."""
+        """Wait until another process accepts connections. A single worker has no successor."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """Take note, and leave it to the next tick: a signal may come in the middle of anything.
+        """Note the signal. The next tick acts on it, because a handler can interrupt any code.
 
-        uvicorn would raise the signal again at its end; here the exit code is 0.
+        uvicorn would raise the signal again when it ends; here the exit code is 0.
         """
         self._signals.append(sig)
 
@@ -133,7 +135,7 @@ class Server(uvicorn.Server):
         return exposure_of([self.config.uds or (self.config.host, self.config.port)])
 
     async def _listen_also(self, port: int) -> None:
-        """At a second port. The application tells the two apart."""
+        """Listen on a second port, for metrics. The application distinguishes the two."""
         loop = asyncio.get_running_loop()
         try:
             server = await loop.create_server(self._connection, self.config.host, port)
@@ -156,20 +158,24 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     def _check_start(self) -> None:
-        """Leave if the start has failed after all."""
+        """Leave with an error if the application gave up waiting for its store."""
         failure = self._state["start"].failure
         if failure is not None and not self._has_failed:
             logger.error(failure)
             self._has_failed = self.should_exit = True
 
     async def _leave(self) -> None:
-        """Take turns a little longer, then none, and let those that run come to their end."""
+        """Drain: accept turns for `drain_accept_seconds`, then none, and let running ones finish.
+
+        Returns when the drain is over; `on_tick` then lets uvicorn shut down.
+        """
         if "opened" not in self._state:
             return
         turns, config = self._state["opened"].turns, self._state["config"]
         accept = config.drain_accept_seconds
         logger.info("server_leaving", connections=len(self.server_state.connections))
         await self._until_succeeded()
+        # Every response from now on ends its connection, so that clients move to another server.
         for headers in (self.config.encoded_headers, self.server_state.default_headers):
             headers.append(CLOSE_HEADER)
         draining = asyncio.create_task(
@@ -180,12 +186,13 @@ class Server(uvicorn.Server):
         await draining
 
     def _send_clients_away(self) -> None:
-        """Close idle connections, so that their clients ask another server from now on."""
+        """Close idle connections, so that their clients connect to another server."""
         if self._is_replaced:
+            # Other workers accept on this socket. A lone server keeps it open for its probes.
             for server in self.servers:
                 server.close()
         for connection in list(self.server_state.connections):
-            # A WebSocket has a connection of another class; `shutdown` would close it.
+            # WebSockets have another class. They stay: `shutdown` would close them at once.
             if isinstance(connection, HttpToolsProtocol):
                 connection.shutdown()
 
@@ -200,13 +207,14 @@ class Server(uvicorn.Server):
 
 
 def close_stalled(listener: socket.socket, seconds: float) -> None:
-    """Let the kernel close connections, made from now on, whose client takes nothing for so long.
+    """Let the kernel close connections whose client has acknowledged nothing for `seconds`.
 
-    Closing a transport is not enough: it waits for what is still to be read.
+    This holds for connections accepted from now on. To close the transport is not enough: it waits
+    until the client has read everything.
     """
     if sys.platform == "linux" and listener.family in (socket.AF_INET, socket.AF_INET6):
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
-        # For a client that is gone while nothing is being sent to it.
+        # Detects a client that vanished while the server had nothing to send.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
@@ -219,23 +227,25 @@ def config_of(app: str | Callable[..., Any], **options: Any) -> uvicorn.Config:
         http=HttpConnection,
         ws=WebSocketConnection,
         lifespan="on",
-        # The application has a renderer and an access log of its own: the path of a request may
-        # carry what somebody asked.
+        # The application has its own log format and access log. uvicorn's would show the URL,
+        # which contains the question in `GET /query`.
         log_config=None,
         access_log=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        # The application believes proxies itself, by its settings.
+        # The application reads the headers of trusted proxies itself (FORWARDED_ALLOW_IPS).
         proxy_headers=False,
-        # Never reached as long as a connection that is cut ends its task.
+        # A safety net: `_cut_stalled` ends all connections, and thereby all tasks, earlier.
         timeout_graceful_shutdown=2 * FLUSH_SECONDS,
         **options,
     )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m backend.server", description="One worker.")
+    parser = argparse.ArgumentParser(prog="python -m backend.server", description="Run one worker.")
     parser.add_argument("--host", default=os.environ.get("HOST") or "127.0.0.1")
-    parser.add_argument("--port", default=os.environ.get("PORT") or "8000", help="0 is any")
+    parser.add_argument(
+        "--port", default=os.environ.get("PORT") or "8000", help="0 picks a free one"
+    )
     given = parser.parse_args()
     port = read_port(given.port, least=0)
     try_address(given.host, port)

@@ -1,9 +1,8 @@
-"""Requests that ask to change the protocol: which of them are handshakes of a WebSocket, and how
-the others are read.
+"""Requests with `Upgrade`: WebSocket handshakes, and those that are answered as plain HTTP.
 
-A server may ignore an upgrade and answer the request as if none had been asked for (RFC 9110,
-section 7.8). httptools cannot: it ends such a request with its head, and leaves the body to the
-other protocol. So the parser here reads the head once more without the upgrade, and then the body.
+A server may ignore an upgrade and answer as if the client had not asked for it (RFC 9110, section
+7.8). httptools cannot: it ends the request after its head and leaves the body to the new protocol.
+So `RequestParser` parses the head again without the upgrade, and then the body.
 """
 
 from collections.abc import Iterable
@@ -16,8 +15,9 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 
 def is_websocket_handshake(method: bytes, version: str, headers: Headers) -> bool:
-    """Whether the WebSocket protocol may take this request (RFC 6455, section 4.1). One with a body
-    is none: its body would be read as frames.
+    """Whether this request may become a WebSocket (RFC 6455, section 4.1).
+
+    A request with a body may not: the body would be read as frames.
     """
     return (
         (method, version) == (b"GET", "1.1")
@@ -28,13 +28,13 @@ def is_websocket_handshake(method: bytes, version: str, headers: Headers) -> boo
 
 
 def tokens(headers: Headers, name: bytes) -> list[bytes]:
-    """The elements of a header that is a list, in lower case, in however many lines it came."""
+    """The elements of a list header in lower case, even if it was sent in several lines."""
     values = [value for each, value in headers if each == name]
     return [token.strip().lower() for value in values for token in value.split(b",")]
 
 
 def with_websocket_alone(headers: Headers) -> list[tuple[bytes, bytes]]:
-    """The headers of a handshake that offered several protocols."""
+    """Reduce the protocols that a handshake offers to `websocket`."""
     return [*without_upgrade(headers), (b"upgrade", b"websocket")]
 
 
@@ -50,8 +50,10 @@ def _has_body(headers: Headers) -> bool:
 
 
 class Reader(Protocol):
-    """Hears of a request by httptools' callbacks. While `should_upgrade` is true it must leave the
-    request alone unless it takes the upgrade.
+    """The receiver of httptools' callbacks.
+
+    While the parser's `should_upgrade()` is true and `takes_upgrade` is false, it must ignore the
+    callbacks for the end of the head and of the message: the head is about to be parsed again.
     """
 
     @property
@@ -62,14 +64,20 @@ class Reader(Protocol):
 
 
 class RequestParser:
-    """httptools' parser, as far as uvicorn calls it."""
+    """httptools' parser with the methods that uvicorn calls, which ignores refused upgrades."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._parser = _parser(reader)
 
     def feed_data(self, data: bytes) -> None:
-        """Raises: HttpParserError, and HttpParserUpgrade for an upgrade that is taken."""
+        """Parse more bytes.
+
+        Raises:
+            HttpParserError: the request is malformed.
+            HttpParserUpgrade: the reader takes the upgrade. The first argument is the offset of
+                the first byte after the head.
+        """
         rest = memoryview(data)
         while True:
             try:
@@ -107,6 +115,6 @@ class RequestParser:
 
 def _parser(reader: Reader) -> httptools.HttpRequestParser:
     parser = httptools.HttpRequestParser(reader)
-    # As uvicorn has it: whoever asked to close may have sent more, which is passed over.
+    # Like uvicorn's own parser: ignore bytes that follow a request with `Connection: close`.
     parser.set_dangerous_leniencies(lenient_data_after_close=True)
     return parser

@@ -1,4 +1,4 @@
-"""The environment, read once."""
+"""The settings: environment variables and `.env`, read once at the start."""
 
 from backend.settings.settings import Settings
 

@@ -1,4 +1,4 @@
-"""The settings of `AUTH`, and which others each of its kinds needs or forbids."""
+"""The settings of authentication, and those that each kind of `AUTH` needs or forbids."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -14,7 +14,7 @@ PUBLIC = (
     *("RS256", "ES256", "RS384", "RS512", "ES384", "ES512"),
     *("PS256", "PS384", "PS512", "EdDSA"),
 )
-"""Algorithms of signatures: who can check one of the first kind can make one as well."""
+"""Signature algorithms. With a `SHARED` one, the key that verifies a token can also sign one."""
 
 SECRET_CHARACTERS = 32
 
@@ -29,7 +29,7 @@ class AuthSettings(BaseSettings):
     jwt_audience: str | None = None
     jwt_jwks_url: str | None = Field(None, repr=False)
     jwt_secret: SecretStr | None = None
-    # Here `none` would be an algorithm, and it is none that can be named.
+    # Not `ListOrNone`: here the word `none` would name JWT's unsigned algorithm, which is refused.
     jwt_algorithms: CommaSeparated = ()
     jwt_leeway_seconds: Annotated[float, Field(ge=0, le=300)] = 30
     session_cookie_secret: SecretStr | None = None
@@ -39,7 +39,7 @@ class AuthSettings(BaseSettings):
     @classmethod
     def _check_address(cls, value: str | None) -> str | None:
         if value and not is_page(value):
-            raise ValueError("it must be an address like https://issuer/keys")
+            raise ValueError("it must be a URL like https://issuer/keys")
         return value
 
     @model_validator(mode="after")
@@ -50,29 +50,32 @@ class AuthSettings(BaseSettings):
 
     @property
     def signing_algorithms(self) -> tuple[str, ...]:
-        """That a token may be signed with: those that were named, or what suits its keys."""
+        """The algorithms that tokens may use: `JWT_ALGORITHMS`, or the default for their keys."""
         return self.jwt_algorithms or (SHARED[:1] if self.jwt_secret else PUBLIC[:2])
 
     @property
     def session_cookie_secrets(self) -> tuple[str, ...]:
-        """The first is the one in use; the others were, until a while ago."""
+        """The first seals new cookies; the others are older ones that still open cookies."""
         secret = self.session_cookie_secret
         parts: tuple[str, ...] = split(secret.get_secret_value()) if secret else ()
         return parts
 
 
 def _problem(settings: AuthSettings) -> str | None:
-    """Which setting is missing for the chosen `AUTH`, or contradicts it, by its variable's name."""
+    """Name the first variable that is missing for the chosen `AUTH` or contradicts it.
+
+    None if all fit. The text starts with the name of the variable.
+    """
     auth = settings.auth
     if auth == "none":
         return None
     if "*" in settings.cors_origins:
-        return f"CORS_ORIGINS cannot be * with AUTH={auth}: name the pages that may call"
+        return f"CORS_ORIGINS cannot be * with AUTH={auth}: list the origins that may call"
     secrets = settings.session_cookie_secrets
     if not secrets or min(map(len, secrets)) < SECRET_CHARACTERS:
         return (
-            f"SESSION_COOKIE_SECRET must have {SECRET_CHARACTERS} characters or more with "
-            f"AUTH={auth}, the same for all workers: openssl rand -hex 32 makes one"
+            f"SESSION_COOKIE_SECRET must have at least {SECRET_CHARACTERS} characters with "
+            f"AUTH={auth}: create one for all workers with `openssl rand -hex 32`"
         )
     if auth == "jwt":
         return _jwt_problem(settings)
@@ -85,13 +88,15 @@ def _jwt_problem(settings: AuthSettings) -> str | None:
             return f"{name.upper()} is not set, and AUTH=jwt needs it"
     secret = settings.jwt_secret
     if (secret is None) == (settings.jwt_jwks_url is None):
-        return "JWT_JWKS_URL or JWT_SECRET must be set with AUTH=jwt, and not both"
+        return "JWT_JWKS_URL or JWT_SECRET must be set with AUTH=jwt, but not both"
     keys, usable = ("JWT_SECRET", SHARED) if secret else ("JWT_JWKS_URL", PUBLIC)
     for algorithm in settings.jwt_algorithms:
         if algorithm not in usable:
-            return f"JWT_ALGORITHMS cannot have {algorithm} with {keys}: {', '.join(usable)} can be"
-    # As many bytes as the digest has, or PyJWT takes no signature.
+            allowed = ", ".join(usable)
+            return f"JWT_ALGORITHMS cannot include {algorithm} with {keys}: choose from {allowed}"
+    # PyJWT refuses a key with fewer bytes than the algorithm's digest.
     needed = max(int(each[2:]) // 8 for each in settings.signing_algorithms) if secret else 0
     if secret and len(secret.get_secret_value().encode()) < needed:
-        return f"JWT_SECRET must have {needed} bytes or more for its algorithm"
+        algorithms = ", ".join(settings.signing_algorithms)
+        return f"JWT_SECRET must have at least {needed} bytes for {algorithms}"
     return None

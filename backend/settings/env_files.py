@@ -1,4 +1,4 @@
-"""The files that settings are read from, and names in them that are none."""
+"""The files that settings are read from, and misspelt names in them."""
 
 import difflib
 import re
@@ -11,30 +11,37 @@ from dotenv.parser import Binding, parse_stream
 FILES = ("backend/.env", ".env")
 
 _SIMILAR = 0.75
-"""Of 1. A typing error of a letter or two; `MAX_TURNS` is no `MAX_ROUNDS`."""
+"""The least similarity, from 0 to 1. It catches one or two wrong letters, and does not take
+`MAX_TURNS` for `MAX_ROUNDS`."""
 
 _OF_OTHERS = {
     *("HOST", "PORT", "PAGE_PORT", "WEB_CONCURRENCY", "PRE_STOP_SECONDS"),
     *("TERMINATION_GRACE_SECONDS", "PROFILE", "LOAD_HOST", "BASE_IMAGE", "NO_PROXY"),
 }
 _PREFIXES_OF_OTHERS = ("OTEL_", "COMPOSE_", "DOCKER_", "POSTGRES_", "PYTHON", "PIP_", "UVICORN_")
-"""Compose and shells read the same file."""
+"""Names of other programs: Compose and shells read the same file."""
 
 
 @dataclass(frozen=True)
 class UnknownName:
+    """A line of a file that sets something other than a setting of ours."""
+
     file: str
     line: int
     name: str | None = None
-    """Only a typing error of a setting. Anything else may be part of a secret: a key on a line of
-    its own, or a line of a certificate that was pasted without quotation marks.
+    """Only given if it looks like a misspelt setting. Anything else may be part of a secret: a key
+    on a line of its own, or a line of a certificate that was pasted without quotation marks.
     """
     nearest: str | None = None
-    """The setting that may be meant."""
+    """The setting that was probably meant."""
 
 
 def unknown_names(known: Collection[str], files: Collection[str] = FILES) -> Iterator[UnknownName]:
-    """`known` are names of settings in capital letters. Raises: UnicodeDecodeError."""
+    """Find names in the files that are not in `known`, the settings' names in capital letters.
+
+    Raises:
+        UnicodeDecodeError: a file is not UTF-8 text.
+    """
     for file in files:
         for binding in _bindings(Path(file)):
             name = (binding.key or "").upper()
@@ -43,7 +50,7 @@ def unknown_names(known: Collection[str], files: Collection[str] = FILES) -> Ite
 
 
 def unreadable_file(files: Collection[str] = FILES) -> str | None:
-    """The first that is not text."""
+    """The first file that is not UTF-8 text; None if all are."""
     return next((file for file in files if not _is_text(Path(file))), None)
 
 
@@ -61,7 +68,7 @@ def _unknown_name(binding: Binding, file: str, known: Collection[str]) -> Unknow
 
 
 def _line(binding: Binding) -> int:
-    """Empty lines before a name are part of its binding."""
+    """The line of the name itself. The parser counts blank lines before it to its binding."""
     text = binding.original.string
     return binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
 

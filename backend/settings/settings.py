@@ -1,7 +1,7 @@
-"""The environment, read once.
+"""All settings with their types, limits and defaults.
 
-A field has one name in three spellings: `model_name` here, `MODEL_NAME` in the
-environment, `modelName` in a chart.
+A setting has one name in three spellings: `model_name` here, `MODEL_NAME` in the environment and
+`modelName` in the chart. docs/configuration.md explains each.
 """
 
 import ipaddress
@@ -93,25 +93,29 @@ class Settings(ProviderSettings, AuthSettings):
     def _check_redis(cls, value: SecretStr | None) -> SecretStr | None:
         if value and not is_redis(value.get_secret_value()):
             raise ValueError(
-                f"it must be like redis://user:password@host:6379/0, rediss:// or unix://; {ENCODE}"
+                "it must be a URL like redis://user:password@host:6379/0 (rediss:// for TLS), "
+                f"or unix:///path; {ENCODE}"
             )
         return value
 
     @field_validator("rate_limit_session", "rate_limit_client", "rate_limit_sessions")
     @classmethod
     def _split_limits(cls, value: str) -> str:
-        """One or several, separated by semicolons; `none` is kept as an empty text."""
+        """Check limits that are separated by semicolons; `none` becomes an empty string."""
         if value.strip().lower() == "none":
             return ""
         limits = [limit.strip() for limit in value.split(";")]
         if not all(re.fullmatch(_LIMIT, limit) for limit in limits):
-            raise ValueError("it must be like 20/minute;300/day, or none")
+            raise ValueError(f"it must be like 20/minute;300/day, or none, not {value!r}")
         return ";".join(limits)
 
     @field_validator("forwarded_allow_ips")
     @classmethod
     def _check_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        """uvicorn would take whatever is none for a name, and trust nobody."""
+        """Refuse anything but addresses, networks and `*`.
+
+        uvicorn would silently take other text for a host name, and trust no proxy.
+        """
         for address in value:
             if address != "*":
                 ipaddress.ip_network(address)
@@ -119,12 +123,12 @@ class Settings(ProviderSettings, AuthSettings):
 
     @property
     def models(self) -> tuple[str, ...]:
-        """In the order in which they are tried, without repetition."""
+        """The model and its fallbacks, in the order in which they are tried, each once."""
         return tuple(dict.fromkeys((self.model_name, *self.model_fallbacks)))
 
     @property
     def secrets(self) -> list[str]:
-        """All that no message may show, those of the environment that libraries read included."""
+        """Every value that messages must hide, with those of variables that only libraries read."""
         hidden = [self.groq_api_key, self.jwt_secret, self.session_cookie_secret]
         hidden_urls = [self.database_url, self.redis_url]
         urls = [self.groq_base_url, self.jwt_jwks_url or ""]
@@ -137,18 +141,18 @@ class Settings(ProviderSettings, AuthSettings):
 
     @classmethod
     def read(cls) -> Self:
-        """Read the environment.
+        """Read the environment and the files.
 
         Raises:
-            SystemExit: with one line that names the variable that is missing or wrong.
+            SystemExit: with one line that names the missing or wrong variable.
         """
         if name := unusable_address(os.environ):
             raise SystemExit(
-                f"lex: {name} cannot be used: it must be like http://user:password@host:port; "
-                f"{ENCODE}."
+                f"lex: {name} cannot be used: it must be a URL like "
+                f"http://user:password@host:port; {ENCODE}."
             )
         if file := unreadable_file():
-            raise SystemExit(f"lex: {file} cannot be read: it is not text in UTF-8.")
+            raise SystemExit(f"lex: {file} cannot be read: it is not UTF-8 text. Save it as UTF-8.")
         try:
             return cls()
         except ValidationError as error:
@@ -156,14 +160,22 @@ class Settings(ProviderSettings, AuthSettings):
 
     @classmethod
     def unknown_names(cls) -> list[UnknownName]:
-        """In files only: a name in the environment may belong to any other program."""
+        """Misspelt settings in the files.
+
+        The environment is not searched: its names may belong to any program.
+        """
         return list(unknown_names([name.upper() for name in cls.model_fields]))
 
 
 def _one_line(error: ValidationError) -> str:
     first = error.errors()[0]
     reason = first["msg"].removeprefix("Value error, ")
-    if not first["loc"]:  # what does not fit together; its message begins with the name
+    if not first["loc"]:  # settings that do not fit together; the message starts with a name
         return f"lex: {reason}."
     name = str(first["loc"][0]).upper()
+    if first["type"] != "value_error":
+        # Pydantic's own messages are about numbers, words of a list and booleans, never a secret.
+        # Our validators see secrets, and quote a value themselves where that is safe.
+        wanted = reason.replace("Input should be", "it must be").partition(", unable to")[0]
+        reason = f"{wanted}, not {first['input']!r}"
     return f"lex: {name} cannot be used: {reason}."

@@ -1,4 +1,4 @@
-"""Types for values of the environment: lists, numbers with a unit."""
+"""Types of values in the environment: lists, and numbers with a unit."""
 
 from typing import Annotated, Any
 
@@ -13,7 +13,7 @@ def split(value: Any) -> Any:
 
 
 def _split_or_none(value: Any) -> Any:
-    """An empty variable counts as not set, so the word `none` says that there are none."""
+    """Split a list. `none` means an empty list, because an empty variable counts as unset."""
     is_none = isinstance(value, str) and value.strip().lower() == "none"
     return () if is_none else split(value)
 

@@ -1,7 +1,8 @@
-"""URLs that may have a password in them, and no message that repeats a piece of it.
+"""Checks of URLs that may contain a password, so that no error message quotes a part of it.
 
-A password with a character that has a meaning in URLs moves parts of itself into the host, the
-port or the path, from where every error message quotes them. So these are looked at first.
+If a password contains a character with a meaning in URLs, a parser takes a part of it for the
+host, the port or the path, and quotes that part in its errors. So URLs are checked before any
+library parses them.
 """
 
 import re
@@ -26,7 +27,7 @@ ENCODE = "in a password, write @ as %40, / as %2F, ? as %3F, # as %23, : as %3A,
 
 
 def is_upstream(url: str) -> bool:
-    """A host alone, with its port and a user if need be."""
+    """Whether this is an http(s) URL without a path; a port, a user and a password are allowed."""
     return _fits(_UPSTREAM, url)
 
 
@@ -39,7 +40,10 @@ def is_redis(url: str) -> bool:
 
 
 def unusable_address(variables: Mapping[str, str]) -> str | None:
-    """The name of a proxy or collector that the libraries which ask it could not read."""
+    """The first proxy or collector variable that is malformed, or None.
+
+    Only libraries read these variables, and their errors would quote the password.
+    """
     names = (*PROXIES, *COLLECTORS)
     return next((name for name in names if not _fits(_ADDRESS, variables.get(name, ""))), None)
 
@@ -51,7 +55,7 @@ def _fits(shape: re.Pattern[str], url: str) -> bool:
 
 
 def _can_be_split(url: str) -> bool:
-    """Python refuses characters that become a `/` or an `@` when they are normalised."""
+    """Whether `urlsplit` accepts it: it refuses characters that normalise to `/` or `@`."""
     try:
         urlsplit(url)
     except ValueError:

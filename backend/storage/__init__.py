@@ -1,3 +1,5 @@
-"""Kept state. `memory` and `sql` stand behind its `ports`, and `factory` picks one; behind the
-shared logs stands `redis`.
+"""Everything that outlives a request.
+
+`memory` and `sql` both implement the `ports`, and `factory` picks one of them. `redis` implements
+the port of the shared logs.
 """

@@ -1,8 +1,8 @@
-"""Confirmation ids: short enough to read out on the phone, too many to guess."""
+"""Confirmation ids: short enough to read out on the phone, random enough that guessing fails."""
 
 import secrets
 
-# Without 0 and O, 1, I and L, which look alike. 31 ** 8 is 850 thousand million.
+# Leaves out 0 and O, 1, I and L, because they look alike. 31 ** 8 ids are 8.5e11.
 _ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
 
 

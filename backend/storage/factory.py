@@ -1,4 +1,4 @@
-"""Picks the store that a database URL asks for."""
+"""Opens the store that a database URL names."""
 
 from pydantic import SecretStr
 
@@ -11,11 +11,12 @@ from backend.storage.sql.stores import open_sql
 async def open_stores(
     database_url: SecretStr | str, *, lease_seconds: float, migrate: bool
 ) -> Stores:
-    """`memory://`, `sqlite:///file.db` or `postgresql://…`. The caller closes them.
+    """Open `memory://`, `sqlite:///file.db` or `postgresql://…`. The caller closes the stores.
 
     Raises:
-        StoreAway: it cannot be reached or used yet.
-        StorageError: no such database, or its schema is not that of this version.
+        StoreAway: the database cannot be reached, or it is not ready yet.
+        StorageError: the URL is wrong, the database refuses the connection, or its schema does not
+            match this version.
     """
     url = _text(database_url)
     if url.startswith("memory://"):
@@ -24,7 +25,7 @@ async def open_stores(
 
 
 def server_of(database_url: SecretStr | str) -> str | None:
-    """The host and port of a database that has a server, and nothing else of its URL."""
+    """The host and port of the database server, for a log line; None for a file or memory."""
     return sql_urls.server_of(_text(database_url))
 
 

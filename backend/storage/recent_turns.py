@@ -1,4 +1,4 @@
-"""Which part of a session is sent upstream again: the newest whole turns that fit."""
+"""The part of a session that goes to the model again: the newest whole turns that fit."""
 
 from collections.abc import Iterable
 from itertools import groupby
@@ -10,7 +10,7 @@ from backend.storage.ports.sessions import StoredMessage
 
 
 def newest_whole_turns(newest_first: Iterable[StoredMessage], *, characters: float) -> History:
-    """Oldest first. Reads no further back than the first turn that does not fit."""
+    """Return the turns oldest first. Stops reading at the first turn that does not fit."""
     turns = (
         [stored.message for stored in turn]
         for _, turn in groupby(newest_first, key=attrgetter("turn_id"))

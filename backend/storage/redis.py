@@ -1,8 +1,8 @@
-"""Shared logs in Redis Streams: one stream a turn, one a worker for nudges.
+"""Shared logs in Redis Streams: one stream per turn, and one per worker for nudges.
 
-The id of an entry is the position of its last event, so writing it again is refused by
-Redis itself, and reading on behind a position is what XREAD does. One Redis, not a cluster:
-one XREAD asks for the streams of many turns.
+The id of an entry is the position of its last event. So Redis refuses a second write of the same
+entry, and XREAD resumes after any position. A Redis Cluster does not work, because one XREAD reads
+the streams of many turns.
 """
 
 from collections.abc import Awaitable, Collection, Mapping, Sequence
@@ -21,24 +21,25 @@ from backend.storage.redis_errors import fault_of
 T = TypeVar("T")
 
 BLOCK_SECONDS = 1.0
-"""So long a read waits for something to come. A nudge to the own worker ends it."""
+"""How long a read waits for new entries. A nudge to this worker ends the wait."""
 
 ANSWER_SECONDS = 1.0
-"""After this a Redis that hangs counts as failed."""
+"""Time-out for connecting, and for each reply. After it, Redis counts as failed."""
 
 NUDGES_KEPT_SECONDS = 60
 
 CHECKED = "check"
-"""A turn and a worker that nobody is: ids of ours have digits."""
+"""Used as a turn id and a worker id by `check`. Real ids have digits, so it clashes with none."""
 
 
 class RedisLogs:
-    """Two connections: one writes, one waits for what others write."""
+    """Uses two connections: one writes, the other blocks in XREAD."""
 
     def __init__(self, url: str, *, kept_seconds: float) -> None:
         self._kept_seconds = round(kept_seconds)
         self._writer = _connect(url, answer_seconds=ANSWER_SECONDS)
         self._reader = _connect(url, answer_seconds=BLOCK_SECONDS + ANSWER_SECONDS)
+        # From the beginning: a nudge may have come before the first read.
         self._last_nudge: bytes | str = "0-0"
 
     async def write(
@@ -48,7 +49,7 @@ class RedisLogs:
         nudged: Collection[str] = (),
         forgotten: Collection[str] = (),
     ) -> None:
-        # One by one: an entry that is there already is refused, and those behind it are not.
+        # Without MULTI: if Redis refuses an entry that it already has, the others still go in.
         pipeline = self._writer.pipeline(transaction=False)
         for batch in batches:
             key = _of_turn(batch.turn_id)
@@ -57,6 +58,7 @@ class RedisLogs:
             pipeline.expire(key, self._kept_seconds)
         for worker in nudged:
             key = _of_worker(worker)
+            # All nudges mean the same, so the newest is enough.
             pipeline.xadd(key, {b"": b""}, maxlen=1, approximate=False)
             pipeline.expire(key, NUDGES_KEPT_SECONDS)
         if forgotten:
@@ -69,7 +71,7 @@ class RedisLogs:
         for key in (_of_turn(CHECKED), _of_worker(CHECKED)):
             pipeline.xadd(key, {b"": b""}, maxlen=1, approximate=False)
             pipeline.expire(key, NUDGES_KEPT_SECONDS)
-            # From the beginning, where an entry is there already: this waits for nothing.
+            # From the start of the stream, which has an entry, so this read never blocks.
             pipeline.xread({key: "0-0"})
             pipeline.unlink(key)
         await self._run(pipeline)
@@ -105,7 +107,8 @@ def _connect(url: str, *, answer_seconds: float) -> Redis:
         max_connections=1,
         socket_connect_timeout=ANSWER_SECONDS,
         socket_timeout=answer_seconds,
-        # The caller must learn of a lost connection: its writes may be gone with it.
+        # No retries in the client: a lost connection may have lost writes, and the caller must
+        # learn of it to send them again.
         retry=Retry(NoBackoff(), 0),
         legacy_responses=False,
     )
@@ -120,13 +123,15 @@ def _of_worker(worker: str) -> str:
 
 
 def _batch(turn_id: str, id_: bytes, entry: Mapping[bytes, bytes]) -> SharedBatch:
-    """An entry of another version becomes a batch that cannot be decoded: it stops no other one."""
+    """Read one entry. An unknown entry, from another version of Lex, becomes a batch that its
+    reader cannot decode, and the batches of other turns still arrive.
+    """
     last = int(id_.partition(b"-")[0])
     return SharedBatch(turn_id, int(entry.get(b"after", 0)), last, entry.get(b"events", b""))
 
 
 def _is_known(error: Exception) -> bool:
-    """An entry that is there already."""
+    """Whether Redis refused an entry because it already has it."""
     return isinstance(error, ResponseError) and "equal or smaller" in str(error)
 
 

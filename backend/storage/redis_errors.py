@@ -1,7 +1,7 @@
-"""The errors of Redis, in words for the log and for `/readyz`.
+"""Redis errors, reworded for the log and for `/readyz`.
 
-Redis names most causes with the first word of an error. None of its own sentences is passed on:
-they have keys and arguments in them.
+Most Redis errors name their cause in the first word. The rest of their text is never passed on,
+because it quotes keys and arguments.
 """
 
 import re
@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from backend.network.connection_errors import cause_of
 
 SILENCE = "no answer in time"
-CLUSTER = "a node of a cluster: Lex needs one Redis and no cluster"
+CLUSTER = "a node of a cluster: Lex needs a single Redis"
 
 _COMMAND = re.compile(r"(?:run the|unknown command) ['`]([\w|-]+)")
 _LINE_OF_SCRIPT = re.compile(r"@user_script:(\d+)")
@@ -32,7 +32,7 @@ _KINDS: dict[type[RedisError], str] = {
     exceptions.BusyLoadingError: "it is still loading its data",
     exceptions.OutOfMemoryError: "its memory is full",
 }
-"""For errors whose first word redis-py removes; the first that fits counts."""
+"""For errors whose first word redis-py removes. The first matching type wins."""
 
 _WORDS = {
     "wrongpass": "wrong user name or password",
@@ -41,9 +41,9 @@ _WORDS = {
     "noauth": "a password is needed",
     "authentication required": "a password is needed",
     "already authenticated": "a password is needed",
-    "without any password configured": "a password is given, and the server has none",
-    "protected mode": "protected mode: it takes connections from its own machine alone",
-    "denied": "it takes no connections from here",
+    "without any password configured": "a password is given, but the server has none",
+    "protected mode": "protected mode: it only accepts connections from its own machine",
+    "denied": "it refuses connections from this address",
     "moved": CLUSTER,
     "ask": CLUSTER,
     "clusterdown": CLUSTER,
@@ -51,27 +51,30 @@ _WORDS = {
     "cluster mode": CLUSTER,
     "cluster support": CLUSTER,
     "hash slot": CLUSTER,
-    "db index is out of range": "no database of that number",
+    "db index is out of range": "no database with this number",
     "readonly": "a replica, which takes no writes",
     "read only replica": "a replica, which takes no writes",
     "masterdown": "a replica without its master",
-    "noreplicas": "too few replicas to take writes",
+    "noreplicas": "too few replicas to accept writes",
     "loading": "it is still loading its data",
     "oom": "its memory is full",
     "used memory": "its memory is full",
-    "misconf": "it cannot save to its disk, and takes no writes",
-    "max number of clients": "it takes no more clients",
+    "misconf": "it cannot save to its disk, and refuses writes",
+    "max number of clients": "it has too many clients",
     "busy": "it is busy with a script",
-    "wrongtype": "a key of ours has a value of somebody else's",
+    "wrongtype": "another program has written to a key of Lex",
 }
-"""By a piece of what Redis says, in small letters; the first that is found counts."""
+"""The causes, by a piece of Redis's error text in lower case."""
 
+# Phrases before single words, longest first: "cluster mode" says more than "ask" or "busy".
 _SENTENCES = sorted(_WORDS, key=lambda piece: (" " not in piece, -len(piece)))
 
 
 def fault_of(error: BaseException, *, script: str = "") -> str:
-    """The cause in a few words, such as `wrong user name or password`. Redis tells of a command in
-    a script only its line.
+    """Return the cause in a few words, such as `wrong user name or password`.
+
+    Pass the source of the `script` that failed: Redis only reports a line number in it, and the
+    command is read from that line.
     """
     chain = list(_chain(error))
     for each in chain:
@@ -84,12 +87,15 @@ def fault_of(error: BaseException, *, script: str = "") -> str:
 
 
 def is_of_one_key(error: BaseException) -> bool:
-    """The command failed for what is stored under its key, and others need not."""
+    """Whether the command failed only because of the value under its key."""
     return "wrongtype" in str(error).casefold()
 
 
 def _is_of_the_system(error: RedisError) -> bool:
-    """Its text is redis-py's own, with names of hosts and files, around an error of the system."""
+    """Whether redis-py wrapped an error of the operating system.
+
+    The text names hosts and files, which could contain any of the words in `_WORDS`.
+    """
     return isinstance(error.__cause__ or error.__context__, OSError)
 
 
@@ -112,10 +118,10 @@ def _words_for(error: RedisError, script: str) -> str | None:
 
 
 def _missing_right(text: str, script: str) -> str:
-    """Commands and keys are rights of their own."""
+    """Redis grants commands and keys separately."""
     if "key" in text:
-        return "no right to the keys lex:*"
-    return f"no right to the command {_command(text, script)}"
+        return "no permission for the keys lex:*"
+    return f"no permission for the command {_command(text, script)}"
 
 
 def _command(text: str, script: str) -> str:
@@ -132,13 +138,13 @@ def _of_the_network(error: BaseException) -> str | None:
         case ssl.SSLError():
             return cause_of(error)
         case socket.gaierror():
-            return "its name cannot be looked up"
+            return "its host name cannot be resolved"
         case ConnectionRefusedError():
             return "connection refused"
         case FileNotFoundError():
             return "its socket, or a file of ssl_ca_certs, does not exist"
         case PermissionError():
-            return "no right to its socket, or to a file of ssl_ca_certs"
+            return "no permission for its socket, or for a file of ssl_ca_certs"
         case ConnectionResetError() | BrokenPipeError():
             return "the connection broke"
         case TimeoutError() | exceptions.TimeoutError():
@@ -151,14 +157,14 @@ def _of_the_network(error: BaseException) -> str | None:
 def _of_the_client(error: BaseException) -> str:
     match error:
         case exceptions.InvalidResponse():
-            return "what answers is no Redis"
+            return "the server at this address is not Redis"
         case exceptions.ConnectionError() if "closed by server" in str(error).lower():
             return "it closed the connection: perhaps one of the two expects TLS"
     return type(error).__name__
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """From what was caught to what it came from. redis-py does not always say so with `from`."""
+    """Yield the error and its causes. redis-py often raises without `from`, so contexts count."""
     following: BaseException | None = error
     seen: set[int] = set()
     while following is not None and id(following) not in seen:

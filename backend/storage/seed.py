@@ -33,7 +33,7 @@ def _dealership(*, hours: list[list[str] | None], **fields: Any) -> Dealership:
 
 
 def parse_hours(week: list[list[str] | None]) -> tuple[OpenHours | None, ...]:
-    """From `["10:00", "19:00"]` a day, Monday first; null is a closed day."""
+    """Parse one `["10:00", "19:00"]` per day, Monday first; None is a closed day."""
     return tuple(OpenHours(*map(time.fromisoformat, day)) if day else None for day in week)
 
 

@@ -1,6 +1,7 @@
-"""The journal of a turn: its messages up to what it did to the world, in case that its worker dies.
+"""The journal of a turn: its messages up to its latest side effect.
 
-A turn that ends stores its messages itself, and has no journal any more.
+If the worker dies, the next turn finds these messages in the history. A turn that ends stores its
+messages itself, and its journal is dropped.
 """
 
 from collections.abc import Sequence
@@ -12,9 +13,11 @@ from backend.domain.conversation import INTERRUPTED, Message, Role, as_json, una
 def with_output(
     messages: Sequence[Message], output: Message, *, kept: Sequence[Message]
 ) -> tuple[Message, ...]:
-    """The journal after a call that was made when the turn had these messages. `kept` is the one
-    before it, which may know more: outputs of calls that ran beside this one, or later rounds.
-    To those the turn went on without an answer of this call, and told the model so.
+    """Return the journal with one more tool output.
+
+    `messages` are the turn's messages when the call started, `kept` is the journal so far. Parallel
+    calls may have added their outputs to `kept` meanwhile; those stay. If `kept` has reached a
+    later round, the turn already told the model that this call has no output: `kept` stays as is.
     """
     if _rounds(kept) > _rounds(messages):
         return tuple(kept)
@@ -25,13 +28,13 @@ def with_output(
 
 
 def closed(journal: Sequence[Message]) -> tuple[Message, ...]:
-    """The same for the history: every call has an output."""
+    """Return the journal as the history needs it: calls without an output get `INTERRUPTED`."""
     interrupted = as_json(INTERRUPTED)
     return (*journal, *(Message.tool(call, interrupted) for call in unanswered(journal)))
 
 
 def _outputs(messages: Sequence[Message]) -> list[Message]:
-    """Those of the newest round. Ids of calls are unique in a round, and not beyond."""
+    """The tool outputs of the newest round. Call ids are only unique within a round."""
     newest = takewhile(lambda message: message.role is Role.TOOL, reversed(messages))
     return list(newest)[::-1]
 

@@ -1,1 +1,1 @@
-"""Metrics, traces and logs. A leaf: anyone may call it, it calls nobody."""
+"""Metrics, traces and logs. Every package may import this one; it imports none of them."""

@@ -1,7 +1,7 @@
-"""Spans leave the process over OTLP, by the standard `OTEL_*` variables.
+"""Export of spans over OTLP, configured by the standard `OTEL_*` variables.
 
-Without an endpoint it is off, and nothing of the SDK is imported. Opened in each worker, after
-the fork: the SDK sends from a thread of its own.
+Without an endpoint it is off, and the SDK is not even imported. Each worker opens its own after
+the fork, because the SDK sends from a thread, which a fork would not copy.
 """
 
 import asyncio
@@ -19,23 +19,23 @@ from backend.telemetry import server_span, tracing
 logger = structlog.get_logger()
 
 CLOSING_SECONDS = 3.0
-"""For the last spans to be sent: a collector that is not there must not hold up the exit."""
+"""The limit for sending the last spans: a missing collector must not delay the exit."""
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 
 class Exporting:
-    """The way of this process's spans to a collector."""
+    """The open export of this process's spans."""
 
     def __init__(self, app: FastAPI, provider: Any) -> None:
         self._app = app
         self._provider = provider
 
     async def close(self) -> None:
-        """Send what is left, for a bounded time. May lose spans, and says so."""
+        """Send the remaining spans within `CLOSING_SECONDS`; log a warning if that is too short."""
         tracing.record_nothing()
         server_span.leave_alone(self._app)
-        # A daemon, as the SDK's own: whatever it waits for, the process may end.
+        # A daemon thread, so that the process can end while it still waits for a collector.
         closing = threading.Thread(target=self._provider.shutdown, daemon=True)
         closing.start()
         await asyncio.to_thread(closing.join, CLOSING_SECONDS)
@@ -44,6 +44,7 @@ class Exporting:
 
 
 def is_wanted(environ: Mapping[str, str]) -> bool:
+    """Whether an endpoint is set and neither the SDK nor the traces exporter is switched off."""
     return (
         any(environ.get(name) for name in _ENDPOINTS)
         and environ.get("OTEL_SDK_DISABLED", "").lower() != "true"
@@ -52,10 +53,12 @@ def is_wanted(environ: Mapping[str, str]) -> bool:
 
 
 def open_exporting(app: FastAPI, *, version: str, instance: str, provider: str) -> Exporting | None:
-    """Record spans and send them, if the environment says where to; `await close()` it then.
-    `provider` is who runs the models.
+    """Start to record and send spans; None if the environment sets no endpoint.
 
-    Raises: SystemExit, with one line that names the variable that cannot be used.
+    The caller must `await close()`. `provider` names the provider of the models.
+
+    Raises:
+        SystemExit: with one line that names the variable that cannot be used.
     """
     if not is_wanted(os.environ):
         return None
@@ -83,7 +86,7 @@ def _resource(version: str, instance: str) -> Any:
     from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
     class HashedOnce(Resource):
-        """The exporter asks each span for it, and the SDK writes it as JSON to answer."""
+        """The exporter hashes the resource once per span, for which the SDK renders it as JSON."""
 
         @cached_property
         def _hash(self) -> int:
@@ -101,11 +104,13 @@ def _resource(version: str, instance: str) -> Any:
 def _exporter() -> Any:
     exporter = os.environ.get("OTEL_TRACES_EXPORTER") or "otlp"
     if exporter != "otlp":
-        raise SystemExit("lex: OTEL_TRACES_EXPORTER cannot be used: it must be otlp or none.")
+        raise SystemExit(
+            f"lex: OTEL_TRACES_EXPORTER cannot be used: it must be otlp or none, not {exporter!r}."
+        )
     name = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
     if not os.environ.get(name):
         name = "OTEL_EXPORTER_OTLP_PROTOCOL"
-    match os.environ.get(name) or "http/protobuf":
+    match protocol := os.environ.get(name) or "http/protobuf":
         case "http/protobuf":
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
@@ -114,4 +119,6 @@ def _exporter() -> Any:
             from opentelemetry.exporter.otlp.proto.grpc import trace_exporter
 
             return trace_exporter.OTLPSpanExporter()
-    raise SystemExit(f"lex: {name} cannot be used: it must be http/protobuf or grpc.")
+    raise SystemExit(
+        f"lex: {name} cannot be used: it must be http/protobuf or grpc, not {protocol!r}."
+    )

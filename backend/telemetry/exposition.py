@@ -1,8 +1,7 @@
-"""The metrics in the format that the scraper asks for: of this worker or, when there are several,
-of all of them.
+"""Renders the metrics for a scraper, for one worker or for all workers together.
 
-With `PROMETHEUS_MULTIPROC_DIR` in the environment, from before this package is imported, each
-worker keeps its numbers in files of that directory, and any of them reports the sum.
+If `PROMETHEUS_MULTIPROC_DIR` is set before this package is imported, each worker keeps its numbers
+in files of that directory. Any worker then reports the total of all.
 """
 
 import os
@@ -15,9 +14,10 @@ DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def exposition(accept: str = "") -> tuple[bytes, str]:
-    """The metrics and their media type. Takes milliseconds, more with more workers.
+    """Render the metrics; returns them with their media type.
 
-    OpenMetrics, which alone has exemplars, when `accept` asks for it.
+    The format is OpenMetrics if `accept` asks for it: only OpenMetrics has exemplars. Takes
+    milliseconds, and longer with more workers.
     """
     encode, media_type = choose_encoder(accept)
     return encode(_registry()), media_type
@@ -27,5 +27,5 @@ def _registry() -> CollectorRegistry:
     if DIRECTORY not in os.environ:
         return REGISTRY
     all_workers = CollectorRegistry()
-    MultiProcessCollector(all_workers)  # type: ignore[no-untyped-call]  # it has none
+    MultiProcessCollector(all_workers)  # type: ignore[no-untyped-call]  # the library has no types
     return all_workers

@@ -1,4 +1,4 @@
-"""Whether the event loop turns: how late a timer goes off that is set again and again."""
+"""Measures how late timers of the event loop fire: late ones mean that something blocks it."""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ EVERY_SECONDS = 0.25
 
 
 async def watch() -> None:
-    """Never returns."""
+    """Observe the lag of one timer after the other. Never returns."""
     while True:
         due = time.perf_counter() + EVERY_SECONDS
         await asyncio.sleep(EVERY_SECONDS)

@@ -1,14 +1,15 @@
-"""The names of all metrics, with their labels, buckets and modes; README lists the same.
+"""All metrics with their labels, buckets and aggregation; docs/observability.md lists the same.
 
-Series exist from the start, at 0: one that appears with its first event has lost it for
-every `rate()`. A live mode forgets a worker's value when the worker is gone.
+The texts are shown by Grafana. A `live…` mode aggregates gauges over running workers only; the
+value of a worker that has ended is dropped. Metrics without labels, and with labels known here,
+are created at import; `metrics` creates those of models, tools and refusals.
 """
 
 from itertools import product
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
-# A second series for each of ours, which nobody asked for.
+# Otherwise each counter and histogram would have a second series, `…_created`.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 OUTCOMES = ("completed", "failed", "disconnected", "cancelled", "timed_out")
@@ -35,91 +36,91 @@ TOKEN_TYPES = ("input", "output")
 LIMITS = ("session", "client", "network", "sessions", "streams", "readers", "sockets")
 
 CALL_SECONDS = [0.01 * 2**n for n in range(14)]
-"""0.01 to 81.92, as the OpenTelemetry conventions for generative AI advise."""
+"""0.01 to 81.92, as OpenTelemetry's conventions for generative AI recommend."""
 TURN_SECONDS = [0.1 * 2**n for n in range(13)]
 OUR_SECONDS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5]
 
 # The turn
 agent_seconds = Histogram(
     "gen_ai_invoke_agent_duration_seconds",
-    "Turns, from the claim of the session to the end of the stream",
+    "Duration of a turn in seconds, from the claim of its session to its end.",
     ["outcome"],
     buckets=TURN_SECONDS,
 )
-turns = Counter("lex_turns", "Turns, by how they ended", ["outcome", "transport"])
-rounds = Histogram("lex_turn_rounds", "Completions of a turn", buckets=[1, 2, 3, 4, 6, 8])
+turns = Counter("lex_turns", "Ended turns, by outcome and transport.", ["outcome", "transport"])
+rounds = Histogram("lex_turn_rounds", "Completions per turn.", buckets=[1, 2, 3, 4, 6, 8])
 overhead_seconds = Histogram(
     "lex_overhead_seconds",
-    "What a turn took beyond waiting for the upstream and for tools",
+    "Duration of a turn in seconds, without its waits for the upstream and for tools.",
     buckets=OUR_SECONDS,
 )
 
 # The upstream
 call_seconds = Histogram(
     "gen_ai_client_operation_duration_seconds",
-    "Calls of a model, by how they ended",
+    "Duration of an attempt to call a model in seconds, by outcome.",
     ["model", "outcome"],
     buckets=CALL_SECONDS,
 )
 call_first_chunk_seconds = Histogram(
     "gen_ai_client_operation_time_to_first_chunk_seconds",
-    "From a call of a model to its first text or tool call",
+    "Time in seconds from a call of a model to its first text or tool call.",
     ["model"],
     buckets=CALL_SECONDS,
 )
 tokens = Histogram(
     "gen_ai_client_token_usage",
-    "Tokens of a call, as the upstream reports them",
+    "Input or output tokens of a model call, as the upstream reports them.",
     ["model", "type"],
     buckets=[4**n for n in range(14)],
 )
 first_byte_seconds = Histogram(
     "lex_upstream_first_byte_seconds",
-    "From a call of a model to the first byte of its stream",
+    "Time in seconds from a call of a model to the first byte of its stream.",
     ["model"],
     buckets=CALL_SECONDS,
 )
 queue_seconds = Histogram(
     "lex_upstream_queue_seconds",
-    "What a call waited at the upstream, as the upstream reports it",
+    "Time in seconds that a call waited in the upstream's queue, as the upstream reports it.",
     ["model"],
     buckets=CALL_SECONDS,
 )
 tokens_per_second = Histogram(
     "lex_upstream_tokens_per_second",
-    "Output tokens of a call by the time the upstream says it wrote, or else by the time it took",
+    "Output tokens per second of a call, over the upstream's writing time or else its stream's.",
     ["model"],
     buckets=[10, 25, 50, 100, 200, 300, 500, 1000, 2000],
 )
 attempts = Counter(
-    "lex_upstream_attempts", "Calls of a model, by how they ended", ["model", "outcome"]
+    "lex_upstream_attempts", "Attempts to call a model, by outcome.", ["model", "outcome"]
 )
 repairs = Counter(
     "lex_upstream_rescued_calls",
-    "Tool calls that the upstream could not read, by what became of them",
+    "Tool calls that the upstream could not parse or left in the text, by result of their repair.",
     ["outcome"],
 )
 retired = Gauge(
     "lex_model_retired",
-    "1 while a model is left out since the upstream does not serve it to us",
+    "1 while a model is left out because the upstream does not serve it, else 0.",
     ["model"],
     multiprocess_mode="livemax",
 )
 breaker = Gauge(
     "lex_breaker_state",
-    "Circuit breaker of a model: 0 closed, 1 half open, 2 open",
+    "State of a model's circuit breaker: 0 closed, 1 half open, 2 open.",
     ["model"],
     multiprocess_mode="livemax",
 )
 budget = Gauge(
     "lex_upstream_budget_remaining",
-    "What the upstream says is left of a rate: requests of the day, tokens of the minute",
+    "Requests left today or tokens left this minute, as the upstream last reported.",
     ["model", "kind"],
     multiprocess_mode="livemin",
 )
 budget_limit = Gauge(
     "lex_upstream_budget_limit",
-    "The whole of such a rate, as the upstream says",
+    "Requests allowed per day or tokens allowed per minute, as the upstream last reported.",
     ["model", "kind"],
     multiprocess_mode="livemax",
 )
@@ -127,92 +128,92 @@ budget_limit = Gauge(
 # Tools
 tool_seconds = Histogram(
     "gen_ai_execute_tool_duration_seconds",
-    "Tool calls, by how they ended",
+    "Duration of a tool call in seconds, by outcome.",
     ["tool", "outcome"],
     buckets=[0.001, 0.005, *CALL_SECONDS],
 )
-tool_calls = Counter("lex_tool_calls", "Tool calls, by how they ended", ["tool", "outcome"])
+tool_calls = Counter("lex_tool_calls", "Tool calls, by outcome.", ["tool", "outcome"])
 
 # Streams and their clients
 first_chunk_seconds = Histogram(
     "lex_time_to_first_chunk_seconds",
-    "From the arrival of a query to its first chunk on the way to the client",
+    "Time in seconds from the arrival of a query to sending its first chunk to the client.",
     ["transport"],
     buckets=[0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30],
 )
 streams = Gauge(
     "lex_streams_open",
-    "Turns that are being sent to a client",
+    "Turns that are being streamed to a client now.",
     ["transport"],
     multiprocess_mode="livesum",
 )
-followers = Gauge("lex_followers", "Readers of the logs of turns", multiprocess_mode="livesum")
-slots = Gauge("lex_slots_free", "Turns that may still be started", multiprocess_mode="livesum")
+followers = Gauge("lex_followers", "Readers of turns' event logs now.", multiprocess_mode="livesum")
+slots = Gauge("lex_slots_free", "Turns that can still be started.", multiprocess_mode="livesum")
 disconnects = Counter(
     "lex_stream_disconnects",
-    "Streams whose client left before their end, by what it was waiting for",
+    "Streams whose client left before their end, by what it was waiting for.",
     ["window"],
 )
-resumes = Counter("lex_resumed_streams", "Streams of turns that had been asked for before")
-heartbeats = Counter("lex_heartbeats", "Comments sent to keep idle connections open")
-slow_clients = Counter("lex_slow_clients", "Streams cut because their client did not read them")
+resumes = Counter("lex_resumed_streams", "Streams that resume or replay an earlier turn.")
+heartbeats = Counter("lex_heartbeats", "Heartbeat comments sent to keep idle connections open.")
+slow_clients = Counter("lex_slow_clients", "Streams cut because the client read too slowly.")
 
 # Refusals
 refusals = Counter(
-    "lex_refusals", "What was asked and refused, by the code of the refusal", ["code"]
+    "lex_refusals", "Requests refused before their stream began, by error code.", ["code"]
 )
 rate_limited = Counter(
     "lex_rate_limited",
-    "What a client asked or opened once too often, by the limit that said so",
+    "Requests and connections refused by a rate limit, by limit.",
     ["limit"],
 )
 shared_limits = Gauge(
     "lex_shared_limits_available",
-    "1 while the workers count requests together, 0 while each counts for itself",
+    "1 while all workers count rate limits together in Redis, 0 while each counts alone.",
     multiprocess_mode="livemin",
 )
 
 # The worker and what it stands on
-draining = Gauge("lex_draining", "1 while the service leaves", multiprocess_mode="livemax")
+draining = Gauge("lex_draining", "1 while the server drains, else 0.", multiprocess_mode="livemax")
 redis = Gauge(
     "lex_redis_up",
-    "1 while logs are shared through Redis; 0 while that fails, and without Redis",
+    "1 while event logs are shared through Redis; 0 while Redis fails, and without Redis.",
     multiprocess_mode="livemin",
 )
 store = Gauge(
     "lex_store_up",
-    "1 while the leases of all workers can be renewed",
+    "1 while every worker can renew its lease in the database, else 0.",
     multiprocess_mode="livemin",
 )
 retention = Gauge(
     "lex_retention_refused",
-    "1 while nothing old is forgotten, since the clocks of a worker and of the store differ",
+    "1 while nothing old is deleted because a worker's clock and the database's differ, else 0.",
     multiprocess_mode="livemax",
 )
 waiting = Gauge(
     "lex_workers_waiting",
-    "Workers that wait for the store before they begin to serve",
+    "Workers that wait for the database before they start to serve.",
     multiprocess_mode="livesum",
 )
 store_seconds = Histogram(
     "lex_store_transaction_seconds",
-    "Transactions of the database, with their wait for a connection",
+    "Duration of a database transaction in seconds, with its wait for a connection.",
     ["operation"],
     buckets=OUR_SECONDS,
 )
 loop_lag_seconds = Histogram(
     "lex_event_loop_lag_seconds",
-    "How late a timer of the event loop went off",
+    "Delay in seconds with which a timer of the event loop fired.",
     buckets=OUR_SECONDS,
 )
 build = Gauge(
     "lex_build_info",
-    "1, and in its labels what is running",
+    "Always 1; the labels name the running version and revision.",
     ["version", "revision"],
     multiprocess_mode="livemax",
 )
 
-# A worker says so before it waits for its store, so one that has begun could reach it.
+# A worker that waits for its store sets this to 0 first, so 1 is right for all others.
 store.set(1)
 agent_seconds.labels("completed")
 for _outcome, _transport in product(OUTCOMES, TRANSPORTS):

@@ -1,9 +1,10 @@
-"""How things are counted: one function for each thing that happens. All of them are cheap
-enough for a turn, a call or a transaction, and none is meant for a token.
+"""Updates the metrics: one function per kind of event.
 
-Counters are made at the start with every label that they may have, since a rate needs a beginning;
-histograms only for what goes well: each is fifteen lines of every scrape, and the counter beside it
-tells of the rest.
+Each is cheap enough for every turn, call or transaction, but not for every token.
+
+Counters are created at the start with all values of their labels, because `rate()` misses the
+first event of a series that did not exist before. Histograms by outcome are created for success
+only: each adds some fifteen lines to every scrape, and a counter shows the other outcomes.
 """
 
 import time
@@ -14,7 +15,7 @@ from opentelemetry import trace
 from backend.telemetry import metric_definitions as series
 
 UNKNOWN_TOOL = "unknown"
-"""Stands for whatever names a model invents."""
+"""The label for tools that do not exist: models invent names, and labels must stay few."""
 
 
 def prepare_build(*, version: str, revision: str) -> None:
@@ -23,7 +24,7 @@ def prepare_build(*, version: str, revision: str) -> None:
 
 
 def prepare_model(model: str) -> None:
-    """Make the series of a model, but for its rates: they are unknown until it has answered."""
+    """Create the series of a model, except its budgets, which its first answer will tell."""
     for outcome in series.ATTEMPT_OUTCOMES:
         series.attempts.labels(model, outcome)
     series.call_seconds.labels(model, "ok")
@@ -51,7 +52,7 @@ def prepare_tools(names: Iterable[str]) -> None:
 def turn_ended(
     outcome: str, transport: str, *, seconds: float, waited_seconds: float, rounds: int
 ) -> None:
-    """`waited_seconds` of it were the upstream's and the tools'."""
+    """Count a turn. `waited_seconds` is the part of `seconds` that the upstream and tools took."""
     series.turns.labels(outcome, transport).inc()
     series.agent_seconds.labels(outcome).observe(seconds, _exemplar())
     series.overhead_seconds.observe(max(0.0, seconds - waited_seconds))
@@ -68,14 +69,14 @@ def upstream_attempted(
 
 
 class UpstreamAnswer:
-    """The answer to one call of a model, timed from its creation."""
+    """Measures the answer to one model call. Create it when the call is sent."""
 
     def __init__(self, model: str) -> None:
         self._model = model
         self._asked_at = self._begun_at = time.perf_counter()
 
     def began(self) -> None:
-        """Its first byte is here."""
+        """The first byte arrived."""
         self._begun_at = time.perf_counter()
         waited = self._begun_at - self._asked_at
         series.first_byte_seconds.labels(self._model).observe(waited, _exemplar())
@@ -88,7 +89,7 @@ class UpstreamAnswer:
         queue_seconds: float | None,
         writing_seconds: float | None,
     ) -> None:
-        """With what the upstream says of it; None is what it does not say."""
+        """The answer is complete. Pass None for times that the upstream does not report."""
         series.tokens.labels(self._model, "input").observe(input_tokens)
         series.tokens.labels(self._model, "output").observe(output_tokens)
         if queue_seconds is not None:
@@ -186,7 +187,7 @@ def rate_limited(limit: str) -> None:
     series.rate_limited.labels(limit).inc()
 
 
-def shared_limits_changed(is_available: bool) -> None:  # noqa: FBT001 - it is all it says
+def shared_limits_changed(is_available: bool) -> None:  # noqa: FBT001 - its only argument
     series.shared_limits.set(is_available)
 
 
@@ -211,9 +212,7 @@ def loop_lagged(seconds: float) -> None:
 
 
 def _exemplar() -> dict[str, str] | None:
-    """The trace in which it happened, if it is kept: for turns, and what dashboards show one by
-    one. Several workers do not keep exemplars.
-    """
+    """The current trace, if it is sampled. With several workers, the client library drops it."""
     context = trace.get_current_span().get_span_context()
     if not (context.is_valid and context.trace_flags.sampled):
         return None

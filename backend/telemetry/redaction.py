@@ -1,6 +1,6 @@
-"""Keeps credentials out of texts that others word: drivers, libraries, the operating system.
+"""Hides credentials in texts that come from drivers, libraries or the operating system.
 
-Our own lines never name a secret. A library that fails may quote what it was given, whole or a
+Our own lines never contain a secret. A library may quote the URL or key that it was given, or a
 piece of it that it took for a host or a port.
 """
 
@@ -11,15 +11,15 @@ from urllib.parse import quote, unquote
 HIDDEN = "***"
 
 LEAST_CHARACTERS = 5
-"""Shorter pieces are parts of ordinary words, and a text without these could not be read."""
+"""Shorter pieces are not hidden: they occur in ordinary words, and would blank out the text."""
 
 _DELIMITERS = re.compile(r"[@/?#%:&=,;+\s\[\]]+")
-"""Between these a parser may cut a secret."""
+"""Characters at which a parser may cut a secret into pieces."""
 
 _URL = re.compile(r"(?:[\w+]+:/*)?(.*)@.*", re.DOTALL)
 
 _CONFIDENTIAL = re.compile(r"pass|secret|token|key|auth", re.IGNORECASE)
-"""In the name of a query parameter."""
+"""Query parameters with these words in their names hold credentials."""
 
 _URL_VARIABLES = (
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"),
@@ -29,7 +29,7 @@ _HEADER_VARIABLES = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HE
 
 
 def redacted(text: str, secrets: Iterable[str]) -> str:
-    """The text without the secrets, without their spellings in a URL and without their parts."""
+    """Replace the secrets, their URL-encoded spellings and their pieces by `***`."""
     pieces = {piece for secret in secrets for piece in _pieces(secret)}
     if not pieces:
         return text
@@ -38,7 +38,10 @@ def redacted(text: str, secrets: Iterable[str]) -> str:
 
 
 def secrets_in_url(url: str) -> list[str]:
-    """The password, or all that may be one, of a URL that need not be well-formed."""
+    """The password and confidential query values of a URL, even of a malformed one.
+
+    A user without a password counts as a secret, because some services take a token there.
+    """
     before_host = _URL.fullmatch(url)
     user, _, password = (before_host[1] if before_host else "").partition(":")
     query = [part.partition("=") for part in url.partition("?")[2].split("&")]
@@ -47,7 +50,7 @@ def secrets_in_url(url: str) -> list[str]:
 
 
 def secrets_of_environment(variables: Mapping[str, str]) -> list[str]:
-    """Those of the variables that libraries read by themselves."""
+    """Secrets in proxy and OTLP variables, which libraries read without our settings."""
     urls = [variables.get(name, "") for name in _URL_VARIABLES]
     headers = [variables.get(name, "") for name in _HEADER_VARIABLES]
     values = [part.partition("=")[2] for header in headers for part in header.split(",")]
@@ -55,7 +58,7 @@ def secrets_of_environment(variables: Mapping[str, str]) -> list[str]:
 
 
 def without_credentials(url: str) -> str:
-    """A URL for people: scheme, host and port, and what is behind them."""
+    """Remove the user and the password from a URL."""
     scheme, separator, rest = url.partition("://")
     return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 

@@ -1,8 +1,10 @@
-"""The span of a request, which `opentelemetry-instrumentation-fastapi` makes.
+"""The server span of a request, made by `opentelemetry-instrumentation-fastapi`.
 
-The instrumentation sees the method of a request, where it arrived and its trace, and the status and
-the end of the answer. The rest may have in it what a person said, who asks, and ids of sessions.
-The route is added when the router has found it: the instrumentation itself would search for it.
+The instrumentation sees only the method, scheme, server and trace headers of a request, and the
+status and end of its response. Paths, query strings, other headers and bodies may contain
+questions, user ids or session ids, so they pass around it: `RequestHidden` outside and
+`RequestShown` inside. The route is added when the router has matched it. Left to itself, the
+instrumentation would search all routes for it.
 """
 
 import os
@@ -17,21 +19,25 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 PROBES = frozenset({"/health", "/livez", "/readyz", "/metrics"})
-"""The paths that are asked for again and again, and never by a person."""
+"""Paths that machines poll. They get no span."""
 
 _SEEN = ("type", "asgi", "method", "scheme", "server")
 _UNTRACED = f"({'|'.join(sorted(PROBES))})$"
 _TOLD = "lex.told"
-"""In a message that is for the instrumentation alone: the client is sent the whole one."""
+"""Marks messages for the instrumentation only. The client gets the full message instead."""
 
 
 def instrument(app: FastAPI, provider: Any) -> None:
-    """One server span a request. Nobody has asked yet, so the stack may still be built anew."""
+    """Record one server span per request. Call it before the first request.
+
+    It rebuilds the middleware stack.
+    """
     from opentelemetry import propagate
     from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
     from opentelemetry.metrics import NoOpMeterProvider
 
-    # Read once, when a first application is instrumented. The older names are on their way out.
+    # The instrumentation reads it once, for the first application. Without it, it would use the
+    # deprecated attribute names.
     os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "http")
     FastAPIInstrumentor.instrument_app(
         app,
@@ -46,6 +52,7 @@ def instrument(app: FastAPI, provider: Any) -> None:
 
 
 def leave_alone(app: FastAPI) -> None:
+    """Undo `instrument`."""
     from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 
     if _SHOWN in app.user_middleware:
@@ -54,10 +61,10 @@ def leave_alone(app: FastAPI) -> None:
 
 
 class RequestHidden:
-    """Plain ASGI, around the instrumentation: what it is not to see goes past it."""
+    """ASGI middleware outside the instrumentation. It hides most of the request from it."""
 
     def __init__(self, app: ASGIApp, *, carried: Iterable[str]) -> None:
-        """`carried` are the headers that bring a trace with them."""
+        """`carried` names the headers that carry a trace; the instrumentation sees these."""
         self._app = app
         self._carried = frozenset(name.lower().encode() for name in carried)
         self._app_without_routes = Starlette()
@@ -74,7 +81,7 @@ class RequestHidden:
         path = scope["path"]
         shown = {
             **{name: scope[name] for name in _SEEN if name in scope},
-            "app": self._app_without_routes,  # there is nothing to search for
+            "app": self._app_without_routes,  # so that the instrumentation searches no routes
             "path": path if path in PROBES else "",
             "headers": [header for header in scope["headers"] if header[0] in self._carried],
             "lex.request": (scope, send),
@@ -83,8 +90,9 @@ class RequestHidden:
 
 
 class RequestShown:
-    """Plain ASGI, inside the instrumentation: everything behind it sees the request again, and
-    sends to the client past the instrumentation, which is told how the answer begins and ends.
+    """ASGI middleware inside the instrumentation. It restores the request for the application.
+
+    Responses go directly to the client. The instrumentation is only told the status and the end.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -123,7 +131,7 @@ _SHOWN = Middleware(RequestShown)
 
 
 def _name(span: Any, request: Scope) -> None:
-    """A path may have ids of sessions in it; its route has not."""
+    """Name the span by its route: unlike the path, it contains no session ids."""
     if not span.is_recording():
         return
     route = route_of(request)
@@ -135,25 +143,29 @@ def _name(span: Any, request: Scope) -> None:
 
 
 def _fail(span: Any, error: Exception, *, is_begun: bool) -> None:
-    """And end it: to a span that is open the instrumentation adds what the exception says, which
-    may be what somebody said.
+    """Mark the span as failed and end it.
+
+    To an open span the instrumentation would add the exception's message, which may quote a person.
     """
     if not span.is_recording():
         return
     if not is_begun:
-        span.set_attribute("http.response.status_code", 500)  # as the server answers for us
+        span.set_attribute("http.response.status_code", 500)  # which the server will send
     span.set_attribute("error.type", type(error).__qualname__)
     span.set_status(StatusCode.ERROR)
     span.end()
 
 
 def route_of(request: Scope) -> str | None:
-    """As it was written, such as `/sessions/{session_id}`; None before it is found."""
+    """The route's template, such as `/sessions/{session_id}`; None if no route matched yet."""
     return getattr(request.get("route"), "path", None)
 
 
 def status_of(message: Message) -> int | None:
-    """The status in the message that begins an answer; for a WebSocket, whether it was accepted."""
+    """The status in the first message of a response; None for any other message.
+
+    An accepted WebSocket counts as 101, one that is closed before as 403.
+    """
     match message["type"]:
         case "http.response.start" | "websocket.http.response.start":
             return int(message["status"])

@@ -1,7 +1,7 @@
-"""The spans of a turn: their names, what they say, and what they hang under.
+"""The spans of a turn: their names, attributes and parents.
 
-A span is begun and ended by hand, and nothing is made per chunk. What people, models and tools
-say is in none of them, unless `captures_content`. Until `exporting` opens, nothing is recorded.
+Spans are started and ended by hand, and none is made per chunk. They contain no text of people,
+models or tools, unless `captures_content()`. Nothing is recorded until `exporting` opens.
 """
 
 import json
@@ -21,18 +21,17 @@ NO_SPAN: Span = trace.INVALID_SPAN
 _W3C = TraceContextTextMapPropagator()
 
 SLOW_TRANSACTION_SECONDS = 0.25
-"""An eighth of the two seconds in which a first chunk should be there, and a turn is claimed before
-it. In a histogram all of them are counted.
-"""
+"""Faster transactions get no span; a histogram counts all. It is an eighth of the two seconds in
+which a first chunk should arrive, since the claim of the session comes before it."""
 
-# One of a process, like its metrics.
+# One per process, like the metrics.
 _tracer: Tracer = NoOpTracer()
 _provider = ""
 _captures_content = False
 
 
 def record_with(tracer: Tracer, *, provider: str = "", captures_content: bool = False) -> None:
-    """`provider` is who runs the models."""
+    """Record spans from now on. `provider` names the provider of the models."""
     global _tracer, _provider, _captures_content
     _tracer, _provider, _captures_content = tracer, provider, captures_content
 
@@ -46,7 +45,7 @@ def captures_content() -> bool:
 
 
 def traceparent(span: Span | None = None) -> str | None:
-    """The context of a span, or else of the current one, as W3C Trace Context writes it."""
+    """The `traceparent` header (W3C Trace Context) of `span`, by default of the current span."""
     at = (span or trace.get_current_span()).get_span_context()
     if not at.is_valid:
         return None
@@ -54,10 +53,10 @@ def traceparent(span: Span | None = None) -> str | None:
 
 
 def begin_turn(*, turn_id: str, session_id: str, is_own_trace: bool) -> Span:
-    """Called before the claim, which stores the span's context. A refused turn never ends its span,
-    so nothing is sent.
+    """Start the span of a turn. Call it before the claim, which stores the span's context.
 
-    A turn of a connection that may live for days `is_own_trace`, and links to it.
+    The span of a refused turn is never ended, so it is not sent. With `is_own_trace` the turn gets
+    its own trace with a link to the request: for WebSockets, which may stay open for days.
     """
     request = trace.get_current_span().get_span_context()
     return _tracer.start_span(
@@ -75,7 +74,7 @@ def begin_turn(*, turn_id: str, session_id: str, is_own_trace: bool) -> Span:
 
 
 def enter(span: Span) -> None:
-    """Everything that this task does from here on hangs under the span."""
+    """Make `span` the parent of every later span of this task."""
     context.attach(trace.set_span_in_context(span))
 
 
@@ -104,7 +103,7 @@ def end_turn(
 
 
 def link_to_turn(turn_id: str, traceparent: str | None) -> None:
-    """The request at hand reads or stops a turn that another one began, on whichever worker."""
+    """Link the current request to a turn that another request started, on any worker."""
     here = trace.get_current_span()
     if not here.is_recording():
         return
@@ -116,14 +115,18 @@ def link_to_turn(turn_id: str, traceparent: str | None) -> None:
 
 
 def stream_ended(outcome: str) -> None:
-    """`read` to its end, `disconnected` or `slow_client`: the stream of the request at hand."""
+    """Note how the stream of the current request ended: `read`, `disconnected` or `slow_client`."""
     span = trace.get_current_span()
     if span.is_recording():
         span.set_attribute("lex.stream.outcome", outcome)
 
 
 def begin_chat(model: str) -> Span:
-    """One call of a model. It is never the one at hand: whoever made it may be in between."""
+    """Start the span of one model call.
+
+    It does not become the current span: it stays open across a generator's `yield`, where the
+    consumer's spans would wrongly become its children.
+    """
     return _tracer.start_span(
         f"chat {model}",
         kind=SpanKind.CLIENT,
@@ -144,7 +147,7 @@ def completion(
     input_tokens: int,
     output_tokens: int,
 ) -> dict[str, AttributeValue]:
-    """The attributes of a call that brought a whole completion, for `end_chat`."""
+    """The attributes of a call with a complete answer, for `end_chat`."""
     return {
         "gen_ai.response.id": response_id,
         "gen_ai.response.model": model,
@@ -173,7 +176,7 @@ def end_chat(
 
 
 class ToolSpan:
-    """One call of a tool, and how it ended."""
+    """The span of one tool call. Without `ended` it is a cancelled one."""
 
     def __init__(self, span: Span) -> None:
         self._span = span
@@ -186,14 +189,17 @@ class ToolSpan:
 
     def end(self) -> None:
         self._span.set_attribute("lex.outcome", self.outcome)
-        if self.outcome not in ("ok", "refused"):  # to say no is an answer
+        if self.outcome not in ("ok", "refused"):  # a refusal is a normal answer
             _fail(self._span, self.outcome)
         self._span.end()
 
 
 @contextmanager
 def tool_called(name: str, *, call_id: str, description: str, arguments: str) -> Iterator[ToolSpan]:
-    """For a coroutine, not a generator: what it does meanwhile hangs under this span."""
+    """Run the block under the span of a tool call.
+
+    Use it in a coroutine, not across the `yield` of a generator: it makes the span current.
+    """
     attributes: dict[str, AttributeValue] = {
         "gen_ai.operation.name": "execute_tool",
         "gen_ai.tool.name": name,
@@ -215,11 +221,11 @@ def tool_called(name: str, *, call_id: str, description: str, arguments: str) ->
 
 @contextmanager
 def transaction(name: str, *, failures: tuple[type[Exception], ...]) -> Iterator[None]:
-    """One transaction of the store, the wait for its thread included; inside a trace alone, and
-    only if it failed or was slow: the rest would be two of a turn's five spans.
+    """Record a span for a store transaction, its wait for a thread included, if it is worth one.
 
-    What is raised besides `failures` is an answer, such as that a session is busy, or a caller
-    who left.
+    Only failed or slow ones within a trace get a span; otherwise they would be two of a turn's
+    five. Exceptions other than `failures` are normal answers, such as that the session is busy, or
+    cancellations.
     """
     begun, failed = time.time_ns(), ""
     try:
@@ -238,5 +244,5 @@ def transaction(name: str, *, failures: tuple[type[Exception], ...]) -> Iterator
 
 def _fail(span: Span, error_type: str) -> None:
     span.set_attribute("error.type", error_type)
-    if error_type != "cancelled":  # nothing was wrong with it
+    if error_type != "cancelled":  # a cancellation is not an error
         span.set_status(StatusCode.ERROR)

@@ -1,4 +1,4 @@
-"""Test drives: which slots of a day are free, and the booking of one."""
+"""The tools for test drives: look up the free slots of a day, and book one."""
 
 import datetime as dt
 from functools import partial
@@ -82,7 +82,10 @@ def _appointment(arguments: AppointmentArguments, context: ToolContext) -> Appoi
 
 
 async def _is_booked(wanted: Appointment, context: ToolContext) -> bool:
-    """Looked up first: a repeated call must not be refused because its slot has begun since."""
+    """Whether this booking exists already.
+
+    A repeated call must return its confirmation, even if the slot has begun in the meantime.
+    """
     bookings = await context.appointments.of_user(wanted.user_id)
     return any(booking.appointment == wanted for booking in bookings)
 

@@ -1,6 +1,6 @@
-"""The arguments of a tool: from the text that a model wrote to checked values.
+"""Parses and validates the arguments that a model wrote for a tool.
 
-A message of ours goes on after the name of its field: "`date` must be YYYY-MM-DD".
+Error messages continue after the field's name: "`date` must be YYYY-MM-DD".
 """
 
 import datetime as dt
@@ -16,11 +16,14 @@ from backend.domain.conversation import as_json
 from backend.domain.errors import InvalidArguments
 
 MAX_DEPTH = 32
-"""Deeper than any tool asks for, and far from where encoders and recursion give up."""
+"""The deepest nesting of arguments: more than any tool needs, and safe for JSON encoders."""
 
 
 class Arguments(BaseModel):
-    """The arguments of a tool. Models write numbers for ids, and fields nobody asked for."""
+    """Base class for the arguments of a tool.
+
+    It is lenient, because models write numbers for ids, and add fields that no tool asked for.
+    """
 
     model_config = ConfigDict(
         coerce_numbers_to_str=True,
@@ -34,14 +37,14 @@ class Arguments(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _check_one_line(cls, value: Any) -> Any:
-        """Text goes into stores, addresses and messages, which do not all take NUL."""
+        """Refuse control characters, which some stores, URLs and messages cannot contain."""
         if isinstance(value, str) and any(map(_is_control, value.strip())):
             raise ValueError("must be one line without control characters")
         return value
 
 
 def _written(pattern: str, message: str) -> BeforeValidator:
-    """Let only text of this form through: Pydantic would take 20261124 for seconds since 1970."""
+    """Only accept text of this form. Pydantic would read 20261124 as seconds since 1970."""
 
     def check(value: Any) -> Any:
         if not isinstance(value, str) or not re.fullmatch(pattern, value.strip(), re.ASCII):
@@ -60,14 +63,14 @@ Clock = Annotated[
     dt.time, _written(r"\d\d:\d\d(:00)?", "must be HH:MM on the 24-hour clock, for example 14:00")
 ]
 UserId = Annotated[str | None, BeforeValidator(_none_if_blank)]
-"""Goes through `ToolContext.acting_user`: a customer who is signed in needs not give it."""
+"""Pass it through `ToolContext.acting_user`, because a signed-in customer need not give it."""
 
 
 def parameters(arguments: type[Arguments]) -> dict[str, Any]:
-    """The JSON schema that is sent upstream.
+    """Return the JSON schema that is sent upstream.
 
-    It is looser than the model that validates: Groq refuses a call that does not fit
-    the schema before we could say in words what is wrong with it.
+    It is looser than the validation. Groq itself refuses a call that violates the schema, and then
+    we could not explain the mistake to the model.
     """
     fields = arguments.model_fields
     return {
@@ -81,14 +84,14 @@ def parameters(arguments: type[Arguments]) -> dict[str, Any]:
 
 
 def parsed(arguments: str) -> dict[str, Any]:
-    """The arguments as the model wrote them; nothing and `null` are an empty object.
+    """Parse the arguments. An empty text and `null` become an empty object.
 
     Raises:
-        InvalidArguments: the text is not a JSON object, or one that cannot be written again.
+        InvalidArguments: the text is not a JSON object, or cannot be encoded again.
     """
     try:
         value = json.loads(arguments.strip() or "null")
-        # Half of a surrogate pair and an infinite number can be read, but neither sent nor stored.
+        # Python reads lone surrogates and infinity, but they can be neither sent nor stored.
         as_json(value).encode()
         _check_depth(value)
     except (ValueError, RecursionError) as error:
@@ -101,7 +104,7 @@ def parsed(arguments: str) -> dict[str, Any]:
 
 
 def shown(arguments: str) -> dict[str, Any] | str:
-    """For a reader: the object, or the text that should have been one."""
+    """Return the arguments as the client sees them: an object, or else the raw text."""
     try:
         return parsed(arguments)
     except InvalidArguments:
@@ -109,7 +112,7 @@ def shown(arguments: str) -> dict[str, Any] | str:
 
 
 def validated(model: type[Arguments], arguments: str) -> Arguments:
-    """Raises: InvalidArguments, with one clause for each field that is wrong."""
+    """Raises: InvalidArguments, with one clause per invalid field."""
     try:
         return model.model_validate(parsed(arguments))
     except ValidationError as error:
@@ -118,7 +121,7 @@ def validated(model: type[Arguments], arguments: str) -> Arguments:
 
 
 def _clause(error: ErrorDetails) -> str:
-    """Our own messages go on after the field's name, and so do Pydantic's, less their subject."""
+    """Word one error. The field's name replaces the subject of Pydantic's message."""
     field = ".".join(str(part) for part in error["loc"])
     if error["type"] == "missing":
         return f"`{field}` is missing"

@@ -1,4 +1,4 @@
-"""What a tool has at hand while it runs: the showroom, the stores, the caller, the clock."""
+"""The context of a running tool: the showroom, the stores, the caller, the time."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +14,7 @@ from backend.storage.ports.side_effects import SideEffect
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
-    """The weather now; `source` says who observed it."""
+    """The current weather. `source` names the provider."""
 
     city: str
     temperature_celsius: float
@@ -24,14 +24,16 @@ class Conditions:
 
 class WeatherProvider(Protocol):
     async def current(self, city: str) -> Conditions:
-        """Raises: ToolRefused, when there is no such city or nobody answers."""
+        """Raises: ToolRefused, if the city is unknown or the weather service does not answer."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolContext:
-    """`now` is aware and in UTC: the moment at which the turn began. `call` is there for tools that
-    change the world: the store does so only while the turn of that call holds its session.
+    """Everything that a tool may use.
+
+    `now` is the time in UTC at which the turn began. `call` is set for tools with side effects.
+    Pass it to the store, which writes only while that call's turn holds its session.
     """
 
     caller: Caller
@@ -43,10 +45,10 @@ class ToolContext:
     call: SideEffect | None = None
 
     def acting_user(self, user_id: str | None) -> str:
-        """Whom to act for: the authenticated caller, whatever the model says.
+        """Return the user to act for. A signed-in caller always wins over the model's `user_id`.
 
         Raises:
-            InvalidArguments: nobody is signed in, and the model named nobody.
+            InvalidArguments: the caller is not signed in, and the model gave no `user_id`.
         """
         if self.caller.user_id is not None:
             return self.caller.user_id
@@ -55,7 +57,7 @@ class ToolContext:
         return user_id
 
     def dealership(self, dealership_id: str) -> Dealership:
-        """Raises: ToolRefused, with the ids there are."""
+        """Find a dealership. Raises: ToolRefused, with the known ids."""
         found = self.showroom.dealership(dealership_id)
         if found is None:
             known = [dealership.id for dealership in self.showroom.dealerships]
@@ -67,7 +69,7 @@ class ToolContext:
         return found
 
     def car_model(self, name: str) -> CarModel:
-        """Raises: ToolRefused, with the names there are."""
+        """Find a car model. Raises: ToolRefused, with the known names."""
         found = self.showroom.car_model(name)
         if found is None:
             known = [car.name for car in self.showroom.car_models]

@@ -1,4 +1,4 @@
-"""Where a dealership is, how to reach it and when it is open."""
+"""The tool that tells where a dealership is, how to reach it and when it is open."""
 
 import calendar
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ async def get_dealership_address(
 
 
 def opening_hours(dealership: Dealership) -> str:
-    """Days that are alike share an entry: "Mon-Fri 09:00-18:00, Sat 10:00-16:00, Sun closed"."""
+    """Join days with the same hours: "Mon-Fri 09:00-18:00, Sat 10:00-16:00, Sun closed"."""
     return ", ".join(_entries(dealership))
 
 

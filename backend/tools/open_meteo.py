@@ -1,4 +1,4 @@
-"""The weather as open-meteo.com observes it: a place by its name, then the conditions there."""
+"""Weather from open-meteo.com: finds a place by its name, then fetches its conditions."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ logger = structlog.get_logger()
 SOURCE = "open-meteo"
 
 MAX_CONNECTIONS = 100
-"""The default of httpx; `app.capacity` plans descriptors for it."""
+"""The default of httpx. `app.capacity` reserves file descriptors for them."""
 
 # The WMO's code table 4677, as far as Open-Meteo uses it.
 CONDITIONS = {
@@ -70,7 +70,7 @@ class _Place(BaseModel):
 
 
 class _Search(BaseModel):
-    """Without a hit, the answer has no `results` at all."""
+    """The places that were found. Without any, the response has no `results` at all."""
 
     results: list[_Place] = []
 
@@ -85,9 +85,9 @@ class _Forecast(BaseModel):
 
 
 class OpenMeteo:
-    """A `WeatherProvider` over HTTP. Owns its client, also one that it was given: `aclose` it.
+    """A `WeatherProvider` over HTTP. It owns its client, even a given one: call `aclose`.
 
-    A city is asked for once in `cache_seconds`, however many ask at the same time.
+    The weather of a city is cached for `cache_seconds`. Concurrent callers share one request.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class OpenMeteo:
         cache_size: int = 256,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        # Half of the time for one request, so that a silent one leaves time for a second.
+        # Half of the time for each request, so that a silent server leaves time for a retry.
         self._client = client or httpx.AsyncClient(
             timeout=timeout_seconds / 2,
             limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=20),
@@ -120,7 +120,7 @@ class OpenMeteo:
         expires, conditions = self._cache.get(key, (0.0, None))
         if conditions is not None and self._clock() < expires:
             return conditions
-        # Others may wait for the same answer: one who leaves does not take it from them.
+        # Other callers may wait for the same request, so a cancelled one must not cancel it.
         return await asyncio.shield(self._ask_once(key, city))
 
     async def aclose(self) -> None:
@@ -140,7 +140,8 @@ class OpenMeteo:
     def _asked(self, key: str, task: asyncio.Task[Conditions]) -> None:
         del self._asking[key]
         if not task.cancelled():
-            # Marked as seen: if nobody waits any more, it is no news, and it names the city.
+            # Mark the exception as retrieved. If nobody waits any more, asyncio would log it, and
+            # it names the city.
             task.exception()
 
     async def _ask(self, key: str, city: str) -> Conditions:
@@ -165,7 +166,7 @@ class OpenMeteo:
             )
         current = await self._current(place)
         return Conditions(
-            # "Paris, Texas" may have become the other one: the answer says which it is.
+            # The full name tells the reader whether "Paris, Texas" was found, or another Paris.
             city=place.full_name if region else place.name,
             temperature_celsius=current.temperature_2m,
             conditions=CONDITIONS.get(current.weather_code, "Not reported"),
@@ -173,7 +174,7 @@ class OpenMeteo:
         )
 
     async def _place(self, name: str, region: str) -> _Place | None:
-        """The search takes bare names only, so a region picks among several of that name."""
+        """Find a place. The search only accepts bare names, so `region` selects from the hits."""
         count = 10 if region else 1
         answer = await self._get(
             self._search_url, name=name, count=count, language="en", format="json"
@@ -192,7 +193,10 @@ class OpenMeteo:
         return _Forecast.model_validate_json(answer).current
 
     async def _get(self, url: str, **params: str | float) -> bytes:
-        """Asked once more if the first failure may pass, all within one look-up's time."""
+        """Fetch, with one retry after a 5xx or a transport error.
+
+        Both requests and the second look-up must fit into `timeout_seconds`.
+        """
         try:
             response = await self._client.get(url, params=params)
             if response.status_code < 500:
@@ -205,5 +209,5 @@ class OpenMeteo:
     def _keep(self, key: str, conditions: Conditions) -> None:
         self._cache.pop(key, None)
         if len(self._cache) >= self._cache_size:
-            del self._cache[next(iter(self._cache))]  # the oldest: a dict keeps its order
+            del self._cache[next(iter(self._cache))]  # the oldest, because dicts keep their order
         self._cache[key] = (self._clock() + self._cache_seconds, conditions)

@@ -1,4 +1,4 @@
-"""A customer's profile, and test drives past and coming."""
+"""The tool that shows a customer's profile, with past and upcoming test drives."""
 
 import datetime as dt
 
@@ -63,7 +63,7 @@ async def fetch_user_profile(arguments: UserArguments, context: ToolContext) -> 
 def _begins(booking: Booking, context: ToolContext) -> dt.datetime:
     appointment = booking.appointment
     dealership = context.showroom.dealership(appointment.dealership_id)
-    if dealership is None:  # it was closed down, and its bookings stay
+    if dealership is None:  # its entry was deleted, but its bookings stay; the zone is unknown
         return dt.datetime.combine(appointment.date, appointment.time, tzinfo=dt.UTC)
     return dealership.begins(appointment.date, appointment.time)
 

@@ -1,8 +1,7 @@
-"""The tools' registry: how a call of the model becomes an output.
+"""Registers tools, and turns the model's calls into outputs.
 
-A tool is a typed function in a file of its own, marked with `@tool`. Its name, its
-docstring and the Pydantic model of its arguments are what the model is told. The list of all tools
-is in `tools/__init__.py`.
+A tool is a typed function in its own file, marked with `@tool`. The model sees the function's name,
+its docstring and the schema of its arguments. `tools/__init__.py` lists all tools.
 """
 
 import asyncio
@@ -41,7 +40,7 @@ UNCERTAIN = "It may have taken effect. The same call again is safe, and will say
 
 
 class Output(BaseModel):
-    """A tool's answer, shown to the client and to the model alike."""
+    """Base class for a tool's result. Client and model both see it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -55,10 +54,11 @@ ToolFunction = Callable[[Any, ToolContext], Awaitable[Output]]
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """One that `has_side_effects` changes the world: once begun, it is waited for to its end.
+    """A tool, with its description for the model.
 
-    Calling it again with the same arguments must be safe, as it may be told to after a time-out.
-    It writes with its context's `call` only: a turn without its session writes nothing.
+    A tool with side effects has two duties. It must be idempotent, because the model may repeat the
+    call after a time-out. And it must pass its context's `call` to the store, which refuses the
+    write if the turn no longer holds its session. A turn that is stopped waits for a started call.
     """
 
     spec: ToolSpec
@@ -72,7 +72,10 @@ class Tool:
 
 
 def tool(*, has_side_effects: bool = False) -> Callable[[ToolFunction], Tool]:
-    """Make a tool of `async def name(arguments: Some, context: ToolContext) -> SomeOutput`."""
+    """Make a tool from `async def name(arguments: Some, context: ToolContext) -> SomeOutput`.
+
+    The function's docstring becomes the description that the model reads.
+    """
 
     def mark(function: ToolFunction) -> Tool:
         arguments = get_type_hints(function)["arguments"]
@@ -96,7 +99,7 @@ class ToolOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """A JSON object, and how it came about."""
+    """The output of a call, as a JSON object, and how the call ended."""
 
     output: dict[str, Any]
     outcome: ToolOutcome
@@ -104,7 +107,7 @@ class ToolResult:
 
 
 class Toolbox:
-    """The tools of one assistant, with their bounds."""
+    """The tools of one assistant, with their time-out and size limit."""
 
     def __init__(
         self,
@@ -126,7 +129,7 @@ class Toolbox:
         return name in self._tools and self._tools[name].has_side_effects
 
     async def run(self, call: ToolCall, context: ToolContext) -> ToolResult:
-        """Run one call. Whatever goes wrong is an output that the model can act on."""
+        """Run one call. Any error becomes an output that the model can act on."""
         with self._span(call) as span:
             result = await self._result(call, context)
             span.ended(result.outcome, result.output)
@@ -146,6 +149,7 @@ class Toolbox:
         try:
             output, outcome = await self._output(call, context), ToolOutcome.OK
         except ToolError as error:
+            # A tool may put values of any type into the details of its error.
             details = to_jsonable_python(error.details, fallback=str, inf_nan_mode="null")
             output, outcome = {"error": details}, _outcome_of(error)
         result = ToolResult(output, outcome, time.perf_counter() - begun)
@@ -153,7 +157,7 @@ class Toolbox:
         return result
 
     def _known_name(self, call: ToolCall) -> str:
-        """A name that the model made up is something that it said, and has no bounds."""
+        """The name for metrics and spans. An invented name would be unbounded, and content."""
         return call.name if call.name in self._tools else metrics.UNKNOWN_TOOL
 
     async def _output(self, call: ToolCall, context: ToolContext) -> dict[str, Any]:
@@ -184,7 +188,7 @@ class Toolbox:
             is_uncertain = tool.has_side_effects and _may_have_committed(error)
             raise ToolFailed(f"{message} {UNCERTAIN}" if is_uncertain else message) from error
         except Exception as error:
-            # A tool's defect is told to the model, and does not end the turn.
+            # A bug in a tool must not end the turn: the model learns of it and goes on.
             logger.exception("tool_failed", tool=call.name)
             raise ToolFailed(f"{call.name} failed. Its result is not known.") from error
 
@@ -197,7 +201,7 @@ class Toolbox:
 
 
 def _may_have_committed(error: ServiceError) -> bool:
-    """Whether it may be the answer to a commit that was lost."""
+    """Whether the write may have happened: the reply to the commit may have been lost."""
     return isinstance(error, StorageError) and not isinstance(error, NotStorable)
 
 

@@ -1,4 +1,4 @@
-"""Weather that never changes, for a service that should ask nobody outside."""
+"""Built-in weather that never changes, for deployments without access to the internet."""
 
 import unicodedata
 
@@ -59,12 +59,13 @@ SHOWN = ("New York", "London", "Paris", "Tokyo", "Sydney")
 
 
 class SampleWeather:
-    """A `WeatherProvider` that knows some cities, and says so about the others."""
+    """A `WeatherProvider` for a fixed list of cities. For any other city it names some of them."""
 
     def __init__(self) -> None:
         self._cities = {_plain(city): city for city in CITIES} | OTHER_NAMES
 
     async def current(self, city: str) -> Conditions:
+        # The second look-up finds `Paris` for `Paris, France`.
         known = self._cities.get(_plain(city)) or self._cities.get(_plain(city.partition(",")[0]))
         if known is None:
             raise ToolRefused(
@@ -80,6 +81,6 @@ class SampleWeather:
 
 
 def _plain(name: str) -> str:
-    """Lower case, without accents: `São Paulo` is found as `sao paulo`."""
+    """Normalize to lower case without accents, so that `sao paulo` finds `São Paulo`."""
     letters = unicodedata.normalize("NFKD", name.casefold())
     return " ".join("".join(c for c in letters if not unicodedata.combining(c)).split())

@@ -1,6 +1,6 @@
-"""Which slots of a day are free, and the words in which a day or a slot is refused.
+"""Finds the free slots of a day, and words the refusals of days and slots.
 
-All of it on the wall clock of the dealership, and seen from the context's `now`.
+All times are local to the dealership. "Now" is the context's `now`.
 """
 
 import calendar
@@ -17,7 +17,7 @@ SLOTS_OFFERED = 3
 
 
 async def free_slots(context: ToolContext, dealership: Dealership, day: date) -> list[time]:
-    """From opening hours less bookings, and none that has begun."""
+    """Return the slots within opening hours that are not booked and have not begun."""
     taken = await context.appointments.taken(dealership.id, day)
     return [
         slot
@@ -27,7 +27,7 @@ async def free_slots(context: ToolContext, dealership: Dealership, day: date) ->
 
 
 def check_day(context: ToolContext, dealership: Dealership, day: date) -> None:
-    """Raises: ToolRefused, if nothing can be booked on that day, whatever is free."""
+    """Raises: ToolRefused, if the day is past, too far ahead, or the dealership is closed."""
     today = dealership.today(context.now)
     latest = today + timedelta(days=DAYS_AHEAD)
     if day < today:
@@ -63,7 +63,7 @@ def next_open_day(dealership: Dealership, day: date) -> date | None:
 
 
 async def check_slot(context: ToolContext, dealership: Dealership, day: date, slot: time) -> None:
-    """Raises: ToolRefused, if no such slot is ever offered, or it has begun."""
+    """Raises: ToolRefused, if the slot does not exist or has begun. Ignores bookings."""
     check_day(context, dealership, day)
     if slot not in dealership.slots(day):
         why = f"No test drive begins at {slot:%H:%M} at {dealership.name}"
@@ -84,7 +84,7 @@ async def refused_slot(
 
 
 def nearest(free: Iterable[time], wanted: time) -> list[time]:
-    """At most `SLOTS_OFFERED`, in the order of the day."""
+    """Return the `SLOTS_OFFERED` free slots closest to the wanted time, in the order of the day."""
 
     def distance(slot: time) -> timedelta:
         return abs(datetime.combine(date.min, slot) - datetime.combine(date.min, wanted))

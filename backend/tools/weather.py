@@ -1,4 +1,4 @@
-"""The weather in a city. The context chooses the source: `sample_weather` or `open_meteo`."""
+"""The tool for the weather in a city. Its source is `sample_weather` or `open_meteo`."""
 
 from pydantic import Field
 

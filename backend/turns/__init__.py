@@ -1,1 +1,1 @@
-"""The turns of this worker and their event logs: start, run, follow, stop."""
+"""Start, run, follow and stop the turns of this worker, and keep their event logs."""

@@ -1,4 +1,4 @@
-"""Who reads a turn, on this worker or another one, and how long it goes on for nobody."""
+"""Track the readers of a turn on all workers, and end the turn when they have left."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,11 +9,11 @@ from backend.turns.event_log import EventLog, Follower, Lost, Place
 
 
 class Readers:
-    """The readers of the log of one turn.
+    """The readers of one turn's log.
 
-    `gone` is called when nobody reads any more: at once if `grace_seconds` is 0, otherwise when
-    nobody came back in that time, to whichever worker. `changed` is called when a turn that has
-    a grace loses its last reader here, or is read again.
+    `gone` is called `grace_seconds` after the last reader has left, unless one comes back to any
+    worker. `changed` is called when a turn with a grace period loses its last reader on this
+    worker, or gets one back.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Readers:
         self._grace: asyncio.Task[None] | None = None
 
     def follow(self, after: Place = 0) -> Follower:
-        """Raises: PastTheEnd."""
+        """Add a reader of everything after this position. Raises: PastTheEnd."""
         if isinstance(after, Lost) or after > self.log.last:
             raise PastTheEnd
         if self._grace is not None:
@@ -43,11 +43,11 @@ class Readers:
         return self.log.follow(after)
 
     async def is_unread(self) -> bool:
-        """Whether nobody reads it, on any worker."""
+        """Whether the turn has no reader on any worker."""
         return self.log.is_unfollowed and not await self._is_read_elsewhere()
 
     def close(self) -> None:
-        """Call nobody any more."""
+        """Make no more calls to `gone` and `changed`."""
         self._gone = self._changed = lambda: None
         if self._grace is not None:
             self._grace.cancel()
@@ -60,8 +60,8 @@ class Readers:
             self._gone()
 
     async def _wait(self) -> None:
-        # A reader that came back to another worker is known by what that worker stores, and it
-        # stores it at each renewal of its lease. So the grace is asked for anew, not ended.
+        # Other workers store their readers at each renewal of their lease. When one of them
+        # leaves, nothing is called here, so the grace period starts over while the store lists one.
         is_read = True
         while is_read:
             await asyncio.sleep(self._grace_seconds)
@@ -69,7 +69,7 @@ class Readers:
         self._gone()
 
     async def _is_read_elsewhere(self) -> bool:
-        """Also if nobody can tell: a turn must not end because the store is away."""
+        """Ask the store. Return True on an error: an unreachable store must not end a turn."""
         try:
             return await self._sessions.is_followed(self.log.turn_id)
         except StorageError:

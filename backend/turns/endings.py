@@ -1,6 +1,6 @@
-"""How a turn ended: as it is stored, as its stream tells it, and as it is reported.
+"""Build the ending of a turn, and report it to metrics, traces and logs.
 
-All of them are made of one `Ending`, so that they say the same.
+The store, the client's `outcome` event and the reports all use one `Ending`, so they agree.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ def outcome_of(error: ServiceError | None) -> Outcome:
 
 
 def minimal_ending(turn_id: str, outcome: Outcome, error_code: str | None) -> Ending:
-    """An ending that can always be stored: a store could choke on nothing in it."""
+    """An ending without the model's text, so that no text can make the store refuse it."""
     ending = Ending(turn_id=turn_id, outcome=outcome, messages=(), log=b"", error_code=error_code)
     return replace(ending, log=encode([failure(StorageError()), outcome_event(ending), End()]))
 
@@ -37,7 +37,10 @@ def minimal_ending(turn_id: str, outcome: Outcome, error_code: str | None) -> En
 def whole_ending(
     minimal: Ending, turn: Turn, first_chunk_seconds: float | None, shown: Sequence[Logged]
 ) -> Ending:
-    """The same with all that the turn leaves behind. Its log is what was shown, and the end."""
+    """Add messages, usage and timings to a minimal ending.
+
+    The stored log holds the events in `shown`, then `outcome` and `end`.
+    """
     ending = replace(
         minimal,
         messages=turn.messages,
@@ -52,20 +55,19 @@ def whole_ending(
 
 
 def refused_ending(turn_id: str, error: StorageError) -> Ending:
-    """Of a turn that was refused, and whose claim may have been committed all the same."""
+    """The ending of a refused turn whose claim may have been committed nevertheless."""
     ending = minimal_ending(turn_id, Outcome.FAILED, error.code)
-    # A refusal has no outcome: there was no turn.
+    # Refused turns have no `outcome` event, because no client has seen them start.
     return replace(ending, log=encode([failure(error), End()]))
 
 
 def taken_over(ending: Ending) -> Ending:
-    """The ending of a turn that lost its session: another worker has stored it as failed."""
+    """The ending as another worker stored it when it took over the session: as failed."""
     error_code = ending.error_code or StorageError.code
     return replace(ending, outcome=Outcome.FAILED, error_code=error_code)
 
 
 def outcome_event(ending: Ending) -> TurnOutcome:
-    """The ending as the stream tells it, in the words that are stored."""
     usage = ending.usage
     return TurnOutcome(
         outcome=ending.outcome.value,
@@ -89,7 +91,7 @@ def report(
     seconds: float,
     is_stored: bool,
 ) -> None:
-    """Tell metrics, the trace and the log. `seconds` is what the turn took from its start."""
+    """Report the ending to metrics, trace and log. `seconds` counts from the turn's start."""
     metrics.turn_ended(
         ending.outcome,
         transport,

@@ -1,8 +1,7 @@
 """The event log of a turn, and its followers.
 
-One task appends; any number of followers read, each at its own pace, from any position.
-Everything that a stream can go through (a disconnect, a resume, a stop, a drain) is
-something that happens to a log or to a follower.
+One task appends; any number of followers read, each at its own pace and from any position. A
+disconnect removes a follower, a resume adds one, a stop or a drain closes the log.
 """
 
 import asyncio
@@ -16,9 +15,9 @@ from backend.telemetry import metrics
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A place among the events that readers get instead of a log that was lost.
+    """A place in the events that replace a lost log.
 
-    They are counted apart: nobody knows how far the log itself had come.
+    They have their own numbers, because the length of the lost log is unknown.
     """
 
     number: int
@@ -31,16 +30,15 @@ class Lost:
 
 
 Place = int | Lost
-"""How far a reader has come: the position of the last event that it has."""
+"""The position of the last event that a reader has; 0 before the first one."""
 
 
 class Batch(NamedTuple):
-    """Events that follow each other; the first stands right behind position `after`.
+    """Consecutive events; the first has the position after `after`.
 
-    Events that this version does not know are in no batch. They keep their positions, so that a
-    reader can go on with another version.
-
-    A closing notice stands nowhere: one reader gets it, and it is in no log.
+    Batches leave out events that this version does not know. Such events keep their positions, so
+    that a reader can resume on a worker of either version. A closing notice has no positions: it is
+    sent to readers but is in no log.
     """
 
     after: Place
@@ -48,16 +46,16 @@ class Batch(NamedTuple):
     is_closing_notice: bool = False
 
     def placed(self) -> Iterator[tuple[Place, Event]]:
-        """Each event with the position behind which its reader goes on."""
+        """Yield each event with the position from which its reader would resume."""
         for number, event in enumerate(self.events, start=1):
             yield self.after if self.is_closing_notice else self.after + number, event
 
 
 class EventLog:
-    """Events in order; the first has position 1. What bounds the answer bounds the log.
+    """The events of one turn in order; the first has position 1.
 
-    A log that `begins_after` a position holds only what comes behind it. `unfollowed` is
-    called when the last follower leaves a log that is still open.
+    The limits on completions and tool outputs bound it. With `begins_after`, it holds only the
+    events after that position. `unfollowed` is called when the last follower leaves an open log.
     """
 
     def __init__(
@@ -74,7 +72,7 @@ class EventLog:
         self.events: list[Logged] = []
         self.is_closed = False
         self.on_change: Callable[[EventLog], None] | None = None
-        """Called after each change, at once: it must be quick."""
+        """Called synchronously after each change, so it must return quickly."""
         self.closing_notice: Sequence[Logged] = ()
         self.is_lost = False
         self._followers: set[Follower] = set()
@@ -90,23 +88,23 @@ class EventLog:
         self._wake()
 
     def close(self) -> None:
-        """Nothing comes after this. Followers end when they have read everything."""
+        """Take no more events. Followers end when they have read everything."""
         self.is_closed = True
-        self._unfollowed = lambda: None  # also for the sake of memory: it refers to its owner
+        self._unfollowed = lambda: None  # breaks the reference cycle with the log's owner
         self._wake()
 
     def break_off(self, closing_notice: Sequence[Logged]) -> None:
-        """Close it for its readers wherever they are, though more may come elsewhere."""
+        """Close this copy with a notice to its followers. The turn may go on, on another worker."""
         self.closing_notice = closing_notice
         self.close()
 
     def lose_rest(self, instead: Sequence[Logged]) -> None:
-        """Close it where it stands. Its readers get these events instead of the rest."""
+        """Close the log; followers get `instead` in place of the rest, which was lost."""
         self.is_lost = True
         self.break_off(instead)
 
     def follow(self, after: Place = 0) -> "Follower":
-        """A reader of everything behind position `after`. The caller must call `leave()`."""
+        """Add a follower of everything after this position. The caller must call `leave()`."""
         follower = Follower(self, after)
         self._followers.add(follower)
         metrics.follower_came()
@@ -131,15 +129,17 @@ class EventLog:
 
 
 class Follower:
-    """One reader of a log. It counts from its creation until `leave`, read or not:
-    a generator that nobody started would never say that it ended.
+    """One reader of a log.
+
+    It counts from its creation until `leave()`, not while `batches` runs: the `finally` of a
+    generator that was never started never runs.
     """
 
     def __init__(self, log: EventLog, after: Place) -> None:
         self._log = log
         self._read = 0 if isinstance(after, Lost) else max(0, after - log.begins_after)
         self._notice_read = after.number if isinstance(after, Lost) else 0
-        """How many events of the closing notice it has."""
+        """The number of events of the closing notice that were read."""
         self._has_left = False
         self._waiting: asyncio.Future[bool] | None = None
         self._waits_since = 0.0
@@ -156,26 +156,27 @@ class Follower:
 
     @property
     def position(self) -> Place:
-        """Of the last event that was read."""
+        """The position of the last event that was read."""
         if self._log.is_lost and self._notice_read:
             return Lost(self._notice_read)
         return self._log.begins_after + self._read
 
     @property
     def is_at_end(self) -> bool:
-        """Everything was read, and nothing more will come."""
+        """Whether the log is closed and everything in it was read."""
         log = self._log
         has_notice = self._notice_read >= len(log.closing_notice)
         return log.is_closed and self._read >= len(log.events) and has_notice
 
     @property
     def seen(self) -> Sequence[Logged]:
-        """What was read, as far as the log goes back."""
+        """The events that were read, as far back as this log goes."""
         return self._log.events[: self._read]
 
     async def batches(self, *, quiet_seconds: float | None = None) -> AsyncGenerator[Batch, None]:
-        """All that has been appended since the last batch, until the log is closed or the
-        follower leaves; and an empty batch each time that nothing came for `quiet_seconds`.
+        """Yield all new events as one batch, until the log is closed or the follower leaves.
+
+        Also yields an empty batch after each `quiet_seconds` without an event.
         """
         log = self._log
         try:
@@ -199,13 +200,11 @@ class Follower:
                 self._timer.cancel()
 
     async def _wait_for_change(self, seconds: float | None) -> bool:
-        """Whether one came in time.
-
-        There is one timer, which looks how long the wait at hand has lasted when it goes off: to
-        make one for each wait would be a twentieth of a flush. `aio.timeout` has such a timer, too,
-        but it cancels a task, which is too much for a heartbeat. A class for the timers of both was
-        longer than they are, and added 0.1 µs to each wait.
-        """
+        """Wait for a change; return False if none came within `seconds`."""
+        # One timer serves many waits: when it fires, it checks how long the current wait has
+        # lasted, and rearms itself. A timer per wait would take a twentieth of a flush's time.
+        # `aio.timeout` also reuses its timer, but cancels a task, which is too heavy for a
+        # heartbeat. A class for both was longer than the two, and added 0.1 µs to each wait.
         loop = asyncio.get_running_loop()
         self._waiting = loop.create_future()
         self._waits_since = loop.time()
@@ -216,7 +215,7 @@ class Follower:
     def _look(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
         self._timer = None
         if self._waiting is None or self._waiting.done():
-            return  # the next wait makes a timer anew
+            return  # no wait is pending: the next one starts a new timer
         left = self._waits_since + seconds - loop.time()
         if left > 0:
             self._timer = loop.call_later(left, self._look, loop, seconds)
@@ -228,13 +227,13 @@ class Follower:
             self._waiting.set_result(True)
 
     def when_left(self, call: Callable[[], None]) -> None:
-        """Call this once when it leaves, or at once if it has left."""
+        """Call this once when the follower leaves, or immediately if it has left already."""
         self._when_left = call
         if self._has_left:
             self._report_left()
 
     def leave(self) -> None:
-        """Stop counting as a reader, and reading. May be called more than once."""
+        """Stop reading, and stop counting as a reader. Further calls do nothing."""
         self._has_left = True
         self.wake()
         self._log.forget(self)
@@ -247,9 +246,7 @@ class Follower:
 
 
 def _next_known(logged: Sequence[Logged], begin: int) -> tuple[int, list[Event]]:
-    """The events from `begin` on, without unknown ones before them and up to the next one;
-    and where they begin.
-    """
+    """Return where the known events from `begin` on start, and all up to the next unknown one."""
     while begin < len(logged) and isinstance(logged[begin], Unknown):
         begin += 1
     events: list[Event] = []

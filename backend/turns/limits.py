@@ -1,4 +1,4 @@
-"""How many turns there may be, how long they may take, and what a query must pass before."""
+"""The limits on a worker's turns, and the admission check that precedes a turn."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,26 +9,24 @@ class TurnLimits:
     max_streams: int
     timeout_seconds: float
     grace_seconds: float = 30.0
-    """How long a resumable turn goes on that nobody reads."""
+    """How long a resumable turn continues without a reader."""
     remote_timeout_seconds: float = 15.0
-    """The time in which every living worker has looked at the store."""
+    """The time within which every living worker renews its lease, and so sees stop requests."""
 
 
 class Admission(Protocol):
-    """A query must pass it to become a turn, but not to join one."""
+    """Decides whether a client may start another turn. Joining a turn needs no admission."""
 
     async def enter(self, turn_id: str) -> None:
-        """Raises: TooManyRequests."""
+        """Count a new turn against the client's limits. Raises: TooManyRequests."""
         ...
 
     def leave(self, turn_id: str) -> None:
-        """The turn that entered has ended, or was never begun."""
+        """Stop counting a turn: it has ended, or was never started."""
         ...
 
 
 class NoAdmission:
-    """Lets every query in."""
-
     async def enter(self, turn_id: str) -> None:
         pass
 

@@ -1,4 +1,4 @@
-"""Things still to be written to the shared logs: ends of logs, nudges, and turns to forget."""
+"""Collect the pending writes to the shared logs: new events, nudges, and logs to delete."""
 
 import asyncio
 from collections.abc import Iterable
@@ -9,11 +9,11 @@ from backend.storage.ports.shared_logs import SharedBatch
 from backend.turns.event_log import EventLog
 
 MOST_AT_ONCE = 100
-"""Logs in one write: to encode them holds up the event loop."""
+"""The maximum number of logs in one write, because encoding them blocks the event loop."""
 
 
 class Outbox:
-    """One writer calls `take`, and then `written` or `put_back`."""
+    """Pending writes for exactly one writer, which calls `take`, then `written` or `put_back`."""
 
     def __init__(self) -> None:
         self.filled = asyncio.Event()
@@ -21,13 +21,13 @@ class Outbox:
         self.emptied.set()
         self._written: dict[EventLog, int] = {}
         self._changed: dict[EventLog, None] = {}
-        """In the order in which they changed: those that always do must not go first."""
+        """An ordered set, oldest change first, so that busy logs cannot starve the others."""
         self._nudged: set[str] = set()
         self._forgotten: set[str] = set()
         self._on_its_way: dict[EventLog, int] = {}
 
     def add(self, log: EventLog) -> None:
-        """A log that begins with the first event of its turn."""
+        """Write this log from now on. It must begin with the first event of its turn."""
         self._written[log] = 0
         log.on_change = self._note
 
@@ -43,6 +43,7 @@ class Outbox:
         self._fill()
 
     def _note(self, log: EventLog) -> None:
+        # Logs that were forgotten or written to their end may still report changes.
         if log in self._written:
             self._changed[log] = None
             self._fill()
@@ -52,7 +53,7 @@ class Outbox:
         self.emptied.clear()
 
     def take(self) -> tuple[list[SharedBatch], set[str], set[str]]:
-        """Take the next batches, nudged workers and turns to forget out of it."""
+        """Return and remove the next batches, the nudged workers, and the ids of logs to delete."""
         some = list(islice(self._changed, MOST_AT_ONCE))
         for log in some:
             del self._changed[log]
@@ -62,6 +63,7 @@ class Outbox:
         batches = [
             SharedBatch(log.turn_id, after, log.last, encode(log.events[after:]))
             for log in some
+            # A log that was closed without a new event has nothing to write.
             if (after := self._written[log]) < log.last
         ]
         nudged, self._nudged = self._nudged, set()
@@ -69,8 +71,9 @@ class Outbox:
         return batches, nudged, forgotten
 
     def written(self) -> None:
+        """The last `take` was written."""
         for log, last in self._on_its_way.items():
-            if log not in self._written:  # it was forgotten meanwhile
+            if log not in self._written:  # `forget` was called during the write
                 continue
             self._written[log] = last
             if log.is_closed and log.last == last:
@@ -80,14 +83,15 @@ class Outbox:
             self.emptied.set()
 
     def start_over(self) -> None:
-        """Nobody knows what was written and what is still there: all of it, once more.
+        """Write all open logs again, because the result of the last write is unknown.
 
-        Logs that were closed meanwhile are left out: the session store has them.
+        Closed logs are dropped: the session store has them.
         """
         self._written = {log: 0 for log in self._written if not log.is_closed}
         self._changed = dict.fromkeys(self._written)
 
     def put_back(self, nudged: set[str], forgotten: set[str]) -> None:
+        """The write of the last `take` has failed: queue it again."""
         self.start_over()
         self._nudged |= nudged
         self._forgotten |= forgotten

@@ -1,7 +1,7 @@
-"""Turns that other workers run: asking for their end, waiting for it, claiming their sessions.
+"""Stop turns that run on other workers, and claim their sessions.
 
-The store has what was asked; a nudge only makes the other worker look at it sooner than at
-its next renewal.
+Stop requests are kept in the session store, where a worker finds them when it renews its lease.
+A nudge only makes it look sooner.
 """
 
 import asyncio
@@ -13,13 +13,14 @@ from backend.storage.ports.sessions import Claim, Holder, NewTurn, SessionStore
 from backend.telemetry import tracing
 
 LOOK_SECONDS = 0.05
-"""Between two looks whether a turn has ended."""
+"""The interval at which the store is asked whether a turn has ended."""
 
 
 class RemoteTurns:
-    """In `timeout_seconds` a living worker has heard of it for certain.
+    """Requests to the workers that run the turns.
 
-    `is_claimed_here` tells whether this worker holds the session of an owner.
+    Every living worker renews its lease within `timeout_seconds`. `is_claimed_here(owner,
+    session_id)` tells whether a turn of this worker holds the session.
     """
 
     def __init__(
@@ -36,39 +37,40 @@ class RemoteTurns:
         self._timeout_seconds = timeout_seconds
 
     async def claim(self, new: NewTurn, history_tokens: int) -> Claim:
-        """Claim the session; end first what another worker still runs in it for nobody.
+        """Claim the session, after ending a turn of another worker that has no readers.
 
-        Raises what the store refuses with.
+        Raises: whatever `SessionStore.claim` raises.
         """
         try:
             return await self._sessions.claim(new, history_tokens=history_tokens)
         except SessionBusy:
-            # Unread turns of this worker ended before the claim. The store may not know yet that
-            # somebody has come back to one of them, and would ask for its end.
+            # A turn of this worker that holds the session has readers: unread ones were ended
+            # before the claim. The store may not know a reader that has just come back, and would
+            # let us stop the turn, so it is not asked.
             if self._is_claimed_here(new.owner, new.session_id) or not await self._supersede(new):
                 raise
             return await self._sessions.claim(new, history_tokens=history_tokens)
 
     async def stop(self, owner: str, turn_id: str) -> None:
-        """Does not wait for it. Raises: TurnNotFound."""
+        """Request the stop of a turn, without waiting for it. Raises: TurnNotFound."""
         holder = await self._sessions.request_stop(owner, turn_id)
         tracing.link_to_turn(turn_id, holder.traceparent)
         self._nudge(holder.worker)
 
     async def stop_session(self, owner: str, session_id: str) -> None:
-        """End what a session runs, and wait for it."""
+        """Stop the turn that holds the session, and wait up to `timeout_seconds` for its end."""
         holder = await self._sessions.request_end(owner, session_id)
         if holder is not None:
             tracing.link_to_turn(holder.turn_id, holder.traceparent)
         await self._wait_for_end(holder)
 
     async def _supersede(self, new: NewTurn) -> bool:
-        """End what a session runs for nobody. False if it is still read, or does not end."""
+        """End the session's turn if it has no readers. Return whether one ended in time."""
         holder = await self._sessions.request_end(new.owner, new.session_id, unless_read=True)
         return await self._wait_for_end(holder)
 
     async def _wait_for_end(self, holder: Holder | None) -> bool:
-        """Whether there was one, and it has ended in time."""
+        """Return whether there was a turn and it ended in time."""
         if holder is None:
             return False
         self._nudge(holder.worker)

@@ -1,7 +1,7 @@
-"""Repeats of a query under one `Idempotency-Key`.
+"""Start one turn per `Idempotency-Key`, however often its query is sent.
 
-The store knows only keys whose turn was claimed. Until then whoever comes with the same key to
-this worker waits here, and gets what the first gets.
+The store knows a key once its turn holds the session. Until then, repeats on the same worker wait
+here, and get the result of the first request.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ Started = TurnTask | StoredTurn
 
 
 class Key(NamedTuple):
-    """An idempotency key counts in its session."""
+    """An idempotency key, which is unique within its session."""
 
     owner: str
     session_id: str
@@ -34,7 +34,7 @@ class _First(NamedTuple):
 
 
 class Repeats:
-    """Starts of turns, one at a time for each key."""
+    """Starts turns, one at a time for each key."""
 
     def __init__(self, sessions: SessionStore, running: RunningTurns, replays: Replays) -> None:
         self._sessions = sessions
@@ -43,14 +43,13 @@ class Repeats:
         self._starting: dict[Key, _First] = {}
 
     async def start(self, key: Key, new: NewTurn, begin: Begin) -> Follower:
-        """Follow the turn that the key has started, is starting here, or starts now.
+        """Follow the turn of this key: one that exists, is starting here, or starts now.
 
-        Raises what `begin` or the claim raises, for the first who comes and for all who come
-        meanwhile.
+        All requests that wait get the exceptions of `begin` and of the claim.
 
         Raises:
             KeyReused: the key belongs to another query.
-            TurnNotFound: its session was deleted in this moment.
+            TurnNotFound: the session was deleted in the meantime.
         """
         found: Started | None = self._running.with_key(*key)
         if found is None:
@@ -58,7 +57,7 @@ class Repeats:
         if isinstance(found, TurnTask):
             try:
                 return await found.join(new)
-            except AlreadyStarted:  # by another worker, in this very moment
+            except AlreadyStarted:  # another worker claimed the session with this key first
                 found = await self._sessions.turn_with_key(*key)
         if found is None:
             raise TurnNotFound
@@ -67,11 +66,14 @@ class Repeats:
         return self._replays.read(new.owner, found)
 
     async def _once(self, key: Key, query: str, begin: Begin) -> Started:
-        """If the first is cancelled, one of those who wait starts in its place."""
+        """Start the turn, or wait for the request that is starting it.
+
+        If that request is cancelled, one of the waiting requests starts the turn instead.
+        """
         while first := self._starting.get(key):
             if first.query != query:
                 raise KeyReused
-            # Not `await first.started`: that would raise its cancellation as if it were ours.
+            # `await first.started` would raise its cancellation as if this task were cancelled.
             await asyncio.wait([first.started])
             if not first.started.cancelled():
                 return first.started.result()
@@ -85,9 +87,9 @@ class Repeats:
         except asyncio.CancelledError:
             started.cancel()
             raise
-        except BaseException as error:  # all who wait for the start get what it failed with
+        except BaseException as error:  # every waiting request must get it
             started.set_exception(error)
-            started.exception()  # marked as seen: perhaps nobody waits
+            started.exception()  # mark as retrieved: asyncio logs it otherwise if no one waits
             raise
         else:
             started.set_result(result)

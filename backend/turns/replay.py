@@ -1,7 +1,7 @@
-"""The logs of turns that this worker does not run: stored ones, and ones that will be.
+"""Follow turns that this worker does not run: finished ones, and those of other workers.
 
-A turn that runs on another worker is waited for. Its followers read along if the logs are
-shared; if not, they get heartbeats, and at its end what they missed.
+Finished turns are replayed from the session store. Followers of another worker's turn read its
+shared log. Without one they get heartbeats until the turn ends, and then the events that they miss.
 """
 
 import asyncio
@@ -31,11 +31,14 @@ from backend.turns.shared_logs import SharedLogs
 logger = structlog.get_logger()
 
 LOOK_SECONDS = 1.0
-"""Between two looks which of the turns on other workers have ended: one query for all."""
+"""The interval at which one query asks which of the awaited turns have ended."""
 
 
 class Replays:
-    """`came` is called when somebody begins to wait for a turn of another worker."""
+    """Followers of turns that this worker does not run.
+
+    `came` is called when a follower begins to wait for a turn of another worker.
+    """
 
     def __init__(
         self,
@@ -50,24 +53,21 @@ class Replays:
         self._look_seconds = look_seconds
         self._came = came
         self._awaited: dict[EventLog, str] = {}
-        """The owners of logs whose turns run elsewhere."""
+        """Logs of turns on other workers, with the owners of these turns."""
         self._looking: asyncio.Task[None] | None = None
         self._is_closed = False
 
     @property
     def followed(self) -> frozenset[str]:
-        """The turns of other workers that somebody follows here."""
+        """The ids of other workers' turns that have followers on this worker."""
         return frozenset(log.turn_id for log in self._awaited if not log.is_unfollowed)
 
     async def follow(
         self, owner: str, turn_id: str, *, after: Place, session_id: str | None = None
     ) -> Follower:
-        """Everything behind a place, in one transaction if the turn has ended.
+        """Follow everything after a place. A finished turn takes one transaction.
 
-        Raises:
-            TurnNotFound: there is none in this session, if one is given, or it is somebody else's.
-            LogGone: it ended too long ago.
-            PastTheEnd: it has no such place.
+        Raises: TurnNotFound, LogGone, PastTheEnd, as `Turns.follow` explains.
         """
         turn = await self._sessions.turn_with_log(owner, turn_id)
         if session_id not in (None, turn.record.session_id):
@@ -75,7 +75,7 @@ class Replays:
         return self.read(owner, turn, after=after)
 
     def read(self, owner: str, turn: StoredTurn, *, after: Place = 0) -> Follower:
-        """The same of a turn that was looked up. Raises: LogGone, PastTheEnd."""
+        """Follow a turn that the caller has looked up. Raises: LogGone, PastTheEnd."""
         tracing.link_to_turn(turn.record.id, turn.record.traceparent)
         if turn.is_running:
             return self._await(owner, turn, after)
@@ -108,13 +108,14 @@ class Replays:
     async def _look_on(self) -> None:
         while self._awaited:
             await asyncio.sleep(self._look_seconds)
+            # The shared logs have delivered the end of these: the store need not be asked.
             for log in [log for log in self._awaited if log.is_closed]:
                 self._let_go(log)
             try:
                 await self._look()
             except StorageError as error:
                 logger.warning("turns_not_looked_up", error=str(error))
-            except Exception:  # a defect of one look must not end all later ones
+            except Exception:  # one failed look must not end the loop
                 logger.exception("turns_not_looked_up")
 
     async def _look(self) -> None:
@@ -124,32 +125,35 @@ class Replays:
                 await self._finish(owner, log)
 
     async def _finish(self, owner: str, log: EventLog) -> None:
-        """Append the rest of a turn that has ended."""
+        """Append the rest of a finished turn and close its log."""
         try:
             turn = await self._sessions.turn_with_log(owner, log.turn_id)
             if turn.is_running:
-                return  # its worker was late, and lives
-            self._let_go(log)  # from here on nothing comes but from the store
+                return  # its worker renewed its lease late, but lives
+            self._let_go(log)  # the shared log must not append to it from here on
             rest = _rest(turn, log.last)
-        except Refusal as error:  # it was deleted, or forgotten, or has no such place
+        except Refusal as error:  # the turn or its log was deleted, or it has no such place
             self._break_off(log, error)
             return
         except BaseException:
-            # Its readers are not forgotten: there is another look, or the closing notice.
+            # Keep its followers: the next look serves them, or `close` sends them the notice.
             self._awaited[log] = owner
             raise
-        if log.is_closed:  # by the shared logs, while the store was asked
+        if log.is_closed:  # the shared log delivered the end while the store was asked
             return
         if rest.events:
             rest.append_to(log)
         else:
-            # It was read to its end before that was stored. Every stream has an `end`.
+            # The follower had every event already. Its stream must still finish with `end`.
             log.break_off([End()])
 
     async def close(self) -> None:
-        """Let go of those who wait, now and later: they can read on elsewhere."""
-        # First, since this waits for a look that may be in the middle of a turn: readers that come
-        # from now on are sent away, and the cancelled look puts back the log that it had taken out.
+        """Send a closing notice to all waiting followers, and to those that come later.
+
+        They can resume on another worker.
+        """
+        # Set before the wait below: followers that arrive during it must get the notice. The
+        # cancelled look puts back a log that it had taken out of `_awaited`.
         self._is_closed = True
         if self._looking is not None:
             await cancel_and_wait([self._looking])
@@ -165,10 +169,7 @@ class Replays:
 
 @dataclass(frozen=True, slots=True)
 class _Rest:
-    """The events that a reader still misses of a turn that has ended.
-
-    In place of a lost log it is all that readers get: a follower knows how much of that it has.
-    """
+    """The events of a finished turn that a follower misses; for a lost log, all replacements."""
 
     events: Sequence[Logged]
     is_of_lost: bool = False
@@ -183,7 +184,7 @@ class _Rest:
 
 
 def _rest(turn: StoredTurn, after: Place) -> _Rest:
-    """Raises: LogGone, PastTheEnd."""
+    """Return what a follower at this place misses. Raises: LogGone, PastTheEnd."""
     events: list[Logged] = [failure(WorkerLost()), End()] if turn.is_lost else _events(turn)
     if turn.is_lost or _stands_in(events):
         if isinstance(after, Lost) and after.number > len(events):
@@ -200,11 +201,11 @@ def _events(turn: StoredTurn) -> list[Logged]:
     try:
         return decode(turn.log)
     except msgspec.MsgspecError as error:
-        raise LogGone from error  # a version wrote it whose events have other shapes
+        raise LogGone from error  # another version wrote it, with events of other shapes
 
 
 def _stands_in(events: Sequence[Logged]) -> bool:
-    """Whether a log says only that it could not be stored. Its readers may have read more."""
+    """Whether a log replaces one that could not be stored, and that followers may have read."""
     match events:
         case [Failure(code=StorageError.code), *_]:
             return True

@@ -1,4 +1,4 @@
-"""The turns that run on this worker: by id, by session, how many there may be, and their end."""
+"""The turns that run on this worker: look-ups, free slots, and the drain."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -12,9 +12,9 @@ from backend.turns.turn_task import TurnTask
 
 
 class RunningTurns:
-    """A turn is here, and holds its slot, from its start until its task is done.
+    """Turns from their start until their task is done. Each holds one of `max_streams` slots.
 
-    `keep_unstored` is called with the ending of a turn that the store would not take.
+    `keep_unstored` is called with each ending that the store refused.
     """
 
     def __init__(self, max_streams: int, *, keep_unstored: Callable[[Ending], None]) -> None:
@@ -34,7 +34,7 @@ class RunningTurns:
         return self._max_streams - len(self._by_id)
 
     def check_room(self) -> None:
-        """Raises: Draining, Overloaded."""
+        """Check that a turn may start now. Raises: Draining, Overloaded."""
         if self._is_closing:
             raise Draining
         if self.free_slots <= 0:
@@ -65,7 +65,7 @@ class RunningTurns:
         return turn if turn is not None and turn.new.owner == owner else None
 
     def of_session(self, owner: str, session_id: str) -> list[TurnTask]:
-        """More than one while it is being claimed: one may hold it, and others want it."""
+        """The session's turns: at most one holds it, others may wait for their claim."""
         return list(self._by_session.get((owner, session_id), {}).values())
 
     def with_key(self, owner: str, session_id: str, key: str) -> TurnTask | None:
@@ -73,28 +73,25 @@ class RunningTurns:
         return next((turn for turn in turns if turn.new.idempotency_key == key), None)
 
     def is_claimed(self, owner: str, session_id: str) -> bool:
-        """Whether a turn of this worker holds the session."""
         return any(turn.is_claimed for turn in self.of_session(owner, session_id))
 
     async def end_unread(self, owner: str, session_id: str) -> None:
-        """End what the session runs here for nobody."""
-        # A copy: others come and go while this waits.
+        """End this worker's turns of the session that have no readers, and wait for it."""
         for turn in self.of_session(owner, session_id):
             if await turn.readers.is_unread():
                 await turn.stop_and_wait(Outcome.DISCONNECTED)
 
     async def drain(self, *, accept_seconds: float, drain_seconds: float) -> None:
-        """Take turns for a while, then no more, and return when none runs.
+        """Accept turns for `accept_seconds`, then refuse them; return when none runs.
 
-        Those that still run `drain_seconds` later end with the error `server_draining`.
+        Turns that still run `drain_seconds` after that end with the error `server_draining`.
         """
         await self._wait(accept_seconds)
         self._is_closing = True
         late = asyncio.create_task(self._stop_late(drain_seconds))
         while self._by_id:
             await asyncio.wait([turn.task for turn in self])
-            # Those that are done leave in callbacks. To wait for them again would return at once,
-            # and never let these run.
+            # Callbacks of the finished tasks remove their turns. Let them run before looking again.
             await asyncio.sleep(0)
         late.cancel()
 
@@ -109,5 +106,5 @@ class RunningTurns:
                 await self._is_hurried.wait()
 
     def hurry(self) -> None:
-        """Shorten every wait of a drain to nothing."""
+        """End all waits of a drain immediately."""
         self._is_hurried.set()

@@ -1,8 +1,8 @@
-"""The logs of resumable turns, shared with other workers while they run.
+"""Share the logs of running resumable turns with other workers.
 
-One task writes the events of this worker's turns, one reads those of other workers. Nobody
-waits for either: followers of a turn here read its own log, and events that the shared logs
-lose are in the session store as soon as the turn ends.
+One task writes the events of this worker's turns, another reads those of other workers. Turns and
+local followers never wait for them. Events that the shared logs lose are in the session store when
+the turn has ended.
 """
 
 import asyncio
@@ -25,17 +25,17 @@ from backend.turns.outbox import Outbox
 logger = structlog.get_logger()
 
 PAUSE_SECONDS = 0.025
-"""Between two writes or reads: what comes meanwhile is one batch."""
+"""The pause between two writes or reads. Events that arrive in it form one batch."""
 
 BACK_OFF_SECONDS = 0.5
-"""After a failure."""
+"""The pause after a failed read or write."""
 
 LAST_WRITE_SECONDS = 1.0
-"""So long a worker that leaves waits until its last events are written."""
+"""How long a leaving worker waits until its last events are written."""
 
 
 class SharedLogs:
-    """Writes this worker's logs to the store of shared logs, and reads those of others there."""
+    """Writes this worker's logs to the shared store, and reads other workers' logs from it."""
 
     def __init__(self, store: SharedLogStore, *, worker: str) -> None:
         self._store = store
@@ -45,7 +45,7 @@ class SharedLogs:
         self._outbox = Outbox()
         self._mirrors: defaultdict[str, set[EventLog]] = defaultdict(set)
         self._faults: dict[str, str | None] = {"writer": None, "reader": None}
-        """What keeps each part from working; None before it was tried for the first time."""
+        """The error of each part that does not work; None until its first attempt."""
         self._tasks: list[asyncio.Task[None]] = []
 
     def open(self) -> None:
@@ -69,11 +69,11 @@ class SharedLogs:
 
     @property
     def fault(self) -> str | None:
-        """Why it is not up, if that is known."""
+        """Why the shared logs are not up; None if they are, or before the first attempt."""
         return next(filter(None, self._faults.values()), None)
 
     def share(self, log: EventLog) -> None:
-        """Let the followers on other workers read along from now on, until it is closed."""
+        """Let followers on other workers read this log until it is closed."""
         self._outbox.add(log)
 
     def nudge(self, worker: str) -> None:
@@ -81,18 +81,15 @@ class SharedLogs:
         self._outbox.nudge(worker)
 
     def forget(self, turn_ids: Iterable[str]) -> None:
-        """Keep nothing more of turns that have ended. What another worker is about to write in
-        this very moment stays until it expires, some minutes later.
-        """
+        """Delete shared logs. A write that another worker has just begun stays until it expires."""
         self._outbox.forget(turn_ids)
 
     def fill(self, log: EventLog) -> None:
-        """Append to a log what its turn says on another worker, and close it at the end."""
+        """Append the events of a turn on another worker to this log, and close it at its end."""
         self._mirrors[log.turn_id].add(log)
-        self.nudge(self._worker)  # so that the reader hears of it
+        self.nudge(self._worker)  # end the reader's blocking read, so that it includes this log
 
     def leave(self, log: EventLog) -> None:
-        """Append no more."""
         mirrors = self._mirrors.get(log.turn_id, set())
         mirrors.discard(log)
         if not mirrors:
@@ -100,14 +97,15 @@ class SharedLogs:
 
     async def _write_on(self) -> None:
         while True:
-            # To read may work where to write does not, and writes are seldom without turns.
+            # Do not wait for the next turn to find out that writing works again. The reader cannot
+            # tell: a replica, for example, only answers reads.
             while "writer" in self._faults:
                 await self._check()
             await self._outbox.filled.wait()
             batches, nudged, forgotten = self._outbox.take()
             try:
                 await self._store.write(batches, nudged=nudged, forgotten=forgotten)
-            except Exception as error:  # noqa: BLE001 - whatever it is, there is a next time
+            except Exception as error:  # noqa: BLE001 - the loop must survive and try again
                 self._failed("writer", error)
                 self._outbox.put_back(nudged, forgotten)
                 await asyncio.sleep(BACK_OFF_SECONDS)
@@ -119,7 +117,7 @@ class SharedLogs:
     async def _check(self) -> None:
         try:
             await self._store.check()
-        except Exception as error:  # noqa: BLE001 - whatever it is, there is a next time
+        except Exception as error:  # noqa: BLE001 - the loop must survive and try again
             self._failed("writer", error)
             self._outbox.start_over()
             await asyncio.sleep(BACK_OFF_SECONDS)
@@ -129,10 +127,11 @@ class SharedLogs:
     async def _read_on(self) -> None:
         while True:
             asked = {turn: list(logs) for turn, logs in self._mirrors.items()}
+            # Followers of one turn may be at different places: read from the earliest.
             wanted = {turn: min(log.last for log in logs) for turn, logs in asked.items()}
             try:
                 received = await self._store.read(self._worker, wanted)
-            except Exception as error:  # noqa: BLE001 - whatever it is, there is a next time
+            except Exception as error:  # noqa: BLE001 - the loop must survive and try again
                 self._failed("reader", error)
                 await asyncio.sleep(BACK_OFF_SECONDS)
                 continue
@@ -141,11 +140,11 @@ class SharedLogs:
                 self.wake.set()
             for batch in received.batches:
                 self._pass_on(_Piece(batch), asked[batch.turn_id])
-                await asyncio.sleep(0)  # in between, others have their turn
+                await asyncio.sleep(0)  # let other tasks run between two batches
             await asyncio.sleep(PAUSE_SECONDS)
 
     def _pass_on(self, piece: "_Piece", asked: Iterable[EventLog]) -> None:
-        """To the logs for which it was read. One that came meanwhile may stand before it."""
+        """Append to the logs for which it was read. Logs added since may need earlier events."""
         mirrors = self._mirrors.get(piece.batch.turn_id, set())
         for log in mirrors.intersection(asked):
             try:
@@ -157,7 +156,7 @@ class SharedLogs:
                 self.leave(log)
 
     def _failed(self, part: str, error: Exception) -> None:
-        # Of a store's error the message is the cause; of a defect, the kind is all that is known.
+        # Only the message of a StorageError is safe to log. Others may quote data.
         why = str(error) if isinstance(error, StorageError) else type(error).__name__
         known = self.fault
         self._faults[part] = exhaustion_of(error) or why
@@ -174,29 +173,29 @@ class SharedLogs:
 
 
 class _Lost(Exception):
-    """The rest of a log cannot be read here. The session store will have it."""
+    """The shared log cannot be read further. The session store will have the rest."""
 
 
 class _Piece:
-    """A batch, decoded once for all who read it, if anybody does."""
+    """A batch that is decoded when the first log needs it, once for all logs."""
 
     def __init__(self, batch: SharedBatch) -> None:
         self.batch = batch
 
     @cached_property
     def events(self) -> Sequence[Logged]:
-        """Raises: _Lost."""
+        """The decoded events. Raises: _Lost, if they cannot be decoded or are not complete."""
         try:
             events = decode(self.batch.events)
         except msgspec.MsgspecError as error:
             raise _Lost("another version wrote it") from error
         if len(events) != self.batch.last - self.batch.after:
-            raise _Lost("it is not what it says")
+            raise _Lost("its number of events does not match its positions")
         return events
 
 
 def _append(log: EventLog, piece: _Piece) -> bool:
-    """Append what is new of a batch. Returns whether nothing comes after it."""
+    """Append what the log lacks, and return whether it is closed now. Raises: _Lost."""
     batch = piece.batch
     if batch.last <= log.last:
         return False

@@ -1,4 +1,4 @@
-"""One turn as it runs: a task from its claim to its end, and the log that it writes."""
+"""Run one turn: a task from the claim of its session to its end, and the log that it writes."""
 
 import asyncio
 import time
@@ -36,10 +36,10 @@ logger = structlog.get_logger()
 
 
 class TurnTask:
-    """Claims its session, converses into its log, stores how that ended, and ends the stream.
+    """Claims the session, runs the conversation into the log, stores the ending, ends the stream.
 
-    Whatever goes wrong, the log ends with one `End`. An ending that the store would not take is
-    left in `unstored`.
+    The log always ends with exactly one `End`. If the store refuses the ending, it is in
+    `unstored`.
     """
 
     def __init__(
@@ -67,7 +67,6 @@ class TurnTask:
         )
         self.log = self.readers.log
         self.unstored: Ending | None = None
-        """How the turn ended, if the store would not take it."""
         self._turn = turn
         self._claim = claim
         self._sessions = sessions
@@ -78,25 +77,24 @@ class TurnTask:
         self._stopped_for: ServiceError | None = None
         self._conversing: asyncio.Task[None] | None = None
         self._claimed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done when the session is held, or refused."""
+        """Done when the claim has succeeded or failed."""
         self.task = asyncio.create_task(self._run(), name=f"turn {new.id}")
 
     async def join(self, new: NewTurn) -> Follower:
-        """A follower, once the turn holds its session: for `new`, which began it or repeats it.
+        """Wait until the turn holds its session, and follow it from its first event.
 
-        Raises what the turn was refused with.
+        `new` is the query that started this turn, or a repeat of it.
 
-        Raises:
-            KeyReused: `new` is another query.
+        Raises: KeyReused, if `new` has another query; otherwise what the claim raised.
         """
         if self.new.query != new.query:
             raise KeyReused
         follower = self.readers.follow()
         try:
-            # A claim that is on its way cannot be called back, so it outlives who waits for it. If
-            # it succeeds for nobody, the turn ends like any other that nobody reads.
+            # A claim that was sent cannot be taken back, so a cancelled caller must not cancel it.
+            # If it succeeds, the turn ends like every turn without readers.
             await asyncio.shield(self._claimed)
-        except BaseException:  # also when the caller is cancelled: nobody will read
+        except BaseException:  # includes a cancelled caller, which would never call `leave`
             follower.leave()
             raise
         if self.new is not new:
@@ -105,33 +103,33 @@ class TurnTask:
 
     @property
     def is_claimed(self) -> bool:
-        """It was given its session, and holds it until its end."""
+        """Whether the claim has succeeded: the turn then holds its session until its end."""
         return self._claimed.done() and self._claimed.exception() is None
 
     async def stop_and_wait(self, outcome: Outcome) -> None:
-        """Stop it, and wait until it has ended."""
         self.stop(outcome)
         await asyncio.wait([self.task])
 
     def link_request(self) -> None:
-        """Say that the request at hand reads or stops this turn."""
+        """Link the span of the current request to this turn."""
         tracing.link_to_turn(self.new.id, tracing.traceparent(self._span))
 
     def stop(self, outcome: Outcome, error: ServiceError | None = None) -> None:
-        """End the conversation now, with this outcome, and with this error if the client is
-        to hear of one. The first to say so wins, and nobody does once the conversation is over.
+        """End the conversation with this outcome, and with an `error` event if `error` is given.
+
+        Only the first call counts, and none has an effect after the conversation is over.
         """
         if self._stopped_as is not None:
             return
         self._stopped_as = outcome
         self._stopped_for = error
-        # Neither the claim nor the ending may be cancelled: either may be committed already, and
-        # nobody would know. During the claim it is enough to say so: nothing is asked then.
+        # Cancel the conversation only. A cancelled claim or ending may have been committed, and
+        # we could not know. A stop during the claim is seen before the conversation starts.
         if self._conversing is not None:
             self._conversing.cancel()
 
     async def _run(self) -> None:
-        """Only a cancellation by `stop` comes out of it."""
+        """Run from claim to end. Raises only a cancellation."""
         try:
             span = tracing.begin_turn(
                 turn_id=self.new.id,
@@ -140,7 +138,7 @@ class TurnTask:
             )
             new = replace(self.new, traceparent=tracing.traceparent(span))
             claim = await self._claim(new, self._turn.history_tokens)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to who waits
+        except Exception as error:  # noqa: BLE001 - `join` raises it in every request that waits
             self._refuse(error)
             return
         self._span = span
@@ -150,7 +148,7 @@ class TurnTask:
         try:
             failed = await self._converse(claim)
         except asyncio.CancelledError:
-            # The event loop may cancel it, too: a broken answer is never recorded as completed.
+            # The event loop can cancel the task without `stop`. Never record that as completed.
             self._stopped_as = self._stopped_as or Outcome.CANCELLED
             raise
         finally:
@@ -158,15 +156,15 @@ class TurnTask:
 
     def _refuse(self, error: Exception) -> None:
         if isinstance(error, StorageError):
-            # It may have been committed all the same; then the session must not stay held.
+            # The claim may have been committed nevertheless. Storing this ending frees the session.
             self.unstored = refused_ending(self.new.id, error)
         self._close_log()
         self._claimed.set_exception(error)
-        # Marked as seen: if the one who waits was cancelled, it is no news.
+        # Mark as retrieved: asyncio logs it otherwise if the only waiting request was cancelled.
         self._claimed.exception()
 
     async def _converse(self, claim: Claim) -> ServiceError | None:
-        """Run the conversation into the log. Returns what it failed with."""
+        """Run the conversation into the log. Return its error, or None if it succeeded."""
         if self._stopped_as is not None:
             return None
         self._conversing = self.task
@@ -181,7 +179,7 @@ class TurnTask:
                 )
         except ServiceError as error:
             return error
-        except Exception as error:  # noqa: BLE001 - the last place where the stream can end well
+        except Exception as error:  # noqa: BLE001 - the stream must end with `error` and `end`
             return TurnTimedOut() if deadline.expired() else _unexpected(error)
         finally:
             self._conversing = None
@@ -193,8 +191,8 @@ class TurnTask:
         self.log.append(event)
 
     async def _end(self, error: ServiceError | None) -> None:
-        """Store the ending, and then end the stream: a client that has read `end` may ask again at
-        once, and the session must be free by then.
+        """Store the ending, then end the stream: a client that has read `end` may ask again at
+        once, and must find the session free.
         """
         error = error or self._stopped_for
         ending, is_stored = await self._store(error)
@@ -202,7 +200,7 @@ class TurnTask:
             self.log.append(failure(StorageError()))
         self._close_log(outcome_event(ending))
         if self.unstored is not None:
-            # The log that is stored later is the one that was shown.
+            # The log that is stored later must equal the one that the client has seen.
             self.unstored = replace(self.unstored, log=encode(self.log.events))
         report(
             ending,
@@ -214,8 +212,8 @@ class TurnTask:
         )
 
     async def _store(self, error: ServiceError | None) -> tuple[Ending, bool]:
-        """The ending that counts, and whether the store has it from here."""
-        # From here on nobody can stop it any more, so its readers see the outcome that is stored.
+        """Return the ending that counts, and whether the store took it from this worker."""
+        # This makes later calls of `stop` ineffective, so that store and stream agree.
         outcome = self._stopped_as = self._stopped_as or outcome_of(error)
         ending = minimal_ending(self.new.id, outcome, None if error is None else error.code)
         try:
@@ -223,7 +221,7 @@ class TurnTask:
             ending = whole_ending(ending, self._turn, self._first_chunk_seconds, self.log.events)
             is_stored = await self._sessions.finish(ending)
         except Exception:
-            # Also a defect must not leave the stream open and the session held.
+            # Catch everything: no bug may leave the stream open and the session held.
             logger.exception("turn_not_stored", turn=self.new.id)
             self.unstored = ending
             return ending, False
@@ -231,7 +229,7 @@ class TurnTask:
 
     def _append_last(self, error: ServiceError | None) -> None:
         if error is None and self._stopped_as is Outcome.DISCONNECTED:
-            # Nobody reads it now; who comes back must not take it for a whole answer.
+            # A client that resumes later must not take the partial answer for a complete one.
             error = TurnInterrupted()
         if error is not None:
             self.log.append(failure(error))

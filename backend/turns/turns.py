@@ -1,4 +1,4 @@
-"""The turns of this worker: start, follow, stop, drain."""
+"""Start, follow, stop and drain turns. The entry point for every protocol."""
 
 import asyncio
 import secrets
@@ -22,14 +22,14 @@ from backend.turns.turn_task import TurnTask
 from backend.turns.unstored import UnstoredEndings
 
 OpenTurn = Callable[[Caller, str], Turn]
-"""Makes the turn of a caller and a query."""
+"""Creates the turn of a caller and a query, without starting it."""
 
 
 class Turns:
-    """All turns that run on this worker, and the way to those that run elsewhere.
+    """All turns that run on this worker, and access to those on other workers.
 
-    `check` may refuse a turn before anything is begun; `on_drain` hears of a drain first. With
-    `shared_logs`, followers on other workers read along, and workers hear of each other at once.
+    `check` may refuse a turn before it starts. `on_drain` is called when a drain begins. With
+    `shared_logs`, events and stop requests reach other workers at once.
     """
 
     def __init__(
@@ -59,13 +59,13 @@ class Turns:
             timeout_seconds=limits.remote_timeout_seconds,
         )
         self.wake = shared_logs.wake if shared_logs else asyncio.Event()
-        """Set when it is worth while to `renew` now rather than at the next time."""
-        # A turn's worker must not give it up while somebody waits for it here.
+        """Set when `renew` should be called now instead of at its next regular time."""
+        # A new follower must be stored soon: the worker that runs its turn ends the turn otherwise.
         self._replays = Replays(sessions, shared_logs=shared_logs, came=self.wake.set)
         self._repeats = Repeats(sessions, self._running, self._replays)
         self.is_draining = False
         self.drained = asyncio.Event()
-        """No turn runs any more, and none will."""
+        """Set when no turn runs any more and none can start."""
 
     @property
     def free_slots(self) -> int:
@@ -83,21 +83,21 @@ class Turns:
         admission: Admission = NoAdmission(),  # noqa: B008 - it has no state
         transport: Transport = "sse",
     ) -> Follower:
-        """Claim the session for one turn. The caller must `leave` the follower that it gets.
+        """Claim the session for one turn, and follow it. The caller must call `leave()`.
 
-        A turn of the session that nobody follows any more is ended for it. If the key has
-        started a turn before, that one is followed from its beginning instead; while it is about
-        to start one, this waits, and is refused as the first is refused.
+        A turn of the session that has no followers is ended first. If the idempotency key has
+        already started a turn, that turn is followed from its first event instead. If another
+        request is starting a turn with the key, this call waits and gets the same result.
 
         Raises:
             KeyReused: the key has started a turn with another query.
-            Overloaded: every slot is taken.
+            Overloaded: every slot of this worker is taken.
             Draining: this worker is about to stop.
-            TooManyRequests: `admission` says so.
+            TooManyRequests: `admission` refused the turn.
             SessionBusy: another turn of this session has not ended yet.
-            SessionNotFound: there is none, and it was not to be made.
+            SessionNotFound: the session does not exist and `creates_session` is False.
             StorageError: the store cannot be reached.
-            ServiceError: what `check` raised.
+            ServiceError: `check` refused the turn.
         """
         new = NewTurn(
             id=secrets.token_hex(8),
@@ -124,17 +124,17 @@ class Turns:
         is_resumable: bool,
         transport: Transport,
     ) -> TurnTask:
-        """A query that has entered leaves at the end of its turn, or when that cannot begin."""
+        """Launch a turn, and keep its admission until the turn ends or fails to start."""
         self._check_start()
         await admission.enter(new.id)
         try:
             conversation = self._open_turn(caller, new.query)
             await self._running.end_unread(new.owner, new.session_id)
-            # Others may have taken the slots during the waits above, or a drain has begun. From
-            # here to the launch nothing waits, so the slot that is free now is ours.
+            # Again: the slots may have been taken, or a drain begun, during the awaits above.
+            # Nothing awaits between here and the launch, so a free slot stays free.
             self._check_start()
             turn = self._launch(new, conversation, is_resumable=is_resumable, transport=transport)
-        except BaseException:  # also when the caller is cancelled: nothing was begun
+        except BaseException:  # includes cancellation: no turn was started
             admission.leave(new.id)
             raise
         turn.task.add_done_callback(lambda _: admission.leave(new.id))
@@ -165,14 +165,14 @@ class Turns:
     async def follow(
         self, caller: Caller, turn_id: str, *, after: Place = 0, session_id: str | None = None
     ) -> Follower:
-        """Everything of a turn behind `after`, wherever it runs or ran.
+        """Follow a turn on any worker from the place `after`. The caller must call `leave()`.
 
-        If all of it was read and nothing more will come, the follower `is_at_end` at once.
+        If the turn has ended and `after` is its last event, the follower `is_at_end` immediately.
 
         Raises:
-            TurnNotFound: there is none in that session, if one is given, or it is somebody else's.
-            LogGone: it ended too long ago.
-            PastTheEnd: it has no such place.
+            TurnNotFound: the caller has no such turn, or it is in another session.
+            LogGone: the turn ended too long ago; its log was deleted.
+            PastTheEnd: the turn has no event at this place.
             StorageError: the store cannot be reached.
         """
         turn = self._running.of_owner(caller.owner, turn_id)
@@ -186,10 +186,14 @@ class Turns:
         return turn.readers.follow(after)
 
     async def stop(self, caller: Caller, turn_id: str) -> None:
-        """Stop a turn, wherever it runs: here now, elsewhere when its worker hears of it.
+        """Stop a turn on any worker.
+
+        Waits for the end of a local turn. Another worker stops its turn when it sees the request,
+        at the latest when it renews its lease.
 
         Raises:
-            TurnNotFound: there is none, or it is somebody else's.
+            TurnNotFound: the caller has no such turn.
+            StorageError: the turn is not on this worker, and the store cannot be reached.
         """
         turn = self._running.of_owner(caller.owner, turn_id)
         if turn is None:
@@ -199,15 +203,17 @@ class Turns:
             await turn.stop_and_wait(Outcome.CANCELLED)
 
     async def stop_session(self, owner: str, session_id: str) -> None:
-        """Stop what a session runs, wherever that is, and wait for its end."""
+        """Stop the turns of a session on any worker, and wait for their end."""
         for turn in self._running.of_session(owner, session_id):
             turn.link_request()
             await turn.stop_and_wait(Outcome.CANCELLED)
-        # Even if something ran here: it may only have wanted the session that another worker holds.
+        # Also if a turn was stopped here: it may have been waiting for its claim.
         await self._remote.stop_session(owner, session_id)
 
     async def renew(self) -> None:
-        """Renew this worker's lease, say who reads what here, and do what others ask for."""
+        """Renew this worker's lease, store which turns have followers here, and stop the turns
+        that other workers want to end.
+        """
         requests = await self._sessions.renew(
             self._worker,
             unfollowed=[turn.new.id for turn in self._running if turn.log.is_unfollowed],
@@ -215,22 +221,21 @@ class Turns:
         )
         for request in requests:
             turn = self._running.get(request.turn_id)
-            # It was asked to give way while nobody read it, and somebody may have come back since
-            # then: the store has heard of that with this very renewal.
+            # A request with DISCONNECTED asks to end a turn because it had no follower. Ignore it
+            # if a follower has come back since: this renewal has just stored that.
             if turn and (turn.log.is_unfollowed or request.outcome is not Outcome.DISCONNECTED):
                 turn.stop(request.outcome)
 
     async def store_endings(self) -> None:
-        """Store the endings that the store would not take when they came."""
         await self._unstored.store()
 
     async def drain(self, *, accept_seconds: float, drain_seconds: float) -> None:
-        """Let go of the turns as a server that leaves does, and return when none runs.
+        """Let running turns finish before the worker stops; return when none runs.
 
-        `is_draining` is set at once; turns are still taken for `accept_seconds`, since
-        it takes a moment until nobody sends any; those that still run after `drain_seconds`
-        end with the error `server_draining`, and are stored. Readers of turns on other workers
-        get the same at the end, and can read on elsewhere.
+        Sets `is_draining` at once, but accepts turns for another `accept_seconds`, because load
+        balancers take a moment to notice. Turns that run `drain_seconds` after that end with the
+        error `server_draining` and are stored. Finally, followers of turns on other workers get
+        the same error, and can resume elsewhere.
         """
         self.is_draining = True
         self._on_drain()
@@ -240,11 +245,11 @@ class Turns:
         self.drained.set()
 
     def hurry(self) -> None:
-        """Shorten every wait of a drain to nothing."""
+        """End all waits of a drain immediately."""
         self._running.hurry()
 
     async def close(self) -> None:
-        """Take no more turns, stop those that run, and wait until they are stored."""
+        """Refuse new turns, stop the running ones, and store their endings."""
         self.hurry()
         await self.drain(accept_seconds=0, drain_seconds=0)
         await self.store_endings()

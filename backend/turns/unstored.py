@@ -1,4 +1,4 @@
-"""Endings that the store would not take when they came, until it has them."""
+"""Keep endings that the session store refused, and store them later."""
 
 import asyncio
 from dataclasses import dataclass
@@ -12,32 +12,34 @@ from backend.turns.endings import minimal_ending
 logger = structlog.get_logger()
 
 WHOLE_TRIES = 3
-"""So often an ending that is at fault is offered again as it is."""
+"""Retries with the whole ending before a minimal one is stored. An absent store does not count."""
 
 
 @dataclass
 class _Unstored:
     ending: Ending
     refusals: int = 0
-    """Times that the store did not take it, and took other things right before and after."""
+    """How often the store refused this ending although it took other writes before and after."""
 
 
 class UnstoredEndings:
-    """Until they are stored their sessions stay busy, since this worker lives and holds them."""
+    """The queue of endings to store. Their sessions stay busy until then."""
 
     def __init__(self, sessions: SessionStore, *, worker: str) -> None:
         self._sessions = sessions
         self._worker = worker
         self._unstored: list[_Unstored] = []
         self._storing = asyncio.Lock()
-        """A shutdown stores them, too, and may come while a renewal of the lease is at it."""
+        """Guards `store`, which the renewal loop and a shutdown may call at the same time."""
 
     def add(self, ending: Ending) -> None:
         self._unstored.append(_Unstored(ending))
 
     async def store(self) -> None:
-        """Offer them again, if the store takes anything. One that is itself at fault is closed
-        with nothing in it; one that came at a bad time is kept, however long that lasts.
+        """Try again to store all endings, if the store is up.
+
+        If the store works but keeps refusing one, a minimal ending replaces it. None is dropped
+        because the store is away.
         """
         async with self._storing:
             if not self._unstored or not await self._check_store():
@@ -46,7 +48,7 @@ class UnstoredEndings:
                 try:
                     is_stored = await self._try(unstored)
                 except StorageError as error:
-                    # The store went away, and each attempt may take as long as it waits.
+                    # The store is away. Stop here: each further attempt could take a full time-out.
                     _warn(unstored, error)
                     self._begin_with_others(unstored)
                     return
@@ -54,24 +56,22 @@ class UnstoredEndings:
                     self._unstored.remove(unstored)
 
     def _begin_with_others(self, unstored: _Unstored) -> None:
-        """Next time. If the store only fails over this one, it must not hold up the others."""
+        """Move this ending to the back: if it alone breaks the store, the others still get in."""
         self._unstored.remove(unstored)
         self._unstored.append(unstored)
 
     async def _try(self, unstored: _Unstored) -> bool:
-        """Offer it; whether nothing is left to store of it. Raises: StorageError, if the store
-        is at fault.
-        """
+        """Whether the ending is now stored. Raises: StorageError, if the store is at fault."""
         try:
             await self._offer(unstored.ending)
         except NotStorable as error:
             _warn(unstored, error)
-            # The store worked before this, or nothing would have been offered.
+            # If the store takes a write before and after this one, the ending is at fault.
             return await self._check_store() and await self._give_up(unstored)
         return True
 
     async def _give_up(self, unstored: _Unstored) -> bool:
-        """Store the least of it, if it was refused too often; whether that was done."""
+        """Count a refusal; after `WHOLE_TRIES` of them, store a minimal ending."""
         unstored.refusals += 1
         if unstored.refusals <= WHOLE_TRIES:
             return False
@@ -93,7 +93,7 @@ class UnstoredEndings:
         return True
 
     async def _offer(self, ending: Ending) -> None:
-        """Raises: StorageError, which is NotStorable if the ending is at fault."""
+        """Store it. Raises: NotStorable if the ending is at fault, otherwise StorageError."""
         try:
             await self._sessions.finish(ending)
         except StorageError:
@@ -101,7 +101,7 @@ class UnstoredEndings:
         except (OSError, MemoryError) as error:
             raise StorageError from error
         except Exception as error:
-            # Whatever one ending does to the store, the next one must have its turn.
+            # An ending with unexpected effects must not block the endings after it.
             raise NotStorable from error
 
 

@@ -1,5 +1,6 @@
-/** A booking as a file for a calendar (RFC 5545). */
+/** A booking as a calendar file (RFC 5545). */
 
+/** The length of a test drive. */
 const MINUTES = 60;
 
 /**
@@ -30,20 +31,20 @@ export function calendarFile(booking, now = new Date()) {
 }
 
 /**
- * The moment at which the clocks of a time zone show this date and time.
+ * The moment at which clocks in a time zone show this date and time.
  * @param {string} date
  * @param {string} time
  * @param {string} zone
  */
 export function instant(date, time, zone) {
   const shown = Date.parse(`${date}T${time}:00Z`);
-  // Twice, since the first guess may lie on the other side of a change of the clocks.
+  // Corrected once more, since the first guess may be on the other side of a clock change.
   const guess = shown - ahead(shown, zone);
   return new Date(shown - ahead(guess, zone));
 }
 
 /**
- * How far the clocks of a zone are ahead of UTC, in milliseconds.
+ * How far clocks in a zone are ahead of UTC, in milliseconds.
  * @param {number} moment
  * @param {string} zone
  */
@@ -70,7 +71,8 @@ const utc = (moment) => moment.toISOString().replace(/[-:]|\.\d+/g, "");
 const text = (value) => value.replace(/[\\;,]/g, "\\$&").replace(/\r\n|\r|\n/g, "\\n");
 
 /**
- * In lines of at most 75 bytes; characters of up to three are counted as such.
+ * Folds a line into lines of at most 75 bytes: 24 characters of up to three bytes, and a space. (24
+ * characters of four bytes would be longer.)
  * @param {string} line
  */
 function folded(line) {

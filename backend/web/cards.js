@@ -1,4 +1,4 @@
-/** What tools found, as cards. What a card offers is asked of Lex in words, as a person would. */
+/** Tool outputs as cards. The buttons of a card ask Lex a question in words, as a person would. */
 
 import { calendarFile } from "./calendar.js";
 import { foreign, h, icon } from "./dom.js";
@@ -21,6 +21,7 @@ const CARDS = {
 };
 
 /**
+ * The card of a tool output. Never throws: an unknown or malformed output is shown as JSON.
  * @param {ToolOutput} result
  * @param {Ask} ask
  */
@@ -31,7 +32,7 @@ export function card({ name, output }, ask) {
   try {
     return made(output, ask);
   } catch {
-    // It is not what this tool says otherwise; the conversation goes on.
+    // The output does not have this tool's usual shape. The conversation must go on.
     return anything(name, output);
   }
 }
@@ -101,7 +102,7 @@ function dealership({ dealership_id, name, address, phone, hours, map_link }, as
 }
 
 /**
- * To another site, if it is one.
+ * A link to another site. Anything but an http(s) URL stays text, so that no script can be linked.
  * @param {unknown} url
  * @param {unknown} text
  */
@@ -123,7 +124,7 @@ function slots({ dealership_id, date, slots, time_zone }, ask) {
     `${place(dealership_id)}, ${day(date)}`,
     free.length > 0
       ? h("div", { class: "times" }, ...free.map((time) => slot(String(time), dealership_id, date, ask)))
-      : h("p", {}, "Nothing is free on this day."),
+      : h("p", {}, "No slots are free on this day."),
     h("p", { class: "aside" }, "Local time, ", foreign(time_zone)),
   );
 }
@@ -176,7 +177,7 @@ function profile({ user_id, name, preferred_dealership, coming_test_drives, past
     "person",
     String(name ?? user_id),
     h("p", {}, preferred ? foreign(`Usually at ${preferred}`) : "No preferred dealership yet"),
-    drives("Coming test drives", coming_test_drives),
+    drives("Upcoming test drives", coming_test_drives),
     drives("Past test drives", past_test_drives),
     preferred && actions([["Free slots tomorrow", wantsSlots(preferred_dealership.dealership_id)]], ask),
   );
@@ -215,7 +216,7 @@ function actions(offered, ask) {
 }
 
 /**
- * A tool that said no has a reason; one that broke has not.
+ * The card of a tool that refused, with other times if it offers some, or that failed.
  * @param {Output} error
  * @param {Ask} ask
  */
@@ -237,7 +238,7 @@ function unsuccessful(error, ask) {
 }
 
 /**
- * Of a tool that this page does not know.
+ * The output of a tool that this page does not know, as JSON.
  * @param {string} name
  * @param {Output} output
  */

@@ -1,15 +1,15 @@
 /**
- * Lex for programs: ask, read on, stop, look back, sign in. It knows no page and draws nothing;
- * import it from wherever you like.
+ * A client of Lex for any JavaScript program: ask, resume, stop, read the history, sign in. It does
+ * not depend on the page.
  *
  *     const lex = new Lex({base: "http://localhost:8000"});
  *     for await (const event of lex.ask("my-session", "What is the weather in Paris?")) {
  *       if (event.type === "chunk") process.stdout.write(event.data);
  *     }
  *
- * A connection that breaks is taken up again where it stopped, as long as it takes: no event comes
- * twice and none is missing, and nothing is asked twice. (Over a WebSocket a question has no key of
- * its own: if its connection breaks at once, the history is asked whether it came.)
+ * When a connection breaks, the client reconnects until it succeeds and resumes the stream. No event
+ * comes twice, none is missing, and no question is asked twice. (A question over a WebSocket has no
+ * idempotency key. If its connection breaks at once, the client looks for the question in the history.)
  */
 
 import { createParser } from "./vendor/eventsource-parser/parse.js";
@@ -33,10 +33,10 @@ import { Line } from "./realtime.js";
  * @typedef {{is: "connecting"} | {is: "open"} | {is: "lost", seconds: number}} Connection
  *
  * @typedef {object} Options
- * @property {string} [key] The question's own, so that it is never asked twice: by default a new one.
- * @property {string} [after] The session's last turn that is known, to tell a new one from it.
- * @property {(state: Connection) => void} [report] Told how the connection is.
- * @property {(turn: string) => void} [begun] Told the id of the turn, as soon as there is one.
+ * @property {string} [key] The idempotency key of the question; by default a new one.
+ * @property {string} [after] The last known turn of the session, to tell a new turn from it.
+ * @property {(state: Connection) => void} [report] Called when the state of the connection changes.
+ * @property {(turn: string) => void} [begun] Called with the id of the turn once it is known.
  *
  * @typedef {{type: string, turn_id: string, created_at: string, data: any}} Happened
  * @typedef {{status: string, version: string, upstream: string, models: {name: string}[],
@@ -46,16 +46,16 @@ import { Line } from "./realtime.js";
 /** Events whose data is JSON. */
 const OBJECTS = ["tool_call", "tool_output", "error", "outcome"];
 
-/** Without a byte for so long, a stream is taken for lost. Heartbeats come after 15 s. */
+/** A stream without a byte for this long counts as lost. Heartbeats come every 15 s by default. */
 const SILENCE_MS = 45_000;
 
-/** A WebSocket has no heartbeats that a page would see; no turn takes longer than this. */
+/** Browsers hide the pings of WebSockets, so this is a little more than the default turn timeout. */
 const SOCKET_SILENCE_MS = 130_000;
 
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 10_000;
 
-/** The service said no, before any event. */
+/** The service refused a request before any event. */
 export class Refused extends Error {
   /**
    * @param {number} status 0 over a WebSocket
@@ -88,12 +88,13 @@ export class Lex {
   /** @param {{base?: string, realtime?: boolean}} [options] */
   constructor({ base = "", realtime = false } = {}) {
     this.base = base;
-    /** Whether turns go over a WebSocket; may be changed between two of them. */
+    /** Whether turns use a WebSocket. It may be changed between turns. */
     this.realtime = realtime;
     this.line = new Line(base);
   }
 
   /**
+   * Asks a question. The request is sent when the returned turn is iterated.
    * @param {string} session
    * @param {string} query
    * @param {Options} [options]
@@ -103,7 +104,7 @@ export class Lex {
   }
 
   /**
-   * Reads a turn from its beginning, whether it still runs or not.
+   * Reads a running or finished turn from its first event. The request is sent when it is iterated.
    * @param {string} session
    * @param {string} turn
    * @param {Options} [options]
@@ -118,7 +119,7 @@ export class Lex {
   }
 
   /**
-   * What happened in a session so far; nothing in one that does not exist.
+   * The history of a session, oldest first; empty if the session does not exist.
    * @param {string} session
    * @returns {Promise<Happened[]>}
    */
@@ -139,12 +140,12 @@ export class Lex {
 
   /** @returns {Promise<Readiness>} */
   async readiness() {
-    // A server that leaves says 503, and still how it is.
+    // Not `this.fetch`: a draining server answers 503 with the same body.
     return (await fetch(`${this.base}/readyz`)).json();
   }
 
   /**
-   * From now on the browser proves by a cookie who asks.
+   * Exchanges a credential for a cookie, which the browser sends from now on.
    * @param {string} credential a token or an API key
    */
   async signIn(credential) {
@@ -168,7 +169,8 @@ export class Lex {
     const ask = () => fetch(this.base + path, { ...init, credentials: this.#credentials });
     let response = await ask();
     if (response.status === 401 && this.#credentials !== "include") {
-      // On another origin a cookie is sent on request, and taken only with authentication.
+      // For another origin, cookies must be requested explicitly. Without authentication the service
+      // does not allow them, so they are tried second.
       this.#credentials = "include";
       response = await ask();
     }
@@ -177,11 +179,11 @@ export class Lex {
   }
 }
 
-/** One question and everything until its `end`: to be iterated once. */
+/** One question and its events until `end`. Iterate it once. */
 export class Turn {
   /** @type {string | null} */
   id = null;
-  /** Of the last event that was read; `lost-1` among those that come instead of a lost answer. */
+  /** The number of the last event that was read; `lost-1` and on for those that replace a lost answer. */
   place = "0";
 
   #lex;
@@ -215,7 +217,11 @@ export class Turn {
     if (turn) this.id = turn;
   }
 
-  /** @returns {AsyncGenerator<TurnEvent, void, void>} */
+  /**
+   * The events, over as many connections as it takes.
+   * @returns {AsyncGenerator<TurnEvent, void, void>}
+   * @throws {Refused} the question was refused, or the turn was and a retry would not help
+   */
   async *[Symbol.asyncIterator]() {
     for (let failures = 0; ; ) {
       const attempt = (this.#attempt = new AbortController());
@@ -242,12 +248,12 @@ export class Turn {
     }
   }
 
-  /** Nobody wants it any more: neither to read on, nor to ask what was stopped before it began. */
+  /** Whether to make no further attempt: the caller left, or stopped the turn before it began. */
   #isOver() {
     return this.#isLeft || (this.#isStopped && this.id === null);
   }
 
-  /** Its upstream call is closed, what was said is kept, and the stream ends. */
+  /** Stops the turn. The text so far is kept, and the stream ends with its usual events. */
   async stop() {
     this.#isStopped = true;
     if (this.id !== null) return this.#lex.stop(this.id);
@@ -255,14 +261,14 @@ export class Turn {
     this.#hurry();
   }
 
-  /** Reads no further. The turn goes on, for as long as one that nobody reads may. */
+  /** Stops reading. The turn itself runs on for `DISCONNECT_GRACE_SECONDS`, or to its end. */
   leave() {
     this.#isLeft = true;
     this.#attempt.abort();
     this.#hurry();
   }
 
-  /** Tries again at once, if a connection is being waited for. */
+  /** Reconnects at once instead of waiting for the next attempt. */
   hurry() {
     this.#hurry();
   }
@@ -290,8 +296,8 @@ export class Turn {
   async *#overHttp(signal, silence) {
     const response = await (this.id === null ? this.#post(signal) : this.#get(signal));
     const turn = response.headers.get("X-Turn-Id");
-    // A head that broke off may look like a whole one.
-    if (turn === null || response.body === null) throw new Error("this is no stream");
+    // Browsers may take a truncated response head for a complete one.
+    if (turn === null || response.body === null) throw new Error("the response is no stream");
     this.#begin(turn);
     /** @type {TurnEvent[]} */
     const read = [];
@@ -349,7 +355,7 @@ export class Turn {
     }
   }
 
-  /** A question over a WebSocket has no key: whether it was taken, the history knows. */
+  /** Looks in the history for a question that was sent over a WebSocket, which carries no key. */
   async #find() {
     const happened = await this.#lex.history(this.#session);
     const asked = happened.findLast((each) => each.type === "user_message");
@@ -368,9 +374,10 @@ export class Turn {
   }
 
   /**
-   * Whether an event is to be passed on. A server that leaves tells readers of a turn that runs
-   * elsewhere so, under the id that they have: the rest is read there.
+   * Whether the event is new, so that it is passed on. A draining server ends the stream of a turn
+   * that runs on another worker with an `end` that repeats the last id: the rest is read there.
    * @param {TurnEvent} event
+   * @throws {Error} the stream must be resumed on another worker
    */
   #isNext(event) {
     const place = event.id.slice(event.turn.length + 1);
@@ -383,12 +390,12 @@ export class Turn {
   }
 
   /**
-   * Whether to try again. What refuses a question is for whoever asks to decide; a turn that
-   * has begun is read to its end.
+   * Whether to retry. A refused question is left to the caller; a turn that has begun is read to its
+   * end.
    * @param {Refused} error
    */
   #passes({ status, failure }) {
-    // Without a code of ours it is a proxy that finds nobody, or a head that broke off.
+    // Without an error code of ours, it comes from a proxy or from a truncated response head.
     if (failure.code === "") return status < 400 || status >= 500;
     return this.id !== null && failure.retryable;
   }
@@ -411,7 +418,7 @@ export class Turn {
   }
 }
 
-/** Ends an attempt during which nothing was heard for too long. */
+/** Aborts an attempt that has received nothing for too long. */
 class Watchdog {
   /**
    * @param {number} ms
@@ -423,7 +430,7 @@ class Watchdog {
     this.bark();
   }
 
-  /** Something was heard. */
+  /** Restarts the countdown, because something was received. */
   bark() {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.attempt.abort(), this.ms);
@@ -446,7 +453,8 @@ function parsed({ id = "", event = "", data }) {
 }
 
 /**
- * Whether an event comes later than another. What is said instead of a lost answer comes behind it.
+ * Whether an event comes later than another. `lost-…` events replace the rest of a lost answer, so
+ * they come after all others.
  * @param {string} place
  * @param {string} other
  */
@@ -456,7 +464,7 @@ function isBehind(place, other) {
   return Number(place.replace("lost-", "")) > Number(other.replace("lost-", ""));
 }
 
-/** Names a session or a question. `crypto.randomUUID` would need https. */
+/** A random id for a session or a question. `crypto.randomUUID` works with https only. */
 export function newId() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -1,2 +1,2 @@
-/** Where Lex is, seen from this page: by default where the page comes from. */
+/** The base URL of Lex; empty means the origin that serves this page. */
 export const base = "";

@@ -1,9 +1,9 @@
-/** The line above the question that says how the connection is, when there is something to say. */
+/** The line above the question field that reports a lost connection. */
 
 import { h } from "./dom.js";
 import { duration } from "./wording.js";
 
-/** A connection that is back sooner is not worth a word. */
+/** Shorter interruptions are not shown. */
 const UNNOTICED_MS = 700;
 
 export class ConnectionLine {
@@ -15,7 +15,7 @@ export class ConnectionLine {
 
   /**
    * @param {HTMLElement} element
-   * @param {() => void} hurry Tries again at once.
+   * @param {() => void} hurry Reconnects at once.
    */
   constructor(element, hurry) {
     this.#element = element;
@@ -37,7 +37,7 @@ export class ConnectionLine {
     else this.#tellOffline();
   }
 
-  /** @param {number} until When there is another attempt. */
+  /** @param {number} until The time of the next attempt. */
   #lost(until) {
     const tick = () => {
       this.#tellLost(Math.max(0, until - performance.now()) / 1000);
@@ -47,7 +47,7 @@ export class ConnectionLine {
     this.#wasLost = true;
   }
 
-  /** The seconds are for those who see them run. @param {number} seconds */
+  /** Screen readers do not hear the countdown, only the sentence. @param {number} seconds */
   #tellLost(seconds) {
     if (!navigator.onLine) {
       this.#tellOffline();
@@ -62,11 +62,11 @@ export class ConnectionLine {
     const words = h("p", {}, "The connection was lost: ");
     words.append(h("span", { class: "when", "aria-hidden": "true" }, when));
     const now = { type: "button", class: "action", onclick: () => this.#hurry() };
-    this.#element.replaceChildren(words, h("button", now, "Now"));
+    this.#element.replaceChildren(words, h("button", now, "Try now"));
   }
 
   #tellOffline() {
-    const words = "You are offline. Lex goes on as soon as you are back.";
+    const words = "You are offline. Lex continues as soon as you are back online.";
     if (this.#element.textContent !== words) this.#element.replaceChildren(h("p", {}, words));
   }
 }

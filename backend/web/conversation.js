@@ -1,4 +1,4 @@
-/** One turn in the page: what was asked, what Lex does and says, and how it ended. */
+/** One turn in the page: the question, the tools, the answer and its ending. */
 
 import { card } from "./cards.js";
 import { foreign, h, icon } from "./dom.js";
@@ -10,27 +10,27 @@ import { duration, ending, sentence, working } from "./wording.js";
  * @typedef {import("./client.js").Failure} Failure
  * @typedef {import("./client.js").ToolCall} ToolCall
  *
- * @typedef {object} Surroundings What a turn needs of the page it is in.
+ * @typedef {object} Surroundings The functions of the page that a turn calls.
  * @property {(query: string) => void} ask
- * @property {(words: string) => void} speak To those who do not see the page.
- * @property {() => void} drawn After each change.
+ * @property {(words: string) => void} speak Has a screen reader say the words.
+ * @property {() => void} drawn Called after each change.
  */
 
 export class TurnView {
   #around;
   #query;
   #parts;
-  /** What Lex is saying, until a tool comes in between. @type {Markdown | null} */
+  /** The text that is being streamed, until a tool call interrupts it. @type {Markdown | null} */
   #said = null;
-  /** All that was said, as text. */
+  /** All text of the answer. */
   #text = "";
   /** @type {Map<string, HTMLElement>} */
   #running = new Map();
   /** @type {Promise<void>[]} */
   #drawing = [];
-  /** Whether it was said why this is no whole answer. */
+  /** Whether a failure has explained why the answer is incomplete. */
   #hasExcused = false;
-  /** What is spoken behind the answer. */
+  /** The note below the answer, which is spoken after it. */
   #lastWords = "";
 
   /**
@@ -50,7 +50,7 @@ export class TurnView {
     );
   }
 
-  /** The turn has been asked, and nothing has come yet. */
+  /** Shows that the question was sent and nothing has arrived yet. */
   wait() {
     this.element.setAttribute("aria-busy", "true");
     this.element.classList.add("waiting");
@@ -98,7 +98,7 @@ export class TurnView {
     this.#around.drawn();
   }
 
-  /** Where cards go: beside those that came without a word in between. */
+  /** The row for the next card: the last row, unless text came after it. */
   #cards() {
     this.#pause();
     const last = this.#parts.lastElementChild;
@@ -116,7 +116,7 @@ export class TurnView {
 
   /**
    * @param {Failure} failure
-   * @param {{again?: (() => void) | null}} [options] What its button does, if not to ask again.
+   * @param {{again?: (() => void) | null}} [options] Replaces the action of "Try again"; null hides it.
    */
   fail(failure, { again = () => this.#around.ask(this.#query) } = {}) {
     this.#pause();
@@ -130,7 +130,7 @@ export class TurnView {
   }
 
   /**
-   * How the turn ended, if that needs a word and a failure has not said it.
+   * Notes how the turn ended, unless the answer is complete or a failure has said it already.
    * @param {{outcome: string, finish_reason?: string | null}} ended
    */
   close(ended) {
@@ -138,7 +138,7 @@ export class TurnView {
     if (words && !this.#hasExcused) this.note(words);
   }
 
-  /** Said once, below the answer. @param {string} words */
+  /** Adds a note below the answer. Only the first note is shown. @param {string} words */
   note(words) {
     if (this.#lastWords) return;
     this.#pause();
@@ -148,7 +148,7 @@ export class TurnView {
   }
 
   /**
-   * All of it has come; what Lex said is spoken as a whole.
+   * Ends the turn once all events have arrived, and has the whole answer spoken if `aloud`.
    * @param {{aloud?: boolean}} [options]
    */
   async end({ aloud = true } = {}) {
@@ -164,7 +164,8 @@ export class TurnView {
 }
 
 /**
- * @param {number} seconds Before it may be pressed.
+ * A button that counts down before it can be pressed.
+ * @param {number} seconds
  * @param {() => void} again
  */
 function retry(seconds, again) {

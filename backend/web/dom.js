@@ -1,11 +1,12 @@
-/** Elements from what they are to be. Text is only ever text. */
+/** Builds and finds elements. Strings always become text nodes, never HTML. */
 
 /**
  * @typedef {Node | string | false | null | undefined} Child
  */
 
 /**
- * `on…` properties are listeners, everything else is an attribute; those that are false are left out.
+ * Creates an element. Functions (`on…`) become listeners, other properties attributes; false ones are
+ * left out.
  * @template {keyof HTMLElementTagNameMap} Tag
  * @param {Tag} tag
  * @param {Record<string, string | boolean | undefined | ((event: any) => void)>} [properties]
@@ -36,7 +37,8 @@ export function the(id) {
 }
 
 /**
- * Text of others, which may run in another direction, and only within its own bounds.
+ * Text from the model, tools or people. `<bdi>` isolates its direction, so that right-to-left text
+ * cannot reorder the page around it.
  * @param {unknown} text
  */
 export const foreign = (text) => h("bdi", {}, String(text ?? ""));

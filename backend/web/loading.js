@@ -1,15 +1,14 @@
 /**
- * Loads the page again when one of its files does not arrive.
+ * Reloads the page when one of its files fails to load.
  *
- * Chromium drops every request that is under way when the network changes (a laptop that joins
- * another Wi-Fi, a container that starts beside it), a busy service answers 503, and a module
- * that failed once is not fetched again by its page. This code is part of the HTML, so that it
- * is there when nothing else is.
+ * Chromium cancels all running requests when the network changes (a laptop joins another Wi-Fi, a
+ * container starts on the same machine), and a busy service answers 503. Browsers do not fetch a
+ * failed module again. The server inlines this script into the HTML, so that it is always there.
  */
 {
   const RELOADS = "lex.reloads";
   const WAITS_MS = [250, 1_000, 4_000];
-  const GIVEN_UP = "This page could not be loaded completely. Please reload it in a moment.";
+  const GIVEN_UP = "This page did not load completely. Please reload it in a moment.";
 
   const reloads = Number(sessionStorage.getItem(RELOADS));
   let isComplete = true;
@@ -30,7 +29,7 @@
     warning.hidden = false;
   };
 
-  // The error of an element does not bubble, so it is caught on its way down.
+  // Error events of elements do not bubble, so they are caught in the capture phase.
   addEventListener(
     "error",
     ({ target }) => {

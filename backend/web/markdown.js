@@ -1,8 +1,9 @@
 /**
- * Markdown that is still being written.
+ * Renders Markdown while it is being streamed.
  *
- * Blocks that are complete are put into the page once and never touched again; only the last one is
- * made anew as it grows, at most once a frame. One that grows long is settled in pieces.
+ * Complete blocks are rendered once and never touched again ("settled"). Only the last block is
+ * rendered again as it grows, at most once per frame. A long block is settled in pieces. To render
+ * the whole answer with each chunk would cost the square of its length.
  */
 
 import { Lexer, Parser, Renderer } from "./vendor/marked/marked.js";
@@ -13,13 +14,13 @@ import DOMPurify from "./vendor/dompurify/purify.js";
  * @typedef {import("./vendor/marked/marked.js").MarkedToken} MarkedToken
  */
 
-/** Beyond this a list, a table or a block of code is settled as far as it goes. */
+/** In characters: the complete part of a longer list, table or code block is settled. */
 const LONG = 2000;
 
-/** So much is taken in at a time, so that a frame stays short whatever comes at once. */
+/** In characters: one frame renders no more than this, so that it stays short. */
 const MOST_AT_ONCE = 8000;
 
-/** The share of time that may be spent on it: a render that took long is not soon followed by another. */
+/** After each render, the page rests for this many times its duration: a quarter of time renders. */
 const REST = 3;
 
 const ALLOWED = {
@@ -41,7 +42,7 @@ DOMPurify.addHook("afterSanitizeAttributes", (node) => {
   }
 });
 
-/** Tags that a model writes are shown as what they are: text. Nor does a picture tell who reads. */
+/** Shows HTML from the model as text, and images as links: to load one would reveal the reader. */
 class Plain extends Renderer {
   /** @override @param {{text: string}} token */
   html({ text }) {
@@ -54,7 +55,7 @@ class Plain extends Renderer {
   }
 
   /**
-   * Below the headings of the page.
+   * Headings start at level 3, below those of the page.
    * @override
    * @param {import("./vendor/marked/marked.js").Tokens.Heading} token
    */
@@ -72,14 +73,15 @@ class Plain extends Renderer {
 const parser = new Parser({ renderer: new Plain() });
 
 export class Markdown {
-  /** What is to be said: not taken in yet, and taken in but not settled. */
+  /** Text that no frame has rendered yet. */
   #coming = "";
+  /** Text that is rendered but not settled. */
   #tail = "";
-  /** Definitions of links, which hold for all that follows. */
+  /** Link definitions, which apply to all later blocks. */
   #links = Object.create(null);
-  /** The nodes of the last block. @type {Node[]} */
+  /** The nodes of the unsettled text. @type {Node[]} */
   #live = [];
-  /** The settled beginning of the block that goes on. @type {Element | null} */
+  /** The settled beginning of a long block that still grows. @type {Element | null} */
   #open = null;
   #frame = 0;
   #notBefore = 0;
@@ -98,12 +100,12 @@ export class Markdown {
   /** @param {string} text */
   append(text) {
     this.#coming += text;
-    // The first words are shown at once.
+    // The first words must not wait for a frame.
     if (!this.#tail && !this.element.hasChildNodes()) this.#draw();
     else this.#schedule();
   }
 
-  /** When all of it is shown. @returns {Promise<void>} */
+  /** Resolves when all appended text is shown. @returns {Promise<void>} */
   shown() {
     if (!this.#coming) return Promise.resolve();
     return new Promise((resolve) => {
@@ -114,7 +116,7 @@ export class Markdown {
 
   #schedule() {
     if (this.#frame) return;
-    // A page in the background has no frames.
+    // Background pages get no animation frames.
     const wait = document.hidden ? setTimeout : requestAnimationFrame;
     this.#frame = wait(() => {
       this.#frame = 0;
@@ -169,7 +171,8 @@ export class Markdown {
   }
 
   /**
-   * Into the page; of a block that goes on, its parts into what is there of it.
+   * Adds tokens to the page. If a long block still grows, the first token continues it: its parts are
+   * added to the block that is there.
    * @param {Token[]} tokens
    * @returns {Node[]}
    */
@@ -208,7 +211,7 @@ function fragmentOf(tokens) {
 }
 
 /**
- * Where the parts of a block are: items, rows, lines.
+ * The element that holds the parts of a block: its items, rows or lines.
  * @param {Element | null} block
  */
 function inner(block) {
@@ -216,7 +219,8 @@ function inner(block) {
 }
 
 /**
- * What of a long block is complete, and what has to stand before the rest, so that it goes on.
+ * The complete part of a long block, and the head that must precede the rest so that it parses as the
+ * same block (the header of a table, the fence of code). Null if nothing is complete.
  * @param {MarkedToken} token
  * @returns {{settled: string, head: string} | null}
  */
@@ -237,7 +241,7 @@ function pieceOf(token) {
 }
 
 /**
- * All lines but the last.
+ * All lines except the last, which may be incomplete.
  * @param {string} text
  */
 function lines(text) {

@@ -1,4 +1,4 @@
-/** The chat page: what is in it, and who is told when something happens. */
+/** The chat page: connects its elements, the client and the stored sessions. */
 
 import { Lex, Refused, Turn, newId } from "./client.js";
 import { base } from "./config.js";
@@ -11,7 +11,7 @@ import { showSignOut, signIn, signOut } from "./signing.js";
 
 /** @typedef {import("./client.js").Happened} Happened */
 
-/** Nearer to the end than this, one reads along. */
+/** The page scrolls along with the answer while the reader is this close to the end. */
 const AT_THE_END_PX = 80;
 
 const STOPPED = "You stopped this answer.";
@@ -22,7 +22,7 @@ const SUGGESTIONS = [
   "Which cars do you have?",
   "When can I drive the Apex GT in Beverly Hills tomorrow?",
 ];
-/** The stand-in has no idea who asks, and one user. */
+/** The stand-in for Groq knows one user, and only if the question names it. */
 const SUGGESTIONS_OF_A_STANDIN = [
   ...SUGGESTIONS.slice(0, 2),
   "I am user 123. What do you know about me?",
@@ -52,7 +52,7 @@ const report = (state) => connection.report(state);
 const around = { ask, speak, drawn };
 
 /**
- * What is asked while Lex is still talking, or the past not there yet, waits in the field.
+ * Asks a question. While Lex is answering or the history is loading, it stays in the field instead.
  * @param {string} query
  */
 function ask(query) {
@@ -66,6 +66,7 @@ function ask(query) {
 }
 
 /**
+ * Sends a question and shows its turn.
  * @param {string} query
  * @param {string} key
  */
@@ -80,7 +81,7 @@ function put(query, key) {
   const options = { key, report, begun, ...(lastTurn && { after: lastTurn }) };
   const turn = lex.ask(current, query, options);
   void read(turn, view, () => {
-    // What has begun is not asked again, but read on.
+    // A turn that has begun is read on instead of asked again.
     if (turn.id !== null) return void open(current);
     view.element.remove();
     ask(query);
@@ -97,10 +98,10 @@ function add(query) {
 }
 
 /**
- * A turn to its end, whatever that is.
+ * Shows the events of a turn until it ends or fails.
  * @param {Turn} turn
  * @param {TurnView} view
- * @param {() => void} again What to do if it was refused and is to be tried again.
+ * @param {() => void} again Called to retry after a refusal.
  */
 async function read(turn, view, again) {
   running = turn;
@@ -136,11 +137,11 @@ async function read(turn, view, again) {
 
 function stop() {
   isStopped = true;
-  // If it does not get through, the turn is stopped as soon as its connection is back.
+  // If this fails, the turn stops as soon as its connection is back.
   running?.stop().catch(() => {});
 }
 
-/** Another session, or this one again from the beginning. @param {string} id */
+/** Opens a session, or loads the current one again. @param {string} id */
 async function open(id) {
   running?.leave();
   running = null;
@@ -155,7 +156,7 @@ async function open(id) {
   if (isKnown) await restore(id);
 }
 
-/** @param {string} id */
+/** Shows the history of a session, and reads on a turn that still runs. @param {string} id */
 async function restore(id) {
   const { pending } = sessions;
   turns.setAttribute("aria-busy", "true");
@@ -190,13 +191,13 @@ function notRestored(id, error) {
   const failure = error instanceof Refused ? error.failure : null;
   const view = new TurnView("", around);
   view.element.classList.add("lone");
-  const words = "What was said before cannot be shown at the moment.";
+  const words = "Earlier messages cannot be shown at the moment.";
   view.fail(failure ?? { code: "", message: words, retryable: true }, { again });
   turns.append(view.element);
 }
 
 /**
- * What was said; the last turn is given back if it may still run.
+ * Shows the history. Returns the last turn if it may still run.
  * @param {Happened[]} happened
  */
 function show(happened) {
@@ -222,7 +223,7 @@ function show(happened) {
   return null;
 }
 
-/** @param {string} words */
+/** Adds words to the live region that screen readers read out. @param {string} words */
 function speak(words) {
   const spoken = the("spoken");
   spoken.append(h("p", {}, words));
@@ -233,13 +234,13 @@ function drawn() {
   if (readsAlong) scroller.scrollTop = scroller.scrollHeight;
 }
 
-/** Whether one can ask or stop. */
+/** Makes the button say "Send" or "Stop". */
 function showState() {
   send.textContent = running === null ? "Send" : "Stop";
   send.classList.toggle("stops", running !== null);
 }
 
-/** As high as what is written in it. */
+/** Fits the question field to its number of lines. */
 function grow() {
   question.rows = Math.min(6, question.value.split("\n").length);
 }
@@ -252,7 +253,7 @@ async function tellWhoAnswers() {
   if (isStandin) suggest(SUGGESTIONS_OF_A_STANDIN);
 }
 
-/** What whoever runs this service should know. @param {string[]} warnings */
+/** Shows warnings for the operator of this service. @param {string[]} warnings */
 function warn(warnings) {
   the("warning").textContent = warnings.join(" ");
   the("warning").hidden = warnings.length === 0;
@@ -280,7 +281,7 @@ the("ask").addEventListener("submit", (event) => {
 });
 question.addEventListener("input", grow);
 question.addEventListener("keydown", (event) => {
-  // While a word is being composed, Enter ends the composition.
+  // With an input method editor, Enter confirms the word that is being composed.
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
   event.preventDefault();
   if (running === null) /** @type {HTMLFormElement} */ (the("ask")).requestSubmit();

@@ -1,4 +1,4 @@
-/** The list of sessions that this browser had. */
+/** The list of this browser's earlier sessions. */
 
 import { Refused, newId } from "./client.js";
 import { foreign, h, the } from "./dom.js";
@@ -35,7 +35,7 @@ export class Past {
     return the("past").classList.contains("shown");
   }
 
-  /** @param {boolean} isShown On a narrow page, where the list is not always there. */
+  /** Opens or closes the list. Only narrow pages hide it. @param {boolean} isShown */
   show(isShown) {
     the("past").classList.toggle("shown", isShown);
     the("menu").setAttribute("aria-expanded", String(isShown));
@@ -60,7 +60,7 @@ export class Past {
     return h("li", {}, h("button", name, foreign(title)), h("button", cross, "×"));
   }
 
-  /** Here and at Lex; what could not be forgotten there stays. @param {string} id */
+  /** Deletes a session in Lex and in the list. It stays listed if Lex fails. @param {string} id */
   async #forget(id) {
     try {
       await this.#lex.forget(id);

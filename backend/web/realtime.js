@@ -1,5 +1,5 @@
 /**
- * A WebSocket to one session, kept open between turns.
+ * The WebSocket of one session, which stays open between turns.
  *
  * @typedef {import("./client.js").TurnEvent} TurnEvent
  * @typedef {TurnEvent | {type: "error", turn: undefined, data: import("./client.js").Failure}} Said
@@ -22,7 +22,7 @@ export class Line {
   }
 
   /**
-   * Sends a message and hands out what is said, until the line is closed.
+   * Sends a message and yields "sent" and then what the service sends, until the socket closes.
    * @param {string} session
    * @param {object} message
    * @param {AbortSignal} signal
@@ -68,7 +68,7 @@ export class Line {
     } finally {
       signal.removeEventListener("abort", leave);
       socket.onmessage = socket.onopen = socket.onclose = null;
-      // What would still come of this turn is not the next one's.
+      // Otherwise the remaining events of this turn would reach the reader of the next one.
       if (!isWhole) this.close();
     }
     if (closeCode === NOT_TEXT) yield refusal("bad_request", false);
@@ -77,7 +77,7 @@ export class Line {
     if (closeCode === TRY_LATER) yield refusal("overloaded", true);
   }
 
-  /** Stops the turn that was asked for last. */
+  /** Stops the running turn. */
   stop() {
     if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send('{"type": "stop"}');
   }

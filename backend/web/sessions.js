@@ -1,4 +1,4 @@
-/** What this browser remembers: its sessions, and the question that is being answered. */
+/** What this browser stores: its sessions, and the question that is being answered. */
 
 import { newId } from "./client.js";
 
@@ -7,10 +7,10 @@ const MOST = 50;
 /**
  * @typedef {{id: string, title: string, at: number}} Remembered
  * @typedef {{session: string, query: string, key: string, after?: string}} Pending
- *     `after` is the turn before it.
+ *     `after` is the last turn before the question.
  */
 
-/** Most recent first. */
+/** The browser's sessions, most recent first, and the current one of this tab. */
 export class Sessions {
   /** @type {string} */
   current;
@@ -25,13 +25,13 @@ export class Sessions {
     return read(localStorage, "lex.sessions") ?? [];
   }
 
-  /** In this tab. @param {string} id */
+  /** Makes a session the current one of this tab. @param {string} id */
   open(id) {
     this.current = id;
     sessionStorage.setItem("lex.session", id);
   }
 
-  /** Something was asked in the current one: the first question is its title. @param {string} query */
+  /** Moves the current session to the top. Its title is its first question. @param {string} query */
   asked(query) {
     const { current } = this;
     const known = this.all().find(({ id }) => id === current);
@@ -51,7 +51,7 @@ export class Sessions {
   }
 
   /**
-   * A question that has not been answered to its end, so that it survives a reload.
+   * The current session's unfinished question. It is stored so that it survives a reload.
    * @returns {Pending | null}
    */
   get pending() {
@@ -67,6 +67,7 @@ export class Sessions {
 }
 
 /**
+ * A stored value; null if there is none or if it is not JSON.
  * @param {Storage} storage
  * @param {string} name
  */

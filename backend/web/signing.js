@@ -1,14 +1,15 @@
-/** The dialog in which one says who one is. What is typed there is exchanged, and not kept. */
+/** The sign-in dialog. It exchanges the credential for a cookie and does not store it. */
 
 import { Refused } from "./client.js";
 import { the } from "./dom.js";
 
-/** Remembers that there is something to sign out of; the cookie itself no script can see. */
+/** Remembers that the user signed in, because scripts cannot see the cookie. */
 const SIGNED_IN = "lex.signed-in";
 
 /**
+ * Opens the dialog.
  * @param {import("./client.js").Lex} lex
- * @param {() => void} then
+ * @param {() => void} then Called after a successful sign-in.
  */
 export function signIn(lex, then) {
   /** @type {HTMLDialogElement} */
@@ -23,7 +24,7 @@ export function signIn(lex, then) {
       await lex.signIn(credential.value.trim());
     } catch (error) {
       const isRefused = error instanceof Refused && error.status === 401;
-      wrong.textContent = isRefused ? "This is not accepted." : "That did not work. Please try again.";
+      wrong.textContent = isRefused ? "This token or key was not accepted." : "Sign-in failed. Please try again.";
       credential.focus();
       return;
     }

@@ -1,4 +1,4 @@
-/** What the page says: of tools while they run, of failures, of days. */
+/** The texts of the page: failures by code, endings of turns, running tools, dates, durations. */
 
 /**
  * @typedef {import("./client.js").Failure} Failure
@@ -8,62 +8,65 @@
 /** @type {Record<string, string>} */
 const FAILURES = {
   not_authenticated: "Please sign in to talk to Lex.",
-  session_not_found: "This session does not exist any more. A new one does.",
-  turn_not_found: "This answer does not exist any more.",
-  log_gone: "This answer was given too long ago to be shown again.",
+  session_not_found: "This session no longer exists. Please start a new one.",
+  turn_not_found: "This answer no longer exists.",
+  log_gone: "This answer is too old to be shown again.",
   session_busy: "Lex is still answering in this session, perhaps in another window.",
-  body_too_large: "That is longer than Lex can read at once.",
-  too_many_requests: "That was a lot of questions. Lex needs a moment.",
+  body_too_large: "Your question is too long. Please shorten it.",
+  too_many_requests: "You have asked many questions in a short time. Please wait a moment.",
   overloaded: "Lex is talking to too many people at the moment.",
-  draining: "Lex is just being restarted. Someone else takes over in a moment.",
-  identity_unavailable: "Nobody can check who you are at the moment.",
-  storage_unavailable: "Lex cannot take notes at the moment, and so does not answer.",
+  draining: "This server is restarting. Another one takes over in a moment.",
+  identity_unavailable: "Lex cannot check who you are at the moment.",
+  storage_unavailable: "Lex cannot save conversations at the moment, so it cannot answer.",
   internal_error: "Something went wrong on our side.",
   upstream_unavailable: "The model behind Lex cannot be reached.",
-  upstream_busy: "The model behind Lex has too much to do at the moment.",
+  upstream_busy: "The model behind Lex is overloaded at the moment.",
   upstream_connect_timeout: "The model behind Lex cannot be reached.",
   upstream_first_byte_timeout: "The model behind Lex did not answer in time.",
-  upstream_gap_timeout: "The model behind Lex fell silent in the middle of the answer.",
-  upstream_refused: "The model behind Lex would not take this question.",
-  upstream_request_too_large: "This session has become too long. A new one helps.",
+  upstream_gap_timeout: "The model behind Lex stopped in the middle of the answer.",
+  upstream_refused: "The model behind Lex refused this question.",
+  upstream_request_too_large: "This session has become too long. Please start a new one.",
   upstream_garbled: "The answer broke off.",
-  upstream_tool_use_failed: "Lex could not put into words what it wanted to look up.",
-  too_many_rounds: "Lex kept looking things up without coming to an answer.",
+  upstream_tool_use_failed: "Lex could not look up something that it needed for the answer.",
+  too_many_rounds: "Lex kept looking things up without reaching an answer.",
   turn_timed_out: "The answer took too long.",
   server_draining: "Lex was restarted before the answer was complete.",
-  interrupted: "The answer was broken off, since nobody was reading it.",
-  worker_lost: "The server that wrote this answer was lost.",
+  interrupted: "The answer was stopped because nobody was reading it.",
+  worker_lost: "The server failed while it was writing this answer.",
 };
 
-/** @param {Failure} failure */
+/**
+ * The page's sentence for a failure, or else the service's message.
+ * @param {Failure} failure
+ */
 export function sentence({ code, message }) {
-  // Of a field that is wrong, the service knows best what is wrong with it.
+  // `invalid_field` has no sentence here: only the service's message names the field.
   return FAILURES[code] ?? (message || "Something went wrong.");
 }
 
 /** @type {Record<string, string>} */
 const ENDINGS = {
   cancelled: "This answer was stopped.",
-  disconnected: "This answer was broken off.",
+  disconnected: "This answer was stopped because nobody was reading it.",
   timed_out: "The answer took too long.",
   failed: "Something went wrong.",
 };
 
-/** @type {Record<string, string>} By why a completion finished. */
+/** @type {Record<string, string>} By the `finish_reason` of the last completion. */
 const CUTS = {
-  length: "This answer was cut off, since it became too long.",
+  length: "This answer was cut off because it became too long.",
   content_filter: "The rest of this answer was withheld.",
 };
 
 /**
- * What is to be said of how a turn ended; nothing of a whole answer.
+ * The note about how a turn ended; undefined for a complete answer.
  * @param {{outcome: string, finish_reason?: string | null}} ended
  */
 export function ending({ outcome, finish_reason }) {
   return outcome === "completed" ? CUTS[finish_reason ?? ""] : ENDINGS[outcome];
 }
 
-/** Codes of tools that broke, or were asked in a way they cannot be; with any other they said no. */
+/** Error codes of tools that failed or could not be called; with any other code the tool refused. */
 const BROKEN = ["failed", "timed_out", "unknown_tool", "invalid_arguments"];
 
 /** @param {string} code */
@@ -80,7 +83,10 @@ const WORKING = {
   fetch_user_profile: () => "Looking up your profile",
 };
 
-/** @param {ToolCall} call */
+/**
+ * What Lex is doing while a tool runs.
+ * @param {ToolCall} call
+ */
 export function working({ name, arguments: given }) {
   const known = WORKING[name];
   if (known === undefined || typeof given === "string") return `Using ${name}`;
@@ -88,7 +94,7 @@ export function working({ name, arguments: given }) {
 }
 
 /**
- * A dealership by its id, which is what tools are told.
+ * The name of a dealership, made from its id: "beverly-hills" is "Beverly Hills".
  * @param {unknown} id
  */
 export function place(id) {
@@ -97,7 +103,7 @@ export function place(id) {
 }
 
 /**
- * "Thursday 26 November 2026"; what is no date stays what it is.
+ * A date such as "Thursday 26 November 2026"; text that is not a date is returned unchanged.
  * @param {unknown} date as YYYY-MM-DD
  */
 export function day(date) {
@@ -108,7 +114,10 @@ export function day(date) {
   return `${weekday} ${parsed.toLocaleDateString("en-GB", /** @type {any} */ (rest))}`;
 }
 
-/** @param {number} seconds */
+/**
+ * Seconds, minutes or hours, rounded up.
+ * @param {number} seconds
+ */
 export function duration(seconds) {
   const whole = Math.ceil(seconds);
   if (whole < 90) return `${whole} s`;

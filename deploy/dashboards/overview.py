@@ -189,7 +189,7 @@ _FIRST_CHUNK = row(
     ),
     heat(
         "Every first chunk",
-        "Are all first chunks a little late, or a few very late? A dot is one turn, and opens"
+        "Are all first chunks a little late, or a few much too late? A dot is one turn, and opens"
         " its trace.",
         "lex_time_to_first_chunk_seconds_bucket",
         links=[_LATE_CALLS],

@@ -19,7 +19,7 @@ NO_KEY = (
 )
 
 REASONING_MODEL = "openai/gpt-oss-120b"
-"""Asked last and separately, whichever model is configured."""
+"""Asked last and separately, with any configured model."""
 
 
 def main() -> int:

@@ -15,7 +15,7 @@ Check = Callable[[Record, Found], Iterator[str]]
 CHECKS: tuple[Check, ...] = (
     service.the_service_stays_up,
     service.sessions_stay,
-    service.no_turn_runs_for_ever,
+    service.no_turn_runs_forever,
     service.no_session_is_held,
     told.streams_join,
     told.replays_are_what_was_streamed,

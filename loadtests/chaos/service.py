@@ -27,7 +27,7 @@ def sessions_stay(record: Record, found: Found) -> Iterator[str]:
         yield "" if turn_id in found.turns else f"turn {turn_id} was started, and does not exist"
 
 
-def no_turn_runs_for_ever(record: Record, found: Found) -> Iterator[str]:
+def no_turn_runs_forever(record: Record, found: Found) -> Iterator[str]:
     for turn_id in set(found.running_turns) - record.turns - record.stuck:
         yield f"turn {turn_id} has no outcome in the database, and no worker runs it"
     for turn_id, turn in found.turns.items():

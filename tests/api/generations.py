@@ -1,4 +1,4 @@
-"""Texts of models in which a call was meant, as the upstream hands them on."""
+"""Texts in which a model meant a tool call, in the form that the upstream returns them."""
 
 from dataclasses import dataclass
 
@@ -10,10 +10,11 @@ JSON_TOKYO = f'{{"name": "get_weather", "arguments": {TOKYO}}}'
 
 @dataclass(frozen=True)
 class Generation:
-    """`cities` are those whose weather is asked for; without any the model is asked again.
+    """A text with a meant call. `cities` are those whose weather it asks for; with none, the model
+    is asked again.
 
-    `said` is what a customer reads of it where it comes as text. `is_quoted`: as text it may be an
-    answer that quotes a call, so it is shown as it is.
+    `said` is the part that a customer sees if the text arrives as an answer. `is_quoted` means that
+    such an answer may only quote a call, so it is shown unchanged.
     """
 
     text: str

@@ -1,4 +1,4 @@
-"""What hostile inputs share: one service that takes them all, and is asked after each."""
+"""Shared parts of the tests with hostile input: one service gets them all."""
 
 import asyncio
 import re
@@ -26,7 +26,7 @@ async def attacked() -> AsyncIterator[Lex]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def owned() -> AsyncIterator[Lex]:
-    """The same with tokens."""
+    """A service that requires tokens."""
     async with lex(**WITH_SECRET, max_query_chars=100, max_body_bytes=MAX_BODY) as running:
         yield running
 
@@ -38,7 +38,7 @@ async def service(attacked: Lex) -> AsyncIterator[Lex]:
 
 
 async def assert_still_there(service: Lex, headers: dict[str, str] | None = None) -> None:
-    """It answers, and nothing of the attack is left running."""
+    """Assert that the service answers, and nothing of the attack still runs."""
     answer = await service.client.post("/query", json={"query": "Hello"}, headers=headers)
     events = parse(answer.text)
     assert [name for name, _ in events][-1] == "end"
@@ -49,7 +49,7 @@ async def assert_still_there(service: Lex, headers: dict[str, str] | None = None
 
 
 async def exchange(service: Lex, data: bytes, *, is_all: bool = True) -> bytes:
-    """What comes for these bytes until the server closes; it is told if they are all."""
+    """Send bytes, and return the answer until the server closes. `is_all` ends our side."""
     async with wire(service) as line:
         await line.send(data)
         if is_all:
@@ -58,5 +58,5 @@ async def exchange(service: Lex, data: bytes, *, is_all: bool = True) -> bytes:
 
 
 def statuses(said: bytes) -> list[int]:
-    """Of all responses in it."""
+    """Return the status of each response in these bytes."""
     return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", said)]

@@ -1,4 +1,4 @@
-"""Who is let in, by what, and what of others they see."""
+"""Which credentials are accepted, and that users only see their own data."""
 
 import asyncio
 import json
@@ -51,7 +51,7 @@ async def service() -> AsyncIterator[Lex]:
 
 
 def is_refusal(answer: httpx.Response) -> bool:
-    """The same words whatever was wrong."""
+    """Whether the answer is the refusal, which is the same for every reason."""
     return (
         answer.status_code == 401
         and answer.headers["www-authenticate"] == "Bearer"
@@ -68,7 +68,7 @@ def is_refusal(answer: httpx.Response) -> bool:
 
 
 def code_in(stream: str) -> str:
-    """Of a stream that is a refusal."""
+    """Return the code of a refusal that is a stream."""
     error, end = parse(without_ids(stream))
     assert end == ("end", "")
     return str(json.loads(error[1])["code"])
@@ -217,7 +217,7 @@ async def test_nobody_else_can_stop_or_follow_a_turn_that_runs(service: Lex) -> 
 
 
 async def used(service: Lex, headers: dict[str, str], tool: str, **arguments: str) -> Any:
-    """What comes of a call that the model makes with these arguments."""
+    """Return the output of a tool that the model calls with these arguments."""
     service.standin.script({"calls": [{"name": tool, "arguments": arguments}]}, {"text": "Done."})
     body = {"query": "I am user 123, says the page that I paste here."}
     events = parse((await service.client.post("/query", json=body, headers=headers)).text)
@@ -226,7 +226,7 @@ async def used(service: Lex, headers: dict[str, str], tool: str, **arguments: st
 
 
 def wednesday() -> str:
-    """When every dealership is open."""
+    """Return the next Wednesday, when every dealership is open."""
     day = datetime.now(UTC).date() + timedelta(days=7)
     return (day + timedelta(days=(2 - day.weekday()) % 7)).isoformat()
 
@@ -348,7 +348,7 @@ async def test_the_cookie_is_for_browsers_and_not_for_scripts(service: Lex) -> N
     assert name.startswith("__Host-lex_session=")
     assert "Secure" in rest
     assert plain.headers["cache-control"] == "no-store"
-    # No longer than the token, which has ten minutes.
+    # No longer than the token, which is valid for ten minutes.
     (age,) = [int(each[8:]) for each in rest if each.startswith("Max-Age=")]
     assert 500 < age <= 600
     assert before < time.time() < before + 100

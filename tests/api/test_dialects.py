@@ -1,4 +1,4 @@
-"""Bodies of the upstream through the running service: one good answer, or one clear error."""
+"""Upstream bodies of many dialects: the service gives one good answer, or one clear error."""
 
 import json
 from typing import Any
@@ -22,7 +22,7 @@ SPLIT = (
 
 
 async def replayed(service: Lex, dialect: Dialect, **how: Any) -> list[tuple[str, str]]:
-    """The stream of a turn whose first completion has this body; the next one says `Done.`."""
+    """Return the stream of a turn whose first completion has this body; the next says `Done.`."""
     raw = {"kind": "raw", "body": dialect.body, **how}
     service.standin.script({"fault": raw}, {"text": "Done."}, times=None)
     return await service.ask("Hello")

@@ -1,4 +1,4 @@
-"""What a model wrote in the place of a call comes to one good answer, whichever way it arrives."""
+"""Text that a model wrote instead of a tool call leads to one good answer."""
 
 import json
 from typing import Any
@@ -27,7 +27,7 @@ def as_text(generation: Generation) -> dict[str, Any]:
 
 
 def by_character(generation: Generation) -> dict[str, Any]:
-    # So slowly that each is a read of its own.
+    # Slow enough that each piece is a separate read.
     return {"text": generation.text, "characters_per_token": 1, "tokens_per_second": 2000}
 
 

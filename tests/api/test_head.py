@@ -1,4 +1,4 @@
-"""`HEAD`: what `GET` would answer, without its body."""
+"""`HEAD` answers like `GET`, without the body."""
 
 import re
 
@@ -8,7 +8,7 @@ from tests.raw import wire
 from tests.serving import Lex, lex
 
 OWN = {"date", "x-request-id", "traceresponse"}
-"""Headers that are another's in each answer."""
+"""Headers that differ in each answer."""
 
 PATHS = [
     "/",
@@ -33,7 +33,7 @@ async def test_it_has_the_headers_of_get_and_no_body(service: Lex, path: str) ->
 
     assert head.status_code == got.status_code == 200
     assert head.content == b""
-    # What is counted is a longer text with each answer.
+    # The metrics grow with each answer.
     varying = OWN | ({"content-length"} if path == "/metrics" else set())
     theirs, ours = (
         {name: value for name, value in answer.headers.items() if name not in varying}

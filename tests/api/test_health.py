@@ -1,4 +1,4 @@
-"""What probes and strangers see."""
+"""The probes, and what they disclose."""
 
 import re
 

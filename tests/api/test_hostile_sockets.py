@@ -1,4 +1,4 @@
-"""Hostile WebSockets: each is closed with a code that says why, and the service goes on."""
+"""Hostile WebSockets: each is closed with a fitting code, and the service keeps working."""
 
 import asyncio
 import gc
@@ -76,7 +76,7 @@ async def opened(line: Wire, headers: bytes = b"") -> None:
 
 
 async def close_code(line: Wire) -> int:
-    """With which the server closes; what it says before is passed over."""
+    """Return the server's close code. Earlier frames are skipped."""
     async with waiting():
         while True:
             kind, size = await line.reader.readexactly(2)
@@ -132,7 +132,7 @@ async def test_pings_whose_answers_nobody_reads_fill_no_memory(service: Lex) -> 
         await opened(line)
         line.reader._transport.pause_reading()  # type: ignore[attr-defined]
         with pytest.raises(TimeoutError):
-            # Either all of it is taken and dropped, or the sender has to wait.
+            # Either the server reads and drops all of it, or the sender has to wait.
             async with asyncio.timeout(1):
                 while True:
                     await line.send(some)
@@ -195,7 +195,7 @@ HANDSHAKES = {
     ),
     "with a key that is none": (HANDSHAKE.replace(b"dGhlIHNhbXBsZSBub25jZQ==", b"a"), 400),
     "of another version": (HANDSHAKE.replace(b"Version: 13", b"Version: 8"), 400),
-    # An ordinary request, which no route takes: see `test_upgrades`.
+    # An ordinary request without a route: see `test_upgrades`.
     "by POST": (HANDSHAKE.replace(b"GET", b"POST", 1) + LAST, 404),
     "with a body": (HANDSHAKE + LAST + b"Content-Length: 5\r\n", 404),
     "in chunks": (HANDSHAKE + LAST + b"Transfer-Encoding: chunked\r\n", 404),

@@ -1,4 +1,4 @@
-"""HTTP/1.0, as old clients and some health checks speak it."""
+"""HTTP/1.0, which old clients and some health checks use."""
 
 import json
 
@@ -18,7 +18,7 @@ CONNECTIONS = {
 
 
 async def answered(service: Lex, request: bytes) -> tuple[list[str], str]:
-    """The lines of the head, in lower case, and all that came behind until the server closed."""
+    """Return the lines of the head in lower case, and the rest until the server closes."""
     async with wire(service) as line:
         await line.send(request)
         head, _, body = (await line.rest()).partition(b"\r\n\r\n")
@@ -88,7 +88,7 @@ async def test_a_head_alone_has_no_body(service: Lex) -> None:
 
 
 async def test_nobody_is_told_to_continue(service: Lex) -> None:
-    """HTTP/1.0 would take it for the answer."""
+    """An HTTP/1.0 client would take `100 Continue` for the answer."""
     head, _ = await answered(
         service, b"POST /query HTTP/1.0\r\nExpect: 100-continue\r\n" + ASKED + b"\r\n" + QUERY
     )

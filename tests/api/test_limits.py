@@ -1,4 +1,4 @@
-"""What a client sees of rate limits and of its slots, over every transport."""
+"""Rate limits and slots, as clients see them over every transport."""
 
 import asyncio
 import json
@@ -213,7 +213,7 @@ async def test_a_turn_that_is_refused_by_its_session_gives_its_slot_back() -> No
 
 
 async def abandon(service: Lex, streams: int, *, at_once: int) -> None:
-    """Open so many streams, at random sessions, and leave each without reading it."""
+    """Open this many streams in random sessions, and leave each without reading it."""
     gate = asyncio.Semaphore(at_once)
 
     async def leave(number: int) -> None:
@@ -233,7 +233,7 @@ async def abandon(service: Lex, streams: int, *, at_once: int) -> None:
 
 
 async def assert_not_locked_out(service: Lex, *, slots: int) -> None:
-    """As many streams at once as a client may have, and none more."""
+    """Assert that a client can open as many streams as it may, and no more."""
     async with waiting():
         while (await service.client.get("/readyz")).json()["free_slots"] != 2000:
             await asyncio.sleep(0.01)
@@ -259,7 +259,7 @@ async def test_a_client_that_abandons_streams_is_not_locked_out() -> None:
         ("127.0.0.1", "192.0.2.7", True),
         ("none", "192.0.2.7", False),
         ("192.0.2.200", "192.0.2.7", False),
-        # The last that no trusted proxy has; what the client put before it does not count.
+        # The right-most untrusted address counts; the client may have forged those before it.
         ("127.0.0.1", "10.0.0.1, 127.0.0.1", True),
         ("127.0.0.1,10.0.0.0/8", "192.0.2.7, 10.0.0.1", True),
     ],
@@ -326,4 +326,5 @@ async def test_an_ipv6_network_is_told_what_it_has_left_together() -> None:
 
     assert [answer.status_code for answer in answers] == [200] * 10 + [429]
     assert answers[0].headers["ratelimit"] == '"client-minute";r=0;t=60, "network-minute";r=9;t=60'
-    assert answers[-1].json()["detail"] == "Your network has asked too often."
+    detail = answers[-1].json()["detail"]
+    assert detail == "Your network has sent too many queries. Try again later."

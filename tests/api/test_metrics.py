@@ -1,4 +1,4 @@
-"""What a scraper sees of a service that is used."""
+"""The metrics of a service in use."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ MODEL = "llama-3.3-70b-versatile"
 
 
 async def until_counted(service: Lex, name: str, value: float, **labels: str) -> Scrape:
-    """What happens at the end of a turn or of a stream is counted a moment after it."""
+    """Wait for a count: the end of a turn or stream is counted a moment later."""
     async with waiting():
         while (seen := await scrape(service.client)).value(name, **labels) < value:
             await asyncio.sleep(0.01)
@@ -65,14 +65,14 @@ async def test_the_rest_of_a_rate_stands_beside_its_limit(service: Lex) -> None:
     requests = {"model": MODEL, "kind": "requests"}
     assert seen.value("lex_upstream_budget_remaining", **requests) == 250
     assert seen.value("lex_upstream_budget_limit", **requests) == 1000
-    # Nothing was said of it, so nothing new is known.
+    # The upstream reported nothing about it, so the value is unchanged.
     tokens = {"model": MODEL, "kind": "tokens"}
     assert seen.value("lex_upstream_budget_remaining", **tokens) == 12
     assert limits(seen, **tokens) == limits(before, **tokens)
 
 
 def limits(seen: Scrape, **labels: str) -> list[float]:
-    """There are none before the upstream has named one."""
+    """Return the limits; there are none before the upstream has reported one."""
     name = "lex_upstream_budget_limit"
     return [each.value for each in seen._with(name, labels)]
 
@@ -101,7 +101,7 @@ async def test_a_turn_with_a_tool_is_seen_from_the_query_to_the_upstream(service
     assert counts("gen_ai_client_token_usage_count", model=MODEL, type="input") == 2
     assert counts("lex_tool_calls_total", tool="get_weather", outcome="ok") == 1
     assert counts("lex_time_to_first_chunk_seconds_count", transport="sse") == 1
-    # Each of the three points comes after the one before it.
+    # The three points in time follow each other.
     first_byte = counts("lex_upstream_first_byte_seconds_sum", model=MODEL)
     content = counts("gen_ai_client_operation_time_to_first_chunk_seconds_sum", model=MODEL)
     chunk = counts("lex_time_to_first_chunk_seconds_sum", transport="sse")

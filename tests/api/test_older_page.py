@@ -1,4 +1,4 @@
-"""`CLIENT_PROFILE=legacy`: what the older page shows of each turn, over a real socket."""
+"""`CLIENT_PROFILE=legacy`: what older pages show of each turn, over a real socket."""
 
 import json
 import random
@@ -29,7 +29,7 @@ DAY = next(
     for ahead in range(3, 10)
     if (day := (datetime.now(UTC) + timedelta(days=ahead)).date()).weekday() == 1
 )
-"""A Tuesday, when all are open."""
+"""A Tuesday, when all dealerships are open."""
 
 
 @pytest.fixture
@@ -225,7 +225,7 @@ async def test_no_word_of_a_text_with_line_breaks_is_lost_or_taken_for_an_event(
 
 @asynccontextmanager
 async def asked(service: Lex, query: str) -> AsyncIterator[bytes]:
-    """The body of an answer as it is on the wire, without a client that puts it together."""
+    """Yield the body as it is on the wire, before a client joins its chunks."""
     body = json.dumps({"query": query, "session_id": "s1"}).encode()
     head = (
         b"POST /query HTTP/1.1\r\nHost: lex\r\nConnection: close\r\nContent-Type: application/json"
@@ -238,7 +238,7 @@ async def asked(service: Lex, query: str) -> AsyncIterator[bytes]:
 
 
 def _chunks(body: bytes) -> list[bytes]:
-    """Of chunked transfer coding."""
+    """Split a body in chunked transfer coding."""
     pieces = []
     while body:
         size, _, rest = body.partition(b"\r\n")
@@ -258,7 +258,7 @@ async def test_a_page_reads_the_same_wherever_the_network_cuts(service: Lex) -> 
 
     assert whole.events[-3:] == ["chunk", "error", "end"]
     assert OlderPage.reading(bytes([byte]) for byte in body).dispatched == whole.dispatched
-    chance = random.Random(7)  # noqa: S311 - nothing is secret here
+    chance = random.Random(7)  # noqa: S311 - not used for secrets
     for _ in range(50):
         cuts = sorted(chance.choices(range(len(body)), k=12))
         pieces = [body[a:b] for a, b in zip([0, *cuts], [*cuts, len(body)], strict=True)]

@@ -1,4 +1,4 @@
-"""How many WebSockets and readers a client has open at once, and how many sessions it makes."""
+"""The limits on a client's open WebSockets and readers, and on its new sessions."""
 
 import asyncio
 import json
@@ -156,7 +156,8 @@ async def test_one_reader_too_many_is_refused_and_there_is_room_when_one_leaves(
 
         assert answer.status_code == 429
         assert answer.headers["retry-after"] == "5"
-        assert answer.json()["detail"] == "You have too many readers open."
+        detail = answer.json()["detail"]
+        assert detail == "You have too many readers open. Close one, or try again later."
         assert await counted(service, 'lex_rate_limited_total{limit="readers"}') > before
 
 
@@ -243,4 +244,4 @@ async def test_sessions_are_made_so_often_and_no_more() -> None:
 def assert_says_when(answer: httpx.Response) -> None:
     assert 55 <= int(answer.headers["retry-after"]) <= 60
     assert answer.headers["ratelimit-policy"] == '"sessions-minute";q=2;w=60'
-    assert answer.json()["detail"] == "You have made too many sessions."
+    assert answer.json()["detail"] == "You have created too many sessions. Try again later."

@@ -1,4 +1,4 @@
-"""The short form of tests/soak/test_openapi.py, and what the description has."""
+"""The short form of tests/soak/test_openapi.py, and the content of the OpenAPI document."""
 
 from pathlib import Path
 from typing import Any, get_args

@@ -1,4 +1,4 @@
-"""Every way to a stream tells how its turn ended, and what was no turn has no outcome."""
+"""Every stream of a turn has its outcome; refusals have none."""
 
 from collections.abc import Awaitable, Callable
 

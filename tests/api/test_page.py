@@ -1,4 +1,4 @@
-"""The chat page and its files, as bytes; a browser reads them in `tests/browser`."""
+"""The chat page and its files as bytes. `tests/browser` runs them in a browser."""
 
 import base64
 import gzip

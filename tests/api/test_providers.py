@@ -1,4 +1,4 @@
-"""A provider beside Groq: one that only this test knows registers, answers and fails."""
+"""A second provider, defined in this test, can be registered, answers, and fails."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
@@ -25,7 +25,7 @@ WITHOUT_KEY: dict[str, Any] = {
 
 
 class Elsewhere:
-    """Its one model follows a script, and says with each call what is left of its rates."""
+    """A provider with one scripted model that reports its rate limits with each call."""
 
     def __init__(self, *script: Scripted) -> None:
         self.model = ScriptedModel(script)
@@ -101,7 +101,7 @@ def test_a_provider_that_nobody_knows_is_refused_in_one_line_that_lists_those_th
     with pytest.raises(SystemExit) as stopped:
         create_app(settings(provider="grok"), providers=(*PROVIDERS, elsewhere.provider))
 
-    line = "lex: PROVIDER cannot be used: it must be one of groq, elsewhere."
+    line = "lex: PROVIDER cannot be used: set it to one of: groq, elsewhere."
     assert str(stopped.value) == line
 
 

@@ -1,10 +1,11 @@
-"""`POST /query`: the stream, and everything that refuses before it."""
+"""`POST /query`: the stream, and the refusals before it."""
 
 import asyncio
 import json
 
 import pytest
 
+from backend.tools import TOOLS
 from tests.scraping import scrape
 from tests.serving import Lex, lex, outcome_of, parse, text_of, without_outcome
 from tests.waiting import waiting
@@ -316,9 +317,32 @@ async def test_the_upstream_is_sent_the_prompt_the_history_and_the_tools(service
     roles = [message["role"] for message in sent["messages"]]
     assert roles == ["system", "user", "assistant", "tool", "assistant", "user"]
     assert "manhattan" in sent["messages"][0]["content"]
-    assert len(sent["tools"]) == 5
+    assert [tool["function"]["name"] for tool in sent["tools"]] == [tool.name for tool in TOOLS]
     assert sent["stream"] is True
     assert sent["max_completion_tokens"] == 2048
+
+
+@pytest.mark.parametrize("kind", ["too_large_413", "context_overflow"])
+async def test_a_session_that_is_too_large_for_the_model_goes_on_without_its_oldest_turns(
+    service: Lex, kind: str
+) -> None:
+    for number in range(4):
+        service.standin.script({"text": f"Answer {number}."})
+        await service.ask(f"Question {number}?")
+    service.standin.script({"text": "Answer 4.", "fault": {"kind": kind, "times": 1}}, times=None)
+
+    events = await service.ask("Question 4?")
+
+    assert text_of(events) == "Answer 4."
+    assert [event for event, _ in events if event == "error"] == []
+    refused, taken = [
+        [message["content"] for message in request.body["messages"]]
+        for request in list(service.standin.stats.last_requests)[-2:]
+    ]
+    assert 1 < len(taken) < len(refused)
+    assert taken == [refused[0], *refused[-len(taken) + 1 :]], "the prompt, and the newest turns"
+    history = (await service.client.get("/sessions/s1/messages")).json()["messages"]
+    assert len(history) == 10
 
 
 async def test_heartbeats_come_while_the_upstream_is_silent() -> None:

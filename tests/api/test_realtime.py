@@ -1,4 +1,4 @@
-"""What only a WebSocket has: bare text, stop, several turns, close codes."""
+"""Features of WebSockets only: bare text, stop, several turns, close codes."""
 
 import asyncio
 import json

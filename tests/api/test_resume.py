@@ -1,4 +1,4 @@
-"""Coming back to a stream, joining one, stopping one."""
+"""Resume, join and stop streams."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ SLOW = {"text": "one two three four five six", "tokens_per_second": 20}
 
 @pytest.fixture
 async def chunks(service: Lex) -> AsyncIterator[httpx.Response]:
-    """A resumable stream that has just begun."""
+    """A resumable stream that has just started."""
     service.standin.script(SLOW)
     body = {"query": "Count", "session_id": "s1", "resume": True}
     async with service.client.stream("POST", "/query", json=body) as stream:
@@ -89,7 +89,7 @@ async def test_a_finished_turn_is_replayed_from_any_event(service: Lex) -> None:
 
 FOLLOW, ASK, SAY, OPEN = "follow", "ask", "say", "open"
 WAYS = [FOLLOW, ASK, SAY, OPEN]
-"""All requests that read on: the turn's events, and each that asks, sent once more."""
+"""All requests that resume: the turn's events, and a repeat of each request that asks."""
 
 
 async def read_on(
@@ -224,7 +224,7 @@ async def test_an_event_source_that_comes_back_at_a_wrong_place_is_told_and_stay
 
 
 async def transactions(service: Lex) -> Counter[str]:
-    """By name, but for those that clean up in the background."""
+    """Count transactions by name, without those of background clean-up."""
     counts = (await scrape(service.client)).values(
         "lex_store_transaction_seconds_count", "operation"
     )
@@ -233,7 +233,7 @@ async def transactions(service: Lex) -> Counter[str]:
 
 @pytest.fixture
 async def counted(tmp_path: Path) -> AsyncIterator[Lex]:
-    """Over a database, with a lease so long that it is not renewed without a reason."""
+    """A service with a database, and a lease so long that it is only renewed for a reason."""
     database = f"sqlite:///{tmp_path}/lex.db"
     async with lex(database_url=database, lease_seconds=3600, summary_idle_seconds=0) as service:
         yield service
@@ -242,7 +242,7 @@ async def counted(tmp_path: Path) -> AsyncIterator[Lex]:
 async def transactions_of(service: Lex, request: Awaitable[object]) -> Counter[str]:
     before = await transactions(service)
     await request
-    await asyncio.sleep(3 * SOONEST_SECONDS)  # as soon as a renewal would come
+    await asyncio.sleep(3 * SOONEST_SECONDS)  # the soonest that a renewal could come
     return await transactions(service) - before
 
 

@@ -1,4 +1,4 @@
-"""What every answer carries, and the page that describes the API."""
+"""The security headers of every answer, and the API documentation page."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Sessions and what was said in them."""
+"""The `/sessions` routes."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Requests that ask for another protocol: one request has one answer, and its body is read."""
+"""Requests with `Upgrade`: each gets one answer, and its body is read."""
 
 import json
 from collections.abc import AsyncIterator
@@ -35,17 +35,17 @@ LAST = b"GET /livez HTTP/1.1\r\nHost: lex\r\nConnection: close\r\n\r\n"
 def request(
     body: bytes, upgrade: bytes, *, method: bytes = b"POST /query", is_chunked: bool = False
 ) -> tuple[bytes, bytes]:
-    """Head and body."""
+    """Split an answer into head and body."""
     framing = b"Transfer-Encoding: chunked" if is_chunked else b"Content-Length: %d" % len(body)
     head = method + b" HTTP/1.1\r\nHost: lex\r\n" + TYPE + upgrade + framing + b"\r\n\r\n"
     return head, b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if is_chunked else body
 
 
 async def in_two(service: Lex, head: bytes, body: bytes) -> bytes:
-    """The answer to a head whose body comes later, and to a last request behind it."""
+    """Send a head, later its body and one more request; return the answers."""
     async with wire(service) as line:
         await line.send(head)
-        await service.client.get("/livez")  # by now the head has been read
+        await service.client.get("/livez")  # when this is answered, the head has been read
         await line.send(body + LAST)
         return await line.rest()
 

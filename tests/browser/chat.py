@@ -1,4 +1,4 @@
-"""The chat page, as somebody uses it who sees it."""
+"""Drives the chat page as a person with a browser does."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,17 +10,17 @@ from playwright.async_api import BrowserContext, Error, Locator, Page, Request
 from tests.waiting import waiting
 
 QUIET = ("Failed to load resource", "WebSocket connection to")
-"""What a browser says by itself of a network that fails or an answer that refuses."""
+"""Console messages of the browser itself about failed connections and error statuses."""
 
 STANDIN: dict[str, Any] = {"model_name": "groq-standin", "model_fallbacks": "none"}
-"""Settings of a service that knows that no model answers, as `make run` has them."""
+"""Settings of a service whose model is the stand-in, as with `make run`."""
 
 
 @dataclass
 class Chat:
     page: Page
     broken: list[str] = field(default_factory=list)
-    """What scripts and the policy of the page complained about."""
+    """Errors of scripts and violations of the page's content security policy."""
     requests: list[Request] = field(default_factory=list)
     allowed_hosts: set[str] = field(default_factory=set)
 
@@ -29,7 +29,7 @@ class Chat:
         chat = cls(await context.new_page())
         chat.page.on("pageerror", lambda error: chat.broken.append(str(error)))
         chat.page.on("console", lambda message: chat._hear(message.type, message.text))
-        # Playwright marks its listeners, and a method of a list takes no mark.
+        # Playwright sets an attribute on its listeners, which a list's method cannot have.
         chat.page.on("request", lambda request: chat.requests.append(request))  # noqa: PLW0108
         return chat
 
@@ -39,14 +39,14 @@ class Chat:
 
     @property
     def strangers(self) -> set[str]:
-        """Hosts that the page asked and that it was not opened from."""
+        """Hosts other than the page's own that the page sent requests to."""
         urls = [urlsplit(request.url) for request in self.requests]
         hosts = {url.netloc for url in urls if url.scheme in ("http", "https")}
         return hosts - self.allowed_hosts
 
     @property
     def navigations(self) -> list[Request]:
-        """One for each time the page was opened or loaded again."""
+        """One request for each time that the page was opened or reloaded."""
         return [request for request in self.requests if request.is_navigation_request()]
 
     async def open(self, url: str, *, transport: str = "sse", **stored: str) -> None:
@@ -60,8 +60,10 @@ class Chat:
         await self.navigate(self.page.reload)
 
     async def navigate(self, there: Callable[[], Awaitable[object]]) -> None:
-        """Again when containers that start beside the browser change the machine's network:
-        Chromium then drops even the request for the page, which nothing of the page can mend.
+        """Navigate, and retry if the machine's network changes.
+
+        It changes when containers start on the machine. Chromium then cancels even the request for
+        the page, which no script of the page can repair.
         """
         async with waiting():
             while True:
@@ -73,7 +75,7 @@ class Chat:
                         raise
 
     async def store(self, values: Mapping[str, str]) -> None:
-        """Into the browser's memory, unless something is there already."""
+        """Put values into the browser's local storage, unless they are there already."""
         await self.page.add_init_script(f"""
             for (const [name, value] of Object.entries({dict(values)!r}))
                 if (localStorage.getItem(name) === null) localStorage.setItem(name, value);
@@ -89,7 +91,7 @@ class Chat:
 
     @property
     def line(self) -> Locator:
-        """What is said of the connection."""
+        """The line about the connection."""
         return self.page.locator("#line")
 
     def card(self, kind: str) -> Locator:
@@ -99,19 +101,19 @@ class Chat:
         return self.page.get_by_role("button", name=name, exact=exact)
 
     async def say(self, query: str) -> None:
-        """Without waiting for an answer."""
+        """Ask without waiting for the answer."""
         count = await self.turns.count()
         await self.page.fill("#question", query)
         await self.page.press("#question", "Enter")
         await self.turns.nth(count).wait_for()
 
     async def ask(self, query: str) -> str:
-        """And read the answer to its end."""
+        """Ask, and return the complete answer."""
         await self.say(query)
         return await self.answer()
 
     async def answer(self) -> str:
-        """What Lex said last, once it has come to its end."""
+        """The last answer, once it is complete."""
         await self.settled()
         return await self.said()
 

@@ -1,4 +1,4 @@
-"""One browser for all tests of the chat page, and a context of its own for each."""
+"""One browser for all tests of the chat page, with a separate context for each test."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The browser lives in one event loop, and so do the tests that use it."""
+    """Run all browser tests in one event loop, since the browser is bound to its loop."""
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
@@ -29,7 +29,7 @@ async def browser() -> AsyncIterator[Browser]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
     opened = await browser.new_context(viewport={"width": 1180, "height": 860})
-    # A page that has failed to connect five times waits for ten seconds, and a half more.
+    # After five failed attempts, a page waits up to 12.5 seconds before the next one.
     opened.set_default_timeout(60_000)
     try:
         yield opened
@@ -39,9 +39,7 @@ async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def chat(context: BrowserContext) -> AsyncIterator[Chat]:
-    """Whatever is tested: no script breaks, no rule of the page's policy is broken, and nothing
-    is asked of another host.
-    """
+    """A chat page. At the end, checks for script errors, policy violations and foreign requests."""
     chat = await Chat.new(context)
     yield chat
     assert chat.broken == []

@@ -1,4 +1,4 @@
-"""For everyone: by keyboard, for a screen reader, enlarged, narrow, in light and dark."""
+"""Accessibility: keyboard, screen reader, zoom, narrow pages, light and dark."""
 
 import json
 from typing import Any
@@ -141,7 +141,7 @@ async def test_who_listens_is_told_of_tools_and_of_the_whole_answer_once(chat: C
 async def test_nothing_is_cut_off_on_a_small_or_enlarged_page(
     chat: Chat, width: int, height: int, zoom: int
 ) -> None:
-    """What a browser enlarges has fewer pixels of CSS to be in."""
+    """Zoom is simulated by a smaller viewport: a zoomed page has fewer CSS pixels."""
     await chat.page.set_viewport_size({"width": width // zoom, "height": height // zoom})
     async with lex(**STANDIN) as service:
         await with_all_cards(chat, service)
@@ -197,7 +197,7 @@ def pictures(request: pytest.FixtureRequest) -> bool:
 async def test_pictures_of_the_page_are_made(
     browser: Browser, pictures: bool, name: str, width: int, height: int, scheme: Any
 ) -> None:
-    """`--pictures` keeps them, for the README."""
+    """`--pictures` saves them for the README."""
     context = await browser.new_context(
         viewport={"width": width, "height": height}, color_scheme=scheme
     )

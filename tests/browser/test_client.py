@@ -1,4 +1,4 @@
-"""`client.js` without a page: in Node, as another program would import it."""
+"""`client.js` in Node, without a page, as another program imports it."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""A conversation as it goes well: streamed text, tools, cards, sessions."""
+"""A conversation without faults: streamed text, tools, cards, sessions."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from tests.browser.chat import STANDIN, Chat
 from tests.serving import lex
 
 COUNTED = " ".join(f"word{n}" for n in range(40))
-"""An answer of about two seconds, in which something can happen."""
+"""An answer that takes about two seconds, so that a test can interrupt it."""
 COUNT = {"text": COUNTED, "tokens_per_second": 30}
 
 
@@ -175,7 +175,7 @@ async def test_a_booking_is_made_with_the_mouse_alone(chat: Chat) -> None:
     assert booked["confirmation_id"] in card
     assert file.suggested_filename == f"test-drive-{booked['confirmation_id']}.ics"
     assert content.startswith("BEGIN:VCALENDAR\r\n")
-    # In winter Beverly Hills is 8 hours behind UTC, in summer 7.
+    # Beverly Hills is 8 hours behind UTC in winter and 7 in summer.
     day = booked["date"].replace("-", "")
     assert re.search(rf"\r\nDTSTART:{day}T1[89]0000Z\r\n", content)
     assert f"UID:{booked['confirmation_id']}@lex\r\n" in content
@@ -268,7 +268,7 @@ async def test_an_answer_that_was_cut_says_so_now_and_later(chat: Chat, transpor
         later = await chat.last.locator(".note").all_inner_texts()
 
     assert said == "It is mild and"
-    assert note == later == ["This answer was cut off, since it became too long."]
+    assert note == later == ["This answer was cut off because it became too long."]
     assert spoken == ["Lex: It is mild and", *note]
 
 

@@ -1,4 +1,4 @@
-"""The page on an origin of its own: in front of it nginx, as the compose file has it."""
+"""The page on a separate origin, served by nginx as in the compose file."""
 
 import re
 from collections.abc import AsyncIterator
@@ -75,7 +75,7 @@ async def test_who_signs_in_on_another_origin_of_this_site_stays_so(
 
 
 async def test_its_policy_is_that_of_the_service_but_for_whom_it_calls() -> None:
-    """And but for the hash of `loading.js`, which nginx serves as a file like the others."""
+    """The hash of `loading.js` differs as well: nginx serves it as a file instead of inline."""
     ours = re.sub(r" 'sha256-[^']*'", "", page_headers()["Content-Security-Policy"])
     theirs = ours.replace("connect-src 'self'", "connect-src http://localhost:* ws://localhost:*")
 

@@ -1,4 +1,4 @@
-"""When things go wrong: no word is lost or said twice, and the page says what is the matter."""
+"""Faults: no word is lost or shown twice, and the page says what went wrong."""
 
 import asyncio
 import signal
@@ -23,7 +23,7 @@ from tests.waiting import waiting
 
 WORDS = [f"word{n}" for n in range(60)]
 TEXT = "\n\n".join(" ".join(WORDS[n : n + 10]) for n in range(0, 60, 10))
-"""In six paragraphs."""
+"""Sixty words in six paragraphs."""
 
 
 def slowly(tokens_per_second: float = 30) -> dict[str, object]:
@@ -31,7 +31,7 @@ def slowly(tokens_per_second: float = 30) -> dict[str, object]:
 
 
 async def whole(chat: Chat) -> str:
-    """The answer, as Markdown has it."""
+    """The complete answer, with blank lines between its paragraphs."""
     await chat.settled()
     blocks = await chat.last.locator(".said > p").all_text_contents()
     return "\n\n".join(blocks)
@@ -154,7 +154,7 @@ async def test_five_seconds_offline_cost_no_word(
 async def worker(
     standin: Standin, folder: Path, port: int, **variables: str
 ) -> AsyncIterator[Process]:
-    """A server as it is deployed without gunicorn, on the database of all the others."""
+    """A server without gunicorn that shares its database with the other workers."""
     variables = {
         "PORT": str(port),
         "GROQ_BASE_URL": standin.url,
@@ -209,7 +209,7 @@ async def test_a_reader_at_a_server_that_leaves_reads_on_at_another(
         await chat.open(cutter.url)
         await chat.say("Count")
         await chat.until_said("word3")
-        # From now on the reader is at the one, and the turn runs on the other.
+        # From now on, the reader is connected to one worker and the turn runs on the other.
         cutter.upstream = f"http://127.0.0.1:{other}"
         cutter.break_all()
         await until_asked(chat, "/events", times=1)
@@ -232,9 +232,9 @@ async def until_asked(chat: Chat, path: str, *, times: int) -> None:
 @pytest.mark.parametrize(
     ("fault", "sentence", "is_retried"),
     [
-        ({"kind": "status", "status": 400}, "would not take this question", False),
+        ({"kind": "status", "status": 400}, "refused this question", False),
         ({"kind": "no_finish_reason"}, "The answer broke off", True),
-        ({"kind": "stall", "after_tokens": 3}, "fell silent", True),
+        ({"kind": "stall", "after_tokens": 3}, "stopped in the middle", True),
     ],
     ids=["refused", "broken off", "silent"],
 )
@@ -274,7 +274,7 @@ async def test_who_asks_too_often_sees_for_how_long_to_wait(chat: Chat, transpor
         answer = await chat.answer()
         asked = await chat.page.locator(".asked p").all_text_contents()
 
-    assert "a lot of questions" in notice
+    assert "many questions" in notice
     assert "Try again in" in notice
     assert is_disabled
     assert answer == "Fine."
@@ -303,15 +303,15 @@ async def test_a_session_that_is_busy_elsewhere_says_so(chat: Chat, transport: s
     ("code", "sentence"),
     [
         ("overloaded", "too many people"),
-        ("draining", "is just being restarted"),
-        ("storage_unavailable", "cannot take notes"),
+        ("draining", "is restarting"),
+        ("storage_unavailable", "cannot save conversations"),
         ("upstream_unavailable", "cannot be reached"),
     ],
 )
 async def test_a_service_that_takes_no_turn_has_a_sentence(
     chat: Chat, code: str, sentence: str
 ) -> None:
-    """Answers as the service gives them; that it does so is not the page's to show."""
+    """The refusals are made up here; other tests show that the service sends them."""
     async with lex() as service:
         await chat.open(service.url)
         problem = {"code": code, "detail": "No.", "status": 503, "retry_after": 1}
@@ -358,7 +358,7 @@ async def test_who_is_not_known_signs_in_and_is_answered(chat: Chat, transport: 
         field = chat.page.get_by_label("Access token or API key")
         await field.fill("nonsense")
         await field.press("Enter")
-        await chat.page.get_by_text("This is not accepted.").wait_for()
+        await chat.page.get_by_text("This token or key was not accepted.").wait_for()
         await field.fill(token("alice"))
         await field.press("Enter")
         await chat.until_said("Hello, Alice.")
@@ -384,7 +384,7 @@ async def test_a_question_that_is_too_long_is_refused_in_words(chat: Chat, trans
 
 
 async def test_what_whoever_runs_the_service_should_know_is_on_the_page(chat: Chat) -> None:
-    """As `/readyz` gives it with anonymous access on a public address."""
+    """The warning of `/readyz` about anonymous access on a public address."""
     async with lex() as service:
         await chat.open(service.url)
         before = await chat.page.locator("#warning").is_visible()
@@ -400,7 +400,7 @@ async def test_what_whoever_runs_the_service_should_know_is_on_the_page(chat: Ch
 
 @pytest.mark.parametrize("name", ["page.js", "dom.js", "vendor/marked/marked.js", "style.css"])
 async def test_a_page_whose_file_does_not_arrive_loads_again(chat: Chat, name: str) -> None:
-    """As with a network that changes: Chromium drops every request that is under way."""
+    """This happens when the network changes: Chromium cancels all running requests."""
 
     async def fail_twice(route: Route) -> None:
         is_first_or_second = len(chat.navigations) < 3
@@ -436,5 +436,5 @@ async def test_a_page_whose_file_never_arrives_says_so_and_waits_for_the_network
         await chat.evaluate("dispatchEvent(new Event('online'))")
         await chat.page.wait_for_selector("#suggestions button", state="attached")
 
-    assert "could not be loaded completely" in warning
+    assert "did not load completely" in warning
     assert len(opened) == 4

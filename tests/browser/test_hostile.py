@@ -1,4 +1,4 @@
-"""Text from a model, a tool or a person that means ill: it runs nothing, and stays in its place."""
+"""Hostile text from a model, a tool or a person runs no code and stays in its place."""
 
 import json
 
@@ -90,7 +90,7 @@ async def test_what_a_tool_is_told_and_says_is_text(chat: Chat) -> None:
     calls = [
         {"name": "get_weather", "arguments": {"city": short}},
         {"name": "get_dealership_address", "arguments": {"dealership_id": HOSTILE}},
-        # Marks in angle brackets are cut off a name before anybody sees it.
+        # Text in angle brackets is removed from a tool's name before the page gets it.
         {"name": "&lt;img/src=x/onerror=ran=1&gt;", "arguments": HOSTILE},
     ]
     async with lex() as service:
@@ -116,7 +116,7 @@ OUTPUTS = {
 
 @pytest.mark.parametrize("value", ["javascript:ran=1", HOSTILE, None, 1, [], {}], ids=repr)
 async def test_a_card_takes_whatever_it_is_given(chat: Chat, value: object) -> None:
-    """No tool of ours says such things; one that asks another service could be made to."""
+    """None of our tools returns such values, but a tool that asks another service might."""
     async with lex() as service:
         await chat.open(service.url)
         outputs = {
@@ -141,7 +141,7 @@ async def test_a_card_takes_whatever_it_is_given(chat: Chat, value: object) -> N
 
 
 async def test_the_policy_of_the_page_lets_nobody_write_elements(chat: Chat) -> None:
-    """What would be left if the sanitiser failed."""
+    """The second line of defence, in case the sanitiser fails."""
     async with lex() as service:
         await chat.open(service.url)
         refused = await chat.evaluate(

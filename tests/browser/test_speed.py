@@ -1,4 +1,4 @@
-"""What the page weighs, how soon it shows the first words, and whether it stays at hand."""
+"""The size of the page, its time to the first words, and its responsiveness."""
 
 import re
 
@@ -39,8 +39,9 @@ async def test_a_second_visit_asks_for_nothing_but_the_page(chat: Chat) -> None:
 
 
 async def test_the_first_words_are_shown_soon(chat: Chat) -> None:
-    """From the navigation on, less what the upstream took. The service has a process of its own,
-    so that the driver of the browser is not in its way.
+    """Measured from the navigation, without the upstream's time.
+
+    The service runs in a separate process, so that the browser's driver does not delay it.
     """
     upstream_seconds = 0.2
     seconds = []
@@ -74,13 +75,13 @@ async def test_the_first_words_are_shown_soon(chat: Chat) -> None:
             milliseconds = float(await shown.get_attribute("data-shown") or 0)
             seconds.append(milliseconds / 1000 - upstream_seconds)
 
-    # The best of them: all else is what else the machine does. The first had to load everything.
+    # The best time counts: other programs slow the rest, and the first had to load everything.
     assert min(seconds) < 0.3, seconds
     assert seconds[0] < 1, seconds
 
 
 def long_answer() -> str:
-    """Some 20,000 tokens with everything that Markdown has."""
+    """An answer of some 20,000 tokens with all elements of Markdown."""
     parts = []
     for n in range(110):
         parts.append(f"## Part {n}\n\nThe **car** of number {n} is *fast*, has `{n}` horses.")
@@ -125,6 +126,6 @@ async def test_an_answer_of_twenty_thousand_tokens_leaves_the_page_at_hand(chat:
     assert used["output_tokens"] >= 20_000
     assert "step 299 of a long list" in said
     assert len(re.findall(r"item \d of", said)) == 110 * 8
-    # One wait for each task that ran in between.
+    # One wait for each task that ran meanwhile.
     assert sorted(waits)[int(len(waits) * 0.99)] < 100, sorted(waits)[-5:]
     assert len([each for each in long if each > 100]) <= len(waits) * 0.01, sorted(long)

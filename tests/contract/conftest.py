@@ -1,4 +1,4 @@
-"""The stores under test: every suite here runs over each of them."""
+"""The stores under test. Every suite here runs over each of them."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -24,7 +24,7 @@ def sql_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 def _database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Of an empty database; Postgres starts when the first test asks for it."""
+    """The URL of an empty database. Postgres starts when the first test needs it."""
     match request.param:
         case "memory":
             yield "memory://"
@@ -45,7 +45,7 @@ async def stores(database_url: str) -> AsyncIterator[Stores]:
 
 @pytest.fixture
 async def short_leases(database_url: str) -> AsyncIterator[Stores]:
-    """Stores whose leases end after SHORT_LEASE seconds of real time."""
+    """Stores whose leases expire after SHORT_LEASE seconds of real time."""
     opened = await open_stores(database_url, lease_seconds=SHORT_LEASE, migrate=True)
     yield opened
     await opened.close()

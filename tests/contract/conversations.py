@@ -1,4 +1,4 @@
-"""Turns and endings as the tests of sessions write them."""
+"""Helpers that make turns and endings for the tests of sessions."""
 
 from itertools import count
 
@@ -40,7 +40,7 @@ def ending(turn: NewTurn, *messages: Message) -> Ending:
 
 
 async def say(sessions: SessionStore, turn: NewTurn, *answers: str) -> Claim:
-    """A whole turn, and what its claim returned."""
+    """Run a whole turn, and return its claim."""
     claim = await sessions.claim(turn, history_tokens=EVERYTHING)
     assert await sessions.finish(ending(turn, *map(Message.assistant, answers)))
     return claim

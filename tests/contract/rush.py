@@ -1,6 +1,6 @@
 """One worker process of a rush: a hundred of its users want the same slot at once.
 
-Says when it is ready, waits for a line, and then says how it went as JSON.
+The process reports that it is ready, waits for a line, and prints its results as JSON.
 """
 
 import asyncio

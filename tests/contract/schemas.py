@@ -1,4 +1,4 @@
-"""Databases at any revision."""
+"""Helpers that bring databases to any revision of the schema."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Booked slots: who gets one, and what is asked about them."""
+"""Bookings: who gets a slot, and which bookings a store lists."""
 
 import asyncio
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What the SQL stores owe to the way they use their database."""
+"""How the SQL stores use their database: threads, transactions, indexes, speed."""
 
 import asyncio
 import math
@@ -184,7 +184,7 @@ async def test_a_claim_costs_the_same_in_a_long_session_as_in_a_short_one(
     store = SqlSessions(database, lease_seconds=15)
 
     short = long = math.inf
-    for _ in range(60):  # other programs only ever make one slower, so the fastest of each count
+    for _ in range(60):  # other programs only slow a run down, so the fastest runs count
         short = min(short, await _seconds_to_claim(store, "short"))
         long = min(long, await _seconds_to_claim(store, "long"))
 
@@ -281,7 +281,7 @@ def _database_time(connection: Connection) -> float:
 
 
 def _fill(connection: Connection, session_id: str, *, turns_stored: int) -> None:
-    """Turns of two messages with a thousand characters each."""
+    """Store turns of two messages with a thousand characters each."""
     place = {"owner": OWNER, "session_id": session_id}
     session = {**claims.new_session(OWNER, session_id), "created_at": now()}
     counted = {"turns": turns_stored, "messages": 2 * turns_stored}
@@ -410,7 +410,7 @@ async def test_the_claim_for_a_summary_is_not_counted_as_that_of_a_turn(database
 
 
 async def test_nobody_is_given_up_for_what_the_database_could_not_take(database: Database) -> None:
-    lease_seconds = 4 * TIME_SCALE  # half of it is the margin of a machine that is busy
+    lease_seconds = 4 * TIME_SCALE  # half of it is the margin for a busy machine
     store = SqlSessions(database, lease_seconds=lease_seconds)
     turn = new_turn(worker="w1")
     await store.claim(turn, history_tokens=100)

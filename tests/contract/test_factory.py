@@ -1,4 +1,4 @@
-"""Opening a store by its URL, closing it, and the schema it finds."""
+"""Opening a store by its URL, closing it, and checking its schema."""
 
 import pytest
 from alembic import command
@@ -138,7 +138,7 @@ def test_the_migration_says_what_is_missing(capsys: pytest.CaptureFixture[str]) 
     code = main({})
 
     assert code == 2
-    assert capsys.readouterr().err.startswith("DATABASE_URL says which database to migrate")
+    assert capsys.readouterr().err.startswith("DATABASE_URL is not set")
 
 
 def test_the_migration_says_in_a_line_what_went_wrong(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""When a worker may take others for dead: while it stores in time that it lives itself."""
+"""A worker may consider others dead only while it renews its own lease in time."""
 
 import math
 
@@ -86,7 +86,8 @@ async def test_a_worker_that_was_frozen_does_not_close_its_own_turns_by_reading(
 ) -> None:
     stores = await open_stores(sql_url, lease_seconds=LONG_LEASE, migrate=True)
     database = Database(sql_url)
-    detector = FailureDetector(0.0, clock=clock)  # whoever may be judged is dead
+    # With a lease of 0, every worker counts as dead unless judgement is suspended.
+    detector = FailureDetector(0.0, clock=clock)
     sessions, turn = SqlSessions(database, lease_seconds=0.0, detector=detector), new_turn()
     await sessions.claim(turn, history_tokens=EVERYTHING)
     await sessions.renew(turn.worker)

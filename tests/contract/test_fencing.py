@@ -1,4 +1,4 @@
-"""A turn changes the world only while it holds its session, and the next one knows what it did."""
+"""A turn has side effects only while it holds its session, and the next turn knows of them."""
 
 import asyncio
 from dataclasses import replace
@@ -42,7 +42,7 @@ async def begin(stores: Stores, turn: NewTurn) -> NewTurn:
 
 
 async def lose(stores: Stores, turn: NewTurn) -> NewTurn:
-    """Its worker dies, and the next turn takes its session over."""
+    """Let the turn's worker die, and the next turn take over its session."""
     await stores.sessions.retire(turn.worker)
     return await begin(stores, new_turn("Next", worker="w2", session_id=turn.session_id))
 

@@ -1,4 +1,4 @@
-"""What following, stopping and repeating a turn from any worker asks of a store."""
+"""The part of a store by which any worker can follow, stop and repeat a turn."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What a claim gives to send upstream again: the newest whole turns that fit."""
+"""The history that a claim returns for the model: the newest whole turns that fit."""
 
 from backend.domain.conversation import Message, Outcome
 from backend.storage.ports.sessions import Ending, SessionStore
@@ -103,7 +103,7 @@ async def test_a_long_history_comes_complete(stores: Stores) -> None:
 
 
 async def _history(sessions: SessionStore, *, tokens: int) -> list[str]:
-    """As the next claim would get it; that turn itself weighs nothing in the one after."""
+    """Return the history of the next claim. That turn is empty, so it does not count later."""
     probe = new_turn("")
     claim = await sessions.claim(probe, history_tokens=tokens)
     await sessions.finish(ending(probe))

@@ -1,4 +1,4 @@
-"""Who may hold a session, for how long, and how it becomes free."""
+"""Who may hold a session, for how long, and how the session becomes free."""
 
 import asyncio
 import time
@@ -203,7 +203,7 @@ async def test_a_worker_that_was_only_slow_keeps_what_nobody_asked_for(
             await asyncio.sleep(SHORT_LEASE * 1.25)
             closed = await sessions.close_lost()
             if time.monotonic() - begun < SHORT_LEASE * 2:
-                break  # or this test was itself so slow that the worker counts as lost
+                break  # otherwise the test was so slow that the worker is rightly lost
 
     assert closed == 0
     assert await sessions.finish(ending(turn))

@@ -1,4 +1,4 @@
-"""Transactions whose database is busy, restarts or goes away, against a real Postgres."""
+"""Transactions while the database is busy, restarts or goes away, on a real Postgres."""
 
 import asyncio
 import secrets
@@ -36,7 +36,10 @@ def _one(connection: Connection) -> int:
 
 @contextmanager
 def crowded(postgres: PostgresServer, *, connections: int) -> Iterator[str]:
-    """The URL of a user who may have so many. Other tests share the server, and its users."""
+    """The URL of a new user with a limited number of connections.
+
+    Other tests share the server and its other users.
+    """
     user = f"crowded_{secrets.token_hex(4)}"
     with postgres.database() as url, psycopg.connect(_plain(url), autocommit=True) as admin:
         admin.execute(f"CREATE ROLE {user} LOGIN CONNECTION LIMIT {connections}")
@@ -182,15 +185,15 @@ async def test_a_server_that_is_away_is_told_of_at_once_after_the_first_time(
         ({"database": "nowhere"}, "The server has no such database."),
         (
             {"query": {"options": "-c no_such_parameter=1"}},
-            "The server does not take the value of options= in the URL.",
+            "The server refuses the value of options= in the URL.",
         ),
         (
             {"query": {"sslmode": "require"}},
-            "The server has no TLS, and sslmode= in the URL asks for it.",
+            "The server has no TLS, but sslmode= in the URL requires it.",
         ),
         (
             {"query": {"sslmode": "no-verify"}},
-            "A parameter in the URL has a value that cannot be used.",
+            "A parameter in the URL has an invalid value.",
         ),
     ],
 )

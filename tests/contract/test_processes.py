@@ -1,4 +1,4 @@
-"""What holds between worker processes: one booking a slot, one migration, one new session."""
+"""Guarantees between worker processes: one booking per slot, one migration, one new session."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What a store forgets when it is told for how long things are kept, and by which clock."""
+"""What a store deletes after its retention time, and by which clock."""
 
 import asyncio
 import sqlite3
@@ -138,7 +138,7 @@ async def test_sqlite_has_the_clock_of_its_worker_and_tells_what_was_stored_last
 
 
 async def test_a_worker_that_starts_later_doubts_a_clock_that_others_doubt(tmp_path: Path) -> None:
-    """By then all that is stored may be of that clock."""
+    """By the time of the second worker's look, all stored times may come from the new clock."""
     url = f"sqlite:///{tmp_path}/lex.db"
     stores = await open_stores(url, lease_seconds=15, migrate=True)
     await say(stores.sessions, new_turn(), "Hi.")

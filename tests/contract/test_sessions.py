@@ -1,4 +1,4 @@
-"""Sessions: made, read, forgotten; their messages and turns."""
+"""Creating, reading and deleting sessions, with their messages and turns."""
 
 import asyncio
 import time

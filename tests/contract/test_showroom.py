@@ -1,4 +1,4 @@
-"""The sample data that every new store has."""
+"""The sample data of every new store."""
 
 from datetime import date, time
 from zoneinfo import ZoneInfo

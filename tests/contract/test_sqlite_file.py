@@ -1,4 +1,4 @@
-"""The file of a SQLite database that is taken away, and its lock."""
+"""A SQLite file that is deleted or replaced while it is open, and its lock."""
 
 import asyncio
 import sqlite3
@@ -112,7 +112,7 @@ async def test_a_file_that_is_taken_away_in_the_middle_of_a_transaction_keeps_no
 async def test_reading_goes_on_while_somebody_else_holds_the_lock(
     tmp_path: Path, stores: Stores
 ) -> None:
-    """Another process has the lock, and a writer of ours waits for it."""
+    """Let another process hold the lock while a writer of ours waits for it."""
     turn = new_turn()
     await say(stores.sessions, turn, "Hi.")
     with closing(sqlite3.connect(tmp_path / "lex.db", isolation_level=None)) as other:

@@ -1,4 +1,4 @@
-"""Whether a failed transaction says something of the store, or of what it was to hold."""
+"""Whether a failed transaction is the fault of the store or of the content."""
 
 import json
 import sqlite3
@@ -72,7 +72,7 @@ async def postgres_database(postgres: PostgresServer) -> AsyncIterator[Database]
 
 @pytest.fixture
 async def impatient_database(postgres: PostgresServer) -> AsyncIterator[Database]:
-    """What may pass is not tried again for all of ten seconds."""
+    """A database that does not retry temporary failures for the whole ten seconds."""
     with postgres.database() as url:
         database = Database(url, timeout_seconds=TIME_SCALE)
         database.transact(upgrade)

@@ -1,4 +1,4 @@
-"""Which session is to be summarized next, who does it, and who takes it back."""
+"""Which session is summarized next, who may do it, and how a turn voids the claim."""
 
 import asyncio
 
@@ -71,7 +71,7 @@ async def test_many_sessions_are_claimed_once_each(stores: Stores) -> None:
     for number in range(10):
         await say(stores.sessions, new_turn(session_id=f"s{number}"), "Hi")
 
-    # Whoever finds all others locked goes away with nothing, so there are some to spare.
+    # A claim that finds all due sessions locked returns nothing, so there are spare ones.
     claims = await asyncio.gather(*(claim(stores) for _ in range(30)))
     claims += [await claim(stores) for _ in range(10)]
 

@@ -1,4 +1,4 @@
-"""Endings that a database would not take: kept while it is at fault, given up only if they are."""
+"""Endings that the database refuses: kept if the database is at fault, dropped if they are."""
 
 from collections.abc import AsyncIterator
 

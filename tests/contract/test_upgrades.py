@@ -1,4 +1,4 @@
-"""A database over several releases: none loses what was stored, and neighbours can share it."""
+"""A database over several releases: no release loses data, and adjacent ones can share it."""
 
 import asyncio
 from dataclasses import replace
@@ -24,10 +24,10 @@ from tests.contract.test_appointments import MINE
 from tests.postgres import PostgresServer
 
 TAKEN_AWAY = {"0004": {("turns", "is_to_stop")}}
-"""By revisions from before the first release."""
+"""Columns that revisions from before the first release drop."""
 
 FIRST_RELEASE = Path(__file__).with_name("first_release.sql").read_text().split(";\n")[:-1]
-"""As its code wrote it: a whole turn with a tool, and one whose worker was killed."""
+"""Rows as the first release wrote them: a whole turn with a tool, and a turn of a dead worker."""
 
 TOMORROW = (
     "ALTER TABLE sessions ADD COLUMN mood TEXT",
@@ -39,7 +39,7 @@ TOMORROW = (
     "CREATE INDEX sessions_mood ON sessions (mood)",
     "UPDATE alembic_version SET version_num = '9999'",
 )
-"""What a later release may do to the database of this one."""
+"""Changes that a later release may make to the database of this one."""
 
 
 async def everything_works(stores: Stores) -> None:
@@ -184,7 +184,7 @@ async def test_what_this_release_would_not_write_is_refused(sql_url: str) -> Non
 
 
 def test_a_migration_does_not_wait_long_for_a_table(postgres: PostgresServer) -> None:
-    """Whoever wants to read it meanwhile waits behind the migration."""
+    """Readers of the table wait behind the migration meanwhile."""
     with postgres.database() as url:
         migrate_to(url, command.upgrade, "0003")
         holder = Database(url)

@@ -1,4 +1,4 @@
-"""The chart, rendered by Helm's own engine, and releases of it: sets of values for one use each."""
+"""The chart, rendered by Helm's own engine, and its test releases (sets of values)."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ SHARED: Values = {
     "secretKeys": ["GROQ_API_KEY", "DATABASE_URL", "REDIS_URL"],
     "replicaCount": 3,
 }
-"""What several pods take."""
+"""The values that several pods need."""
 
 BEHIND_A_PROXY: Values = {"forwardedAllowIps": "10.0.0.0/8", "allowAnonymousIngress": True}
 
@@ -129,9 +129,10 @@ def _chart() -> helm_python.Chart:
 
 
 def texts(values: Values) -> dict[str, str]:
-    """What each template becomes, by its path; those that become nothing are left out.
+    """The rendered templates by path, without empty ones.
 
-    Raises: helm_python.HelmError.
+    Raises:
+        helm_python.HelmError: the chart refuses the values.
     """
     return dict(_texts(json.dumps(values)))
 
@@ -176,14 +177,14 @@ def pod(values: Values) -> Manifest:
 
 
 def settings(values: Values) -> dict[str, str]:
-    """The ConfigMap that the service reads."""
+    """The data of the service's ConfigMap."""
     (text,) = [text for path, text in texts(values).items() if path == "configmap.yaml"]
     data: dict[str, str] = yaml.safe_load(text)["data"]
     return data
 
 
 def variables(values: Values) -> dict[str, str]:
-    """The environment of the service; what comes from a Secret is something of its kind."""
+    """The environment of the service, with a plausible value for each variable from a Secret."""
     environment: dict[str, str] = dict(settings(values))
     (container,) = pod(values)["containers"]
     for variable in container["env"]:

@@ -14,6 +14,6 @@ async def standin() -> AsyncIterator[Standin]:
 
 @pytest.fixture(params=[GUNICORN, PLAIN], ids=["gunicorn", "plain"])
 def command(request: pytest.FixtureRequest) -> tuple[str, ...]:
-    """Either way to run the service."""
+    """The command that runs the service, once for each way to run it."""
     given: tuple[str, ...] = request.param
     return given

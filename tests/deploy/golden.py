@@ -1,8 +1,8 @@
-"""What the chart makes of each release, kept to be read in diffs.
+"""Keeps the rendered chart of each release, so that diffs show every change.
 
-`python -m tests.deploy.golden` writes it anew. The defaults are there as a whole; another release
-has only the templates that become something else for it, and names those that become nothing.
-Dashboards and rules are left out: they are files of their own.
+`python -m tests.deploy.golden` writes the files. The default release is kept completely. Each other
+release has only the templates that differ, and the names of those that become empty. Dashboards
+and rules are left out, because they have their own files.
 """
 
 import re

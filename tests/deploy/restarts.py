@@ -1,4 +1,4 @@
-"""What must hold in every restart, with any number of streams."""
+"""Checks of restarts, for any number of streams."""
 
 import asyncio
 import signal
@@ -14,7 +14,7 @@ from tests.waiting import waiting
 async def assert_a_reload_loses_nothing(
     standin: Standin, folder: Path, *, streams: int, seconds: float
 ) -> None:
-    """Two workers are replaced by two others under open streams, while more are asked for."""
+    """Replace two workers under open streams, while new streams are started."""
     count_for(standin, seconds)
     async with deployed(GUNICORN, standin, folder) as service:
         before = service.workers
@@ -49,7 +49,7 @@ async def _until_only_new_workers(service: Deployed, before: list[int]) -> None:
 async def assert_a_successor_takes_over(
     command: Sequence[str], standin: Standin, folder: Path, *, streams: int, seconds: float
 ) -> None:
-    """A service is told to stop under open streams, when another one has been started."""
+    """Stop a service under open streams after its successor has started."""
     count_for(standin, seconds)
     async with (
         deployed(command, standin, folder, DRAIN_ACCEPT_SECONDS="1.5") as service,
@@ -79,7 +79,7 @@ async def assert_a_successor_takes_over(
 
 
 def assert_no_force(service: Deployed) -> None:
-    """Nobody was killed, and nobody complained."""
+    """Check that no worker was killed and that nothing was logged as an error."""
     log = service.log.read_text()
     assert "SIGKILL" not in log
     assert "Traceback" not in log

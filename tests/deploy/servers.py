@@ -1,4 +1,4 @@
-"""The service as it is deployed, clients that read it to the end, and what the kernel knows."""
+"""The service as it is deployed, clients that read streams to the end, and the kernel's sockets."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ PLAIN = ("-m", "backend.server")
 
 @dataclass(frozen=True)
 class Deployed:
-    """A running service: a client for it, its first process, and what it logs."""
+    """A running service, with a client, its first process and its log."""
 
     client: httpx.AsyncClient
     process: Process
@@ -37,7 +37,7 @@ class Deployed:
 
     @property
     def workers(self) -> list[int]:
-        """The processes that serve: the children of an arbiter, or the only one."""
+        """The serving processes: the children of the arbiter, or the only process."""
         return children(self.process.pid) or [self.process.pid]
 
     def send(self, number: signal.Signals) -> None:
@@ -52,7 +52,7 @@ class Deployed:
                 await asyncio.sleep(0.05)
 
     def lines(self, event: str) -> list[dict[str, Any]]:
-        """What it has logged under this name."""
+        """The log lines with this event name."""
         text = self.log.read_text()
         logged = [line for line in text.splitlines(keepends=True) if line[0] + line[-1] == "{\n"]
         return [line for line in map(json.loads, logged) if line["event"] == event]
@@ -82,18 +82,18 @@ async def deployed(
         ):
             await ready(client, running)
             service = Deployed(client, running, log)
-            # One of two may be ready while the other is still being started.
+            # One of two workers may be ready before the other has started.
             await service.until_said("lex_started", times=2 if GUNICORN[-1] in command else 1)
             yield service
 
 
 @dataclass
 class Reading:
-    """One stream, as its client saw it."""
+    """One stream as its client saw it."""
 
     received: str = ""
     close_code: int | None = None
-    """With which a WebSocket was closed."""
+    """The code with which the WebSocket was closed."""
     turn_id: str = ""
     is_truncated: bool = False
     ended_at: float = 0
@@ -105,7 +105,7 @@ class Reading:
 
     @property
     def ends_well(self) -> bool:
-        """With one `end`, behind the outcome of the turn, and without an `error`."""
+        """Whether the stream has no `error` and ends with `outcome` and one `end`."""
         names = [name for name, _ in self.events]
         return self.ends and "error" not in names and names[-2] == "outcome"
 
@@ -131,7 +131,7 @@ async def read(client: httpx.AsyncClient, reading: Reading, session_id: str) -> 
 
 
 async def converse(client: httpx.AsyncClient, reading: Reading, session_id: str) -> Reading:
-    """The same over a WebSocket, which stays open until the server closes it."""
+    """Ask over a WebSocket, which stays open until the server closes it."""
     url = f"{client.base_url}/ws/sessions/{session_id}".replace("http", "ws", 1)
     async with connect(url, proxy=None) as socket:
         await socket.send("Count")
@@ -150,8 +150,9 @@ async def converse(client: httpx.AsyncClient, reading: Reading, session_id: str)
 async def reading(
     client: httpx.AsyncClient, streams: int, *, sockets: int = 0
 ) -> AsyncIterator[list[Reading]]:
-    """So many streams and WebSockets, all of which have begun. At the end of the block they
-    have ended; WebSockets come last.
+    """Open this many streams and WebSockets, and yield when all have begun.
+
+    At the end of the block, all have ended. WebSockets come last in the list.
     """
     readings = [Reading() for _ in range(streams + sockets)]
     async with asyncio.TaskGroup() as tasks:
@@ -165,19 +166,19 @@ async def reading(
 
 @dataclass(frozen=True)
 class Probe:
-    """What a service answered to one round of questions; 0 for no answer at all."""
+    """The answers of a service to one round of requests; 0 means no answer."""
 
     begun: float
     readiness: int = 0
     metrics: int = 0
     turn: str = ""
-    """The code with which a turn was refused, or `taken`."""
+    """`taken`, or the error code with which the turn was refused."""
     failure: str = ""
 
 
 @asynccontextmanager
 async def probing(service: Deployed) -> AsyncIterator[list[Probe]]:
-    """Asks all the time, on new connections, how the service is and whether it takes a turn."""
+    """Keep asking, on new connections, for readiness and for a turn."""
     probes: list[Probe] = []
     asking = asyncio.create_task(_probe(str(service.client.base_url), probes))
     try:
@@ -190,7 +191,7 @@ async def probing(service: Deployed) -> AsyncIterator[list[Probe]]:
 async def _probe(url: str, probes: list[Probe]) -> None:
     while True:
         begun = time.monotonic()
-        # One that is kept may be closed by a leaving server just when the next question is sent.
+        # A leaving server could close a kept connection just as the next request is sent.
         unkept = httpx.Limits(max_keepalive_connections=0)
         async with httpx.AsyncClient(base_url=url, timeout=30, limits=unkept) as client:
             try:
@@ -218,7 +219,7 @@ def is_running(pid: int) -> bool:
 
 
 def connected_peers(port: int) -> set[int]:
-    """The ports towards which the kernel still has a socket of this port, in any state."""
+    """The remote ports of all sockets of this port in the kernel, in any state."""
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
     ends = [line.split()[1:3] for line in lines]
     return {int(peer[9:], 16) for own, peer in ends if own == f"0100007F:{port:04X}"}
@@ -237,7 +238,7 @@ def memory_bytes(pid: int) -> int:
 
 
 def count_for(standin: Standin, seconds: float) -> None:
-    """Have every `Count` answered for so long, and every `Hello` at once."""
+    """Have every `Count` answered over this many seconds, and every `Hello` at once."""
     words = " ".join(str(number) for number in range(int(seconds * 5)))
     standin.script({"text": words, "tokens_per_second": 5}, contains="Count", times=None)
     standin.script({"text": "Hi."}, contains="Hello", times=None)

@@ -1,4 +1,4 @@
-"""Clients that ask for a long answer and do not take it, over either transport."""
+"""Clients that ask for a long answer and do not read it, over either transport."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from tests.waiting import waiting
 SEND_TIMEOUT_SECONDS = 1.5
 PATIENCE = {
     "SEND_TIMEOUT_SECONDS": str(SEND_TIMEOUT_SECONDS),
-    # What stalls a client is more than any model may say.
+    # An answer that stalls a client is longer than the default allows.
     "MAX_COMPLETION_BYTES": "1000000000",
 }
 
@@ -47,7 +47,7 @@ EITHER_WAY = (over_http, over_a_websocket)
 
 
 def behind(event_id: str) -> Ask:
-    """Follow a turn from one of its events on."""
+    """Ask for the events of a turn after one of them."""
 
     def ask(client: socket.socket) -> None:
         client.sendall(
@@ -60,12 +60,13 @@ def behind(event_id: str) -> Ask:
 
 @contextmanager
 def stalled(port: int, clients: int, ways: Sequence[Ask]) -> Iterator[list[socket.socket]]:
-    """So many clients that ask, each in the next of the ways, and do not read."""
+    """Open this many clients that ask, in turn in each of the ways, and do not read."""
     with ExitStack() as stack:
         opened = [stack.enter_context(socket.socket()) for _ in range(clients)]
         for client, ask in zip(opened, cycle(ways), strict=False):
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            # As on a real line; with the 64 KiB of a loopback, kernels buffer megabytes.
+            # The segment size of a real network. With the loopback's 64 KiB, kernels buffer
+            # megabytes.
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1460)
             client.connect(("127.0.0.1", port))
             ask(client)
@@ -73,7 +74,7 @@ def stalled(port: int, clients: int, ways: Sequence[Ask]) -> Iterator[list[socke
 
 
 def say_everything(standin: Standin, *, words_per_second: int) -> None:
-    """No end of long words."""
+    """Have the model answer with an endless text of long words."""
     text = " ".join(["x" * WORD_BYTES] * 20_000)
     standin.script(
         {"text": text, "tokens_per_second": words_per_second}, contains=QUERY, times=None
@@ -81,7 +82,7 @@ def say_everything(standin: Standin, *, words_per_second: int) -> None:
 
 
 async def until_gone(service: Deployed, clients: Sequence[socket.socket]) -> None:
-    """Until the kernel has no socket of the service's towards any of them."""
+    """Wait until the kernel has no socket of the service to any of these clients."""
     peers = {client.getsockname()[1] for client in clients}
     async with waiting():
         while peers & connected_peers(service.port):
@@ -89,7 +90,7 @@ async def until_gone(service: Deployed, clients: Sequence[socket.socket]) -> Non
 
 
 async def drip(client: socket.socket) -> None:
-    """Read, but far more slowly than is sent."""
+    """Read far more slowly than the service sends."""
     client.setblocking(False)
     with suppress(OSError):
         while await asyncio.get_running_loop().sock_recv(client, 2048):

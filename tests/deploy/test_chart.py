@@ -1,4 +1,4 @@
-"""What the chart makes, by Helm's own engine: valid, reviewed, and complete."""
+"""The rendered chart is valid, reviewed and complete."""
 
 import json
 import re
@@ -68,7 +68,7 @@ def test_a_field_that_is_in_no_schema_is_refused(kind: str) -> None:
 
 @every_release
 def test_what_a_release_becomes_was_reviewed(release: str) -> None:
-    """After a change that is meant: `python -m tests.deploy.golden`, and read the diff."""
+    """After an intended change, run `python -m tests.deploy.golden` and read the diff."""
     reviewed = (GOLDEN / f"{release}.yaml").read_text()
 
     assert golden(release) == reviewed
@@ -187,11 +187,11 @@ def test_public_addresses_are_none_of_a_cluster() -> None:
     assert {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"} <= kept_out
 
 
-# What the chart has of others.
+# Files that the chart takes from elsewhere.
 
 
 def test_rules_and_dashboards_are_the_files_of_the_project() -> None:
-    """Links: Helm puts what they lead to into the package."""
+    """They are symbolic links, and Helm packages their targets."""
     assert (CHART / "files" / "rules").resolve() == ROOT / "deploy" / "prometheus" / "rules"
     assert (CHART / "files" / "dashboards").resolve() == ROOT / "deploy" / "dashboards" / "json"
 
@@ -224,7 +224,7 @@ def test_the_package_has_rules_and_dashboards(tmp_path: Path) -> None:
 
 
 def with_files(folder: Path) -> Path:
-    """A copy of the chart as others see it, with a dashboard and a rule more."""
+    """A copy of the chart, as in a package, with an additional dashboard and rule."""
     chart = folder / "lex"
     shutil.copytree(CHART, chart)
     board = chart / "files" / "dashboards" / "lex-streams.json"
@@ -245,7 +245,7 @@ def dashboards(made: list[Manifest]) -> dict[str, Any]:
     }
 
 
-# The chart as a chart.
+# The chart's own metadata.
 
 
 @every_release

@@ -1,4 +1,4 @@
-"""What would break later is refused when the chart is rendered, with a sentence that says why."""
+"""The chart refuses values that would break later, with a sentence that says why."""
 
 import re
 

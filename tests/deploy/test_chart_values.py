@@ -1,4 +1,4 @@
-"""The chart's values: which there are, what they default to, where they go."""
+"""The chart's values: their names, defaults and destinations."""
 
 import json
 import os
@@ -34,13 +34,13 @@ OF_THE_IMAGE = {"LEX_REVISION"}
 OF_THE_SERVER = {
     *("HOST", "PORT", "WEB_CONCURRENCY", "PRE_STOP_SECONDS", "TERMINATION_GRACE_SECONDS"),
 }
-"""Read by deploy/gunicorn.conf.py rather than by the service."""
+"""Variables that deploy/gunicorn.conf.py reads instead of the service."""
 OTHERWISE = {
     "DATABASE_URL": "sqlite:////data/lex.db",  # the volume
     "MIGRATE_ON_START": "false",  # an init container does it
-    "CORS_ORIGINS": "none",  # no page of a laptop
-    "METRICS_PORT": "9090",  # apart from what is public
-    "ALLOW_ANONYMOUS": "true",  # whoever reaches a Service is in the cluster; doors are refused
+    "CORS_ORIGINS": "none",  # the default is a page on a laptop
+    "METRICS_PORT": "9090",  # not on the public port
+    "ALLOW_ANONYMOUS": "true",  # only the cluster reaches a Service; the chart refuses public doors
 }
 
 every_release = pytest.mark.parametrize("release", RELEASES)
@@ -107,7 +107,7 @@ def test_every_value_is_used() -> None:
 
 
 def leaves(values: Values, path: str = "") -> Iterator[str]:
-    """Values that are set one by one; what is any object of its kind is one."""
+    """The paths of all values. A free-form object, such as labels, counts as one value."""
     for name, value in values.items():
         here = f"{path}{name}"
         if isinstance(value, dict) and is_closed(here):
@@ -185,7 +185,7 @@ def test_what_no_value_can_be_is_refused(values: Values) -> None:
         texts(values)
 
 
-# Times.
+# Time limits that must fit each other.
 
 
 @pytest.mark.parametrize("release", ["defaults", "prod", "particular"])
@@ -235,7 +235,7 @@ def gunicorn_checks(values: Values) -> subprocess.CompletedProcess[str]:
 
 
 def gunicorn(made: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """The start of the server, up to where it would begin to listen."""
+    """Start the server up to the point where it would listen."""
     command = [sys.executable, "-m", "gunicorn", "-c", "deploy/gunicorn.conf.py", "--check-config"]
     environment = {**os.environ, **made}
     return subprocess.run(

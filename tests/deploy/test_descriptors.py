@@ -1,4 +1,4 @@
-"""A server with few file descriptors: it serves some, refuses others, and can always be probed."""
+"""With few file descriptors, a server serves some clients, refuses others, answers all probes."""
 
 import asyncio
 import json
@@ -19,14 +19,14 @@ from tests.waiting import within_limit
 
 LIMIT = 300
 ROOM = 86
-"""For turns, of 300 descriptors: 172 are not kept for something else."""
+"""The turns for which 300 descriptors suffice: 172 are left for turns, and each takes two."""
 
 HELD = {"text": "one", "first_token_after": 60}
 PROBES = ("/livez", "/readyz", "/metrics")
 
 
 def limited(module: str, *arguments: str, soft: int = LIMIT, hard: int = LIMIT) -> tuple[str, str]:
-    """A command that starts a module under a limit of its own."""
+    """A command that starts a module under its own descriptor limits."""
     program = (
         "import resource, runpy, sys\n"
         f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))\n"
@@ -42,7 +42,7 @@ GUNICORN = limited("gunicorn", "-c", "deploy/gunicorn.conf.py")
 
 @dataclass
 class Connections:
-    """Connections that stay open, and the first line that came on each."""
+    """Connections that stay open, with the first line received on each."""
 
     port: int
     lines: list[str] = field(default_factory=list)
@@ -91,7 +91,7 @@ def probe(path: str) -> bytes:
 
 @asynccontextmanager
 async def probing(server: Deployed) -> AsyncIterator[Connections]:
-    """Ask each probe, one after the other, all the while."""
+    """Keep asking the probes, one after the other, on new connections."""
     probes, is_over = Connections(server.port), asyncio.Event()
 
     async def ask() -> None:

@@ -1,4 +1,4 @@
-"""What checkov says of the Dockerfiles; what it would have otherwise has a reason here."""
+"""checkov's findings in the Dockerfiles; each accepted finding has its reason here."""
 
 import json
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.processes import ROOT
 
 REASONS = {
-    # It reads the name of the argument, not its default, which is pinned.
+    # checkov reads the argument's name. The default, which is pinned, it does not see.
     "CKV_DOCKER_7",
 }
 

@@ -1,4 +1,4 @@
-"""Spans of whole processes: all workers send theirs, and nobody waits for a collector."""
+"""All workers export their spans, and none waits for a collector."""
 
 import asyncio
 import socket
@@ -30,7 +30,7 @@ TURN = "invoke_agent lex"
 
 async def turns_of(service: Deployed, number: int) -> None:
     async def ask(session_id: str) -> None:
-        # Each on a connection of its own, so that both workers get some.
+        # Each on its own connection, so that both workers get some.
         body = {"query": "Hello", "session_id": session_id}
         headers = {"connection": "close"}
         answer = await service.client.post("/query", json=body, headers=headers)
@@ -90,7 +90,7 @@ async def test_spans_are_sent_over_grpc_as_well(standin: Standin, tmp_path: Path
 
 @pytest.fixture(params=["away", "silent"])
 def nobody(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The address of a collector that is not there, or takes connections and never answers."""
+    """The address of a collector that is missing, or accepts connections and never answers."""
     if request.param == "away":
         yield f"http://127.0.0.1:{free_port()}"
         return
@@ -118,7 +118,7 @@ async def test_a_collector_that_cannot_be_reached_delays_the_exit_only_a_little(
 
     assert took < CLOSING_SECONDS + 3
     lines = service.log.read_text().splitlines()
-    # However often it is tried: a line a minute, and one at the end.
+    # One line per minute, no matter how often the export is tried, and one at the end.
     assert len([line for line in lines if "opentelemetry" in line]) <= 2
     assert len(service.lines("traces_not_sent")) == 1
 

@@ -1,4 +1,4 @@
-"""A worker is killed with `kill -9`: it says nothing any more, and holds nothing for long."""
+"""A worker that is killed with `kill -9` blocks its sessions only until its lease expires."""
 
 import asyncio
 import json
@@ -19,22 +19,22 @@ from tests.serving import ids_of, parse, text_of, without_ids
 
 LEASE_SECONDS = 2.0
 SLACK_SECONDS = 3.0
-"""For fifty at once on a busy machine; a follower looks once a second."""
+"""Tolerance for fifty streams on a busy machine. A follower checks once per second."""
 
 LOOK_UP: dict[str, Any] = {"calls": [{"name": "get_weather", "arguments": {"city": "Paris"}}]}
 TALK: dict[str, Any] = {"tokens": 10_000, "tokens_per_second": 10}
 THINK: dict[str, Any] = {"text": "late", "first_token_after": 60}
 MOMENTS = ([THINK], [TALK], [LOOK_UP, THINK], [LOOK_UP, TALK])
-"""In which a turn may be hit: before and in its first text, and the same behind a tool call."""
+"""When a turn is hit: before and during its first text, and the same after a tool call."""
 
 
 def question(number: int) -> str:
-    """With its own moment; the stand-in plays what it brings along."""
+    """A question whose script, which the stand-in plays, decides the moment."""
     return f"Question {number} [[script {json.dumps({'rounds': MOMENTS[number % 4]})}]]"
 
 
 async def open_stream(client: httpx.AsyncClient, number: int, held: asyncio.Event) -> str:
-    """Asks, and reads until the line breaks, which it must; returns what arrived."""
+    """Ask, and read until the connection breaks, which it must. Returns what arrived."""
     body = {"query": question(number), "session_id": f"s{number}", "resume": number < 25}
     received = ""
     try:
@@ -45,11 +45,11 @@ async def open_stream(client: httpx.AsyncClient, number: int, held: asyncio.Even
                 received += text
     except httpx.TransportError:
         return received
-    raise AssertionError(f"ended by itself: {received}")
+    raise AssertionError(f"the stream ended although its worker was killed: {received}")
 
 
 async def seconds_until_free(client: httpx.AsyncClient, session_id: str) -> tuple[float, int]:
-    """How long a session's next question is refused, and how often it was."""
+    """For how many seconds, and how often, the session's next question is refused."""
     begun, refused = time.monotonic(), 0
     while True:
         answer = await client.post("/query", json={"query": "Hello", "session_id": session_id})
@@ -62,7 +62,7 @@ async def seconds_until_free(client: httpx.AsyncClient, session_id: str) -> tupl
 
 
 async def test_fifty_streams_of_a_killed_worker(tmp_path: Path) -> None:
-    """Half of their readers come back to the turn, the others just ask again."""
+    """Half of their readers resume the turn, the others just ask again."""
     variables = {
         "DATABASE_URL": f"sqlite:///{tmp_path}/lex.db",
         "LEASE_SECONDS": str(LEASE_SECONDS),
@@ -76,7 +76,7 @@ async def test_fifty_streams_of_a_killed_worker(tmp_path: Path) -> None:
             )
             await asyncio.gather(*(event.wait() for event in held))
             await standin.stats.until(lambda stats: stats.open_streams == 50)
-            await asyncio.sleep(LEASE_SECONDS)  # longer than a lease that nobody renews
+            await asyncio.sleep(LEASE_SECONDS)  # longer than a lease that is not renewed
 
             client_process(one).kill()
             killed = time.monotonic()
@@ -93,9 +93,9 @@ async def test_fifty_streams_of_a_killed_worker(tmp_path: Path) -> None:
             ended = [(await other.get(f"/turns/{turn}")).json() for turn in turns]
 
     assert told_after < LEASE_SECONDS + SLACK_SECONDS
-    assert all(refused for _, refused in freed), "they were held at first"
+    assert all(refused for _, refused in freed), "a session was not blocked at first"
     assert max(seconds for seconds, _ in freed) < LEASE_SECONDS + SLACK_SECONDS
-    assert read == [""] * 25, "everything was said"
+    assert read == [""] * 25, "events came after the last one"
     assert {refused for _, refused in again} == {0}
     for turn, stream in zip(turns, rest, strict=False):
         assert ids_of(stream) == [f"{turn}-1", f"{turn}-lost-1", f"{turn}-lost-2"]
@@ -103,7 +103,7 @@ async def test_fifty_streams_of_a_killed_worker(tmp_path: Path) -> None:
         assert (error, json.loads(data)["code"], end) == ("error", "worker_lost", ("end", ""))
     for number, messages in enumerate(histories):
         roles = [message["role"] for message in messages]
-        assert roles == ["user", "user", "assistant"], "no question lost, no call without an output"
+        assert roles == ["user", "user", "assistant"], "a question or an output is missing"
         assert messages[0]["content"] == question(number)
     assert {(turn["outcome"], turn["error_code"]) for turn in ended} == {("failed", "worker_lost")}
 
@@ -122,7 +122,7 @@ async def history(client: httpx.AsyncClient, session_id: str) -> list[dict[str, 
 async def test_of_two_workers_behind_one_address_one_is_killed(
     standin: Standin, tmp_path: Path
 ) -> None:
-    """Its readers come back to the address that they know; those of the other see nothing."""
+    """Its readers reconnect to the same address; readers of the other worker notice nothing."""
     words = " ".join(str(number) for number in range(40))
     standin.script({"text": words, "tokens_per_second": 10}, times=None)
     lease = {"LEASE_SECONDS": str(LEASE_SECONDS)}
@@ -150,4 +150,4 @@ async def test_of_two_workers_behind_one_address_one_is_killed(
         assert places == [*map(str, range(len(places) - 2)), "lost-1", "lost-2"]
         assert words.startswith(text_of(parse(without_ids(stream))))
         assert [name for name, _ in parse(without_ids(stream))][-2:] == ["error", "end"]
-    assert len(workers) == 2, "the arbiter has started another one"
+    assert len(workers) == 2, "the arbiter has not replaced the worker"

@@ -1,4 +1,4 @@
-"""The log of a service: a line for each turn and each request, and nothing that was said."""
+"""The log has a line for each turn and each request, and quotes nobody."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ SECRET = "a-thing-nobody-may-repeat"
 
 
 def lines(service: Deployed) -> list[dict[str, Any]]:
-    """Every line of the log; each of them is JSON."""
+    """All lines of the log, parsed from JSON."""
     return [json.loads(line) for line in service.log.read_text().splitlines()]
 
 

@@ -1,4 +1,4 @@
-"""What checkov says of a production release; what it would have otherwise has a reason here."""
+"""checkov's findings in a production release; each accepted finding has its reason here."""
 
 import json
 import subprocess
@@ -34,7 +34,7 @@ def test_checkov_finds_nothing_without_a_reason(tmp_path: Path) -> None:
 
 
 def checkov(folder: Path) -> set[tuple[str, str]]:
-    """Checks that failed, and of what."""
+    """The failed checks, each with its resource."""
     program = Path(sys.prefix) / "manifests" / "bin" / "checkov"
     assert program.exists(), "checkov is missing: make .venv/manifests"
     options = ("--framework", "kubernetes", "--skip-download", "--output", "json", "--quiet")

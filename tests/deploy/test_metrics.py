@@ -1,4 +1,4 @@
-"""What is counted is right, however many workers count, and whatever becomes of them."""
+"""Metrics are right with any number of workers, also if workers end or are killed."""
 
 import asyncio
 import itertools
@@ -24,7 +24,7 @@ TURNS = 12
 
 
 async def ask(service: Deployed) -> None:
-    """Each on a connection of its own, so that all workers have their share."""
+    """Ask once on a new connection, so that all workers get a share."""
     unkept = httpx.Limits(max_keepalive_connections=0)
     url = service.client.base_url
     async with httpx.AsyncClient(base_url=url, timeout=60, limits=unkept) as client:
@@ -33,7 +33,7 @@ async def ask(service: Deployed) -> None:
 
 
 async def counted(service: Deployed, turns: int) -> Scrape:
-    """A turn is counted a moment after its stream has ended."""
+    """Scrape until this many turns are counted, a moment after their streams have ended."""
     async with waiting():
         while True:
             seen = await scrape(service.client)
@@ -43,7 +43,7 @@ async def counted(service: Deployed, turns: int) -> Scrape:
 
 
 def assert_turns(seen: Scrape, turns: int) -> None:
-    """Everything that a turn with one round counts was counted so often."""
+    """Check that every metric of a turn with one round was counted this many times."""
     assert seen.value("lex_turns_total", outcome="completed", transport="sse") == turns
     assert seen.value("lex_turns_total") == turns
     assert seen.value("gen_ai_invoke_agent_duration_seconds_count") == turns
@@ -82,7 +82,7 @@ async def test_after_so_many_turns_the_counters_say_so_many(
 async def test_the_sum_is_of_workers_that_each_counted_some(
     standin: Standin, tmp_path: Path
 ) -> None:
-    """Who takes a connection is the kernel's choice: asked until each has had its share."""
+    """The kernel chooses the worker of a connection, so this asks until each had some."""
     count_for(standin, 0.2)
     counts = tmp_path / "counts"
     given = {"PROMETHEUS_MULTIPROC_DIR": str(counts)}
@@ -100,7 +100,7 @@ async def test_the_sum_is_of_workers_that_each_counted_some(
 
 
 def turns_in(path: Path) -> float:
-    """What one worker has counted."""
+    """The turns that one worker has counted."""
     kept = MmapedDict.read_all_values_from_file(path)  # type: ignore[no-untyped-call]
     return sum(float(value) for key, value, *_ in kept if "lex_turns_total" in key)
 
@@ -164,7 +164,7 @@ def assert_turns_without(seen: Scrape, lost: float) -> None:
 async def test_what_was_counted_before_the_start_is_forgotten(
     standin: Standin, tmp_path: Path
 ) -> None:
-    """In a directory that the operator named, and in which nothing else is touched."""
+    """The directory is the operator's, so other files in it stay untouched."""
     count_for(standin, 0.2)
     counts = tmp_path / "counts"
     given = {"PROMETHEUS_MULTIPROC_DIR": str(counts)}

@@ -1,4 +1,4 @@
-"""The service is told to stop, or to begin anew, while streams are open."""
+"""The service is stopped or reloaded while streams are open."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ async def test_workers_serve_until_those_that_replace_them_do(
 ) -> None:
     async with deployed(GUNICORN, standin, tmp_path) as service:
         with closing(sqlite3.connect(tmp_path / "lex.db", isolation_level=None)) as database:
-            database.execute("BEGIN EXCLUSIVE")  # for which new ones wait
+            database.execute("BEGIN EXCLUSIVE")  # for which new workers wait
             service.send(signal.SIGHUP)
             await service.until_said("server_leaving", times=2)
             statuses = [await _ask_anew(service) for _ in range(5)]
@@ -48,7 +48,7 @@ async def test_workers_serve_until_those_that_replace_them_do(
                 await asyncio.sleep(0.05)
 
     assert (statuses, started) == ([200] * 5, 2)
-    assert "\nlex_draining 0.0\n" in metrics, "one of them left"
+    assert "\nlex_draining 0.0\n" in metrics, "a worker is draining"
     assert_no_force(service)
 
 
@@ -67,7 +67,7 @@ async def test_a_server_that_leaves_says_so_and_ends_every_stream(
 async def test_a_question_on_its_way_to_a_server_that_leaves_is_answered(
     standin: Standin, tmp_path: Path
 ) -> None:
-    """A client has connected and not asked yet, and another is in the middle of its question."""
+    """One client has only connected, and another has sent half of its request."""
     count_for(standin, 5)
     begun, rest = b"GET /livez HTTP/1.1\r\nHo", b"st: lex\r\n\r\n"
 
@@ -180,7 +180,7 @@ async def test_a_second_signal_shortens_the_drain_to_nothing(
 async def test_a_worker_too_many_finishes_its_streams_however_often_it_is_told_to_go(
     standin: Standin, tmp_path: Path
 ) -> None:
-    """The arbiter repeats its SIGTERM every second, and kills a worker that does not notify it."""
+    """The arbiter repeats SIGTERM every second, and kills a worker that does not notify it."""
     count_for(standin, 4)
     watchful = (*GUNICORN, "--timeout", "2")
 
@@ -217,7 +217,7 @@ async def test_the_end_of_the_service_is_heard_in_the_middle_of_a_reload(
         async with waiting():
             code = await service.ended()
 
-    assert has_ended == [], "the new workers heard of it while the old ones were waited for"
+    assert has_ended == [], "the new workers did not get the signal before the old ones ended"
     assert all(each.ends_well for each in readings)
     assert code == 0
     assert "SIGKILL" not in service.log.read_text()

@@ -1,4 +1,4 @@
-"""Clients that stop reading: they are cut, and nobody else notices."""
+"""Clients that stop reading are cut, and other clients notice nothing."""
 
 import asyncio
 import re
@@ -24,13 +24,13 @@ from tests.deploy.stalling import (
 )
 
 BRIEFLY = {**PATIENCE, "DISCONNECT_GRACE_SECONDS": "0.5"}
-"""So that also a turn on a WebSocket, which can be resumed, is soon over."""
+"""A short grace, so that turns on WebSockets, which can be resumed, end soon as well."""
 
 
 async def test_clients_that_read_nothing_are_cut_and_leave_nothing_behind(
     standin: Standin, tmp_path: Path
 ) -> None:
-    """The kernel sees them first. On a WebSocket it cannot say whether anything was to be read."""
+    """The kernel notices them. For a WebSocket, it cannot tell whether anything was unread."""
     say_everything(standin, words_per_second=100)
 
     async with deployed(PLAIN, standin, tmp_path, **BRIEFLY) as service:
@@ -47,7 +47,7 @@ async def test_clients_that_read_nothing_are_cut_and_leave_nothing_behind(
 
 @dataclass
 class Reader:
-    """A client that does read, and sees how the worker is meanwhile."""
+    """A client that does read, and measures the worker meanwhile."""
 
     service: Deployed
     last_id: str = ""
@@ -74,7 +74,7 @@ class Read(NamedTuple):
     gap_seconds: float
     size_bytes: int
     memory_bytes: int
-    """Of the worker."""
+    """The memory of the worker."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Phase:
 
     @property
     def gap_seconds(self) -> float:
-        """One in twenty is longer."""
+        """The 95th percentile of the gaps between reads."""
         return statistics.quantiles([read.gap_seconds for read in self.reads], n=20)[-1]
 
     @property
@@ -99,7 +99,7 @@ class Phase:
 async def test_nobody_waits_for_clients_that_read_nothing_and_nothing_is_kept_for_them(
     standin: Standin, tmp_path: Path
 ) -> None:
-    """They follow the turn that somebody reads, so its log is not what they cost."""
+    """They follow a turn that another client reads, so its event log costs nothing extra."""
     say_everything(standin, words_per_second=400)
     patient = {**BRIEFLY, "SEND_TIMEOUT_SECONDS": "4"}
 
@@ -121,7 +121,7 @@ async def test_nobody_waits_for_clients_that_read_nothing_and_nothing_is_kept_fo
 
 
 async def test_clients_that_read_far_too_slowly_are_cut(standin: Standin, tmp_path: Path) -> None:
-    """To the kernel they are readers: it is the send that takes too long."""
+    """The kernel sees that they read. It is the application's send that takes too long."""
     say_everything(standin, words_per_second=1500)
 
     async with (

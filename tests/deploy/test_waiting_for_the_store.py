@@ -1,4 +1,4 @@
-"""The database is away while a worker starts: it is waited for, and nobody else suffers."""
+"""A worker that starts while the database is away waits for it, and no other worker suffers."""
 
 import asyncio
 import os
@@ -36,7 +36,7 @@ async def gate(postgres: PostgresServer) -> AsyncIterator[PostgresGate]:
 async def _starting(
     command: Sequence[str], standin: Standin, folder: Path, **variables: str
 ) -> AsyncIterator[Deployed]:
-    """As `deployed`, of a service that does not become ready by itself."""
+    """Like `deployed`, for a service that is not ready until the test makes it so."""
     port = free_port()
     port_option = ["--port", str(port)] if command == UVICORN else []
     variables = {
@@ -62,7 +62,7 @@ def _sockets(pid: int) -> int:
 
 @contextmanager
 def _of_another_product(url: str) -> Iterator[None]:
-    """A database that nobody can begin with, while those go on who have begun."""
+    """Make the database unusable for new workers, while running workers go on."""
     execute(url, "UPDATE alembic_version SET version_num = 'x' || version_num")
     try:
         yield
@@ -85,7 +85,7 @@ async def test_a_worker_that_replaces_another_waits_and_the_others_go_on(
 
     async with deployed(GUNICORN, standin, tmp_path, DATABASE_URL=gate.url, **lease) as service:
         async with reading(service.client, 40) as readings:
-            # However the kernel divided the connections: fewer break off than go on.
+            # The worker with fewer connections, so that most streams go on.
             victim, survivor = sorted(service.workers, key=_sockets)
             await gate.shut()
             os.kill(victim, signal.SIGKILL)
@@ -103,7 +103,7 @@ async def test_a_worker_that_replaces_another_waits_and_the_others_go_on(
     (awaited, *_), log = service.lines("store_awaited"), service.log.read_text()
 
     broken = [each for each in readings if not each.ends]
-    assert len(broken) <= 20, "those of the killed worker broke off, the others ended"
+    assert len(broken) <= 20, "streams of the surviving worker broke off"
     assert statuses == [200] * 5
     assert (waiting_workers, store_up) == (1, 0)
     assert survivor in workers
@@ -116,8 +116,8 @@ async def test_a_worker_that_replaces_another_waits_and_the_others_go_on(
 async def test_a_reload_that_meets_a_database_that_is_away_loses_no_stream(
     gate: PostgresGate, standin: Standin, tmp_path: Path
 ) -> None:
-    """Longer than gunicorn waits for a sign of life of a worker (`--timeout`)."""
-    count_for(standin, 35)  # beyond the end of the outage, or their endings would be refused
+    """The outage is longer than gunicorn's `--timeout` for a silent worker."""
+    count_for(standin, 35)  # longer than the outage, in which their endings could not be stored
     watchful = (*GUNICORN, "--timeout", "3")
 
     async with deployed(watchful, standin, tmp_path, DATABASE_URL=gate.url) as service:
@@ -126,7 +126,7 @@ async def test_a_reload_that_meets_a_database_that_is_away_loses_no_stream(
             await gate.shut()
             service.send(signal.SIGHUP)
             await service.until_said("store_awaited", times=2)
-            await asyncio.sleep(8)  # more than twice the timeout, in which nothing may happen
+            await asyncio.sleep(8)  # more than twice the timeout, in which no worker may be killed
             during = service.workers
             statuses = [(await service.client.get("/livez")).status_code for _ in range(5)]
             await gate.open()
@@ -136,7 +136,7 @@ async def test_a_reload_that_meets_a_database_that_is_away_loses_no_stream(
                 await asyncio.sleep(0.05)
         answer = await service.client.post("/query", json={"query": "Hello"})
 
-    assert set(old) <= set(during), "the old workers serve until a new one does"
+    assert set(old) <= set(during), "an old worker left before a new one served"
     assert statuses == [200] * 5
     assert all(each.ends_well for each in readings)
     assert parse(answer.text)[-1] == ("end", "")

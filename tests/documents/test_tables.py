@@ -1,6 +1,8 @@
 """The tables of the documents list what the code has."""
 
 import re
+import subprocess
+import sys
 import types
 from typing import Any, get_args
 
@@ -14,7 +16,7 @@ from backend.api.sse import legacy
 from backend.domain import errors
 from backend.domain.conversation import Outcome, ToolCall
 from backend.domain.errors import Refusal, ServiceError
-from backend.domain.events import Event, Transport
+from backend.domain.events import Event, Transport, TurnOutcome
 from backend.llm.groq.tool_call_repair import RepairOutcome
 from backend.settings import Settings
 from backend.telemetry import metric_definitions as series
@@ -72,21 +74,26 @@ def test_every_setting_is_used() -> None:
     assert {"models", "signing_algorithms", "session_cookie_secrets"} <= read
 
 
-def test_the_documentation_lists_every_event() -> None:
-    listed = [
-        row[0].strip("`") for row in rows(section("docs/api.md", "The API")) if row[0] in EVENTS
-    ]
+@pytest.mark.parametrize(
+    ("document", "title"), [("docs/api.md", "Events"), ("README.md", "A conversation")]
+)
+def test_the_documentation_lists_every_event(document: str, title: str) -> None:
+    assert [row[0] for row in rows(section(document, title))] == EVENTS
 
-    assert [f"`{name}`" for name in listed] == EVENTS
+
+def test_the_documentation_lists_every_field_of_an_outcome() -> None:
+    listed = [row[0].strip("`") for row in rows(section("docs/api.md", "How a turn ends"))]
+
+    assert tuple(listed) == TurnOutcome.__struct_fields__
 
 
 EVENTS = [f"`{event.__struct_config__.tag}`" for event in get_args(Event)]
 
 
 def test_the_documentation_says_what_becomes_of_every_event_on_the_older_page() -> None:
-    older = section("docs/api.md", "The older page")
+    older = DOCUMENTS["docs/legacy-page.md"]
 
-    assert [row[0] for row in rows(older)] == EVENTS
+    assert [row[0] for row in rows(older) if row[0] in EVENTS] == EVENTS
     assert f"*{legacy.SORRY}*" in older
     assert f"`{legacy.NOTICE}`" in older
 
@@ -99,7 +106,7 @@ def leaves(error: type[ServiceError]) -> list[type[ServiceError]]:
 def test_the_documentation_lists_every_code_with_its_status() -> None:
     families = {errors.Refusal, errors.TurnError, errors.UpstreamTimeout}
     leaves_ = {error for error in leaves(ServiceError) if error not in families}
-    table = [row for row in rows(section("docs/api.md", "The API")) if len(row) == 3]
+    table = [row for row in rows(section("docs/api.md", "Errors")) if len(row) == 3]
     listed = {code: row[1] for row in table for code in re.findall(r"`([a-z_]+)`", row[0])}
 
     assert set(listed) == {error.code for error in leaves_}
@@ -165,6 +172,39 @@ def test_nothing_but_what_the_documentation_lists_is_exported() -> None:
     assert {re.sub(suffixes, "", name) for name in strangers} == bare
 
 
+AT_THE_START = """
+from prometheus_client import REGISTRY
+from backend.telemetry import metrics
+metrics.prepare_build(version="1", revision="1")
+metrics.prepare_model("model")
+metrics.prepare_tools(["tool"])
+metrics.prepare_refusals(["code"])
+for family in REGISTRY.collect():
+    for sample in family.samples:
+        print(sample.name, sample.labels.get("outcome", ""))
+"""
+
+
+def test_the_documentation_lists_which_series_appear_with_their_first_event() -> None:
+    """In a process of its own, where nothing has happened yet."""
+    started = subprocess.run(
+        [sys.executable, "-c", AT_THE_START], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    outcomes: dict[str, set[str]] = {}
+    for line in started.stdout.splitlines():
+        name, _, outcome = line.partition(" ")
+        outcomes.setdefault(re.sub(r"_(bucket|count|sum)$", "", name), set()).add(outcome)
+    missing = {name_of(metric) for metric in OURS} - set(outcomes)
+    partial = {
+        name_of(metric)
+        for metric in OURS
+        if "outcome" in metric._labelnames and len(outcomes[name_of(metric)]) == 1
+    }
+
+    _, _, later = section("docs/observability.md", "Series at the start").partition("These appear")
+    assert set(re.findall(r"`((?:lex|gen_ai)_\w+)`", later)) == missing | partial
+
+
 def test_the_labels_of_metrics_are_the_words_of_the_code() -> None:
     families = {errors.UpstreamTimeout}
     codes = {error.code for error in leaves(errors.UpstreamError) if error not in families}
@@ -194,7 +234,7 @@ def test_the_documentation_lists_every_tool_with_its_arguments() -> None:
 
 
 async def test_the_tool_that_the_documentation_adds_works() -> None:
-    source = re.search(r"```python\n(.*?)```", section("docs/tools.md", "Adding one"), re.DOTALL)
+    source = re.search(r"```python\n(.*?)```", section("docs/tools.md", "Add a tool"), re.DOTALL)
     assert source
     horn = types.ModuleType("horn")
     exec(compile(source[1], "horn.py", "exec"), horn.__dict__)  # noqa: S102 - it is our own page
@@ -216,14 +256,25 @@ def test_the_architecture_names_the_owner_of_every_module() -> None:
     assert listed == modules | folders
 
 
-def test_the_layers_that_are_checked_are_all_modules() -> None:
+def layers() -> list[list[str]]:
+    """As import-linter checks them, from the top, with those that stand side by side."""
     pyproject = (ROOT / "pyproject.toml").read_text()
-    layers = re.search(r"^layers = \[(.*?)\]", pyproject, re.MULTILINE | re.DOTALL)
-    assert layers
-    named = set(re.findall(r"[a-z_]+", layers[1]))
+    found = re.search(r"^layers = \[(.*?)\]", pyproject, re.MULTILINE | re.DOTALL)
+    assert found
+    return [re.findall(r"[a-z_]+", floor) for floor in re.findall(r'"(.*?)"', found[1])]
+
+
+def test_the_layers_that_are_checked_are_all_modules() -> None:
     listed = {row[0].strip("`") for row in rows(section("ARCHITECTURE.md", "Who owns what"))}
 
-    assert named == listed
+    assert {name for floor in layers() for name in floor} == listed
+
+
+def test_the_layers_that_are_drawn_are_those_that_are_checked() -> None:
+    drawing = section("ARCHITECTURE.md", "Who imports whom")
+    floors = [line for line in drawing.splitlines() if line.startswith("| ")]
+
+    assert [re.findall(r"[a-z_]+", floor) for floor in floors] == layers()
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -247,4 +298,4 @@ def test_the_version_is_one() -> None:
     pyproject = (ROOT / "pyproject.toml").read_text()
 
     assert f'version = "{backend.__version__}"' in pyproject
-    assert f"## {backend.__version__} " in (ROOT / "CHANGELOG.md").read_text()
+    assert f"\n## [{backend.__version__}] " in (ROOT / "CHANGELOG.md").read_text()

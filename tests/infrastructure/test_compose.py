@@ -1,5 +1,7 @@
-"""The compose files: valid, hardened, pinned, and told of in their README. The stack is run by the
-system tests; the observability part cannot be, since its images are not to be had there.
+"""The compose files are valid, hardened, pinned, and documented in their README.
+
+The system tests run the stack. They cannot run the observability part, because its images are not
+available there.
 """
 
 import os
@@ -69,7 +71,7 @@ def test_a_service_is_pinned_limited_and_may_do_nothing_it_need_not(
 
 
 UNASKED = {"otel/opentelemetry-collector-contrib", "grafana/tempo"}
-"""Images without a program that could ask: Prometheus does, by what they measure."""
+"""Images without a program for a health check. Prometheus watches them by their metrics."""
 
 
 @pytest.mark.parametrize("service", services(with_images=True))
@@ -126,7 +128,7 @@ def test_for_load_the_service_is_told_what_it_knows_each_with_its_reason() -> No
     reasoned = re.findall(r"^# .*\n([A-Z_]+)=", told, re.MULTILINE)
     assert reasoned == re.findall(r"^([A-Z_]+)=", told, re.MULTILINE) != []
     assert set(reasoned) <= {name.upper() for name in Settings.model_fields}
-    # Compose would let these win.
+    # Compose would prefer these.
     assert (
         not set(reasoned)
         & compose(FOLDER / "compose.yaml")["services"]["lex"]["environment"].keys()

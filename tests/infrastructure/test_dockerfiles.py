@@ -1,6 +1,4 @@
-"""The Dockerfiles, as a linter sees them, and what they say of versions. The image itself is built
-and run by the system tests.
-"""
+"""Lint of the Dockerfiles, and their versions. The system tests build and run the image."""
 
 import re
 import subprocess
@@ -45,7 +43,7 @@ def test_the_image_has_the_version_of_the_service() -> None:
 
 
 def test_the_prompts_are_in_the_image() -> None:
-    """All other Markdown is left out of it."""
+    """All other Markdown files are excluded."""
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     kept = [line.removeprefix("!") for line in lines if line.startswith("!") and "*" in line]
     prompts = [path.relative_to(ROOT) for path in (ROOT / "backend").rglob("*.md")]

@@ -1,4 +1,4 @@
-"""How far an installation is, as pip tells it."""
+"""The progress of an installation, read from pip's output."""
 
 from pathlib import Path
 

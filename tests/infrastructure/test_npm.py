@@ -1,4 +1,4 @@
-"""What the chat page loads of others is what was pinned, and says so."""
+"""The third-party files of the chat page match their pinned versions, with their licences."""
 
 import json
 import re

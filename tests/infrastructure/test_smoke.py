@@ -1,4 +1,4 @@
-"""What `make smoke` makes of a stream, and what it costs."""
+"""How `make smoke` judges a stream, and its cost."""
 
 from datetime import date
 

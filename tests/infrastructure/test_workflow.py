@@ -1,4 +1,4 @@
-"""The workflow of the public host, and the script that decides."""
+"""The workflow of the public host, and the script that it runs."""
 
 import re
 import subprocess

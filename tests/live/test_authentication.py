@@ -1,4 +1,4 @@
-"""Authentication as time goes by: several processes, keys that change, an issuer that is away."""
+"""Authentication over time: several processes, changing keys, an unavailable issuer."""
 
 import asyncio
 import json
@@ -156,7 +156,7 @@ async def test_a_new_key_works_as_its_command_prints_it(tmp_path: Path) -> None:
     finished = await asyncio.to_thread(
         subprocess.run, command, cwd=ROOT, capture_output=True, text=True, check=True
     )
-    found = re.fullmatch(r"The key, .*?: +(lex_\S+)\nIts entry .*?: +(\{.*\})\n", finished.stdout)
+    found = re.fullmatch(r"Key for .*?: +(lex_\S+)\nEntry for .*?: +(\{.*\})\n", finished.stdout)
     assert found
     key, entry = found.groups()
     path = tmp_path / "keys.json"
@@ -218,7 +218,7 @@ async def test_an_issuer_that_is_away_at_the_start_is_waited_for_with_503() -> N
     assert afterwards == 201
 
 
-# --- what cannot be started ------------------------------------------------------------------
+# --- start-ups that must fail ----------------------------------------------------------------
 
 
 GOOD = as_environment(WITH_SECRET)
@@ -252,12 +252,12 @@ async def test_a_start_without_usable_authentication_fails_and_says_why_in_one_l
     assert sum("lex: " in each for each in finished.stderr.splitlines()) == 1
 
 
-# --- what is told ----------------------------------------------------------------------------
+# --- logs and warnings -----------------------------------------------------------------------
 
 
 @asynccontextmanager
 async def logged(path: Path, given: dict[str, str]) -> AsyncIterator[httpx.AsyncClient]:
-    """A worker whose log lines go to a file."""
+    """Run a worker that logs to a file."""
     port = str(free_port())
     command = ("-m", "backend.server", "--port", port)
     with path.open("wb") as log:
@@ -310,7 +310,7 @@ async def test_no_log_line_metric_or_refusal_has_a_key_a_token_or_a_user_in_it(
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({}, ("none", "whom the model names")),
+        ({}, ("none", "the user that the model names")),
         (GOOD, ("jwt", "the caller")),
     ],
 )

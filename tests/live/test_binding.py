@@ -1,4 +1,4 @@
-"""Where a service is to listen, and cannot: one line, whichever command starts it."""
+"""A service that cannot listen where it should says so in one line, under every command."""
 
 import json
 import os
@@ -28,7 +28,7 @@ async def start(command: str, folder: Path, **variables: str) -> Ended:
 
 
 def told(finished: Ended) -> str:
-    """The one line of ours. There is nothing else, but that gunicorn has begun."""
+    """Return our one line. Nothing else is printed, except that gunicorn has started."""
     begun = '"event": "Starting gunicorn'
     (line,) = [line for line in finished.stderr.splitlines() if begun not in line]
     assert line.startswith("lex: ")

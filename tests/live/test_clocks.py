@@ -1,4 +1,4 @@
-"""A worker whose clock is wrong serves as well as any other, and forgets nothing."""
+"""A worker with a wrong clock serves normally, and deletes nothing."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ def behind() -> datetime:
 
 
 async def until_refused(service: Lex, is_refused: bool) -> None:
-    """Until retention has looked, which it does within seconds of the start."""
+    """Wait until retention has checked the clock, within seconds of the start."""
     async with waiting():
         while (await scrape(service.client)).value("lex_retention_refused") != is_refused:
             await asyncio.sleep(0.1)

@@ -1,4 +1,4 @@
-"""What a connection may cost: heads that drip, bodies that never end, handshakes that fail."""
+"""Connections that waste resources: slow heads, endless bodies, failing handshakes."""
 
 import asyncio
 import signal
@@ -27,7 +27,7 @@ async def service() -> AsyncIterator[Lex]:
 
 
 async def drip(line: Wire, beginning: bytes, drop: bytes) -> bytes:
-    """A byte now and then, until the server has had enough; what it said."""
+    """Send a byte now and then until the server closes; return its answer."""
 
     async def go_on() -> None:
         while True:
@@ -58,7 +58,7 @@ async def test_a_head_that_drips_is_given_up(service: Lex, beginning: bytes, dro
     async with wire(service) as line:
         said = await drip(line, beginning, drop)
 
-    # A method that is none is found out before its time is over.
+    # An invalid method is refused before the time-out.
     assert said.startswith((b"HTTP/1.1 408 ", b"HTTP/1.1 400 "))
     assert (await service.client.get("/health")).status_code == 200
 
@@ -155,7 +155,7 @@ async def test_a_line_without_end_is_cut_and_not_collected(service: Lex, endless
                 sent += 8192
                 await asyncio.sleep(0)
 
-    # What is in the sockets' buffers was sent, and not taken.
+    # Bytes in the sockets' buffers count as sent, although the server did not read them.
     assert sent < 100 * MAX_HEAD_BYTES
     assert (await service.client.get("/health")).status_code == 200
 
@@ -177,7 +177,7 @@ async def test_a_trailer_is_no_header(service: Lex) -> None:
     [
         pytest.param(b"X-Name: " + b"a" * 9000, 431, id="long"),
         pytest.param(b"Sec-WebSocket-Key: second", 400, id="two keys"),
-        # No handshake but a request, whose body is still to come.
+        # An ordinary request instead of a handshake; its body is still to come.
         pytest.param(b"Transfer-Encoding: chunked", 404, id="chunked"),
         pytest.param(b"Content-Length: 5", 404, id="body"),
     ],

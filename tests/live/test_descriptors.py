@@ -1,4 +1,4 @@
-"""A worker without a descriptor left says so, and blames nobody else for it."""
+"""A worker without free file descriptors says so, and blames neither model nor store."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ from tests.waiting import waiting
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 async def test_an_upstream_that_was_not_asked_is_not_called_unreachable(host: str) -> None:
     async with Standin.serve() as standin, model_at(standin.url, host) as warm:
-        await consumed(warm)  # what is imported late is imported now
+        await consumed(warm)  # triggers lazy imports, which need descriptors
         async with model_at(standin.url, host) as model:
             with (
                 capture_logs() as logs,

@@ -1,4 +1,4 @@
-"""A client that leaves: its turn ends, its upstream connection closes, its history stays sound."""
+"""When a client leaves, its turn ends, its upstream connection closes, its history is sound."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from tests.serving import Lex, lex
 from tests.waiting import at_once, waiting
 
 LEAVING_SECONDS = 0.25
-"""Within this the upstream must see its connection closed."""
+"""The time within which the upstream must see its connection closed."""
 
 
 async def until_ended(gates: Gates, *calls: str) -> None:
@@ -28,7 +28,7 @@ PIPELINED = b"GET /health HTTP/1.1\r\nhost: lex\r\n\r\n"
 async def asking(
     service: Lex, query: str, session_id: str, *, then: bytes = b""
 ) -> AsyncIterator[asyncio.StreamReader]:
-    """A client on a bare socket. It leaves at the end of the block, whatever it has read."""
+    """Connect a client by a bare socket, which closes at the end of the block."""
     reader, writer = await asyncio.open_connection(*service.url[7:].split(":"))
     body = json.dumps({"query": query, "session_id": session_id}).encode()
     writer.write(
@@ -50,7 +50,7 @@ def script(*rounds: dict[str, Any], word: str = "go") -> str:
 
 
 async def outcome_of(service: Lex, session_id: str) -> str:
-    """How the only turn of a session ended, once it has."""
+    """Wait for the only turn of a session, and return its outcome."""
     async with waiting():
         while True:
             answer = await service.client.get(f"/sessions/{session_id}/events")
@@ -97,7 +97,7 @@ async def test_leaving_behind_a_pipelined_request_closes_the_upstream_call_too()
         silence = script({"text": "late", "first_token_after": 60})
         async with asking(service, silence, "s1", then=PIPELINED):
             await service.standin.stats.until(lambda stats: stats.open_streams == 1)
-            # The server reads what was sent before it can tell anybody.
+            # The server must read the disconnect before it can act on it.
             await service.client.get("/health")
 
         await at_once(
@@ -150,7 +150,7 @@ async def test_leaving_while_a_tool_runs_ends_it_and_lets_a_booking_complete() -
 
 
 async def test_each_of_a_hundred_leavers_closes_its_upstream_call_at_once() -> None:
-    chance = random.Random(7)  # noqa: S311 - any order of leaving will do
+    chance = random.Random(7)  # noqa: S311 - not used for secrets
     silent = script({"text": "late", "first_token_after": 60})
     slow = script({"tokens": 1000, "tokens_per_second": 5})
     async with lex() as service:
@@ -165,7 +165,8 @@ async def test_each_of_a_hundred_leavers_closes_its_upstream_call_at_once() -> N
                 await asyncio.sleep(chance.random() * 2)
             here -= 1
             left = here
-            # Those who stay have one open call each, so one more is that of who just left.
+            # Each remaining client has one open call. One more would be that of the client that
+            # left.
             is_closed = stats.until(lambda stats: stats.open_streams <= left)
             await at_once(is_closed, seconds=LEAVING_SECONDS)
 
@@ -178,7 +179,7 @@ async def test_each_of_a_hundred_leavers_closes_its_upstream_call_at_once() -> N
 
 
 async def test_a_hundred_who_leave_at_random_moments_harm_no_history(tmp_path: Path) -> None:
-    chance = random.Random(7)  # noqa: S311 - any order of leaving will do
+    chance = random.Random(7)  # noqa: S311 - not used for secrets
     look_up = {"name": "get_weather", "arguments": {"city": "Paris"}}
     rounds = (
         {"calls": [look_up], "first_token_after": 0.2},

@@ -1,4 +1,4 @@
-"""The door: addresses that others reach, and names that are not ours."""
+"""Exposure: public addresses without authentication, and foreign host names."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ from tests.raw import wire
 from tests.serving import Lex, lex
 
 UVICORN = ("-m", "uvicorn", "backend.main:app")
-EVERYWHERE = "0.0.0.0"  # noqa: S104 - what is tested is that it does not start there
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - the test shows that it refuses to start there
 
 both = pytest.mark.parametrize("command", [PLAIN, GUNICORN], ids=["plain", "gunicorn"])
 
@@ -32,7 +32,7 @@ both = pytest.mark.parametrize("command", [PLAIN, GUNICORN], ids=["plain", "guni
 async def served(
     *command: str, folder: Path, **variables: str
 ) -> AsyncIterator[tuple[httpx.AsyncClient, Path]]:
-    """A client for it, and the file of its log."""
+    """Start a service; yield a client for it, and its log file."""
     port, log = free_port(), folder / "log"
     given = {
         "PORT": str(port),
@@ -141,7 +141,7 @@ async def test_an_inherited_socket_is_looked_at_too(tmp_path: Path) -> None:
 
 
 async def inherited(*command: str, descriptor: socket.socket, **variables: str) -> str:
-    """What a service says that starts, or does not, on a socket of ours."""
+    """Start a service on an inherited socket, and return what it prints."""
     running = await asyncio.create_subprocess_exec(
         sys.executable,
         *command,

@@ -1,5 +1,7 @@
-"""Every fault of the upstream, from the wire to the client: nobody notices, another model
-answers, or there is one clear `error` and one `end`; and the history is sound.
+"""Every fault of the upstream, from the wire to the client.
+
+Either the client notices nothing, or another model answers, or it gets one clear `error` and one
+`end`. The history is sound in every case.
 """
 
 import asyncio
@@ -20,7 +22,7 @@ FIRST, SECOND = "llama-3.3-70b-versatile", "openai/gpt-oss-120b"
 
 @dataclass(frozen=True)
 class Case:
-    """What the upstream does, for ever or `times` times, and what becomes of it."""
+    """A fault of the upstream, forever or `times` times, and its expected result."""
 
     name: str
     fault: dict[str, Any]
@@ -45,7 +47,7 @@ def unnoticed(name: str, fault: dict[str, Any], *, calls: int = 2, text: str = A
 
 
 CASES = [
-    # Before the first delta: tried again, and if that does not help, one error.
+    # Before the first delta: retried, then one error.
     fails("500", {"kind": "status", "status": 500}, "upstream_unavailable", calls=3),
     fails("503", {"kind": "status", "status": 503}, "upstream_unavailable", calls=3),
     fails(
@@ -65,9 +67,9 @@ CASES = [
     unnoticed("one reset", {"kind": "reset"}),
     unnoticed("one silence", {"kind": "silence"}),
     unnoticed("one 429 with a short wait", {"kind": "rate_limit", "wait": "100ms"}),
-    # Asking again would not help.
+    # A retry would not help.
     fails("invalid key", {"kind": "invalid_api_key"}, "upstream_refused", calls=1),
-    fails("context overflow", {"kind": "context_overflow"}, "upstream_refused", calls=1),
+    fails("context overflow", {"kind": "context_overflow"}, "upstream_request_too_large", calls=1),
     fails("JSON mode", {"kind": "json_validate_failed"}, "upstream_refused", calls=1),
     fails("413", {"kind": "too_large_413"}, "upstream_request_too_large", calls=1),
     fails(
@@ -92,7 +94,7 @@ CASES = [
         calls=1,
     ),
     fails("model with terms", {"kind": "model_terms_required"}, "upstream_refused", calls=1),
-    # In mid-stream: what was said stays said, and is not said again.
+    # In mid-stream: text that was sent is kept, and is not sent again.
     *(
         fails(name, {"kind": kind, "after_tokens": 1, **more}, code, calls=1, text="one")
         for name, kind, code, more in [
@@ -109,7 +111,7 @@ CASES = [
     fails(
         "no finish_reason", {"kind": "no_finish_reason"}, "upstream_garbled", calls=1, text=ANSWER
     ),
-    # Unusual, and no fault at all.
+    # Unusual, but not a fault.
     unnoticed("empty choices", {"kind": "empty_choices"}, calls=1),
     unnoticed("split characters", {"kind": "split_multibyte"}, calls=1, text=f"{ANSWER} 🏁"),
     unnoticed("no blank line at the end", {"kind": "last_frame_unterminated"}, calls=1),
@@ -120,7 +122,7 @@ CASES = [
         text=ANSWER,
         round={"text": ANSWER, "finish_reason": "length"},
     ),
-    # Calls that the upstream could not read.
+    # Tool calls that the upstream could not parse.
     *(
         Case(
             f"rescued {'in the stream' if after else 'before it'}: {kind} {generation[:24]}",
@@ -189,7 +191,7 @@ def assert_ended_well(case: Case, events: list[tuple[str, str]]) -> None:
 
 
 async def assert_sound(service: Lex, events: list[tuple[str, str]]) -> None:
-    """The history is what was shown, and no call in it lacks its output."""
+    """Assert that the history equals the stream, and each tool call has its output."""
     messages = (await service.client.get("/sessions/s1/messages")).json()["messages"]
     said = [message["content"] for message in messages if message["role"] == "assistant"]
     assert messages[0]["content"] == "Hello"
@@ -223,7 +225,7 @@ NO_RATES: dict[str, str | None] = {
 
 
 def refusing(status: int, **headers: str | None) -> dict[str, Any]:
-    """A round that is refused with these headers, and none that tells of rates by itself."""
+    """A refused round with these headers, and no default rate limit headers."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return {
         "headers": {**NO_RATES, **named},
@@ -432,7 +434,7 @@ async def assert_spared(*, clients: int, turns: int) -> None:
         readiness = (await service.client.get("/readyz")).json()
         metrics = (await service.client.get("/metrics")).text
 
-    # Every client may have had one call under way when the breaker opened, and no retry after it.
+    # Each client may have had one call open when the breaker opened, but no retry afterwards.
     assert asked <= 10 + clients + probes
     assert service.standin.stats.models[healthy] == clients * turns
     assert readiness["models"][0]["breaker"] in ("open", "half_open")

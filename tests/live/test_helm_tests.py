@@ -1,4 +1,4 @@
-"""What `helm test` runs in a cluster, here against a service on a real socket."""
+"""The scripts of `helm test`, run against a service on a real socket."""
 
 import asyncio
 import os
@@ -10,7 +10,7 @@ from tests.serving import lex
 
 
 async def run(name: str, release: str, url: str, **variables: str) -> tuple[int, str]:
-    """The exit code of the test pod's command, and its log."""
+    """Run the test pod's command; return its exit code and its log."""
     pods = [made for made in manifests(RELEASES[release]) if made["kind"] == "Pod"]
     (pod,) = [made for made in pods if made["metadata"]["name"] == f"lex-{name}"]
     (container,) = pod["spec"]["containers"]

@@ -1,4 +1,4 @@
-"""The keys of an issuer, over a real socket: known, new, withdrawn, and out of reach."""
+"""The keys of an issuer over a real socket: known, new, withdrawn, unreachable."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""During a rollout this version reads what the next one has written."""
+"""During a rolling update this version reads what the next one has written."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The real SDK against the stand-in: every ending is a whole completion or an error of ours."""
+"""The real SDK against the stand-in: it ends with a completion or with one of our errors."""
 
 import asyncio
 import json
@@ -130,7 +130,7 @@ FAULTS: list[tuple[dict[str, Any], type[UpstreamError]]] = [
     ({"kind": "model_terms_required"}, ModelNotServed),
     ({"kind": "capacity_exceeded_498"}, UpstreamBusy),
     ({"kind": "invalid_api_key"}, UpstreamRefused),
-    ({"kind": "context_overflow"}, UpstreamRefused),
+    ({"kind": "context_overflow"}, RequestTooLarge),
     ({"kind": "json_validate_failed"}, UpstreamRefused),
     ({"kind": "output_parse_failed"}, ToolUseFailed),
     ({"kind": "output_parse_failed", "after_tokens": 1}, ToolUseFailed),
@@ -166,8 +166,8 @@ async def test_every_fault_is_an_error_of_ours_and_leaves_no_connection(
             await deltas_of(model)
 
         await standin.stats.until(lambda stats: stats.open_streams == 0)
-        # The next call works, also over a pool of one. It is tried twice, as a connection
-        # may be taken from the pool while the upstream closes it.
+        # The next call works, even with a pool of one connection. It is tried twice, because the
+        # upstream may be closing the pooled connection.
         assert await deltas_of(Retrying(model, Schedule(base_seconds=0)))
         assert standin.stats.connections - standin.stats.open_connections <= 1
 
@@ -227,7 +227,7 @@ async def test_bytes_that_say_nothing_in_time_are_silence(body: bytes) -> None:
 async def test_reasoning_in_time_is_a_first_delta() -> None:
     async with Standin.serve() as standin, asked(standin, first_delta_seconds=0.3) as model:
         body = THOUGHT + b":" * 20 + b"\n\n" + SAID + FINISH
-        # All of the thought is there at once; then it takes longer than a first delta may.
+        # The thought arrives at once; the first delta then exceeds its time-out.
         standin.script(raw(body, piece_bytes=len(THOUGHT), seconds=0.3))
 
         deltas = await deltas_of(model)
@@ -309,7 +309,7 @@ async def test_an_upstream_that_is_not_there_is_unavailable() -> None:
 
 async def test_an_upstream_that_takes_no_connection_is_a_connect_timeout() -> None:
     with socket.socket() as full:
-        # A queue of one that is taken: the kernel leaves further connections unanswered.
+        # The queue of one is full, so the kernel does not answer further connections.
         full.bind(("127.0.0.1", 0))
         full.listen(0)
         port = full.getsockname()[1]
@@ -429,10 +429,11 @@ async def test_cancelled_calls_leave_no_connection_and_no_slot_behind() -> None:
 
 
 async def assert_nothing_left_behind(standin: Standin, model: GroqModel, *, rounds: int) -> None:
-    """20 calls a round, half of them cancelled after some time and half after some deltas;
-    then a full pool must work.
+    """Cancel 20 calls per round, half after some time and half after some deltas.
+
+    Afterwards the whole pool must work.
     """
-    chance = random.Random(7)  # noqa: S311 - any moments will do
+    chance = random.Random(7)  # noqa: S311 - not used for secrets
     standin.script({"tokens": 1000, "tokens_per_second": 500}, times=None)
 
     async def cancelled_after_a_while() -> None:

@@ -1,4 +1,4 @@
-"""Workers that are lost around a booking: nobody books for them, and what they booked is known."""
+"""Workers that die during a booking: it is neither repeated nor lost."""
 
 import asyncio
 import json
@@ -27,13 +27,13 @@ async def standin() -> AsyncIterator[Standin]:
 
 
 def wednesday(weeks: int) -> str:
-    """One that is still to come. Every dealership is open."""
+    """Return a future Wednesday, when every dealership is open."""
     day = datetime.now(UTC).date() + timedelta(weeks=weeks + 1)
     return (day + timedelta(days=(2 - day.weekday()) % 7)).isoformat()
 
 
 def arguments(number: int) -> dict[str, Any]:
-    """Everybody wants a slot of their own."""
+    """Arguments of a booking; each number gets its own slot."""
     week, hour = divmod(number, 6)
     return {
         "user_id": f"user-{number}",
@@ -51,7 +51,7 @@ def booking(number: int, *, after_seconds: float = 0, then: dict[str, Any]) -> s
 
 
 async def read(client: httpx.AsyncClient, number: int, query: str) -> list[tuple[str, str]]:
-    """A stream, or what arrived of it."""
+    """Return the events of a stream, or those that arrived before it broke."""
     text = ""
     body = {"query": query, "session_id": f"s{number}"}
     try:
@@ -86,7 +86,7 @@ async def history(client: httpx.AsyncClient, number: int) -> list[dict[str, Any]
 
 
 async def profile(client: httpx.AsyncClient, number: int) -> list[str]:
-    """The confirmations of a user, as another session is told of them."""
+    """Return the confirmations of a user, as seen from another session."""
     call = {"name": "fetch_user_profile", "arguments": {"user_id": f"user-{number}"}}
     query = f"Who am I? [[script {json.dumps({'rounds': [{'calls': [call]}, {'text': 'You.'}]})}]]"
     (output,) = outputs(await read(client, 1000 + number, query))

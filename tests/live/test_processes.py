@@ -1,4 +1,4 @@
-"""The service in processes of its own: restarts, several workers, start-ups that must fail."""
+"""The service as separate processes: restarts, several workers, failing start-ups."""
 
 import asyncio
 import json
@@ -68,7 +68,7 @@ async def test_a_booking_over_three_turns_survives_a_restart(
 
 
 def weekday() -> str:
-    """A Wednesday that is still to come, and at which every dealership is open."""
+    """Return a future Wednesday, when every dealership is open."""
     day = datetime.now(UTC).date() + timedelta(days=7)
     while day.weekday() != 2:
         day += timedelta(days=1)
@@ -138,7 +138,7 @@ async def test_one_command_starts_lex_and_a_stand_in_and_stops_both(tmp_path: Pa
     ("variables", "line"),
     [
         ({"GROQ_API_KEY": ""}, "lex: GROQ_API_KEY is not set."),
-        ({"PROVIDER": "grok"}, "lex: PROVIDER cannot be used: it must be one of groq."),
+        ({"PROVIDER": "grok"}, "lex: PROVIDER cannot be used: set it to one of: groq."),
         ({"MAX_ROUNDS": "many"}, "lex: MAX_ROUNDS cannot be used: "),
         ({"GROQ_BASE_URL": "https://api.groq.com/openai/v1"}, "lex: GROQ_BASE_URL cannot be used:"),
         ({"WEATHER_PROVIDER": "crystal-ball"}, "lex: WEATHER_PROVIDER cannot be used: "),

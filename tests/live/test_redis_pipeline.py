@@ -1,4 +1,4 @@
-"""The pipeline to a Redis that is not there, or says nothing: nobody waits for it."""
+"""The pipeline to a Redis that is down or silent: no caller waits for it."""
 
 import asyncio
 import time
@@ -36,7 +36,7 @@ async def pipeline_to(
 
 @asynccontextmanager
 async def silent_server() -> AsyncIterator[int]:
-    """It takes connections and what is sent, and never answers."""
+    """Run a server that accepts connections and data, but never answers."""
 
     async def swallow(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         while await reader.read(4096):

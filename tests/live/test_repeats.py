@@ -1,4 +1,4 @@
-"""One `Idempotency-Key`, many times at once, on two workers that share nothing but a database."""
+"""One `Idempotency-Key`, many times at once, on two workers that only share a database."""
 
 import asyncio
 from collections import Counter, defaultdict
@@ -45,7 +45,7 @@ async def two_workers(
     variables = {"GROQ_BASE_URL": standin.url, "DATABASE_URL": database_url}
     async with AsyncExitStack() as stack:
         workers = [await stack.enter_async_context(lex_process(**variables)) for _ in range(2)]
-        # With new connections: an idle one may be closed in the moment in which it is used again.
+        # New connections only: the server may close an idle one just when it is reused.
         limits = httpx.Limits(max_connections=None)
         clients = [
             httpx.AsyncClient(base_url=worker.base_url, limits=limits, timeout=LIMIT_SECONDS)
@@ -55,7 +55,7 @@ async def two_workers(
 
 
 async def ask(client: httpx.AsyncClient, key: str, session_id: str = "") -> httpx.Response:
-    """A question of its own for each key."""
+    """Ask a different question for each key."""
     body = {"query": f"Hello {key}", "session_id": session_id or key, "resume": True}
     return await client.post("/query", json=body, headers={"Idempotency-Key": key})
 
@@ -63,7 +63,7 @@ async def ask(client: httpx.AsyncClient, key: str, session_id: str = "") -> http
 async def ask_all(
     workers: Sequence[httpx.AsyncClient], session_id: str = "", *, keys: int = KEYS
 ) -> dict[str, list[httpx.Response]]:
-    """The answers by key, all of them asked for at once and on either worker."""
+    """Send all requests at once, to either worker; return the answers by key."""
     asked = [(f"k{number % keys}", number // keys) for number in range(keys * TIMES)]
     answers = await asyncio.gather(
         *(ask(workers[time % len(workers)], key, session_id) for key, time in asked)

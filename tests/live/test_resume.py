@@ -1,4 +1,4 @@
-"""A client that is cut off again and again misses nothing and sees nothing twice."""
+"""A client that is cut off repeatedly misses no event and gets none twice."""
 
 import asyncio
 import random
@@ -23,14 +23,14 @@ ROUNDS = (
 
 
 async def asked(client: httpx.AsyncClient, session_id: str) -> tuple[str, str]:
-    """Asks, and leaves with the opening frame: the turn, and the stream so far."""
+    """Ask, and disconnect after the opening frame; return the turn and the stream so far."""
     body = {"query": "Weather?", "session_id": session_id, "resume": True}
     async with client.stream("POST", "/query", json=body) as stream:
         return stream.headers["x-turn-id"], await anext(stream.aiter_text())
 
 
 async def test_a_stream_that_is_cut_at_a_hundred_places_equals_the_uncut_one() -> None:
-    chance = random.Random(7)  # noqa: S311 - any places will do
+    chance = random.Random(7)  # noqa: S311 - not used for secrets
     async with (
         lex() as service,
         cutting(service.url, anywhere(chance, up_to=500)) as cutter,
@@ -49,7 +49,7 @@ async def test_a_stream_that_is_cut_at_a_hundred_places_equals_the_uncut_one() -
 async def test_a_stream_that_is_cut_and_resumed_on_another_worker_equals_the_uncut_one(
     tmp_path: Path,
 ) -> None:
-    chance = random.Random(7)  # noqa: S311 - any places will do
+    chance = random.Random(7)  # noqa: S311 - not used for secrets
     async with Standin.serve() as standin, AsyncExitStack() as stack:
         standin.script(*ROUNDS, times=None)
         variables = {
@@ -79,8 +79,10 @@ async def read_until_cut(
     streams: int,
     times: int,
 ) -> list[str]:
-    """So many streams at once, joined, and again until each of the cutters has cut that often
-    while the turns ran: how often it comes to that in one go depends on the machine.
+    """Run many streams at once, and join what their clients got.
+
+    Repeat until each cutter has cut often enough while turns ran. How many rounds that takes
+    depends on the machine.
     """
     joined: list[str] = []
     cuts = [0] * len(cutters)
@@ -99,7 +101,7 @@ async def read_until_cut(
 
 
 async def replayed(client: httpx.AsyncClient, streams: list[str]) -> list[str]:
-    """The same turns, each in one go."""
+    """Replay each of these turns in one request."""
     return [(await client.get(f"/turns/{turn_of(each)}/events")).text for each in streams]
 
 

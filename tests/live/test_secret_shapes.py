@@ -1,4 +1,4 @@
-"""Settings with a secret in them, written as people write them: no message shows a part of it."""
+"""Secrets in settings, written in many ways: no message shows any part of them."""
 
 import asyncio
 import re
@@ -38,7 +38,7 @@ SHAPES = [(name, url) for name, urls in URLS.items() for url in urls]
 WHOLE = [(name, url) for name, url in SHAPES if url.endswith("{}@127.0.0.1:9")]
 
 STARTED = ["@", "%", "[", "é"]
-"""Of those that are taken, started as a process: the others are like them."""
+"""The accepted shapes that are also started as a process, as a sample."""
 
 PLAIN = {
     "GROQ_API_KEY": {},
@@ -68,7 +68,7 @@ def is_told(text: str) -> bool:
 
 
 def is_ambiguous(shape: str, separator: str) -> bool:
-    """Without a host of its own, what is behind an `@` is one."""
+    """Whether the part after an `@` could be a host, because the URL has no other host."""
     return "@" in separator and "@" not in shape
 
 
@@ -105,7 +105,7 @@ def test_the_migration_tells_no_password(
 
 
 async def told_of_a_start(folder: Path, variables: dict[str, str]) -> str:
-    """All that a service says, until it has ended or is ready."""
+    """Return everything that a service prints until it exits or is ready."""
     port = free_port()
     variables = {"DATABASE_URL": f"sqlite:///{folder}/lex.db", "LOG_LEVEL": "DEBUG", **variables}
     command = ("-m", "uvicorn", "backend.main:app", "--port", str(port))
@@ -128,7 +128,7 @@ async def told_of_a_start(folder: Path, variables: dict[str, str]) -> str:
 
 
 async def told_of_starts(folder: Path, starts: dict[str, dict[str, str]]) -> dict[str, str]:
-    """The same of several, at once: most of the time they wait."""
+    """Start several services at once, because each mostly waits."""
     folders = [folder / str(number) for number in range(len(starts))]
     for each in folders:
         each.mkdir()

@@ -1,4 +1,4 @@
-"""Nothing that a person says, is or proves it with gets into what the service tells of itself."""
+"""Logs, metrics, traces and problem details contain no prompt, user id or credential."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ from tests.waiting import waiting
 UVICORN = ("-m", "uvicorn", "backend.main:app")
 
 MARK = "xyzzy"
-"""In everything that nobody is to read anywhere."""
+"""Part of every value that must not appear anywhere."""
 
 KEY, USER, SAID = f"lex_{MARK}_key", f"{MARK}-user", f"my {MARK} question"
 HEADERS = {"Authorization": f"Bearer {KEY}", "X-User-Id": USER}
@@ -79,7 +79,7 @@ def _teach(standin: Standin) -> None:
 
 
 async def _live_through_everything(client: httpx.AsyncClient, standin: Standin) -> list[str]:
-    """What was told apart from log lines: problem details and metrics."""
+    """Cause every kind of output; return the problem details and metrics."""
     ask: dict[str, Any] = {"query": SAID, "session_id": "s1"}
     idempotent = {**HEADERS, "Idempotency-Key": f"{MARK}-idempotency"}
     assert (await client.post("/query", json=ask, headers=idempotent)).status_code == 200

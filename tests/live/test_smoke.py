@@ -1,4 +1,4 @@
-"""`make smoke` in front of the stand-in, as it would be in front of Groq."""
+"""`make smoke` against the stand-in instead of Groq."""
 
 import asyncio
 import sys
@@ -31,7 +31,7 @@ class Smoked:
 
     @property
     def rows(self) -> dict[str, list[str]]:
-        """By kind: model, tools, rounds, tokens, seconds, dollars and what came of it."""
+        """The rows by kind: model, tools, rounds, tokens, seconds, dollars and result."""
         split = [line.split(maxsplit=8) for line in self.lines[1:]]
         return {row[0]: row[1:] for row in split if row[0] in KINDS}
 
@@ -55,7 +55,7 @@ async def standin() -> AsyncIterator[Standin]:
 
 
 async def test_one_question_of_each_kind_calls_its_tool_and_is_counted(standin: Standin) -> None:
-    # What is in the environment of a real service is not touched.
+    # The settings of a real service in the environment are not used.
     smoked = await smoke(
         GROQ_BASE_URL=standin.url,
         REDIS_URL="redis://127.0.0.1:9/0",

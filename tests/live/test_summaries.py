@@ -1,4 +1,4 @@
-"""Summaries over the real SDK, by one worker and by several, and when the server leaves."""
+"""Summaries over the real SDK, by one worker, by several, and during a drain."""
 
 import asyncio
 import signal
@@ -17,7 +17,7 @@ from tests.serving import Lex, lex, parse, text_of
 from tests.waiting import waiting
 
 TRANSCRIPT = "Customer:"
-"""What a request for a summary has and a query has not."""
+"""Text that only requests for a summary contain."""
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ async def standin() -> AsyncIterator[Standin]:
 
 
 def transcripts(standin: Standin) -> list[str]:
-    """What the upstream was given to summarize, lately."""
+    """Return the transcripts that the upstream has recently got."""
     queries = [seen.body["messages"][-1]["content"] for seen in standin.stats.last_requests]
     return [query for query in queries if query.startswith(TRANSCRIPT)]
 
@@ -140,7 +140,7 @@ async def test_two_workers_on_one_database_ask_for_each_summary_once(
             answer = await workers[number % 2].post("/query", json=body)
             assert parse(answer.text)[-1] == ("end", "")
         await until_summarized(workers[0], *sessions)
-        await asyncio.sleep(1.5)  # in which either of them looks again, several times
+        await asyncio.sleep(1.5)  # long enough that both workers look again several times
 
     asked_for = sorted(each.splitlines()[0] for each in transcripts(standin))
     assert asked_for == sorted(f"{TRANSCRIPT} Hello from {each}." for each in sessions)
@@ -163,7 +163,7 @@ async def test_a_drain_ends_a_summary_at_once_and_begins_none(
         async with service.client.stream("POST", "/query", json=body) as stream:
             chunks = stream.aiter_text()
             received = await anext(chunks)
-            # Idle by the time that the drain has begun: nobody is to pick it up.
+            # It becomes idle when the drain has begun, so no worker may pick it up.
             await service.client.post("/query", json={"query": "Hello", "session_id": "s3"})
             service.send(signal.SIGTERM)
             await standin.stats.until(lambda stats: stats.closed_early == 1)

@@ -1,4 +1,4 @@
-"""An upstream over TLS: whose certificate is refused, and what the log says of it."""
+"""An upstream over TLS: which certificates are refused, and what the log says."""
 
 import socket
 import ssl
@@ -38,7 +38,7 @@ async def asking(url: str, trusted: ssl.SSLContext | None) -> AsyncIterator[Groq
 
 
 async def failure_at(url: str, trusted: ssl.SSLContext | None) -> tuple[UpstreamUnavailable, str]:
-    """The error, and the cause in the log."""
+    """Return the error, and the cause from the log."""
     async with asking(url, trusted) as model:
         with capture_logs() as lines, pytest.raises(UpstreamUnavailable) as raised:
             async with aclosing(model.complete(REQUEST)) as deltas:

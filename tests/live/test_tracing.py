@@ -1,4 +1,4 @@
-"""The spans of turns, as a collector receives them: under what they hang and what they say."""
+"""The spans of turns that a collector receives: their parents and their attributes."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ SECRET = "a-thing-nobody-may-repeat"
 
 @pytest.fixture
 def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
-    """While it is used, a service that starts sends its spans there, at its end at the latest."""
+    """A collector for the spans of services that start; they are sent at the end at the latest."""
     with collecting() as running:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", running.url)
         yield running
@@ -238,7 +238,7 @@ async def test_who_reads_or_stops_a_turn_of_another_worker_is_linked_to_it(
 
 @asynccontextmanager
 async def a_turn(client: httpx.AsyncClient, transport: str) -> AsyncIterator[str]:
-    """The id of one that runs and is read."""
+    """Run a turn that is read; yield its id."""
     if transport == "websocket":
         url = f"{client.base_url}/ws/sessions/s1".replace("http", "ws", 1)
         async with connect(url, proxy=None) as socket:
@@ -327,7 +327,7 @@ async def test_a_store_that_breaks_is_an_error_and_one_that_says_no_is_not(
 
 @asynccontextmanager
 async def locked(path: Path) -> AsyncIterator[None]:
-    """Nothing is written in the database until somebody has waited for it."""
+    """Lock the database against writes for up to 0.6 s."""
     with sqlite3.connect(path, isolation_level=None) as database:
         database.execute("BEGIN IMMEDIATE")
         released = asyncio.get_running_loop().call_later(0.6, database.rollback)

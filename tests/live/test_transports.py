@@ -1,4 +1,4 @@
-"""What a turn does is the same over every transport."""
+"""A turn does the same over every transport."""
 
 import asyncio
 import random
@@ -115,8 +115,8 @@ async def patient() -> AsyncIterator[Lex]:
 
 async def test_a_reader_that_is_cut_off_again_and_again(patient: Lex, transport: Transport) -> None:
     patient.standin.script({"text": "one two three four " * 50, "tokens_per_second": 60})
-    chance = random.Random(7)  # noqa: S311 - any places will do
-    longest = 500  # bytes of a connection: an outcome and what opens the stream must fit
+    chance = random.Random(7)  # noqa: S311 - not used for secrets
+    longest = 500  # bytes per connection: the opening frame and an outcome must fit
 
     async with transport.ask(patient, "Count", "s1") as reader:
         seen = [await reader.next()]

@@ -1,4 +1,4 @@
-"""A model that is not served for a while, from the wire to the list of models."""
+"""A model that the upstream stops serving for a while, from the wire to `/readyz`."""
 
 import asyncio
 from contextlib import AsyncExitStack, aclosing
@@ -28,7 +28,7 @@ async def answer(models: Fallback) -> str:
 
 
 def is_due(models: Fallback) -> None:
-    """As if its five minutes were over."""
+    """Make the next try of a model due, as after its five minutes."""
     models.unserved._put(FIRST, "model_not_found", 0.0)
 
 

@@ -1,4 +1,4 @@
-"""Locust as somebody starts it: a process of its own, since importing it changes the world."""
+"""Runs Locust in a separate process, because its import patches the standard library."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ class Entry:
 
     @property
     def seconds(self) -> float:
-        """All of them together."""
+        """The total duration of all requests."""
         return self.requests * self.mean_seconds
 
 
@@ -45,12 +45,12 @@ class Ran:
 
     @property
     def failures(self) -> set[tuple[str, str]]:
-        """Which entries failed, and why."""
+        """The failed entries with their reasons."""
         return set(_FAILURE.findall(self.log))
 
 
 async def locust(host: str, *arguments: str, files: str = "loadtests/locustfile.py") -> Ran:
-    """A run without a browser."""
+    """Run Locust without its web page."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "locust", "-f", files, "--headless", "--only-summary", "--json"),
         *("--host", host, "--spawn-rate", "100", *arguments),

@@ -1,4 +1,4 @@
-"""What the stand-in is told is what it plays."""
+"""The stand-in plays the scripts that load tests send with their questions."""
 
 from infrastructure.groq_standin.script import in_query
 from loadtests.asked import Asked, answered, call

@@ -1,4 +1,4 @@
-"""The checker of resumed streams: it lets pass what it should, and nothing that is planted."""
+"""The checker of resumed streams accepts correct streams and finds every planted fault."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from loadtests.sse import Frame, StreamFailed
 
 @dataclass(frozen=True)
 class Cut:
-    """A turn, and what came of it over each connection."""
+    """A turn and the events that arrived over each of its connections."""
 
     events: list[Frame]
     pieces: list[list[Frame]]

@@ -1,4 +1,4 @@
-"""The shapes of a run, as shares of its users over shares of its time."""
+"""The load curves of a run: the share of users over the share of time."""
 
 from loadtests.curves import ramp, soak, spike
 

@@ -1,4 +1,4 @@
-"""What is a miss, and what is none."""
+"""When a run misses an objective."""
 
 from loadtests.objectives import Measured, Objectives, missed
 

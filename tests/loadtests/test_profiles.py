@@ -1,4 +1,4 @@
-"""The profiles: files of options that Locust knows, for scenarios and shapes that there are."""
+"""The profiles have only options of Locust, and existing scenarios and shapes."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""The scenarios against a service that is well, and against one that is not."""
+"""The scenarios against a healthy service and against faulty ones."""
 
 import asyncio
 import re
@@ -22,7 +22,7 @@ OTHERS = {
 ALL_BUT_THE_STORM = "Chat, Tools, Booking, Resume, Abandon, SlowReader, WebSocket, Hold, RateLimit"
 
 PATIENT = ("--first-chunk-seconds", "10")
-"""Whatever else this machine does meanwhile; what is measured is looked at below."""
+"""A loose objective, since the machine may be busy. The tests check the measurements themselves."""
 
 
 async def test_all_of_them_against_a_service_that_is_well() -> None:
@@ -36,11 +36,11 @@ async def test_all_of_them_against_a_service_that_is_well() -> None:
             ),
             locust(
                 service.url,
-                # Long enough that streams have begun before the last cut, on a busy machine too.
+                # Long enough that streams begin before the last cut, even on a busy machine.
                 *("--users", "20", "--run-time", "8", "--stop-timeout", "20"),
                 *("--scenarios", "Storm", "--hold-seconds", "9", "--back-seconds", "0.5"),
                 *PATIENT,
-                # A master and workers, which are waited for as well.
+                # A master and workers. The run waits for the workers' cuts as well.
                 *("--processes", "2"),
                 files="loadtests/locustfile.py,loadtests/shapes/reconnect_storm.py",
             ),
@@ -50,12 +50,12 @@ async def test_all_of_them_against_a_service_that_is_well() -> None:
     assert everything.failures | storm.failures == set()
     entries = everything.entries | storm.entries
     assert {f"{each}: stream" for each in STREAMS} | OTHERS <= entries.keys()
-    # Each cut hits those that have begun by then.
+    # Each cut hits the streams that have begun by then.
     assert 0 < entries["storm: back"].requests <= 2 * 20
     assert entries["storm: stream"].requests == 20
     spoken_seconds = entries["chat: stream"].seconds - entries["chat: first chunk"].seconds
     assert spoken_seconds / 2 < entries["chat: gap"].seconds < spoken_seconds
-    # What the script takes, and then some.
+    # The duration of the script, with a tolerance.
     assert 0.2 <= entries["chat: first chunk"].mean_seconds < 0.2 + 5
     assert 0.3 <= entries["tools: first chunk"].mean_seconds < 0.3 + 5
     assert 1.7 <= entries["chat: stream"].mean_seconds < 1.7 + 5
@@ -64,7 +64,7 @@ async def test_all_of_them_against_a_service_that_is_well() -> None:
 
 
 def plant(service: Lex) -> None:
-    """A fault for some scenarios, known by what they ask."""
+    """Plant faults for some scenarios, recognised by their questions."""
     broken = {"tokens": 40, "fault": {"kind": "reset", "after_tokens": 5}}
     service.standin.script(broken, contains="Apex GT special", times=None)
     short = {"tokens": 40, "fault": {"kind": "no_finish_reason"}}

@@ -1,4 +1,4 @@
-"""Streams as the load tests read them."""
+"""The load tests' reader of event streams."""
 
 import io
 

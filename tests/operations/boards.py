@@ -1,4 +1,4 @@
-"""The dashboards as they are kept, read."""
+"""Reads the dashboards."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ BOARDS = [_read(path) for path in PATHS]
 
 
 def panels(board: dict[str, Any]) -> list[dict[str, Any]]:
-    """Without the titles of rows."""
+    """The panels of a dashboard without its row titles."""
     return [panel for panel in board["panels"] if panel["type"] != "row"]
 
 
@@ -32,11 +32,11 @@ def _heat_maps() -> list[str]:
 
 
 HEAT_MAPS = _heat_maps()
-"""What is asked for panels that show observations one by one."""
+"""The expressions of panels that show single observations."""
 
 
 def as_asked(expression: str, *, namespace: str, job: str, interval: str) -> str:
-    """As Grafana sends it when these were chosen on top of the dashboard, and all pods."""
+    """The expression as Grafana sends it for these choices and all pods."""
     chosen = {
         "$__rate_interval": interval,
         "$namespace": namespace,

@@ -1,4 +1,4 @@
-"""What an expression reads, and which labels its result has."""
+"""Finds the series that a PromQL expression reads, and the labels of its result."""
 
 import re
 from collections.abc import Mapping
@@ -7,11 +7,11 @@ from typing import Any
 import promql_parser as promql
 
 Labels = Mapping[str, frozenset[str]]
-"""Of each series that is known."""
+"""The labels of each known series."""
 
 
 def parse(expression: str) -> promql.Expr:
-    """With an interval in place of Grafana's variable."""
+    """Parse an expression, with an interval in place of Grafana's variable."""
     parsed: promql.Expr = promql.parse(expression.replace("$__rate_interval", "5m"))
     return parsed
 
@@ -32,7 +32,7 @@ def names(expression: promql.Expr) -> set[str]:
 
 
 def labels_of(expression: Any, known: Labels) -> frozenset[str]:
-    """The labels that a result may have. Fails where a label is named that cannot be there."""
+    """The labels that the result can have. Fails if the expression uses an impossible label."""
     match expression:
         case promql.VectorSelector():
             return _selected(expression, known)
@@ -82,7 +82,7 @@ def _called(expression: promql.Call, known: Labels) -> frozenset[str]:
 
 
 def chosen_values(selector: promql.VectorSelector) -> dict[str, set[str]]:
-    """The values that a selector chooses by name, for each of its labels."""
+    """The literal values that a selector chooses, for each of its labels."""
     return {
         matcher.name: set(matcher.value.split("|"))
         for matcher in selector.matchers.matchers

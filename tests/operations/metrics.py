@@ -1,6 +1,4 @@
-"""The metrics that Prometheus can be asked for: those of Lex, as the documentation lists them, and
-those that come with its parts.
-"""
+"""The metrics that Prometheus has: those of Lex, as documented, and those of its components."""
 
 import re
 from dataclasses import dataclass
@@ -18,10 +16,10 @@ FOREIGN = {
     "process_max_fds": set[str](),
     "process_start_time_seconds": set[str](),
 }
-"""What Prometheus adds, and its client in a process with one worker."""
+"""Metrics that Prometheus adds, and those of its client library in a process with one worker."""
 
 TARGET = {"namespace", "job", "instance", "pod"}
-"""What Prometheus says of where a sample comes from."""
+"""Labels that Prometheus adds to name the origin of a sample."""
 
 VALUES = {
     ("lex_turns_total", "outcome"): {
@@ -34,7 +32,7 @@ VALUES = {
         str(float(bound)) for bound in (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30)
     },
 }
-"""Values that labels have, where an expression chooses among them."""
+"""The values of labels among which expressions choose."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ def metrics(table: str = MEASURED) -> list[Metric]:
 
 
 def series() -> dict[str, frozenset[str]]:
-    """Every series there is, with its labels."""
+    """Every existing series with its labels."""
     ours = {name: labels for metric in metrics() for name, labels in metric.series.items()}
     every = {**ours, **{name: frozenset(labels) for name, labels in FOREIGN.items()}}
     return {name: labels | TARGET for name, labels in every.items()}

@@ -1,4 +1,4 @@
-"""The rules of Prometheus, read."""
+"""Reads the Prometheus rules."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ TESTS = sorted((DEPLOY / "prometheus" / "tests").glob("*.yml"))
 
 @dataclass(frozen=True)
 class Rule:
-    """A recording rule or an alert; `name` is that of either."""
+    """A recording rule or an alert."""
 
     name: str
     expression: str
@@ -26,7 +26,7 @@ class Rule:
 
     @property
     def identity(self) -> tuple[str, str]:
-        """The alerts of an objective have one name, and differ by their window."""
+        """The name and window. The alerts of an objective share a name and differ by window."""
         return self.name, self.labels.get("window", "")
 
 
@@ -52,7 +52,7 @@ ALERTS = [rule for rule in RULES if rule.is_alert]
 
 
 def _known_series() -> dict[str, frozenset[str]]:
-    """What is measured, and what is recorded of it: a rule may read what others record."""
+    """Measured series and recorded ones, since a rule may read the series that others record."""
     known, waiting = series(), RECORDED
     while waiting:
         ready = [rule for rule in waiting if names(parse(rule.expression)) <= set(known)]
@@ -67,7 +67,7 @@ KNOWN = _known_series()
 
 
 def cases() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """An alert that a test asks about, and what is expected to fire under its name."""
+    """Each alert that a rule test checks, with the alerts that it expects to fire."""
     for path in TESTS:
         for test in yaml.safe_load(path.read_text())["tests"]:
             for case in test["alert_rule_test"]:

@@ -1,4 +1,4 @@
-"""The dashboards: what Grafana would stumble over, and what would leave an operator alone."""
+"""The dashboards are valid for Grafana and helpful for an operator."""
 
 import json
 import re
@@ -45,7 +45,7 @@ def test_grafanas_own_model_knows_all_of_it(board: Json) -> None:
 
 
 def assert_within(part: Any, whole: Any) -> None:
-    """The model fills in what it has defaults for; what it does not know, it drops."""
+    """Check that the model kept every part: it adds defaults, and drops unknown fields."""
     match part:
         case dict():
             for key, value in part.items():

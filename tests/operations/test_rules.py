@@ -1,4 +1,4 @@
-"""The rules of Prometheus, as far as they can be judged without one."""
+"""Checks of the Prometheus rules that need no Prometheus."""
 
 import re
 

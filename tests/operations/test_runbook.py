@@ -1,4 +1,4 @@
-"""The runbook has a section for each alert, and leads to panels that exist."""
+"""The runbook has a section for each alert, and names existing panels."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The service against its own description, thousands of times."""
+"""Checks the service against its OpenAPI description with thousands of requests."""
 
 from pathlib import Path
 

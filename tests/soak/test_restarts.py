@@ -1,4 +1,4 @@
-"""The restarts of `tests/deploy` under many more streams."""
+"""The restart tests of `tests/deploy` with many more streams."""
 
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path

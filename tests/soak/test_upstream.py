@@ -1,4 +1,4 @@
-"""The long forms of tests that the suite has in short: `make soak`, some minutes."""
+"""Long versions of upstream tests. `make soak` runs them in some minutes."""
 
 import pytest
 

@@ -14,7 +14,7 @@ async def standin() -> AsyncIterator[Standin]:
 
 @pytest.fixture
 async def groq(standin: Standin) -> AsyncIterator[AsyncGroq]:
-    """The real SDK, talking to the stand-in."""
+    """The real SDK, connected to the stand-in."""
     async with AsyncGroq(
         api_key="key", base_url=standin.url, max_retries=0, http_client=DefaultAioHttpClient()
     ) as client:

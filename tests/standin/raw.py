@@ -1,4 +1,4 @@
-"""HTTP by hand, where a client library would hide the bytes."""
+"""Plain HTTP without a client library, which would hide the bytes."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ class Answer:
 
     @property
     def chunks(self) -> list[dict[str, Any]]:
-        """The JSON of every `data:` frame but `[DONE]`."""
+        """The JSON of every `data:` frame except `[DONE]`."""
         found = [frame.removeprefix(b"data: ").strip() for frame in self.frames]
         return [json.loads(data) for data in found if data != b"[DONE]"]
 
@@ -59,7 +59,7 @@ def request(
 
 
 async def read(reader: asyncio.StreamReader) -> Answer:
-    """One answer; what a reset or an early end leaves of it is kept."""
+    """Read one answer, or its part before a reset or an early end."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode()
     first, *lines = head.rstrip().split("\r\n")
     headers = dict(line.split(": ", 1) for line in lines)
@@ -80,7 +80,7 @@ async def read(reader: asyncio.StreamReader) -> Answer:
 
 
 async def exchange(url: str, *requests: bytes) -> list[Answer]:
-    """Send all requests at once on one connection and read as many answers."""
+    """Send all requests at once on one connection, and read one answer for each."""
     reader, writer = await connect(url)
     try:
         writer.write(b"".join(requests))

@@ -1,4 +1,4 @@
-"""The command: it says where it listens, serves, and stops when it is told to."""
+"""The stand-in's command prints its address, serves, and stops on a signal."""
 
 import asyncio
 import os

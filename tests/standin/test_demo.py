@@ -1,4 +1,4 @@
-"""The demo mind: a few phrases, five tools, and no doubt about what it is."""
+"""The demo mode: a few phrases, five tools, and the clear statement that it is no model."""
 
 import json
 from collections.abc import Sequence
@@ -60,7 +60,7 @@ def says(text: str) -> Message:
 
 
 def dialogue(*queries: str) -> Round:
-    """What is answered to the last of these; the calls before it came to nothing of note."""
+    """The answer to the last query, after the earlier ones, whose tools returned empty outputs."""
     messages: list[Message | str] = []
     for query in queries[:-1]:
         messages.append(query)

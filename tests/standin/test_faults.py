@@ -1,4 +1,4 @@
-"""Every fault, as the bytes have it and as the SDK meets it."""
+"""Every fault, in raw bytes and as the SDK sees it."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ TEXT = "one two three four"
 
 @dataclass
 class Refused:
-    """An answer that is an error from the start."""
+    """A fault that is answered with an error status."""
 
     fault: dict[str, Any]
     status: int
@@ -125,7 +125,7 @@ async def test_a_proxy_may_answer_with_a_page(standin: Standin) -> None:
 
 @dataclass
 class Broken:
-    """A stream that goes wrong in the middle."""
+    """A fault in the middle of a stream."""
 
     fault: dict[str, Any]
     text: str
@@ -266,7 +266,7 @@ async def test_a_character_of_several_bytes_can_come_in_two_writes(
     standin.script({"text": text, "fault": fault}, times=None)
 
     reads = [b""]
-    # A reader that is not run in between has both writes at once, so it may take a few tries.
+    # If the reader does not run between two writes, it gets both at once. So retry a few times.
     for _ in range(20):
         reads = await _reads(standin.url)
         if not _is_text(reads[0]):
@@ -278,7 +278,7 @@ async def test_a_character_of_several_bytes_can_come_in_two_writes(
 
 
 async def _reads(url: str) -> list[bytes]:
-    """An answer in two parts: until shortly behind its first text, and the rest."""
+    """An answer in two parts: up to shortly after its first text, and the rest."""
     reader, writer = await connect(url)
     try:
         writer.write(request(body()))
@@ -380,14 +380,14 @@ async def test_what_breaks_a_stream_needs_one(standin: Standin) -> None:
     assert answer.json["error"]["code"] == "invalid_script"
 
 
-# What the SDK makes of it, row by row of the table of the wire.
+# How the SDK reports each fault, in the order of the stand-in's table.
 
 
 async def consume(client: AsyncGroq) -> list[Any]:
     stream = await client.chat.completions.create(
         model=MODEL, messages=[{"role": "user", "content": "Hi"}], stream=True
     )
-    # An iteration that raises leaves the connection open.
+    # If the iteration raises, the connection stays open without this.
     async with stream:
         return [chunk async for chunk in stream]
 

@@ -1,4 +1,4 @@
-"""Many paced streams at once, and what is counted about them."""
+"""Many paced streams at once, and the stand-in's counters."""
 
 import asyncio
 import time
@@ -36,7 +36,7 @@ async def test_hundreds_of_streams_keep_their_pace(standin: Standin) -> None:
 
     assert all(len(answer.chunks) == 23 for answer in answers)
     assert took > 1.3
-    # Of its own 1.5 seconds: other programs may have the processor besides.
+    # CPU time, of 1.5 seconds: other programs may use the processor as well.
     assert used < 1.4
     assert standin.stats.peak_streams == 300
     assert standin.stats.completed == 300
@@ -51,7 +51,7 @@ async def test_a_pace_above_the_clock_s_resolution_is_kept_too(standin: Standin)
 
     assert len(answer.chunks) == 2002
     assert took > 0.4
-    # Of its own half second: other programs may have the processor besides.
+    # CPU time, of half a second: other programs may use the processor as well.
     assert used < 0.5
 
 

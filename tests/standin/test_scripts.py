@@ -1,4 +1,4 @@
-"""Scripts: pushed or in the query, in rounds, for some requests or for all."""
+"""Scripts: pushed or within the query, with several rounds, for some or all requests."""
 
 import json
 from typing import Any
@@ -16,7 +16,7 @@ CALL = {"name": "get_weather", "arguments": {"city": "Paris"}}
 
 
 def called(times: int) -> list[dict[str, Any]]:
-    """What a turn has behind it after so many rounds."""
+    """The messages of a turn after this many rounds."""
     call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     rounds: list[dict[str, Any]] = [
         {"role": "assistant", "content": None, "tool_calls": [call]},

@@ -1,4 +1,4 @@
-"""The real SDK reads what the stand-in writes."""
+"""The real SDK can read the stand-in's answers."""
 
 import pytest
 from groq import AsyncGroq, AuthenticationError

@@ -1,4 +1,4 @@
-"""The wire, byte for byte."""
+"""The stand-in's answers, byte for byte."""
 
 import json
 import re
@@ -22,7 +22,7 @@ USAGE = (
 
 
 def chunk(rest: str, *, model: str = MODEL) -> str:
-    """A pattern for one frame."""
+    """A pattern that matches one frame."""
     return (
         r'data: \{"id":"chatcmpl-[0-9a-f-]{36}","object":"chat\.completion\.chunk",'
         rf'"created":\d+,"model":"groq-standin/{model}",'

@@ -1,4 +1,4 @@
-"""Real parts from Debian, started by the tests on free ports."""
+"""Programs from Debian's packages that the tests start on free ports."""
 
 import asyncio
 import shutil
@@ -29,7 +29,7 @@ async def redis(tmp_path: Path) -> AsyncIterator[RedisServer]:
 
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerEngine]:
-    """Started when the first test asks for it, with a base image and nothing else."""
+    """A Docker engine with only a base image, started when the first test asks for it."""
     with running_engine(tmp_path_factory.mktemp("engine")) as running:
         running.import_base()
         yield running
@@ -42,8 +42,9 @@ def images(engine: DockerEngine) -> Images:
 
 @pytest.fixture
 def nginx(tmp_path: Path) -> Proxying:
-    """`async with nginx(upstream_url) as url`: a proxy with no setting that knows of streams,
-    but for the directives that are given.
+    """`async with nginx(upstream_url) as url`: a proxy with default settings.
+
+    It has no setting for streams, apart from the directives that the test passes.
     """
 
     @asynccontextmanager

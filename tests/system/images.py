@@ -1,4 +1,4 @@
-"""The images that system tests run: ours, and those of the parts around them."""
+"""The images that system tests run: ours, and those of the services around them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ class Images:
 
 
 def build_images(engine: DockerEngine) -> Images:
-    """From our own Dockerfiles, under the names by which compose asks for them."""
+    """Build our Dockerfiles under the image names in the compose files."""
     images = Images(lex=_named("compose.yaml", "lex"), standin=_named("compose.yaml", "standin"))
     base = {"BASE_IMAGE": BASE}
     engine.build("deploy/docker/Dockerfile", images.lex, {**base, "REVISION": REVISION})

@@ -1,5 +1,6 @@
-"""Lex behind a real proxy, in its default settings and with compression on; and in those that
-compose uses, for what must not get past it.
+"""Lex behind a real nginx: with default settings, with compression, and as in compose.
+
+The last shows which requests and headers the proxy must keep out.
 """
 
 import asyncio
@@ -100,7 +101,7 @@ async def test_only_heartbeats_keep_a_silent_stream_from_an_impatient_proxy(
 
 
 async def asked(url: str, query: str) -> str:
-    """What arrives until the stream ends or breaks."""
+    """Everything that arrives until the stream ends or breaks."""
     received = ""
     try:
         async with (
@@ -116,7 +117,7 @@ async def asked(url: str, query: str) -> str:
 
 @pytest.fixture
 async def limited() -> AsyncIterator[Lex]:
-    """Believes its proxy who asks, and answers each client once."""
+    """A service that trusts the proxy's client addresses, and answers each client only once."""
     async with lex(rate_limit_client="1/day", forwarded_allow_ips="127.0.0.1") as service:
         yield service
 

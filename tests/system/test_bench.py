@@ -1,4 +1,4 @@
-"""A whole run of the benchmark in its smallest form, with every store and every yardstick."""
+"""A minimal but complete run of the benchmark, with every store and every yardstick."""
 
 import subprocess
 import sys

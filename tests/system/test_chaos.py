@@ -1,4 +1,4 @@
-"""A chaos run in its smallest form: it goes to its end, says all that it saw, and finds no loss."""
+"""A minimal chaos run completes, reports everything that it saw, and finds no loss."""
 
 import re
 import subprocess
@@ -18,7 +18,7 @@ ALWAYS = (
     told.replays_are_what_was_streamed,
     told.histories_are_what_was_streamed,
 )
-"""Every run has much for them to look at."""
+"""Checks that have many cases in every run."""
 
 
 @pytest.mark.timeout(600)

@@ -1,4 +1,4 @@
-"""A machine whose clock is wrong: all of a worker's time is moved, by libfaketime."""
+"""Workers with a wrong clock. libfaketime shifts a worker's whole time."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ SESSIONS = 20
 
 @asynccontextmanager
 async def at_another_time(offset: str, **variables: str) -> AsyncIterator[httpx.AsyncClient]:
-    """A worker on a machine whose clock is off by so much."""
+    """A worker whose clock is shifted by `offset`."""
     assert LIBRARIES, "faketime is missing: make system-deps"
     moved = {
         "LD_PRELOAD": str(LIBRARIES[0]),
@@ -29,7 +29,7 @@ async def at_another_time(offset: str, **variables: str) -> AsyncIterator[httpx.
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
     port = free_port()
-    # Not as `lex_process`, which forks: a library is loaded first by a program of its own.
+    # Not `lex_process`, which forks: LD_PRELOAD works only when a program is started.
     command = ("-u", "-m", "uvicorn", "backend.main:app", "--port", str(port))
     async with (
         process(*command, variables={**variables, **moved}) as running,

@@ -1,4 +1,4 @@
-"""What Compose and promtool make of the files, those included whose images are not run here."""
+"""Compose and promtool accept all files, including those whose images no test runs."""
 
 import os
 import shutil

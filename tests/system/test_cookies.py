@@ -1,4 +1,4 @@
-"""The cookie in a real browser: what it says of pages is what `origins` relies on."""
+"""The session cookie in a real browser, whose origin headers `origins` relies on."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -45,7 +45,7 @@ SOCKET = """
 
 @asynccontextmanager
 async def page_of_a_site(host: str) -> AsyncIterator[str]:
-    """Somebody's page; the origin of it."""
+    """Serve a page on this host; yields its origin."""
 
     async def answer(_request: web.Request) -> web.Response:
         return web.Response(text="<title>A page</title>", content_type="text/html")
@@ -68,7 +68,7 @@ async def page() -> AsyncIterator[Page]:
 
 
 async def tries(page: Page, service_url: str) -> dict[str, Any]:
-    """What a page comes to with what the browser sends along for it."""
+    """The results of a page's requests to the service, by kind of request."""
     return {
         "get": await page.evaluate(FETCH, [service_url, "/sessions/s1", "GET"]),
         "post": await page.evaluate(FETCH, [service_url, "/sessions", "POST"]),
@@ -78,7 +78,7 @@ async def tries(page: Page, service_url: str) -> dict[str, Any]:
 
 
 async def sign_in(page: Page, service: Lex) -> None:
-    """On the service's own page."""
+    """Sign in on the service's own page."""
     await page.goto(f"{service.url}/docs")
     assert await page.evaluate(EXCHANGE, [service.url, token("alice")]) == 200
     assert await page.evaluate("document.cookie") == ""

@@ -1,6 +1,6 @@
-"""What a stream costs beside the obvious service: a guard against a hot path that has got slow.
+"""Compares the CPU cost of a stream with the obvious service's, to notice a slow hot path.
 
-Only ratios of one run, with room: `make bench` measures, this notices what is badly wrong.
+It checks ratios within one run, with a wide margin. `make bench` measures exactly.
 """
 
 import statistics
@@ -18,7 +18,7 @@ from loadtests.bench.sides import OBVIOUS, Side
 from loadtests.bench.windows import Watch, measured
 
 AT_MOST = 0.75
-"""Of the obvious service's CPU; 0.48 were measured, with everything on."""
+"""The limit, as a share of the obvious service's CPU. 0.48 was measured with everything on."""
 
 
 @pytest.mark.timeout(300)

@@ -1,4 +1,4 @@
-"""Debian's curl, which asks for HTTP/2 by an upgrade that is not taken."""
+"""Debian's curl, which offers an upgrade to HTTP/2 that the server ignores."""
 
 import asyncio
 import shutil

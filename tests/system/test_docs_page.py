@@ -1,4 +1,4 @@
-"""The page of the API in a real browser, which holds it to its policy."""
+"""The API's documentation page in a real browser, which enforces its security policy."""
 
 from tests.chromium import chromium
 from tests.serving import lex
@@ -20,6 +20,6 @@ async def test_it_shows_every_call_and_breaks_no_rule_of_its_own() -> None:
 
     calls = {f"{method.upper()} {path}" for path, each in described.items() for method in each}
     assert set(shown) == calls
-    # A browser asks for an icon by itself.
+    # Browsers request an icon unasked.
     assert [text for text in complaints if "404" not in text] == []
     assert {url for url in asked if not url.startswith(service.url)} == set()

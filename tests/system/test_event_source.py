@@ -1,4 +1,4 @@
-"""A browser's own `EventSource` on a bad line: no code of ours is in the page's way."""
+"""A browser's own `EventSource` on a bad connection, without any JavaScript of ours."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -29,12 +29,12 @@ function read(url) {
 </script>"""
 
 RETRY_SECONDS = 1
-"""As the stream tells the browser."""
+"""The reconnection time that the stream tells the browser."""
 
 
 @pytest.fixture
 async def page() -> AsyncIterator[Page]:
-    """A page of another origin than the service's."""
+    """A page on another origin than the service."""
     async with chromium() as browser, page_server() as url:
         page = await browser.new_page()
         await page.goto(url)
@@ -59,7 +59,7 @@ async def service_for(page: Page) -> AsyncIterator[Lex]:
 
 
 async def read_to_end(page: Page, cutter: Cutter, **params: str) -> list[list[str]]:
-    """Every event that the page saw until the browser stays away, and some time after that."""
+    """Every event that the page saw until the browser stopped reconnecting, and a while after."""
     await page.evaluate("url => read(url)", f"{cutter.url}/query?{urlencode(params)}")
     await page.wait_for_function("source.readyState == EventSource.CLOSED", timeout=60_000)
     asked = len(cutter.requests)
@@ -70,7 +70,7 @@ async def read_to_end(page: Page, cutter: Cutter, **params: str) -> list[list[st
 
 
 def seen_in(stream: str) -> list[list[str]]:
-    """What a page sees of a resumable stream."""
+    """The events of a resumable stream as a page sees them."""
     events = parse(without_ids(stream))
     return [[id_, *event] for id_, event in zip(ids_of(stream)[1:], events, strict=True)]
 
@@ -82,7 +82,7 @@ async def test_a_browser_that_is_cut_off_five_times_sees_every_event_once(page: 
     )
     between_frames, before_the_head, in_a_frame = b"retry: 1000\n\n", 0, b"event: chunk\nda"
     in_a_character, in_an_id = "À".encode()[:1], b"\nid: "
-    # In the head, closed: a browser takes that for the whole head, and stays away for good.
+    # Not within the head: a browser takes a closed half head for a whole one, and gives up.
     cuts = (between_frames, in_a_frame, before_the_head, in_a_character, in_an_id)
     async with service_for(page) as service, cutting(service.url, cuts) as cutter:
         service.standin.script(*rounds)

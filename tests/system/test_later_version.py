@@ -1,4 +1,4 @@
-"""During a rollout this version reads along, through Redis, while the next one writes."""
+"""During a rolling update, this version follows a turn through Redis that the next one writes."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from tests.transports import ServerSentEvents, Transport, WebSockets
 async def test_a_shared_log_is_read_from_any_position_without_the_event_that_nobody_knows(
     redis: RedisServer, tmp_path: Path, transport: Transport, after: int, written_at: int
 ) -> None:
-    """The batches of the log are cut before, at and behind that event."""
+    """The log's batches are split before, at and after that event."""
     url = f"sqlite:///{tmp_path}/lex.db"
     logs = RedisLogs(redis.url, kept_seconds=60)
     async with later_worker(url) as worker, lex(database_url=url, redis_url=redis.url) as service:

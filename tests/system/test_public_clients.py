@@ -1,6 +1,6 @@
-"""Public clients of event streams, as they are, on connections that are cut everywhere.
+"""Published clients for event streams, unmodified, on connections that are cut at many places.
 
-All of them ask with POST, and come back by sending the same request again with `Last-Event-ID`.
+All of them ask with POST, and resume by sending the same request with `Last-Event-ID`.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ ANSWERS = {
 CUTS = 50
 
 Seen = list[list[str]]
-"""Events as a client hands them out: id, name and data."""
+"""Events as a client reports them: id, name and data."""
 
 
 class Stream(NamedTuple):
@@ -56,7 +56,7 @@ Read = Callable[[Sequence[Stream]], Awaitable[list[Seen]]]
 
 
 def by_node(name: str) -> Read:
-    """All streams in one process of Node."""
+    """Read all streams in one process of Node."""
 
     async def read(streams: Sequence[Stream]) -> list[Seen]:
         assert PACKAGES.exists(), "the clients are missing: make test-system fetches them"
@@ -90,7 +90,7 @@ async def _httpx_sse(client: httpx.AsyncClient, stream: Stream) -> Seen:
                     if event.event != "message":  # the frame that only has an id
                         seen.append([event.id or "", event.event, event.data])
         except httpx.TransportError:
-            pass  # the end of this connection, and not of the stream
+            pass  # this connection ended, but the stream goes on
     return seen
 
 
@@ -120,8 +120,9 @@ def _is_over(seen: Seen) -> bool:
 
 
 class BesideAnId(Cutter):
-    """Does not cut between an id and the line feed behind it, which ends the frame: a client that
-    takes the id before it hands out the event loses that event.
+    """Never cuts between an id and the line feed that ends its frame.
+
+    A client that stores the id before it reports the event would lose that event.
     """
 
     def place(self, cut: Cut | None, answered: bytearray) -> int | None:
@@ -157,14 +158,14 @@ async def service() -> AsyncIterator[Lex]:
 
 
 IN_THE_END: tuple[Cut, ...] = (b"event: end\n", b"event: end\ndata: \nid: ", b"\r\n0\r\n")
-"""Within the last frame, and behind it: all was read, and the client does not know."""
+"""Cuts within the last frame and after it: the client has read everything, but cannot know."""
 
 FRAME_BYTES = 60
-"""By which an answer is longer, at most, for each chunk that its text comes in."""
+"""The most bytes by which each chunk lengthens an answer, in addition to its text."""
 
 
 async def places(service: Lex, query: str) -> list[Cut]:
-    """From within the head of an answer to its end, also if its text comes in one chunk."""
+    """Cuts from within the head of an answer to its end, even if its text is one chunk."""
     stream = Stream(service.url, "uncut", query)
     answer = await service.client.request(**stream.request, headers=stream.headers(None))
     least = len(answer.content) - FRAME_BYTES * answer.text.count("event: chunk\n")
@@ -195,7 +196,7 @@ async def test_a_client_that_is_cut_anywhere_sees_every_event_once(service: Lex,
 
 
 async def uncut(service: Lex, seen: Seen) -> Seen:
-    """The same turn, in one go."""
+    """The same turn, read over one connection."""
     turn_id = seen[0][0].partition("-")[0]
     replay = (await service.client.get(f"/turns/{turn_id}/events")).text
     events = parse(without_ids(replay))

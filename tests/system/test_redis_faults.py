@@ -39,7 +39,7 @@ COMMANDS = [right for right in RULE if right.startswith("+")]
 
 @asynccontextmanager
 async def with_user(redis: RedisServer, *rights: str) -> AsyncIterator[str]:
-    """The URL for a user who has these rights and no others, and a database of its own."""
+    """The URL for a user with only these rights, and for another database number."""
     admin: Any = connect(redis.url)
     async with admin:
         await admin.execute_command("ACL", "SETUSER", "lex", "reset", "on", ">secret", *rights)
@@ -47,7 +47,7 @@ async def with_user(redis: RedisServer, *rights: str) -> AsyncIterator[str]:
 
 
 async def faults_at(url: str) -> set[str]:
-    """What the pipeline that counts and the shared logs say of it."""
+    """The causes that the rate limits' pipeline and the shared logs report."""
     client, logs = connect(url), RedisLogs(url, kept_seconds=60)
     pipeline = RedisPipeline(client, on_change=lambda _: None, probes=PROBES, probe_seconds=60)
     await pipeline.open()
@@ -63,7 +63,7 @@ async def faults_at(url: str) -> set[str]:
 
 
 async def readiness_of(service: Lex, *, redis: str) -> dict[str, Any]:
-    """As soon as it is that; down with a reason."""
+    """The readiness, once `redis` has this state; `down` must have a reason."""
     async with waiting():
         while True:
             ready: dict[str, Any] = (await service.client.get("/readyz")).json()
@@ -93,7 +93,7 @@ async def test_a_command_that_is_not_allowed_is_named(redis: RedisServer, missin
     async with with_user(redis, *rights) as url:
         told = await faults_at(url)
 
-    assert told == {f"no right to the command {missing[1:]}"}
+    assert told == {f"no permission for the command {missing[1:]}"}
 
 
 @pytest.mark.parametrize("keys", ["other:*", "lex:streams:*", "lex:turn:*"])
@@ -101,7 +101,7 @@ async def test_keys_that_are_not_allowed_are_named(redis: RedisServer, keys: str
     async with with_user(redis, *COMMANDS, f"~{keys}") as url:
         told = await faults_at(url)
 
-    assert told == {"no right to the keys lex:*"}
+    assert told == {"no permission for the keys lex:*"}
 
 
 KEYS = [
@@ -130,7 +130,7 @@ async def test_a_prefix_that_is_not_allowed_is_noticed(redis: RedisServer, missi
     async with with_user(redis, *COMMANDS, *allowed) as url:
         told = await faults_at(url)
 
-    assert told == {"no right to the keys lex:*"}
+    assert told == {"no permission for the keys lex:*"}
 
 
 @pytest.mark.parametrize("missing", ["+zadd", "+xadd"])
@@ -145,12 +145,12 @@ async def test_what_works_in_part_is_down_and_stays_down_until_it_works(
                 await service.ask("Hello", f"s{number}")
                 await asyncio.sleep(0.3)
             still = await readiness_of(service, redis="down")
-            # To change a user closes connections, which may be told once more.
+            # To change a user closes connections, which may be logged once more.
             told = [line for line in lines if line["event"].endswith(("_unavailable", "_down"))]
             async with with_user(redis, *RULE):
                 mended = await readiness_of(service, redis="up")
 
-    reason = f"no right to the command {missing[1:]}"
+    reason = f"no permission for the command {missing[1:]}"
     assert ready["redis_reason"] == still["redis_reason"] == reason
     assert "redis_reason" not in mended
     assert [line["error"] for line in told] == [reason]
@@ -174,7 +174,7 @@ async def test_a_wrong_password_a_missing_one_and_a_strange_user_are_told(
     [
         (("CONFIG", "SET", "maxmemory", "1"), "its memory is full"),
         (("REPLICAOF", "127.0.0.1", "1"), "a replica, which takes no writes"),
-        (("CONFIG", "SET", "min-replicas-to-write", "1"), "too few replicas to take writes"),
+        (("CONFIG", "SET", "min-replicas-to-write", "1"), "too few replicas to accept writes"),
     ],
 )
 async def test_a_redis_that_takes_no_writes_says_why(
@@ -188,12 +188,12 @@ async def test_a_redis_that_takes_no_writes_says_why(
 
 
 async def test_a_database_that_is_not_there_is_told(redis: RedisServer) -> None:
-    assert await faults_at(redis.url.replace("/0", "/99")) == {"no database of that number"}
+    assert await faults_at(redis.url.replace("/0", "/99")) == {"no database with this number"}
 
 
 @pytest.mark.parametrize("number", [0, 1])
 async def test_a_node_of_a_cluster_is_told(tmp_path: Path, number: int) -> None:
-    # Without a port of its own the bus takes one that is higher by 10,000, and may not exist.
+    # By default the bus uses a port 10,000 higher, which may not exist.
     bus = str(free_port())
     async with running_redis(tmp_path, cluster_enabled="yes", cluster_port=bus) as node:
         told = await faults_at(node.url.replace("/0", f"/{number}"))
@@ -237,5 +237,5 @@ async def test_a_key_of_somebody_else_refuses_its_caller_and_nobody_else(
         await pipeline.close()
 
     assert isinstance(refused, OutOfReach)
-    assert str(refused) == "a key of ours has a value of somebody else's"
+    assert str(refused) == "another program has written to a key of Lex"
     assert (answered, changes) == (1, [True])

@@ -1,4 +1,4 @@
-"""The rules, judged by Prometheus' own tool."""
+"""Checks the rules with Prometheus' own tool."""
 
 import shutil
 import subprocess
@@ -24,7 +24,7 @@ def test_the_rules_are_rules() -> None:
     promtool("check", "rules", *RULES)
 
 
-# Days of samples, evaluated every five minutes.
+# It evaluates days of samples every five minutes.
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
 def test_alerts_fire_when_they_should_and_only_then(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Limits and slots that workers share through a real Redis, and what they do without it."""
+"""Rate limits and slots that workers share through a real Redis, and their fallback without it."""
 
 import asyncio
 import json
@@ -178,7 +178,7 @@ async def test_a_redis_that_takes_nothing_is_lost_once_however_well_it_answers(
 
 @asynccontextmanager
 async def distant(redis: RedisServer, *, one_way_seconds: float) -> AsyncIterator[str]:
-    """The URL of that Redis from far away."""
+    """The URL of a proxy to that Redis, which delays every message."""
     later = asyncio.get_running_loop().call_later
     place = urlsplit(redis.url)
 
@@ -252,7 +252,7 @@ async def test_many_at_once_go_over_one_connection(redis: RedisServer) -> None:
         )
 
         assert await client.get("n") == b"1000"
-        # Ours, and that of this test.
+        # The service's connection and that of this test.
         assert (await client.info("clients"))["connected_clients"] == 2
 
 
@@ -347,7 +347,7 @@ async def two_workers(
 async def ask_often(
     workers: list[httpx.AsyncClient], requests: int, *, at_once: int
 ) -> tuple[Counter[int], list[float]]:
-    """The same session again and again, by turns through each worker: statuses, and seconds."""
+    """Ask in one session, in turn through each worker. Returns statuses and seconds."""
     gate = asyncio.Semaphore(at_once)
     statuses: Counter[int] = Counter()
     seconds = []
@@ -375,13 +375,13 @@ async def test_of_a_thousand_through_two_workers_twenty_pass(
             limit = "20/minute;300/day"
             async with two_workers(redis, folder, stderr=log, RATE_LIMIT_SESSION=limit) as workers:
                 statuses, _ = await ask_often(workers, 1000, at_once=50)
-        # On a machine so busy that Redis answers too late, each worker lets its own 20 through.
+        # If the machine is so busy that Redis answers too late, each worker counts 20 of its own.
         if b"shared_limits_unavailable" not in (folder / "log").read_bytes():
             break
-        await redis.kill()  # with all that it counted
+        await redis.kill()  # with all its counters
         await redis.start()
 
-    # A session has one turn at a time; who found it busy was let through by the limit.
+    # A session runs one turn at a time. Requests that found it busy had passed the limit.
     assert statuses[200] + statuses[409] == 20
     assert statuses[429] == 980
 
@@ -446,7 +446,7 @@ async def test_streams_keep_their_pace_while_redis_hangs(
             await asyncio.sleep(1)
             redis.pause()
             paused.append(time.monotonic())
-            # They need Redis, and must not take the others along.
+            # They wait for Redis, and must not delay the streams.
             asked = [workers[0].post("/query", json={"query": "Hello"}) for _ in range(5)]
             answers = await asyncio.gather(*asked)
             await asyncio.sleep(1)
@@ -457,8 +457,8 @@ async def test_streams_keep_their_pace_while_redis_hangs(
             stream.cancel()
         await asyncio.wait(streams)
 
-    # A stream that waited for Redis would stand still for all of `ANSWER_SECONDS`. A machine that
-    # has much else to do is slow with a Redis that answers as well.
+    # A stream that waits for Redis would pause for all of `ANSWER_SECONDS`. A busy machine is slow
+    # with a healthy Redis as well, so compare with that.
     usual = statistics.median(gap_p99(times, begin) for begin in calm)
     while_paused = statistics.median(gap_p99(times, begin) for begin in paused)
     assert while_paused < max(usual + ANSWER_SECONDS / 2, 1.5 * usual)
@@ -471,7 +471,7 @@ async def until_shared(worker: httpx.AsyncClient) -> None:
 
 
 def gap_p99(streams: list[list[float]], begin: float) -> float:
-    """Of the gaps within one second."""
+    """The 99th percentile of the gaps within one second from `begin`."""
     gaps = [
         later - earlier
         for times in streams
@@ -483,7 +483,7 @@ def gap_p99(streams: list[list[float]], begin: float) -> float:
 
 
 async def note_arrivals(place: str, number: int, times: list[float]) -> None:
-    """When each chunk of a stream came that lasts until the reader leaves."""
+    """Note when each chunk of an endless stream arrives."""
     rounds = [{"tokens": 100_000, "tokens_per_second": 20}]
     query = f"Count [[script {json.dumps({'rounds': rounds})}]]"
     body = json.dumps({"query": query, "session_id": f"s{number}"}).encode()

@@ -1,4 +1,4 @@
-"""Streams across workers over a real Redis, which is killed, stalled and restarted meanwhile."""
+"""Streams across workers through a real Redis that is killed, stalled and restarted."""
 
 import asyncio
 import itertools
@@ -121,7 +121,7 @@ async def two_workers(
 
 @asynccontextmanager
 async def alone(standin: Standin) -> AsyncIterator[httpx.AsyncClient]:
-    """A service that shares nothing with anybody, in front of the same upstream."""
+    """A service without Redis, with the same upstream."""
     variables = {"GROQ_BASE_URL": standin.url, "DATABASE_URL": "memory://"}
     async with lex_process(**variables) as service:
         yield service
@@ -136,7 +136,7 @@ async def asked(client: httpx.AsyncClient, session_id: str) -> tuple[str, str]:
 async def read_in_pieces(
     workers: tuple[httpx.AsyncClient, ...], session_id: str, chance: random.Random
 ) -> tuple[str, str, int]:
-    """A stream that is cut at random bytes and read on from another worker each time."""
+    """Read a stream that is cut at random bytes, and resume it on another worker each time."""
     turn_id, received = await asked(workers[0], session_id)
     whole = _complete(received)
     for cuts, worker in enumerate(itertools.cycle(workers[::-1]), start=1):
@@ -165,7 +165,7 @@ def _complete(received: str) -> str:
 async def test_a_hundred_cuts_between_two_workers_lose_and_repeat_nothing(
     redis: RedisServer, tmp_path: Path
 ) -> None:
-    chance = random.Random(11)  # noqa: S311 - any places will do
+    chance = random.Random(11)  # noqa: S311 - not for security
     async with two_workers(redis, tmp_path) as (standin, one, other):
         standin.script(
             {"calls": [{"name": "get_weather", "arguments": {"city": "Paris"}}]},
@@ -219,7 +219,7 @@ async def test_a_stop_on_another_worker_is_heard_at_once(
 
 @dataclass
 class Paced:
-    """A stream, and when its pieces came."""
+    """A stream, with the arrival times of its pieces."""
 
     turn_id: str = ""
     received: str = ""
@@ -234,7 +234,7 @@ class Paced:
                 self.received += text
 
     def gaps(self, begun: float, ended: float) -> list[float]:
-        """Between pieces that both came in this time."""
+        """The gaps between pieces that arrived within this time."""
         times = [at for at in self.times if begun < at < ended]
         return [later - at for at, later in itertools.pairwise(times)]
 
@@ -243,11 +243,11 @@ class Paced:
 async def test_a_hundred_streams_keep_their_pace_whatever_becomes_of_redis(
     redis: RedisServer, tmp_path: Path, fault: str
 ) -> None:
-    """The longest gaps during the fault, against those of as many streams of a service that has no
-    Redis, in the same seconds: another program that wants the processor delays both.
+    """Compare the longest gaps during the fault with those of a service without Redis.
 
-    All while every stream is under way: a hundred that start or end at once have gaps of their
-    own. They go on until they are stopped, however slow the machine is.
+    Both are measured in the same seconds, so other programs on the machine delay both. The streams
+    are endless, so that all run during the fault: a hundred that start or end at once would add
+    gaps.
     """
     async with two_workers(redis, tmp_path) as (standin, one, other), alone(standin) as control:
         standin.script({"tokens": 100_000, "tokens_per_second": 15}, times=None)
@@ -258,7 +258,7 @@ async def test_a_hundred_streams_keep_their_pace_whatever_becomes_of_redis(
             for number, each in enumerate(read)
         ]
         await standin.stats.until(lambda stats: stats.open_streams == 200)
-        await asyncio.sleep(1)  # past the gaps of a hundred beginnings
+        await asyncio.sleep(1)  # until the gaps of a hundred starts are over
         broken_at = time.monotonic()
         if fault == "stalled":
             redis.pause()
@@ -266,7 +266,7 @@ async def test_a_hundred_streams_keep_their_pace_whatever_becomes_of_redis(
             await redis.kill()
         if fault == "restarted":
             await redis.start()
-        await asyncio.sleep(6)  # the time that is judged
+        await asyncio.sleep(6)  # the measured time
         judged_at = time.monotonic()
         assert standin.stats.open_streams == 200
         for service, read in ((one, streams), (control, controls)):

@@ -1,5 +1,6 @@
-"""What is promised of metrics, dashboards, rules and traces, held against a service that is used,
-a Prometheus that scrapes it and a collector that takes its spans.
+"""Compares promised metrics, dashboards, rules and traces with a running service.
+
+The service has traffic, a Prometheus scrapes it, and a collector receives its spans.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ from tests.system.watching.mixture import CALLER
 from tests.system.watching.stage import LLAMA, OLDER, OSS
 from tests.system.watching.watch import Seen, asked, watch
 
-# All of it happens once, before the first of these tests.
+# The whole scenario runs once, before the first of these tests.
 pytestmark = pytest.mark.timeout(400)
 
 
@@ -45,7 +46,7 @@ PODS = ("pair", "single")
 
 
 def exported(seen: Seen, pod: str) -> dict[str, Metric]:
-    """Under the names that README has: those of counters end in `_total`."""
+    """The metrics of a pod under their documented names: those of counters end in `_total`."""
     return _families(seen.expositions[pod])
 
 
@@ -81,12 +82,12 @@ def test_nothing_is_exported_that_is_not_promised(seen: Seen, pod: str) -> None:
 
     foreign = {name for name in strangers if name.startswith(("process_", "python_"))}
     assert strangers - foreign == set()
-    # Of its process a pod with several workers has nothing to say.
+    # A pod with several workers has no process metrics.
     assert bool(foreign) is (pod == "single")
 
 
 def test_a_metric_is_named_for_its_unit() -> None:
-    """Seconds and totals end in their unit; what else there is counts something that it names."""
+    """Names end in `_total` or `_seconds`; other histograms name the thing that they count."""
     for name, promised in PROMISED.items():
         assert name.endswith("_total") is (promised.type == "counter")
         if promised.type == "histogram" and not name.endswith("_seconds"):
@@ -114,7 +115,7 @@ def test_labels_have_the_values_that_are_promised(seen: Seen, pod: str) -> None:
 
 
 def total(seen: Seen, name: str, **labels: str) -> float:
-    """Of both pods."""
+    """The sum over both pods."""
     return sum(
         sample.value
         for pod in PODS
@@ -175,7 +176,7 @@ def test_an_alert_is_about_a_fault_and_sees_it(seen: Seen, alert: Rule) -> None:
 
 
 OF_TIME = {"LexFirstChunkBurn", "LexEventLoopLag"}
-"""A busy machine may be too slow without a fault of ours."""
+"""Alerts that a busy machine may fire without any fault."""
 
 
 @pytest.mark.parametrize("alert", [alert for alert in ALERTS if alert.name not in OF_TIME])
@@ -223,7 +224,7 @@ PARENTS = {
     r"store claim": r"POST /query|HTTP /ws/.*",
     r"store .*": r".*",
 }
-"""Of what hangs under something. The first that fits."""
+"""The parents that a span may have, by its name. The first match counts."""
 
 
 def in_order(seen: Seen, *names: str) -> list[Span]:
@@ -291,14 +292,14 @@ def test_a_call_that_was_whole_says_what_came_of_it_and_another_says_why_not(see
 
 
 def test_as_many_calls_and_tools_are_traced_as_are_counted(seen: Seen) -> None:
-    """In the mixture, that is before the turns of the faults began."""
+    """Only for the mixture, before the turns of the faults begin."""
     traced = {turn.id for turn in mixed(seen)}
     under = Counter(span.name.split()[0] for span in seen.spans if span.parent_id in traced)
 
     assert len(traced) == len(seen.told.turns) == sum(seen.told.ended.values())
     assert under["chat"] == total(seen, "lex_upstream_attempts_total")
     ran = total(seen, "lex_tool_calls_total")
-    cancelled = 1  # with the client that left while it ran; it came to nothing
+    cancelled = 1  # its client left while it ran
     assert under["execute_tool"] == ran + cancelled
 
 
@@ -317,7 +318,7 @@ def test_outcomes_are_on_turns_and_on_the_streams_that_carried_them(seen: Seen) 
     assert ended["disconnected"] == 3
     assert ended["cancelled"] == 1
     assert set(ended) == {"completed", "disconnected", "cancelled"}
-    # Those that were refused had no stream; one more client leaves in a drain.
+    # Refused requests have no stream. One more client leaves during a drain.
     assert set(streams) == {"read", "disconnected", None}
     assert streams["disconnected"] == 4
 

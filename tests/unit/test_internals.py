@@ -1,5 +1,7 @@
-"""What we use of libraries beyond what they promise. Their upper bounds are in `pyproject.toml`:
-raise one when these tests are green with the new release, and so are the live ones.
+"""Checks the private parts of libraries that Lex uses.
+
+`pyproject.toml` bounds the versions of these libraries. Raise a bound when these tests and the
+live tests pass with the new release.
 """
 
 import ast
@@ -25,7 +27,7 @@ from uvicorn.server import ServerState
 ROOT = Path(__file__).parent.parent.parent
 
 METHODS: list[tuple[type, str, str]] = [
-    # Those that `server/protocols.py` overrides or calls.
+    # Overridden or called by `server/protocols.py`
     (HttpToolsProtocol, "connection_made", "self, transport"),
     (HttpToolsProtocol, "connection_lost", "self, exc"),
     (HttpToolsProtocol, "data_received", "self, data"),
@@ -83,7 +85,7 @@ ATTRIBUTES: list[tuple[type, str]] = [
         "app app_state close_sent conn curr_msg_data_type disconnected frames handshake_complete "
         "handshake_initiated scope transport writable",
     ),
-    # Importing sse-starlette puts another `handle_exit` in its place, with other parameters.
+    # sse-starlette replaces `handle_exit` on import by one with other parameters.
     (uvicorn.Server, "config handle_exit lifespan server_state servers should_exit"),
     (ServerState, "connections default_headers"),
     (uvicorn.Config, "encoded_headers"),
@@ -106,7 +108,7 @@ def test_an_attribute_that_we_read_or_set_is_one_of_the_class(owner: type, names
 
 
 def attributes(owner: type) -> set[str]:
-    """What it has, and what its own methods set on anything."""
+    """The attributes of a class, and those that its methods set on any object."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(owner)))
     stores = [each for each in ast.walk(tree) if isinstance(each, ast.Attribute)]
     return {*dir(owner), *(each.attr for each in stores if isinstance(each.ctx, ast.Store))}
@@ -120,7 +122,7 @@ def test_what_else_we_import_of_uvicorn_is_what_it_was() -> None:
 
 
 async def test_the_sdk_takes_a_body_that_we_wrote() -> None:
-    """`extra_body` goes over its own, so that it takes no message apart."""
+    """`extra_body` overrides the SDK's own body, so that the SDK does not process the messages."""
     async with AsyncGroq(api_key="test", http_client=DefaultAioHttpClient()) as client:
         taken = inspect.signature(client.chat.completions.with_streaming_response.create).parameters
 

@@ -1,1 +1,1 @@
-"""Who asks: credentials, the cookie that stands for one, and the origins it may come from."""
+"""Authenticate callers by credential or cookie, and check the origins of browsers."""

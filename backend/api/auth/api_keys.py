@@ -1,7 +1,7 @@
-"""API keys: a file of hashes, read again when it changes, while requests go on with the old one.
+"""API keys from a file of hashes, which is reloaded when it changes.
 
-The file is JSON, since no beginning of a JSON object is one: a file that is still being
-written cannot be taken for one with fewer keys.
+The file is one JSON object. A half-written object is never valid JSON, so a file that is still
+being written cannot be mistaken for one with fewer keys.
 """
 
 import asyncio
@@ -25,15 +25,15 @@ logger = structlog.get_logger()
 LOOK_SECONDS = 1.0
 
 Stamp = tuple[int, int, int] | None
-"""Inode, time and size of the file as it was; None if there was none."""
+"""The file's inode, modification time in ns, and size; None if there is no file."""
 
 
 class UnusableKeyFile(Exception):
-    """Its message has no part of a key in it."""
+    """The file cannot be read or is invalid. The message never contains any part of a key."""
 
 
 def new_key() -> str:
-    """256 random bits: so many that a plain, fast hash of them is as good as a slow one."""
+    """Return a new key of 256 random bits: too many to guess, so that a fast hash is enough."""
     return f"lex_{secrets.token_urlsafe(32)}"
 
 
@@ -43,12 +43,12 @@ def hash_of(key: str) -> str:
 
 def _named(user: str) -> str:
     if not is_user_id(user):
-        raise ValueError("must be 1 to 255 printable ASCII characters without blanks")
+        raise ValueError("must be 1 to 255 printable ASCII characters without spaces")
     return user
 
 
 class ApiKey(BaseModel):
-    """One entry: the hash of a key, and the one user it speaks for, or that it may name any."""
+    """One entry: the hash of a key, and its user. A trusted key acts for any user it names."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -60,7 +60,7 @@ class ApiKey(BaseModel):
     @model_validator(mode="after")
     def _speaks_for_somebody(self) -> Self:
         if self.trusted == (self.user is not None):
-            raise ValueError("needs either a user or the mark trusted")
+            raise ValueError('needs either a "user" or "trusted": true')
         return self
 
     def may_speak_for(self, user_id: str | None) -> bool:
@@ -87,28 +87,28 @@ class ApiKeys:
         self._path = path
         self._keys = keys
         self._judged = stamp
-        """The state of the file that is in use, or was found to be unusable."""
+        """The state of the file at the last load, successful or not."""
         self._seen = stamp
 
     @classmethod
     @asynccontextmanager
     async def watched(cls, path: Path) -> AsyncIterator[Self]:
-        """Looked at again and again, until the end of the block. Raises: UnusableKeyFile."""
+        """Load the file, and reload it on changes until the block ends. Raises: UnusableKeyFile."""
         keys = await cls.load(path)
         async with repeating(keys.reload, every_seconds=LOOK_SECONDS, name="reload_api_keys"):
             yield keys
 
     @classmethod
     async def load(cls, path: Path) -> Self:
-        """Raises: UnusableKeyFile."""
+        """Load the file once. Raises: UnusableKeyFile."""
         stamp = await asyncio.to_thread(_stamp, path)
         return cls(path, await asyncio.to_thread(_read, path), stamp)
 
     async def reload(self) -> None:
-        """Take over a file that has changed, once it is written completely.
+        """Load the file if it has changed and is complete.
 
-        That is when it is the same in two looks, and also after it was read. One that cannot
-        be used changes nothing, and is complained about once.
+        It is complete when its state is the same in two calls in a row, and after reading. An
+        invalid file is logged once, and the old keys stay in use.
         """
         stamp, before = await asyncio.to_thread(_stamp, self._path), self._seen
         self._seen = stamp
@@ -137,7 +137,7 @@ class ApiKeys:
         return key is not None and key.may_speak_for(identity.user_id)
 
     def _find(self, wanted: str) -> ApiKey | None:
-        """In a time that tells nothing: each is compared to its end, also after it was found."""
+        """In constant time: every hash is compared in full, even after a match."""
         found = None
         for key in self._keys:
             if hmac.compare_digest(key.hash, wanted):
@@ -159,7 +159,7 @@ def _read(path: Path) -> tuple[ApiKey, ...]:
     except OSError as error:
         raise UnusableKeyFile(f"{path}: {error.strerror}") from error
     except ValidationError as error:
-        # Without what was found there: it may be a key, put where its hash belongs.
+        # Leave out the invalid value: it may be a key that was put where its hash belongs.
         first = error.errors(include_input=False)[0]
         place = ".".join(map(str, first["loc"])) or "the file"
         reason = first["msg"].removeprefix("Value error, ")

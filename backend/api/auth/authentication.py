@@ -1,4 +1,4 @@
-"""The caller of a request or of a WebSocket: from its credential, or from its cookie."""
+"""Find the caller of a request or WebSocket, by its credential or its cookie."""
 
 from dataclasses import replace
 
@@ -17,12 +17,12 @@ USER_HEADER = "X-User-Id"
 
 
 def cookie_name(connection: HTTPConnection) -> str:
-    """With the prefix a browser takes it from this very host only, and never sends it in clear."""
+    """Browsers accept `__Host-` cookies from this host only, and never send them over HTTP."""
     return "__Host-lex_session" if is_secure(connection) else "lex_session"
 
 
 class Authentication:
-    """Asks an authority, and remembers what it said in cookies."""
+    """Checks credentials with an authority, and issues cookies that stand for them."""
 
     def __init__(self, authority: Authority, cookies: Cookies, origins: Origins) -> None:
         self._authority = authority
@@ -30,25 +30,25 @@ class Authentication:
         self._origins = origins
 
     async def caller(self, connection: HTTPConnection) -> Caller:
-        """A credential decides, if there is one; otherwise the cookie does.
+        """Return the caller, by the credential if the request has one, otherwise by the cookie.
 
         Raises:
             NotAuthenticated: missing or invalid credential, or a WebSocket of another origin. The
                 reason is never disclosed.
-            IdentityUnavailable: the keys to check the credential with cannot be had.
-            InvalidField: `X-User-Id` is missing, or the credential is no trusted key.
+            IdentityUnavailable: the keys that the check needs could not be fetched.
+            InvalidField: `X-User-Id` is missing with a trusted key, or present without one.
         """
         if self._origins.is_foreign_socket(connection):
             raise NotAuthenticated
         identity = await self._presented(connection.headers)
         user_id = _acting(identity or self._remembered(connection), connection.headers)
-        # The prefix keeps a user from being called like the owner of all anonymous callers.
+        # Without the prefix, a user named "anonymous" would own all anonymous sessions.
         return Caller(owner=f"user:{user_id}", user_id=user_id)
 
     async def exchange(self, connection: HTTPConnection) -> Sealed:
-        """A cookie for a credential; never for a cookie, which would live for ever.
+        """Issue a cookie for a credential, but not for a cookie, which could then live forever.
 
-        Raises: as `caller` does.
+        Raises: the errors of `caller`.
         """
         identity = await self._presented(connection.headers)
         if identity is None:
@@ -71,24 +71,27 @@ class Authentication:
 
 
 class NoAuthentication:
-    """`AUTH=none`: every caller is anonymous. WebSockets of pages of other origins are refused."""
+    """`AUTH=none`: every caller is anonymous."""
 
     def __init__(self, origins: Origins) -> None:
         self._origins = origins
 
     async def caller(self, connection: HTTPConnection) -> Caller:
-        """Raises: NotAuthenticated."""
+        """Raises: NotAuthenticated, for a WebSocket from another origin."""
         if self._origins.is_foreign_socket(connection):
             raise NotAuthenticated
         return ANONYMOUS
 
     async def exchange(self, connection: HTTPConnection) -> None:  # noqa: ARG002
-        """There is nothing to exchange."""
+        """There is no credential to exchange."""
         return
 
 
 def _bearer(headers: Headers) -> str | None:
-    """Raises: NotAuthenticated. Other schemes are somebody else's, say a proxy's."""
+    """Return the bearer credential; None for other schemes, which may be meant for a proxy.
+
+    Raises: NotAuthenticated, if the header is repeated or the credential is empty or too long.
+    """
     given = headers.getlist("authorization")
     if len(given) > 1:
         raise NotAuthenticated
@@ -101,15 +104,16 @@ def _bearer(headers: Headers) -> str | None:
 
 
 def _acting(identity: Identity, headers: Headers) -> str:
-    """The user to act for. A header that is not believed is refused and not ignored: its sender
-    would take the answer for that user's.
+    """Return the user to act for. Raises: InvalidField.
+
+    `X-User-Id` without a trusted key is refused, not ignored: its sender expects that user's data.
     """
     passed = headers.getlist(USER_HEADER)
     if identity.user_id is not None:
         if passed:
-            raise InvalidField("may be passed with a trusted key only", field=USER_HEADER)
+            raise InvalidField("is only allowed with a trusted API key", field=USER_HEADER)
         return identity.user_id
     if len(passed) != 1 or not is_user_id(passed[0]):
-        message = "must say for whom a trusted key asks, in 1 to 255 ASCII characters, no blanks"
+        message = "must name the user of a trusted key in 1 to 255 ASCII characters without spaces"
         raise InvalidField(message, field=USER_HEADER)
     return passed[0]

@@ -1,7 +1,6 @@
-"""The cookie that stands for a credential: sealed, so that every worker and pod can open it.
+"""The cookie that stands for a credential. It is encrypted, and any worker or pod can open it.
 
-Cookies are not stored. One ends before its time when its API key is withdrawn, or when the secret
-that sealed it is removed.
+To revoke a cookie before it expires, withdraw its API key, or remove the secret that sealed it.
 """
 
 import base64
@@ -19,7 +18,7 @@ from backend.api.auth.identity import Identity
 from backend.domain.errors import NotAuthenticated
 
 MAX_CHARACTERS = 4096
-"""More than a browser would send back."""
+"""Browsers do not store longer cookies."""
 
 
 class Sealed(NamedTuple):
@@ -29,9 +28,9 @@ class Sealed(NamedTuple):
 
 
 class Cookies:
-    """The first secret seals, all of them open: that is how one is replaced.
+    """The first secret seals, all of them open, so secrets can be rotated.
 
-    `context` is what a cookie holds for: under another one it cannot be opened.
+    A cookie can only be opened with the `context` that it was sealed with.
     """
 
     def __init__(
@@ -47,7 +46,10 @@ class Cookies:
         self._clock = clock
 
     def seal(self, identity: Identity) -> Sealed:
-        """It never outlives the credential. Raises: NotAuthenticated, if that has expired."""
+        """Seal an identity. The cookie expires with the credential, or earlier.
+
+        Raises: NotAuthenticated, if the credential has expired.
+        """
         now = self._clock()
         expires_at = now + self._lifetime_seconds
         if identity.expires_at is not None:
@@ -59,7 +61,7 @@ class Cookies:
         return Sealed(value, seconds, datetime.fromtimestamp(expires_at, UTC))
 
     def open(self, value: str) -> Identity | None:
-        """None for what we did not seal, and for what has expired."""
+        """Return the identity in a cookie; None if it is invalid or has expired."""
         if len(value) > MAX_CHARACTERS:
             return None
         try:
@@ -72,5 +74,6 @@ class Cookies:
 
 
 def _seal(secret: str, context: str) -> Fernet:
+    # The context is part of the key, so a cookie of another issuer or `AUTH` cannot be opened.
     key = hmac.digest(secret.encode(), f"lex session cookie {context}".encode(), "sha256")
     return Fernet(base64.urlsafe_b64encode(key))

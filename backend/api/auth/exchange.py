@@ -1,4 +1,4 @@
-"""`POST /auth/session`: a cookie for what can send no header, and `DELETE` to be rid of it."""
+"""`POST` and `DELETE /auth/session`: the cookie, for clients that cannot send headers."""
 
 from datetime import datetime
 
@@ -15,14 +15,14 @@ leaving = APIRouter(prefix="/auth", tags=["auth"])
 
 
 class CookieView(BaseModel):
-    """The cookie itself is in `Set-Cookie`. Without authentication there is none."""
+    """The expiry of the cookie in `Set-Cookie`; null without authentication, where none is set."""
 
     expires_at: datetime | None
 
 
 @router.post("/session")
 async def begin(request: Request, response: Response, state: StateDep) -> CookieView:
-    """Exchange the credential for a cookie, for a browser's `EventSource` and `WebSocket`."""
+    """Exchange a credential for a cookie, which a browser's `EventSource` and `WebSocket` send."""
     response.headers["Cache-Control"] = "no-store"
     sealed = await state.authentication.exchange(request)
     if sealed is None:
@@ -41,7 +41,7 @@ async def begin(request: Request, response: Response, state: StateDep) -> Cookie
 
 @leaving.delete("/session", status_code=204)
 async def end(request: Request, response: Response) -> None:
-    """Have the browser forget the cookie. Anybody may, with or without one."""
+    """Remove the cookie from the browser. This needs no credential."""
     response.delete_cookie(
         cookie_name(request),
         path="/",

@@ -1,4 +1,4 @@
-"""Whom a credential speaks for, and the port to what can tell."""
+"""The identity behind a credential, and the port to an authority that checks credentials."""
 
 import re
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ _USER_ID = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 def is_user_id(text: str) -> bool:
-    """As OpenID Connect has it: up to 255 characters of ASCII. Blanks are in none."""
+    """1 to 255 ASCII characters, as in OpenID Connect, without spaces."""
     return _USER_ID.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """What is known from a credential, and what a cookie keeps of it.
+    """The content of a credential, which a cookie stores as well.
 
-    `user_id` is None for a trusted key, which says with each request for whom it asks.
-    `expires_at` is in seconds since 1970. `key` is the hash of the API key that vouches.
+    `user_id` is None for a trusted key, which names its user with each request. `expires_at` is in
+    seconds since 1970. `key` is the hash of the API key, if the credential is one.
     """
 
     user_id: str | None
@@ -31,5 +31,5 @@ class Authority(Protocol):
         ...
 
     def still_vouches(self, identity: Identity) -> bool:
-        """Whether what was identified a while ago, and has not expired, still holds."""
+        """Whether an identity from an unexpired cookie is still valid: its key may be withdrawn."""
         ...

@@ -1,8 +1,7 @@
-"""The public keys of an issuer, fetched from its JWKS address and kept.
+"""The public keys of an issuer, fetched from its JWKS URL and cached.
 
-They are fetched at the start, again and again after that, and when a token names a key that
-is not known. Requests never wait for a fetch otherwise; while the address does not answer,
-the keys that were there last stay.
+They are fetched at start-up, every `REFRESH_SECONDS`, and when a token names an unknown key. Only
+in the last case does a request wait for the fetch. If a fetch fails, the old keys stay in use.
 """
 
 import asyncio
@@ -24,26 +23,26 @@ from backend.domain.errors import IdentityUnavailable, NotAuthenticated
 logger = structlog.get_logger()
 
 FETCH_SECONDS = 5.0
-"""For a whole fetch."""
+"""The time-out of a whole fetch."""
 
 PAUSE_SECONDS = 10.0
-"""Between two fetches for keys that are not known: anybody can make up the name of one."""
+"""The minimum time between fetches for unknown keys, because anyone can invent a key's name."""
 
 REFRESH_SECONDS = 300.0
-"""So long a key may be taken that its issuer has withdrawn."""
+"""The interval of fetches, and so the longest time for which a withdrawn key is accepted."""
 
 MAX_BYTES = 1_000_000
 
 Keys = Mapping[tuple[str | None, str], jwt.PyJWK]
-"""By `kid` and algorithm: a key that does not say its algorithm serves for all that fit it."""
+"""Keys by `kid` and algorithm. A key without `alg` is listed under each algorithm that fits it."""
 
 
 class UnusableKeySet(Exception):
-    """The answer is no set of keys, or none of its keys can be used."""
+    """The response is not a JWK set, or has no usable key."""
 
 
 class Jwks:
-    """`SigningKeys`."""
+    """`SigningKeys` from a JWKS URL."""
 
     def __init__(
         self,
@@ -65,7 +64,10 @@ class Jwks:
     @classmethod
     @asynccontextmanager
     async def kept(cls, url: str, *, algorithms: Collection[str]) -> AsyncIterator[Self]:
-        """Fetched now, if they can be, and again and again until the end of the block."""
+        """Fetch the keys now, and again every `REFRESH_SECONDS` until the block ends.
+
+        A failed first fetch is logged, not raised.
+        """
         async with httpx.AsyncClient(timeout=FETCH_SECONDS) as client:
             keys = cls(url, client, algorithms=algorithms)
             await keys.refresh()
@@ -78,7 +80,12 @@ class Jwks:
                 await keys.close()
 
     async def find(self, kid: str | None, algorithm: str) -> jwt.PyJWK:
-        """Raises: NotAuthenticated; IdentityUnavailable, if the key may be too new for us."""
+        """Return a key; fetch the keys again if it is unknown.
+
+        Raises:
+            NotAuthenticated: the issuer has no such key.
+            IdentityUnavailable: the last fetch failed, so the issuer may have a newer key.
+        """
         if (kid, algorithm) not in self._keys:
             await self._look_again()
         if found := self._keys.get((kid, algorithm)):
@@ -86,14 +93,15 @@ class Jwks:
         raise NotAuthenticated if self._is_current else IdentityUnavailable
 
     async def _look_again(self) -> None:
-        """All who wait share one fetch, and one who leaves does not end it."""
+        """Join a running fetch, or start one if the last was long enough ago."""
         if self._fetching is not None or self._clock() - self._begun_at >= PAUSE_SECONDS:
             await self.refresh()
 
     async def refresh(self) -> None:
-        """Fetch the keys. A failure is logged, and leaves those there are."""
+        """Fetch the keys, or wait for the running fetch. A failure is logged; old keys stay."""
         if self._fetching is None:
             self._begun_at = self._clock()
+            # A task of its own: the request that started it may be cancelled while others wait.
             self._fetching = asyncio.create_task(self._fetch())
         await asyncio.wait([self._fetching])
 
@@ -118,11 +126,11 @@ class Jwks:
         body = b""
         async with self._client.stream("GET", self._url) as answer:
             if answer.status_code != httpx.codes.OK:
-                raise UnusableKeySet(f"the status is {answer.status_code}")
+                raise UnusableKeySet(f"the status is {answer.status_code}, not 200")
             async for some in answer.aiter_bytes():
                 body += some
                 if len(body) > MAX_BYTES:
-                    raise UnusableKeySet("it is too large")
+                    raise UnusableKeySet(f"the body has more than {MAX_BYTES} bytes")
         return body
 
 
@@ -130,19 +138,19 @@ def _usable(body: bytes, algorithms: Collection[str]) -> Keys:
     try:
         listed = json.loads(body)["keys"]
     except (ValueError, RecursionError, KeyError, TypeError) as error:
-        raise UnusableKeySet("it is not a set of keys") from error
+        raise UnusableKeySet("the body is not a JWK set") from error
     keys: dict[tuple[str | None, str], jwt.PyJWK] = {}
     for data in listed if isinstance(listed, list) else []:
         for algorithm in algorithms:
             if key := _key(data, algorithm):
                 keys[key.key_id, algorithm] = key
     if not keys:
-        raise UnusableKeySet("it has no key that can be used")
+        raise UnusableKeySet(f"it has no signing key for {', '.join(algorithms)}")
     return keys
 
 
 def _key(data: Any, algorithm: str) -> jwt.PyJWK | None:
-    """None if it is not there for signatures with this algorithm."""
+    """Parse a key; return None if it is invalid, or not for signatures with this algorithm."""
     if not isinstance(data, dict) or not isinstance(data.get("kid"), str | None):
         return None
     if data.get("use", "sig") != "sig" or data.get("alg", algorithm) != algorithm:

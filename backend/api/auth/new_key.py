@@ -1,6 +1,6 @@
-"""`python -m backend.api.auth.new_key NAME --user ID`: a new API key, and its entry in the file.
+"""`python -m backend.api.auth.new_key NAME --user ID`: make an API key, and its entry for the file.
 
-The key is shown this once, and only its hash is kept.
+The key is printed once. The file only stores its hash.
 """
 
 import argparse
@@ -12,10 +12,14 @@ from backend.api.auth.api_keys import ApiKey, hash_of, new_key
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m backend.api.auth.new_key")
-    parser.add_argument("name", help="of the key, for those who keep the file")
+    parser.add_argument("name", help="a name for the key, to recognise its entry in the file")
     speaks_for = parser.add_mutually_exclusive_group(required=True)
-    speaks_for.add_argument("--user", help="for whom the key speaks")
-    speaks_for.add_argument("--trusted", action="store_true", help="it may pass X-User-Id")
+    speaks_for.add_argument("--user", help="the id of the user for whom the key acts")
+    speaks_for.add_argument(
+        "--trusted",
+        action="store_true",
+        help="the key acts for any user, whom each request names in X-User-Id",
+    )
     given = parser.parse_args()
     key = new_key()
     try:
@@ -23,7 +27,7 @@ def main() -> None:
     except ValueError as error:
         parser.error(str(error))
     line = json.dumps(entry.model_dump(exclude_defaults=True))
-    sys.stdout.write(f"The key, for its owner:  {key}\nIts entry in the file:   {line}\n")
+    sys.stdout.write(f"Key for its owner:         {key}\nEntry for API_KEYS_FILE:   {line}\n")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Which page a request comes from, and whether that page may use the browser's cookie.
+"""Check which page a request comes from, and whether that page may use the browser's cookie.
 
-Browsers send a cookie along with the requests of any page. They also say which page that is, and
-no page can change what they say.
+Browsers send cookies with requests from any page. They also send the page's origin, in headers that
+a page cannot forge.
 """
 
 from collections.abc import Collection
@@ -13,25 +13,26 @@ SAFE_METHODS = ("GET", "HEAD")
 
 
 class Origins:
-    """`allowed` are those of `CORS_ORIGINS`; the service's own is always among them."""
+    """The allowed origins: those of `CORS_ORIGINS`, and always the service's own."""
 
     def __init__(self, allowed: Collection[str]) -> None:
         self._allowed = frozenset(allowed)
 
     def is_foreign_socket(self, connection: HTTPConnection) -> bool:
-        """Whether a WebSocket comes from a page of another origin. CORS does not cover these.
+        """Whether this is a WebSocket from a page of another origin, which CORS does not prevent.
 
-        Every browser sends an `Origin` with one; other clients need not.
+        Browsers always send `Origin` with a WebSocket. Clients without it are not browsers.
         """
         is_socket = connection.scope["type"] == "websocket"
         given = connection.headers.getlist("origin")
         return is_socket and bool(given) and not self._allow(given, connection)
 
     def may_use_cookie(self, connection: HTTPConnection) -> bool:
-        """Browsers leave `Origin` out where a page gets from its own origin, and only there.
+        """Whether the request comes from an allowed origin.
 
-        Then `Sec-Fetch-Site` says so. It is missing on plain http, and in old browsers; there
-        `Referer` must name the page. A typed or clicked address has neither, and gets no cookie.
+        Browsers omit `Origin` when a page sends a GET to its own origin. `Sec-Fetch-Site` then
+        confirms it. Plain HTTP and old browsers lack that header, so `Referer` must name the page.
+        A URL that a person types or clicks has neither, and may not use the cookie.
         """
         headers = connection.headers
         if given := headers.getlist("origin"):
@@ -50,7 +51,7 @@ class Origins:
 
 
 def _own(connection: HTTPConnection) -> tuple[str, ...]:
-    """Where we are reached. Behind a proxy that does not say so, https looks like http."""
+    """A plain request may have either scheme: a proxy may hide that the client used HTTPS."""
     host = connection.headers.get("host")
     if not host:
         return ()

@@ -1,4 +1,4 @@
-"""JSON Web Tokens: what must be in one, and the port to the keys that may have signed it."""
+"""Check JSON Web Tokens. Also the port to the keys that verify their signatures."""
 
 from collections.abc import Collection
 from typing import Any, Protocol
@@ -11,12 +11,12 @@ from backend.domain.errors import NotAuthenticated
 
 class SigningKeys(Protocol):
     async def find(self, kid: str | None, algorithm: str) -> jwt.PyJWK | bytes:
-        """Raises: NotAuthenticated, if there is none; IdentityUnavailable, if nobody can tell."""
+        """Raises: NotAuthenticated (no such key), IdentityUnavailable (keys not fetched)."""
         ...
 
 
 class SharedSecret:
-    """`SigningKeys` for HS256 and its like: the one that signs is the one that checks."""
+    """`SigningKeys` for HS256 and similar: the same secret signs and verifies."""
 
     def __init__(self, secret: str) -> None:
         self._secret = secret.encode()
@@ -26,7 +26,10 @@ class SharedSecret:
 
 
 class Tokens:
-    """An `Authority`. Which algorithms are taken is ours to say, never the token's."""
+    """An `Authority` for tokens.
+
+    It only accepts configured algorithms: the token's `alg` header is an attacker's choice.
+    """
 
     def __init__(
         self,
@@ -74,5 +77,5 @@ class Tokens:
         return claims
 
     def still_vouches(self, identity: Identity) -> bool:  # noqa: ARG002
-        """Nothing revokes a token before it expires."""
+        """Always True: tokens cannot be revoked before they expire."""
         return True

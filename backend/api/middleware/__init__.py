@@ -1,1 +1,4 @@
-"""Plain ASGI that every request passes, one file each."""
+"""Middleware for every request, one file each.
+
+All of it is plain ASGI: Starlette's BaseHTTPMiddleware buffers streams and hides disconnects.
+"""

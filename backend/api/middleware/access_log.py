@@ -1,7 +1,7 @@
-"""The outermost that sees requests: when a request arrived, its id, and one line once it has ended.
+"""Give each request an id and an arrival time, and write one log line when it has ended.
 
-The id is the client's if that is a sane one. It is given back, and the trace beside it. Probes and
-scrapes get no line: they would drown all others.
+The id is that of the client's `X-Request-Id` if it is well-formed. The response returns it, and
+the trace as `traceresponse`. Probes and scrapes are not logged, because there are too many of them.
 """
 
 import re
@@ -21,10 +21,8 @@ _SANE = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class AccessLog:
-    """Plain ASGI: anything that wraps the response body would hide disconnects or buffer.
-
-    It names the route and not the path, which has ids of sessions in it; nor the query string,
-    which has what a person said.
+    """Logs the route, but neither the path, which contains session ids, nor the query string, which
+    contains the customer's words.
     """
 
     def __init__(self, app: ASGIApp) -> None:

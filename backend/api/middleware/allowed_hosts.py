@@ -1,4 +1,4 @@
-"""Which names of a host this service answers to: `ALLOWED_HOSTS`, against DNS rebinding."""
+"""Refuse requests with a foreign `Host` header (`ALLOWED_HOSTS`), against DNS rebinding."""
 
 from collections.abc import Sequence
 
@@ -11,14 +11,16 @@ from backend.network.exposure import STATE_KEY, Exposure
 from backend.network.host_names import Host, HostPattern
 
 PROBES = ("/health", "/livez", "/readyz")
-"""An orchestrator asks by the address of a pod."""
+"""Exempt, because an orchestrator probes a pod by its address."""
 
 _DEFAULT_PORTS = {"https": 443, "wss": 443}
 
 
 class AllowedHosts:
-    """Plain ASGI. Without a list, a server that only this machine can reach answers to loopback
-    names, and any other server to all names. Probes and the metrics' port may use any name.
+    """Refuses hosts that are not in the list. Probes and the metrics port may use any host.
+
+    Without a list, a server that listens on loopback addresses only accepts loopback names, and
+    other servers accept every host.
     """
 
     def __init__(self, app: ASGIApp, *, hosts: Sequence[str], metrics_port: int | None) -> None:
@@ -54,6 +56,6 @@ class AllowedHosts:
 
 
 def _host_of(scope: Scope) -> Host | None:
-    """None if there is none, as HTTP/1.0 allows, or not just one."""
+    """None if the header is missing, as HTTP/1.0 allows, or repeated."""
     given = [value for name, value in scope["headers"] if name == b"host"]
     return Host.read(given[0].decode("latin-1")) if len(given) == 1 else None

@@ -1,7 +1,7 @@
-"""The largest request body, and the longest that it may take to come.
+"""Limit the size of a request body, and the time that it may take to arrive.
 
-Bytes are counted as they are read, since an announced length may be a lie. Nothing is decoded: a
-compressed body counts as it comes. Once the answer has begun, the rest of the body is the server's.
+Bytes are counted as they are read, because `Content-Length` may be wrong. Compressed bodies count
+by their compressed size. Once the response has started, the rest of the body is left to the server.
 """
 
 import asyncio
@@ -13,10 +13,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class BodyLimit:
-    """Plain ASGI. FastAPI's `max_body_size` cannot take the place of `max_bytes`: it stands outside
-    all middleware, and replaces any answer to a request whose `Content-Length` is too large by its
-    own 413. That one is plain text instead of problem details, and lacks the headers that every
-    answer has (starlette's `RequestBodyLimitResponder.send_with_limit`).
+    """Answers 413 for a body above `max_bytes`, and 408 for one that takes too long.
+
+    FastAPI's `max_body_size` cannot replace it. It runs outside all middleware, and answers a too
+    large `Content-Length` itself (starlette's `RequestBodyLimitResponder.send_with_limit`): with
+    plain text instead of problem details, and without our headers.
     """
 
     def __init__(self, app: ASGIApp, *, max_bytes: int, timeout_seconds: float) -> None:
@@ -33,7 +34,9 @@ class BodyLimit:
 
 
 class _Body:
-    """Raises the one kind of exception that FastAPI lets through while it reads a body."""
+    """The body of one request. Its errors are HTTPExceptions, because FastAPI turns all others into
+    a 400 while it reads a body.
+    """
 
     def __init__(
         self, scope: Scope, receive: Receive, max_bytes: int, timeout_seconds: float
@@ -46,14 +49,14 @@ class _Body:
         self._announced = int(length) if length.isascii() and length.isdecimal() else 0
         self._read = 0
         self._is_over = False
-        """The body was read to its end, or the answer has begun."""
+        """Whether the body was read to its end, or the response has started."""
 
     async def receive(self) -> Message:
         if self._is_over:
             return await self._receive()
         self._check(self._announced)
         message = await self._in_time()
-        if not self._is_over:  # a disconnect, if the answer has begun meanwhile
+        if not self._is_over:  # if the response has started meanwhile, this is a disconnect
             self._read += len(message.get("body", b""))
             self._check(self._read)
         self._is_over = self._is_over or not message.get("more_body", False)
@@ -74,14 +77,16 @@ class _Body:
             async with asyncio.timeout_at(self._deadline):
                 return await self._receive()
         except TimeoutError:
-            # The answer may have begun during this wait. Then it is one for a disconnect, and lasts
-            # as long as the stream.
+            # If the response has started during this wait, the caller now waits for the disconnect,
+            # which may take as long as the stream.
             if self._is_over:
                 return await self._receive()
             raise HTTPException(
-                408, "The request body took too long.", headers={"Connection": "close"}
+                408,
+                f"The request body did not arrive within {self._timeout_seconds:g} s.",
+                headers={"Connection": "close"},
             ) from None
 
     def _check(self, size: int) -> None:
         if size > self._max_bytes:
-            raise HTTPException(413, "The request body is too large.")
+            raise HTTPException(413, f"The request body must not exceed {self._max_bytes} bytes.")

@@ -1,4 +1,4 @@
-"""A defect of ours before the response began is a problem like any other."""
+"""Answer unexpected exceptions with problem details, if no response has started."""
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -10,8 +10,8 @@ logger = structlog.get_logger()
 
 
 class LastResort:
-    """Plain ASGI. Starlette's own handler for defects stands outside of all middleware, and its
-    answers lack the headers that these add.
+    """Answers 500. Starlette's own handler runs outside all middleware, so its answers would lack
+    the headers that they add.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -1,4 +1,4 @@
-"""The metrics on a port of their own: `METRICS_PORT`."""
+"""Serve the metrics on a port of their own (`METRICS_PORT`)."""
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
@@ -8,7 +8,7 @@ from backend.api.problem_details import problem
 
 
 class MetricsPort:
-    """Plain ASGI. The metrics are found on this port alone, and nothing else is found there."""
+    """Answers 404 for the metrics on other ports, and for everything else on this port."""
 
     def __init__(self, app: ASGIApp, *, port: int) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""Connections beyond those that there are descriptors for: probes are answered, others refused."""
+"""Refuse requests on connections beyond the limit of file descriptors, except probes."""
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -9,7 +9,7 @@ from backend.telemetry.server_span import PROBES
 
 
 class OverflowConnections:
-    """Plain ASGI. The server says which connections these are, and closes each after one answer."""
+    """Answers 503. The server marks these connections, and closes each after one response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,7 +1,7 @@
-"""The headers by which every answer protects a browser, and a path that no route may see.
+"""Add security headers to every response, and refuse paths with encoded slashes.
 
-`Strict-Transport-Security` is left to the proxy at which TLS ends: this service cannot know
-whether the rest of the host is ready for it.
+`Strict-Transport-Security` is left to the proxy that terminates TLS: this service cannot know
+whether everything else on its host supports TLS.
 """
 
 from starlette.datastructures import MutableHeaders
@@ -15,15 +15,18 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
-    # A page says what it loads; everything else is data, and loads nothing.
+    # Pages replace this. All other responses are data, and load nothing.
     "Content-Security-Policy": "default-src 'none'; base-uri 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
 }
-"""Unless a route says otherwise."""
+"""Defaults: headers that a route sets itself are kept."""
 
 
 def page_policy(**sources: str) -> dict[str, str]:
-    """The header of a page that loads from its own host alone, and has no code or style inline."""
+    """Return the policy of a page that loads from its own host only, without inline code or style.
+
+    `sources` replaces the sources of single directives, for example `script`.
+    """
     kinds = {
         "default": "'none'",
         "script": "'self'",
@@ -38,8 +41,6 @@ def page_policy(**sources: str) -> dict[str, str]:
 
 
 class SecurityHeaders:
-    """Plain ASGI."""
-
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
@@ -60,7 +61,7 @@ class SecurityHeaders:
 
 
 def _has_encoded_slash(scope: Scope) -> bool:
-    """Decoded it would divide the path in another way than a proxy saw it."""
+    """Whether decoding the path would add segments that a proxy in front has not seen."""
     path = scope["raw_path"].lower()
     return any(slash in path for slash in ENCODED_SLASHES)
 

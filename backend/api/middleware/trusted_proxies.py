@@ -1,4 +1,4 @@
-"""Where a request comes from: `X-Forwarded-For` is believed if a trusted proxy sends it."""
+"""Take the client's address from `X-Forwarded-For` if a trusted proxy sent it."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -10,10 +10,10 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 
 class TrustedProxies:
-    """uvicorn's own middleware, by our settings. The client is the right-most address that is not a
-    trusted proxy.
+    """uvicorn's middleware with our settings.
 
-    Where uvicorn's command line has applied it before, it finds nothing left to do.
+    The client is the right-most address that is not a trusted proxy. Applying it again does no
+    harm if uvicorn's command line has applied it already.
     """
 
     def __init__(self, app: ASGIApp, *, addresses: Sequence[str]) -> None:

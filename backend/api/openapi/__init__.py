@@ -1,1 +1,1 @@
-"""The OpenAPI document, as far as FastAPI does not make it from the routes."""
+"""The parts of the OpenAPI document that FastAPI cannot derive from the routes."""

@@ -1,4 +1,4 @@
-"""The OpenAPI document, with what FastAPI cannot know: it sees the schemas of routes alone."""
+"""Complete the OpenAPI document: FastAPI only knows the schemas that routes declare."""
 
 from typing import Any, cast
 
@@ -7,11 +7,11 @@ from fastapi import FastAPI
 from backend.api.schemas import Problem
 
 TEXTS = {"QueryBody": "query", "MessageBody": "content"}
-"""The fields in which a customer speaks."""
+"""The field of each body that contains the customer's question."""
 
 
 def complete_openapi(app: FastAPI, *, max_query_chars: int) -> None:
-    """Add the schema of problems, and the limits that settings draw."""
+    """Add the schema of problem details, and the limits that come from settings."""
     make = app.openapi
 
     def openapi() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The refusals of routes, as OpenAPI has them."""
+"""Describe the error responses of routes for OpenAPI."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from backend.domain.errors import (
 
 
 def responses(*refusals: type[Refusal]) -> dict[int | str, dict[str, Any]]:
-    """The refusals of a route, for its `responses`."""
+    """Return the `responses` of a route that may raise these refusals."""
     texts: dict[int, list[str]] = {}
     every: tuple[type[ServiceError], ...] = (*refusals, InvalidField, StorageError)
     for refusal in every:
@@ -29,14 +29,14 @@ def _problem(text: str) -> dict[str, Any]:
 
 
 ALWAYS: dict[int | str, dict[str, Any]] = {
-    400: _problem("`bad_request`: The request cannot be read."),
-    408: _problem("`request_timeout`: The request took too long to come."),
+    400: _problem("`bad_request`: The request is malformed."),
+    408: _problem("`request_timeout`: The request took too long to arrive."),
     413: _problem(f"`{BodyTooLarge.code}`: {BodyTooLarge.message}"),
-    414: _problem("`bad_request`: The address is too long."),
+    414: _problem("`bad_request`: The URL is too long."),
     421: _problem(f"`{WrongHost.code}`: {WrongHost.message}"),
     431: _problem("`bad_request`: There are too many headers, or they are too large."),
     500: _problem(f"`{ServiceError.code}`: {ServiceError.message}"),
     501: _problem("`bad_request`: The body has a transfer coding other than `chunked`."),
     505: _problem("`bad_request`: The request is neither HTTP/1.1 nor HTTP/1.0."),
 }
-"""Answers that any route may give: refusals before a route is known, and defects."""
+"""Responses that every route may give: refusals before the routing, and internal errors."""

@@ -1,4 +1,4 @@
-"""Authentication as OpenAPI has it: on the routes that ask for it, and nowhere else."""
+"""Describe authentication for OpenAPI, on the routes that require it."""
 
 from typing import Any
 
@@ -11,23 +11,23 @@ from backend.domain.errors import IdentityUnavailable, NotAuthenticated
 _BEARER = HTTPBearer(
     auto_error=False,
     scheme_name="credential",
-    description="A JSON Web Token or an API key. With a trusted key, `X-User-Id` says for whom.",
+    description="A JSON Web Token or an API key. With a trusted key, `X-User-Id` names the user.",
 )
 _COOKIE = APIKeyCookie(
     auto_error=False,
     name="lex_session",
     scheme_name="cookie",
-    description="From `POST /auth/session`; over https its name begins with `__Host-`.",
+    description="Set by `POST /auth/session`. Over HTTPS its name is `__Host-lex_session`.",
 )
 
 
 def guarded(*, auth: str) -> dict[str, Any]:
-    """For `include_router`: either the credential or the cookie."""
+    """Return the arguments of `include_router` for routes that take a credential or a cookie."""
     return _secured(auth, _BEARER, _COOKIE)
 
 
 def exchanging(*, auth: str) -> dict[str, Any]:
-    """The same where only the credential will do."""
+    """Return the arguments of `include_router` for routes that only take a credential."""
     return _secured(auth, _BEARER)
 
 

@@ -1,1 +1,4 @@
-"""How often a client may ask: slowapi counts in each worker, `limits.aio` in all together."""
+"""Limit how often a client may ask, and how much it may have open at once.
+
+slowapi counts in each worker; `limits.aio` counts in Redis, across all workers.
+"""

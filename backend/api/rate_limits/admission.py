@@ -1,5 +1,7 @@
-"""Admits a query before it becomes a turn: first by the slots of its client, then by the limits. A
-session that is made without a query has limits of its own.
+"""Admit queries and new sessions.
+
+A query first needs a free slot of its client, then room in the rate limits. Sessions that are
+created without a query have rate limits of their own.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,15 +16,15 @@ from backend.domain.errors import TooManyRequests
 from backend.telemetry import metrics
 
 _MESSAGES = {
-    "session": "This session has asked too often.",
-    "client": "You have asked too often.",
-    "network": "Your network has asked too often.",
-    "sessions": "You have made too many sessions.",
+    "session": "This session has sent too many queries. Try again later.",
+    "client": "You have sent too many queries. Try again later.",
+    "network": "Your network has sent too many queries. Try again later.",
+    "sessions": "You have created too many sessions. Try again later.",
 }
 
 
 class Admissions:
-    """Knows who asks, and which limits are theirs."""
+    """Creates admissions with the limits that apply to the client."""
 
     def __init__(
         self,
@@ -39,7 +41,7 @@ class Admissions:
         self._session_quotas = session_quotas
         self._client_quotas = client_quotas
         self.shared_fault = shared_fault
-        """Says why workers count apart, though they should count together."""
+        """Returns why workers count apart although Redis is configured; None if they do not."""
         self._network_quotas = multiplied(client_quotas, NETWORK_CLIENTS, limit="network")
         self._new_session_quotas = new_session_quotas
         self._networks_new_session_quotas = multiplied(
@@ -47,10 +49,7 @@ class Admissions:
         )
 
     async def make_session(self, caller: Caller, connection: HTTPConnection) -> Mapping[str, str]:
-        """Count a session that is made without a query. Returns what the response says of it.
-
-        Raises: TooManyRequests.
-        """
+        """Count a new session; return the `RateLimit` headers. Raises: TooManyRequests."""
         client = client_of(caller, connection)
         windows = [Window(quota, client.key) for quota in self._new_session_quotas]
         if client.network is not None:
@@ -72,7 +71,7 @@ class Admissions:
 
 
 class QueryAdmission:
-    """The admission of one query. A refused one has spent nothing."""
+    """The admission of one query. A refused query does not count against any limit."""
 
     def __init__(
         self, limits: Limits, slots: ClientSlots, client: Client, windows: list[Window]
@@ -82,12 +81,12 @@ class QueryAdmission:
         self._windows = windows
         self.client = client
         self.fields: Mapping[str, str] = {}
-        """Headers for the response about the limits, once they were asked."""
+        """The `RateLimit` headers of the response; empty until `enter` has checked the limits."""
         self._entered: str | None = None
 
     async def enter(self, turn_id: str) -> None:
-        """Raises: TooManyRequests."""
-        # A slot can be given back and a request cannot be taken back, so the slot comes first.
+        """Take a slot and count the query. Raises: TooManyRequests."""
+        # The slot comes first: it can be given back, but a counted request cannot.
         await self._slots.take(self.client, turn_id)
         try:
             self._check(await self._limits.charge(self._windows))
@@ -97,7 +96,7 @@ class QueryAdmission:
         self._entered = turn_id
 
     def is_of(self, turn_id: str) -> bool:
-        """Whether the query has become this turn; otherwise it has joined that of another."""
+        """Whether the query has started this turn; otherwise it has joined an existing one."""
         return turn_id == self._entered
 
     def _check(self, verdict: Verdict) -> None:

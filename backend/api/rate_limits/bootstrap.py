@@ -1,4 +1,4 @@
-"""Opens what admits clients: it counts in this worker, and with a Redis also in all of them."""
+"""Open the rate limits and slots: in this worker's memory, and with Redis across all workers."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -29,7 +29,7 @@ from backend.telemetry import metrics
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
-    """How often: queries of a session and of a client, and sessions that a client makes."""
+    """Queries of a session, queries of a client, and new sessions of a client."""
 
     per_session: str
     per_client: str
@@ -38,7 +38,7 @@ class Rates:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Most:
-    """How many a client has at once."""
+    """How many of each a client may have open at once."""
 
     streams: int
     sockets: int
@@ -47,8 +47,6 @@ class Most:
 
 @dataclass(frozen=True, slots=True)
 class AdmissionControl:
-    """All that a client has to pass."""
-
     admissions: Admissions
     sockets: ClientSlots
     readers: ClientSlots
@@ -58,7 +56,7 @@ class AdmissionControl:
 async def open_admission_control(
     *, redis_url: SecretStr | None, rates: Rates, most: Most
 ) -> AsyncIterator[AdmissionControl]:
-    """A Redis that is not there does not stop the start: it is found later."""
+    """Open all limits. An unreachable Redis does not stop the start; it is found later."""
     async with AsyncExitStack() as stack:
         pipeline = await _pipeline(redis_url.get_secret_value(), stack) if redis_url else None
         admissions = Admissions(

@@ -1,4 +1,4 @@
-"""The moving windows of one quota in memory, within a bound, however many keys clients choose."""
+"""The moving windows of one quota, in bounded memory however many keys clients invent."""
 
 from array import array
 from bisect import bisect_right
@@ -7,19 +7,21 @@ from collections.abc import Callable
 from itertools import islice
 
 MOST_KEYS = 20_000
-"""Keys that one quota remembers: 5 MB, since a fresh key takes 262 bytes (measured)."""
+"""The keys that one quota remembers. They take 5 MB: a fresh key takes 262 bytes (measured)."""
 
 MOST_REQUESTS = 500_000
-"""Requests that one quota remembers, in 8 bytes each: 4 MB. There are eight quotas by default, so
-all of them take 75 MB at most, of the 512 MB that a pod has in the chart."""
+"""The requests that one quota remembers. They take 4 MB, 8 bytes each. There are eight quotas by
+default, so all quotas together take at most 75 MB of the 512 MB that a pod has in the chart."""
 
 FULL_LEVEL = 8
-"""The level of keys that are at their limit; others are in those below, by how much they used."""
+"""The level of keys at their limit. Keys on lower levels have used proportionally less of it."""
 
 
 class BoundedWindows:
-    """Keys that used the least of their limit are forgotten first, and of those the oldest: that
-    lets through a request or two, while to forget a key that is full would lift its limit.
+    """The windows of all keys of one quota.
+
+    When it is full, keys that have used the least of their limit are forgotten first, oldest first.
+    That lets a request or two through. Forgetting a key at its limit would lift the limit.
     """
 
     def __init__(
@@ -35,12 +37,12 @@ class BoundedWindows:
         self._seconds = seconds
         self._clock = clock
         self._most_keys = most_keys
-        # A limit beyond the bound is meant: one client at its limit must be remembered.
+        # An operator may set a limit above the bound. A client at that limit must be remembered.
         self._most_requests = max(most_requests, 2 * limit)
         self._levels: list[OrderedDict[str, array[float]]] = [
             OrderedDict() for _ in range(FULL_LEVEL + 1)
         ]
-        """Within a level, the key whose last request is the oldest comes first."""
+        """Each level orders its keys by their last request, oldest first."""
         self._keys = 0
         self._requests = 0
 
@@ -48,12 +50,13 @@ class BoundedWindows:
         return self._keys
 
     def standing(self, key: str) -> tuple[float, int]:
-        """The time of the oldest request in the window, and how many there are."""
+        """Return the time of the oldest request in the window, and the number of requests in it."""
         times = self._find(key)
         gone = self._gone(times)
         return (times[gone] if gone < len(times) else self._clock(), len(times) - gone)
 
     def acquire(self, key: str, amount: int) -> bool:
+        """Count `amount` requests if they fit the limit, and return whether they did."""
         self._forget_expired()
         _, used = self.standing(key)
         if used + amount > self._limit:
@@ -66,7 +69,7 @@ class BoundedWindows:
         return True
 
     def discard(self, key: str) -> "array[float]":
-        """Forget a key. Returns the times of its requests."""
+        """Forget a key, and return the times of its requests."""
         for level in self._levels:
             if (times := level.pop(key, None)) is not None:
                 self._keys -= 1
@@ -88,7 +91,7 @@ class BoundedWindows:
         return bisect_right(times, self._clock() - self._seconds)
 
     def _forget_expired(self) -> None:
-        """At most two keys of each level, which is more than one call can add."""
+        # At most two keys of each level: a call adds at most one key, so this keeps up with it.
         for level in filter(None, self._levels):
             for key in list(islice(level, 2)):
                 if self._gone(level[key]) < len(level[key]):

@@ -1,4 +1,4 @@
-"""Who a client is: the user who was authenticated, or else an address and its network."""
+"""Identify clients: by the authenticated user, otherwise by IP address and network."""
 
 import ipaddress
 import json
@@ -10,13 +10,13 @@ from starlette.requests import HTTPConnection
 from backend.domain.conversation import ANONYMOUS, Caller
 
 HOUSEHOLD_BITS = 64
-"""A household has one IPv4 address, or 2^64 of IPv6."""
+"""A household has one IPv4 address, or one IPv6 /64 with 2^64 addresses."""
 
 NETWORK_BITS = 48
-"""Providers give a /48 to any customer who asks (RFC 6177), and it has 65,536 /64 in it."""
+"""Providers give a /48 to any customer who asks (RFC 6177). It contains 65,536 /64."""
 
 NETWORK_CLIENTS = 10
-"""A /48 has the limits of so many clients together: enough for an office, and no thousands."""
+"""A /48 has the limits of this many clients: enough for an office, too few for an attacker."""
 
 
 @dataclass(frozen=True, slots=True)

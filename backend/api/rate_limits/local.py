@@ -1,4 +1,4 @@
-"""The tier that is always there: slowapi's limiter, over windows in the memory of this worker."""
+"""The local tier: slowapi's limiter, with windows in this worker's memory. It never fails."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -14,10 +14,10 @@ Clock = Callable[[], float]
 
 
 class MovingWindows(Storage, MovingWindowSupport):
-    """A storage for `limits`, registered under its scheme.
+    """A storage for `limits`, which finds it by its URI scheme.
 
-    Its own storage in memory looks at every key in a thread after each hit (125 ms for 100,000
-    sessions, while the event loop wants to run) and never forgets a key.
+    The in-memory storage of `limits` scans every key in a thread after each hit, which competes
+    with the event loop (125 ms for 100,000 sessions), and it never forgets a key.
     """
 
     STORAGE_SCHEME = ["lex+memory"]  # noqa: RUF012 - what the registry of `limits` reads
@@ -32,7 +32,7 @@ class MovingWindows(Storage, MovingWindowSupport):
         super().__init__(uri, wrap_exceptions=wrap_exceptions)
         self.clock = clock
         self._of_quotas: dict[tuple[str, int, int], BoundedWindows] = {}
-        """Each quota has a bound of its own, so that many sessions push out no client."""
+        """Each quota has its own bound, so that many sessions cannot push out the clients."""
 
     def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         kind, name = _parted(key)
@@ -76,7 +76,7 @@ class MovingWindows(Storage, MovingWindowSupport):
 
 
 def _parted(key: str) -> tuple[str, str]:
-    """The limit that a key of `limits` is for, and whose it is; the rest is the quota once more."""
+    """Split a key of `limits` into the name of its limit and the client or session it is for."""
     match key.split("/"):
         case [_, kind, name, _, _, _]:
             return kind, name
@@ -84,14 +84,14 @@ def _parted(key: str) -> tuple[str, str]:
 
 
 class LocalLimits:
-    """Never awaits, so that one call looks and counts without another in between."""
+    """Never awaits, so no other request can run between the check and the count."""
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
         self._clock = clock
         self._limiter = Limiter(
-            # Never asked: a WebSocket is no request to slowapi, so keys come with the windows.
+            # Required but unused: slowapi cannot handle WebSockets, so windows bring their keys.
             key_func=get_remote_address,
-            # Both said here, so that no variable of slowapi's own says otherwise.
+            # Set explicitly, so that slowapi's environment variables cannot override them.
             strategy="moving-window",
             storage_uri="lex+memory://",
             storage_options={"clock": clock},  # type: ignore[dict-item]
@@ -109,7 +109,7 @@ class LocalLimits:
         return Verdict(is_granted=True, standings=self.look(windows).standings)
 
     def look(self, windows: Sequence[Window]) -> Verdict:
-        """The verdict of `charge_now`, without counting."""
+        """Return the verdict of `charge_now` without counting."""
         standings = [self._standing(window) for window in windows]
         return Verdict(all(standing.remaining > 0 for standing in standings), standings)
 

@@ -1,7 +1,7 @@
-"""The pipeline to Redis that all shared counts use: many callers, one connection.
+"""One Redis connection that all shared counts of a worker use.
 
-Calls that come while an answer is outstanding go out together. While Redis is silent nobody waits
-for it: each caller does without, and the pipeline asks in the background until it is back.
+Calls that arrive during a round trip go out together in the next one. While Redis is down, calls
+fail at once, and the pipeline probes in the background.
 """
 
 import asyncio
@@ -24,35 +24,33 @@ logger = structlog.get_logger()
 T = TypeVar("T")
 
 ANSWER_SECONDS = 0.125
-"""For one answer. A caller waits for that of those before it, and for its own: 250 ms."""
+"""The time-out of a round trip. A caller waits for two at most, the running one and its own: 250 ms
+in all.
+"""
 
 CONNECT_SECONDS = 1.0
-"""To connect takes several answers; a probe has this long for it, since nobody waits."""
+"""The time-out of a probe's first call, which connects. It is longer, because no caller waits."""
 
 PROBE_SECONDS = 1.0
 
 SLICES = 5
-"""A wait is so many short ones. If our own loop stalls, one of them is over, and not Redis late."""
+"""A wait consists of this many short ones. If our own event loop stalls, only one of them runs out,
+and Redis is not blamed for it."""
 
 
 class OutOfReach(Exception):
-    """Redis is not there, does not answer in time, or refuses. The message is the cause."""
+    """Redis is unreachable, too slow, or refuses the call. The message is the cause."""
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """Lua, for one call with its keys and arguments."""
-
     text: str
     keys: Sequence[str]
     arguments: Sequence[str | int | float]
 
 
 PROBE = Script("redis.call('SET', KEYS[1], '', 'PX', 1)", ["lex:probe"], [])
-"""It writes, as all that is asked for does: one that is full, or a replica, only answers.
-
-For a pipeline whose callers have not said what they ask for.
-"""
+"""The default probe. It writes like all calls do: a full Redis or a replica still answers reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +60,15 @@ class _Waiting:
 
 
 def connect(url: str) -> Redis:
-    """Opens nothing yet; the caller closes it."""
-    # A connection that broke since it was last used is made anew, once.
+    """Return a client that connects on first use. The caller must close it."""
+    # Retry once, because an idle connection may have broken since its last use.
     return Redis.from_url(url, max_connections=2, retry=Retry(NoBackoff(), 1))
 
 
 class RedisPipeline:
-    """`on_change` hears when Redis is lost and when it is back. Close it before the client.
+    """Close it before the client. `on_change` is called when Redis is lost and when it is back.
 
-    `probes` are what callers will ask for, on keys that nobody has: a Redis that would refuse one
-    of them is not there.
+    `probes` are the callers' scripts with unused keys: a Redis that refuses one counts as down.
     """
 
     def __init__(
@@ -93,7 +90,7 @@ class RedisPipeline:
         self._task: asyncio.Task[None] | None = None
         self.is_up = False
         self.fault: str | None = None
-        """Why it is not up."""
+        """Why Redis is down; None while it is up."""
 
     @property
     def connection_pool(self) -> ConnectionPool:
@@ -104,7 +101,7 @@ class RedisPipeline:
         self._task = asyncio.create_task(self._run(), name="redis pipeline")
 
     async def close(self) -> None:
-        """Send the calls that still wait, if Redis answers."""
+        """Send the waiting calls if Redis is up, and stop."""
         if self._task is not None:
             await cancel_and_wait([self._task])
         if self.is_up:
@@ -112,11 +109,11 @@ class RedisPipeline:
         self._lose_all()
 
     async def call(self, script: Script) -> Any:
-        """Calls are run in the order in which they were made. Raises: OutOfReach."""
+        """Run a script and return its reply. Calls keep their order. Raises: OutOfReach."""
         return await self._enqueue(script).reply
 
     def tell(self, script: Script) -> None:
-        """Whatever becomes of it."""
+        """Send a script without waiting. Its reply, and any failure, is ignored."""
         with suppress(OutOfReach):
             self._enqueue(script).reply.add_done_callback(_seen)
 
@@ -149,12 +146,13 @@ class RedisPipeline:
         except OutOfReach as error:
             self._lost(str(error))
         finally:
+            # Callers without a reply must not wait on, also when this task is cancelled.
             _lose(sent)
 
     async def _ask(self, scripts: Sequence[Script]) -> list[Any]:
         pipeline = self._client.pipeline(transaction=False)
         for script in scripts:
-            # As text: Redis knows it by its hash all the same, and may have been restarted.
+            # EVAL, not EVALSHA: Redis caches the script either way, but forgets it at a restart.
             pipeline.eval(script.text, len(script.keys), *script.keys, *map(str, script.arguments))
         return await pipeline.execute(raise_on_error=False)
 
@@ -169,7 +167,7 @@ class RedisPipeline:
             self._found()
 
     async def _answer(self, asking: Awaitable[T], *, seconds: float) -> T:
-        """Raises: OutOfReach, with the name of what went wrong."""
+        """Await an answer of Redis. Raises: OutOfReach, with the cause."""
         task = asyncio.ensure_future(asking)
         try:
             for _ in range(SLICES):
@@ -177,18 +175,19 @@ class RedisPipeline:
                 if task.done():
                     break
         finally:
-            # Closes the connection, if it owes us an answer.
+            # If the answer is outstanding, this closes the connection: its next answer would be the
+            # wrong one.
             await cancel_and_wait([task])
         if task.cancelled():
             raise OutOfReach(SILENCE)
         try:
             return task.result()
         except Exception as error:
-            # Also a defect: nobody may wait for ever for a pipeline that has ended.
+            # Catch everything: if the pipeline's task ended, its callers would wait forever.
             raise OutOfReach(exhaustion_of(error) or fault_of(error)) from error
 
     def _lost(self, why: str) -> None:
-        """Said once, and once more when the cause is another one."""
+        """Fail all callers. Log the cause once, and again when it changes."""
         was_up, known = self.is_up, self.fault
         self.is_up, self.fault = False, why
         self._lose_all()
@@ -208,7 +207,7 @@ class RedisPipeline:
 
 
 def _raise_unless_of_one_key(scripts: Sequence[Script], replies: Sequence[Any]) -> None:
-    """Raises: OutOfReach, if what Redis refused to one it would refuse to all."""
+    """Raises: OutOfReach, if Redis refused a call for a reason that would affect all calls."""
     for script, reply in zip(scripts, replies, strict=True):
         if isinstance(reply, Exception) and not is_of_one_key(reply):
             raise OutOfReach(fault_of(reply, script=script.text)) from reply

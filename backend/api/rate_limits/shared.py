@@ -1,4 +1,4 @@
-"""The tier that all workers share: the moving window of `limits.aio`, kept in Redis."""
+"""The shared tier: the moving windows of `limits.aio`, kept in Redis for all workers."""
 
 from collections.abc import Sequence
 
@@ -8,6 +8,9 @@ from limits.aio.strategies import MovingWindowRateLimiter
 from backend.api.rate_limits.redis_pipeline import RedisPipeline, Script
 from backend.api.rate_limits.windows import Standing, Verdict, Window
 
+# A key is a list of request times, newest first. A window is full if the entry at index limit - 1
+# is still inside it. The first loop checks all windows, the second one counts: only if all have
+# room. A binary search then finds the number of requests in each window and the oldest of them.
 _ALL_OR_NONE = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
@@ -46,18 +49,18 @@ return reply
 _PREFIX = "lex:limits"
 
 PROBES = (
-    # A window of no time: what it counts is gone at once.
+    # A window of zero seconds: its entries expire at once.
     Script(_ALL_OR_NONE, [f"{_PREFIX}:probe"], [1, 0]),
 )
-"""The scripts of this file, each with a key that no client has."""
+"""The scripts of this file with unused keys, for `RedisPipeline`."""
 
 
 class SharedLimits(MovingWindowRateLimiter):
-    """Counts in several windows at once, all of them or none, in one step and one round trip.
+    """Counts in several windows atomically, all or none, in one round trip.
 
-    The library counts in one after the other, so that a window which is full has already cost
-    those before it. The entries are the library's: what it reads is what was counted here.
-    Time is that of Redis. A key holds what is still in its window and expires with the last of it.
+    The library counts in one window after another, so a full window has already charged those
+    before it. The entries keep the library's format. Time is that of Redis. A key holds the
+    requests in its window, and expires with the last one.
     """
 
     storage: RedisStorage
@@ -75,7 +78,10 @@ class SharedLimits(MovingWindowRateLimiter):
         self._pipeline = pipeline
 
     async def charge(self, windows: Sequence[Window]) -> Verdict:
-        """Raises: OutOfReach, and then it may have been counted or not."""
+        """Count one request in all windows or none.
+
+        Raises: OutOfReach; the request may or may not have been counted then.
+        """
         items = [(window.quota.item, window.key) for window in windows]
         script = Script(
             _ALL_OR_NONE,

@@ -1,7 +1,6 @@
-"""How many turns, or sockets, or readers a client has at once: its slots, each held by an id.
+"""The slots that limit a client's streams, sockets and readers. An id holds each slot.
 
-A slot is given back when its holder ends. In Redis it expires unless this worker renews it, so the
-slots of a killed worker free themselves.
+A slot in Redis expires unless its worker renews it, so that a killed worker's slots become free.
 """
 
 from collections.abc import Mapping
@@ -10,10 +9,11 @@ from typing import Protocol
 from backend.api.rate_limits.redis_pipeline import OutOfReach, RedisPipeline, Script
 
 SLOT_SECONDS = 60.0
-"""How long other workers believe in a slot after it was last renewed."""
+"""How long a slot in Redis lasts without a renewal."""
 
 RENEW_SECONDS = SLOT_SECONDS / 3
 
+# The score of a holder is the time at which its slot expires, by the clock of Redis in ms.
 _TAKE = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -40,7 +40,7 @@ KINDS = ("streams", "sockets", "readers")
 
 
 def network_kind(kind: str) -> str:
-    """The kind of the slots that a client's network has, for those of a client."""
+    """Return the kind of a network's slots, for a kind of client slots."""
     return f"{kind}-of-networks"
 
 
@@ -62,30 +62,28 @@ PROBES = tuple(
     for each in (kind, network_kind(kind))
     for probe in _probes(_key(each, "probe"))
 )
-"""All that is asked for here, on keys that nobody has, since a user of Redis may have the right to
-some kinds alone. Each key is gone with its last probe."""
+"""The scripts of this file with unused keys, for `RedisPipeline`. All kinds are probed, because a
+Redis user may have access to some keys only. The last probe of a key deletes it."""
 
 
 class Slots(Protocol):
-    """The port. A holder that has ended, or never had a slot, may be released all the same."""
+    """The port to slots. Releasing a holder without a slot does nothing."""
 
     async def take(self, client: str, holder: str) -> bool:
-        """False, and nothing taken, if the client has as many as it may."""
+        """Take a slot. Return False, and take nothing, if the client has no free one."""
         ...
 
     def release(self, client: str, holder: str) -> None: ...
 
 
 class LocalSlots:
-    """Those of this worker."""
-
     def __init__(self, *, most: int) -> None:
         self._most = most
         self._held: dict[str, set[str]] = {}
 
     @property
     def held(self) -> Mapping[str, set[str]]:
-        """The holders of each client that has any."""
+        """The holders by client."""
         return self._held
 
     async def take(self, client: str, holder: str) -> bool:
@@ -105,7 +103,7 @@ class LocalSlots:
 
 
 class SharedSlots:
-    """Those of all workers, in a sorted set for each client; while Redis is away, this one's."""
+    """Slots across workers, in a sorted set per client. Without Redis only local ones count."""
 
     def __init__(
         self,
@@ -131,21 +129,21 @@ class SharedSlots:
             )
         except OutOfReach:
             return True
-        except BaseException:  # a cancellation: what was asked for may come about all the same
+        except BaseException:  # cancelled: Redis may still take the slot, so release it
             self.release(client, holder)
             raise
         if not is_free:
-            # Elsewhere as well: it may have been renewed before the answer came.
+            # In Redis as well: `renew` may have added the holder before the answer came.
             self.release(client, holder)
         return bool(is_free)
 
     def release(self, client: str, holder: str) -> None:
         self._local.release(client, holder)
-        # If it gets lost, it expires.
+        # If this call is lost, the slot expires.
         self._pipeline.tell(Script(_RELEASE, [self._key(client)], [holder]))
 
     async def renew(self) -> None:
-        """Also brings those that were taken while Redis was away, or that it has lost."""
+        """Renew all slots in Redis. That also adds those that Redis missed or lost."""
         for client, holders in self._local.held.items():
             self._pipeline.tell(Script(_RENEW, [self._key(client)], [self._kept_ms, *holders]))
 

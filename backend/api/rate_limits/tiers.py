@@ -1,4 +1,4 @@
-"""Both tiers together: all workers decide, and each for itself as soon as they cannot."""
+"""Combine both tiers: Redis decides for all workers; without it each worker decides alone."""
 
 from collections.abc import Sequence
 
@@ -8,17 +8,17 @@ from backend.api.rate_limits.windows import Limits, Verdict, Window
 
 
 class TieredLimits:
-    """Counts granted requests in both tiers, so that no worker grants more than its own windows
-    hold, even if Redis goes away in the meantime.
-    """
+    """Counts granted requests in both tiers, so that local counts hold when Redis goes down."""
 
     def __init__(self, local: LocalLimits, shared: Limits) -> None:
         self._local = local
         self._shared = shared
 
     async def charge(self, windows: Sequence[Window]) -> Verdict:
-        """A request that is refused here costs Redis nothing; one that is refused there is not
-        counted here. Of many that come at once, one may be counted there and then refused here.
+        """Count one request in all windows of both tiers, or in none.
+
+        A local refusal needs no call to Redis. In a burst, a request that Redis has counted may
+        still be refused locally.
         """
         if not windows or not (here := self._local.look(windows)).is_granted:
             return self._local.charge_now(windows)

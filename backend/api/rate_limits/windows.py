@@ -1,4 +1,4 @@
-"""Moving windows, and how full they are."""
+"""Quotas, their moving windows, and the verdict on a request."""
 
 import math
 from collections.abc import Sequence
@@ -10,26 +10,26 @@ from limits import RateLimitItem, parse_many
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """So many requests in so long a window, by one limit, such as that of the session."""
+    """A number of requests in a window of time. `limit` names what is limited, say `session`."""
 
     limit: str
     item: RateLimitItem
 
     @property
     def name(self) -> str:
-        """Such as `session-minute`, or `client-10-minute`."""
+        """For example `session-minute` or `client-10-minute`."""
         multiples = () if self.item.multiples == 1 else (str(self.item.multiples),)
         return "-".join((self.limit, *multiples, self.item.GRANULARITY.name))
 
 
 def quotas(limit: str, text: str) -> tuple[Quota, ...]:
-    """The quotas of a setting such as `20/minute;300/day`. An empty one has none."""
+    """Parse the quotas of a setting such as `20/minute;300/day`; none if it is empty."""
     items = parse_many(text) if text else []
     return tuple(Quota(limit, item) for item in dict.fromkeys(items))
 
 
 def multiplied(quotas: Sequence[Quota], factor: int, *, limit: str) -> tuple[Quota, ...]:
-    """So many times as much in the same windows, by another limit."""
+    """Return the same quotas for another limit, with `factor` times as many requests."""
     return tuple(
         Quota(limit, type(quota.item)(quota.item.amount * factor, quota.item.multiples))
         for quota in quotas
@@ -49,19 +49,19 @@ class Standing:
     quota: Quota
     remaining: int
     seconds: float
-    """Until the oldest request leaves the window, and one more is let through."""
+    """The time until the oldest request leaves the window, which makes room for one more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a request is let through, and how full its windows are after it."""
+    """Whether a request is granted, and how full its windows are afterwards."""
 
     is_granted: bool
     standings: Sequence[Standing]
 
     @property
     def full(self) -> Sequence[Standing]:
-        """Those that refused it."""
+        """The windows that refused the request."""
         return [] if self.is_granted else [one for one in self.standings if one.remaining <= 0]
 
     @property
@@ -70,7 +70,7 @@ class Verdict:
 
     @property
     def fields(self) -> dict[str, str]:
-        """As draft-ietf-httpapi-ratelimit-headers-11 has them."""
+        """The response headers of draft-ietf-httpapi-ratelimit-headers-11."""
         if not self.standings:
             return {}
         return {
@@ -86,7 +86,7 @@ class Verdict:
 
 
 class Limits(Protocol):
-    """The port that both tiers, and the two together, are behind."""
+    """The port that each tier implements, and the combination of both."""
 
     async def charge(self, windows: Sequence[Window]) -> Verdict:
         """Count one request in all of the windows, or in none if one of them is full."""

@@ -1,1 +1,1 @@
-"""Events as Server-Sent Events."""
+"""Send the events of a turn as Server-Sent Events."""

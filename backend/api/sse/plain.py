@@ -1,4 +1,4 @@
-"""The standard frames, of a stream that cannot be resumed."""
+"""The standard frames, for streams that cannot be resumed."""
 
 from typing import Any, Protocol
 
@@ -8,7 +8,7 @@ from backend.turns.event_log import Batch
 
 
 class Framed(Protocol):
-    """The content of a frame: an event, or the one that replaces it for a client."""
+    """The content of a frame: an event, or its replacement for clients with another format."""
 
     @property
     def event(self) -> str: ...
@@ -18,7 +18,7 @@ class Framed(Protocol):
 
 
 def frame(event: Framed) -> bytes:
-    """One event as bytes: LF line ends, `event:` before `data:`, one space after the colon."""
+    """Encode an event: LF line ends, `event:` before `data:`, one space after the colon."""
     data = event.data if isinstance(event.data, str) else as_json(event.data)
     if "\n" in data or "\r" in data:
         data = "\ndata: ".join(data.replace("\r\n", "\n").replace("\r", "\n").split("\n"))

@@ -1,10 +1,9 @@
-"""The response that carries a stream: its frames, its heartbeats, its end.
+"""The HTTP response that sends a stream: its frames, its heartbeats, its end.
 
-The response is `sse-starlette`'s, but runs in its own way: by itself the library keeps four tasks
-a response (to send, to ping, to hear of a disconnect and of a shutdown) in a task group, and ends
-one by cancelling the others. Here the request's own task sends, and the follower's wait is the
-clock of the heartbeats; one task hears of a disconnect and has the follower leave, which ends the
-stream without a cancellation.
+The response is that of `sse-starlette`, but runs differently. The library needs four tasks for each
+response (sending, pings, disconnect, shutdown), and ends a stream by cancelling them. Here the
+request's own task sends, and the follower's wait times the heartbeats. One more task waits for the
+disconnect and makes the follower leave, which ends the stream without a cancellation.
 """
 
 import asyncio
@@ -27,8 +26,9 @@ logger = structlog.get_logger()
 
 
 AT_ONCE_BYTES = 16_384
-"""So much fits into a server's buffer without waiting for the client, even behind earlier bytes:
-uvicorn waits at the beginning of a send, and only above 64 KiB.
+"""Bytes that a server buffers without waiting for the client, even after earlier unread ones.
+
+uvicorn only waits at the start of a send, and only if its buffer has more than 64 KiB.
 """
 
 
@@ -39,10 +39,10 @@ class StreamOptions:
 
 
 class EventStream(EventSourceResponse):
-    """The response that lets one follower's events out, with comments where it is quiet.
+    """Sends one follower's events, and heartbeat comments when it is idle.
 
-    However it ends, the follower leaves, also when the client was gone before the first
-    frame was asked for. `asked_at` is when the query came that it answers.
+    The follower leaves however the response ends, even if the client has gone before the first
+    frame. `asked_at` is when the query arrived, by `time.perf_counter`; None for a resume.
     """
 
     def __init__(
@@ -57,7 +57,8 @@ class EventStream(EventSourceResponse):
         self._batches = follower.batches(quiet_seconds=options.heartbeat_seconds)
         headers = {**headers, **framing.headers}
         super().__init__(self._batches, headers=headers, media_type=framing.media_type)
-        # The library's `keep-alive`: only the server knows whether the connection stays open.
+        # The library sets `keep-alive`, but only the server knows whether the connection stays
+        # open.
         del self.headers["Connection"]
         self._follower = follower
         self._delivery = Delivery(follower, transport="sse", asked_at=asked_at)
@@ -78,14 +79,14 @@ class EventStream(EventSourceResponse):
             finally:
                 watching.cancel()
                 self._timeout.close()
-                # Does nothing to the span of a stream that came to its end.
+                # Has no effect if the stream was read to its end: its span has ended already.
                 tracing.stream_ended(outcome)
                 self._follower.leave()
             if _has_stalled(scope):
                 delivery.stalled()
 
     async def _stream(self, send: Send, send_on: Send) -> None:
-        """The head and the end of the response go out by `send`, what is between by `send_on`."""
+        """Send the head and the end of the response by `send`, everything between by `send_on`."""
         head = {"status": self.status_code, "headers": self.raw_headers}
         await send({"type": "http.response.start", **head})
         if opening := self._framing.opening():
@@ -94,7 +95,8 @@ class EventStream(EventSourceResponse):
         async with aclosing(self._batches):
             async for batch in self._batches:
                 data = b"".join(self._framing.frames(batch)) if batch.events else self._heartbeat()
-                # Behind many bytes the end of the response waits until the client takes them.
+                # The last data carries the end of the response if it fits the server's buffer.
+                # Otherwise the end must wait for the client, and is sent separately below.
                 is_last = self._follower.is_at_end and 0 < len(data) <= AT_ONCE_BYTES
                 if data:
                     await self._send(send if is_last else send_on, data, is_last=is_last)
@@ -124,23 +126,24 @@ class EventStream(EventSourceResponse):
 
 
 class _Stalled(Exception):
-    """The client does not take what it is sent."""
+    """The client has read nothing for `send_timeout_seconds`."""
 
 
 def cut(scope: Scope) -> None:
-    """Close the connection at once, with all that was not read. Only our own server can."""
+    """Close the connection at once and drop unread data. Does nothing under a foreign server."""
     if extension := scope.get("extensions", {}).get("lex.cut"):
         extension["cut"]()
 
 
 def _past_the_middleware(scope: Scope) -> Send | None:
-    """Eight functions wrap `send`, and none of them looks at a body. Together they cost a twentieth
-    of a flush. Only our own server has a way past them.
+    """Return the server's own `send`; None under a foreign server.
+
+    Eight middlewares wrap `send` and take a twentieth of a flush's time, but none looks at bodies.
     """
     extension = scope.get("extensions", {}).get("lex.body")
     return None if extension is None else cast(Send, extension["send"])
 
 
 def _has_stalled(scope: Scope) -> bool:
-    """Whether the kernel closed the connection of a client that took nothing."""
+    """Whether the kernel closed the connection because the client did not read."""
     return bool(scope.get("extensions", {}).get("lex.cut", {}).get("has_stalled"))

@@ -1,20 +1,22 @@
-"""The standard frames with ids, by which a client that was cut off reads on."""
+"""The standard frames with ids, from which a disconnected client can resume."""
 
 from backend.api.sse.plain import frame
 from backend.api.stream_protocol import Framing
 from backend.turns.event_log import Batch
 
 RETRY_MS = 1000
-"""How long a browser whose connection broke waits before it comes back."""
+"""How long a browser waits before it reconnects."""
 
 
 class Resumable(Framing):
-    """Each event has its id, which comes last: `@microsoft/fetch-event-source` takes an event for
-    read as soon as it has seen its id, also when the connection breaks before the data.
+    """Frames with an id, which is the last line of each frame.
+
+    `@microsoft/fetch-event-source` stores an id as soon as it arrives. With the id first, a client
+    that is cut off before the data would skip that event when it resumes.
     """
 
     def opening(self) -> bytes:
-        """The reader's place, so that one that is cut off before any event comes back to it."""
+        """Return the client's place, so that it can resume even if it gets no event."""
         follower = self._follower
         return f"id: {follower.turn_id}-{follower.position}\nretry: {RETRY_MS}\n\n".encode()
 

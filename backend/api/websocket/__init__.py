@@ -1,1 +1,1 @@
-"""The messages of a WebSocket, in both directions."""
+"""The WebSocket messages of server and client."""

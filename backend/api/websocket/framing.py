@@ -1,4 +1,4 @@
-"""Events as JSON objects, one a message."""
+"""Encode each event as one JSON object."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from backend.turns.event_log import Batch
 
 
 def message(event: Event, **place: str) -> bytes:
-    """`place` is the `id` and the `turn`; a refusal has neither."""
+    """Encode an event. `place` has its `id` and `turn`; a refusal has neither."""
     body: dict[str, Any] = {"type": event.event, **place, "data": event.data}
     return msgspec.json.encode(body)
 

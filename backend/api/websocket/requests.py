@@ -1,4 +1,4 @@
-"""The messages of a client."""
+"""Parse the messages of a WebSocket client."""
 
 from typing import Annotated, Any, Literal
 
@@ -29,19 +29,23 @@ _request: TypeAdapter[Ask | Stop | Resume] = TypeAdapter(
 
 
 def parse(text: str) -> Ask | Stop | Resume:
-    """An object says what it is; any other text is a query. Raises: InvalidField."""
+    """Parse a message: a JSON object with a `type`, or any other text, which is a query.
+
+    Raises: InvalidField.
+    """
     if not text.lstrip().startswith("{"):
         given: Any = {"type": "query", "query": text}
     else:
         try:
             given = strict_json.parse(text)
         except (ValueError, RecursionError) as error:
-            raise InvalidField("is not valid JSON", field="message") from error
+            message = "must be valid JSON if it starts with a brace"
+            raise InvalidField(message, field="message") from error
     try:
         return _request.validate_python(given)
     except ValidationError as error:
         first = error.errors()[0]
         if not first["loc"]:
-            raise InvalidField("must be query, stop or resume", field="type") from error
+            raise InvalidField('must be "query", "stop" or "resume"', field="type") from error
         message = first["msg"].removeprefix("Value error, ")
         raise InvalidField(message, field=str(first["loc"][-1])) from error

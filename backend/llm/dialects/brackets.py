@@ -1,4 +1,4 @@
-"""Where a text in brackets ends, however it is cut into pieces."""
+"""Finds the closing bracket in a text that arrives in pieces."""
 
 import re
 
@@ -6,7 +6,10 @@ _STRUCTURE = re.compile(r"""\\.|["'\[\](){}]|\\\Z""", re.DOTALL)
 
 
 class Brackets:
-    """Counts brackets outside of strings. `end` may be asked again when the text has grown."""
+    """Counts the brackets outside of strings.
+
+    Call `end` again when the text has grown. It continues where it stopped.
+    """
 
     def __init__(self) -> None:
         self._depth = 0
@@ -15,13 +18,13 @@ class Brackets:
         self._end: int | None = None
 
     def end(self, text: str, begin: int = 0) -> int | None:
-        """Just after the bracket that closes the one at `begin`; None if it is not there yet."""
+        """Return the position after the bracket that closes the one at `begin`; None so far."""
         if self._end is not None:
             return self._end
         for found in _STRUCTURE.finditer(text, max(self._at, begin)):
             mark = found[0]
             if mark == "\\":
-                self._at = found.start()  # what it escapes has not come yet
+                self._at = found.start()  # the escaped character has not arrived yet
                 return None
             self._at = found.end()
             if self._count(mark):
@@ -31,7 +34,7 @@ class Brackets:
         return None
 
     def _count(self, mark: str) -> bool:
-        """Whether this closes the last bracket."""
+        """Count one mark. Returns whether it closes the outermost bracket."""
         if self._quote:
             self._quote = "" if mark == self._quote else self._quote
         elif mark in "\"'":

@@ -1,4 +1,4 @@
-"""The calls in a text that a model wrote as a whole."""
+"""Finds the tool calls in a complete text."""
 
 import re
 from collections.abc import Callable
@@ -10,10 +10,10 @@ from backend.llm.dialects.reasoning import without_reasoning
 FAMILIES: tuple[Callable[[str, KnownTools], list[WrittenCall]], ...] = (
     kimi.calls, harmony.calls, hermes.calls, json_calls.calls, pythonic.calls, mistral.calls,
 )  # fmt: skip
-"""Those with marks of their own come first; the first that finds a call has read the text."""
+"""The order matters: the first family that finds a call wins, so unambiguous ones come first."""
 
 MAX_CALLS = 32
-"""In one text. No model asks for so many at once."""
+"""The most calls that are read from one text."""
 
 _MARKUP = re.compile(
     r"<[|｜]|</?(?:think|tool|function|invoke|param|arg_|antml:|minimax:)"
@@ -22,12 +22,12 @@ _MARKUP = re.compile(
 
 
 def calls_in(text: str, tools: KnownTools) -> list[WrittenCall]:
-    """The calls of known tools, in order; none in what the model only thought."""
+    """Return the calls of known tools, in order, without those in the model's reasoning."""
     return calls_of_block(without_reasoning(text), tools)
 
 
 def calls_of_block(text: str, tools: KnownTools) -> list[WrittenCall]:
-    """The calls in a text that is no thought."""
+    """Like `calls_in`, for a text that contains no reasoning."""
     for family in FAMILIES:
         if found := family(text, tools):
             return found[:MAX_CALLS]
@@ -35,7 +35,7 @@ def calls_of_block(text: str, tools: KnownTools) -> list[WrittenCall]:
 
 
 def has_markup(text: str, tools: KnownTools) -> bool:
-    """Whether there is anything in it that no person should read."""
+    """Whether the text contains markup, which a person should not see."""
     if _MARKUP.search(text):
         return True
     return any(re.search(rf"\b{re.escape(name)}\s*\(", text) for name in tools.names)

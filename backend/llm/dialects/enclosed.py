@@ -1,13 +1,16 @@
-"""What stands between an opener and its closer, collected as it comes."""
+"""Collects the text between an opening mark and its closing mark while it arrives."""
 
 import re
 
 _KEPT_CHARACTERS = 64
-"""Of a text without a closer, in case one comes in two pieces."""
+"""Kept back from the end of the text, because a closing mark may arrive in two pieces."""
 
 
 class Enclosed:
-    """From its opener on. Once `is_sure`, it is taken to its closer however long it is."""
+    """The text from an opening mark on.
+
+    With `is_sure` it is certainly markup, and is collected up to its closing mark at any length.
+    """
 
     def __init__(self, opener: str, closer: re.Pattern[str], *, is_sure: bool) -> None:
         self.is_sure = is_sure
@@ -17,8 +20,9 @@ class Enclosed:
         self._parts = [opener]
 
     def closer_end(self, text: str, at: int, *, longest: int) -> int | None:
-        """Where the closer ends in the text from `at` on; unless `is_sure` not beyond `longest`
-        characters of the whole.
+        """Return where the closing mark ends; None if it is not in the text from `at` on.
+
+        Unless `is_sure`, the whole must not exceed `longest` characters.
         """
         until = len(text) if self.is_sure else at + longest - self.taken_characters
         found = self._closer.search(text, at, max(at, until))
@@ -29,7 +33,10 @@ class Enclosed:
         self.taken_characters += len(text)
 
     def take_most(self, text: str, at: int) -> int:
-        """Take what cannot be part of a closer; returns where the rest begins."""
+        """Take all but the end of the text, which may be part of a closing mark.
+
+        Returns where the rest begins.
+        """
         rest = max(at, len(text) - _KEPT_CHARACTERS)
         self.take(text[at:rest])
         return rest

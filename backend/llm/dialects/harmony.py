@@ -1,6 +1,6 @@
-"""Harmony, the format of gpt-oss: channels, and calls as messages to a function.
+"""Harmony, the format of gpt-oss: channels, and tool calls as messages to a function.
 
-<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>{"city": "Paris"}
+Example: `<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>{"city": "X"}`
 """
 
 import re
@@ -14,7 +14,7 @@ _RECIPIENT = re.compile(r"\bto\s*+=\s*+(?P<name>[\w./:-]{1,200}+)")
 _END = re.compile(r"<\|(?:call|end|return|start)\|>")
 
 MESSAGE_END = re.compile(r"<\|(?:call|end|return)\|>|(?=<\|(?:start|channel)\|>)")
-"""Also where the next message begins."""
+"""A message also ends where the next one begins."""
 
 MESSAGE = "<|message|>"
 
@@ -34,7 +34,10 @@ _HEADER = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What stands before the text of a message, up to `end`."""
+    """The header of a message. It ends at `end`.
+
+    `is_hidden` marks reasoning, and messages that are not from the assistant.
+    """
 
     end: int
     is_call: bool
@@ -50,7 +53,6 @@ def header(text: str, at: int) -> Header:
     is_thought = found["channel"] == "analysis" or _is_bare_analysis(found[0])
     is_call = is_ours and recipient not in (None, "user", "assistant", "all")
     return Header(
-        # What is called stands in the header: it belongs to the call.
         found.end(),
         is_call=is_call,
         is_hidden=not is_call and (not is_ours or is_thought or recipient == "assistant"),
@@ -58,7 +60,6 @@ def header(text: str, at: int) -> Header:
 
 
 def calls(text: str, tools: KnownTools) -> list[WrittenCall]:
-    """Messages to a known function."""
     return list(_calls(text, tools))
 
 

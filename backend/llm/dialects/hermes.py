@@ -1,9 +1,9 @@
 """Tags, as Hermes, Qwen, Llama, GLM and Anthropic's models write them.
 
-`<tool_call>{"name": …}</tool_call>` is JSON and read there. Here is what names the tool in a tag:
-`<function=NAME>{json}</function>` and its relatives (no bracket, `=` or `(` before the arguments, a
-stray `>` behind them, no closing tag), `<function name="NAME">`, `<invoke name="NAME">`, and
-arguments as tags.
+This file reads calls with the tool's name in a tag: `<function=NAME>{json}</function>` and its
+variants (no bracket, `=` or `(` before the arguments, a stray `>` after them, no closing tag),
+`<function name="NAME">`, `<invoke name="NAME">`, and arguments as tags. `json_calls` reads
+`<tool_call>{"name": …}</tool_call>`.
 """
 
 import re
@@ -38,7 +38,6 @@ _ENTITY = re.compile("|".join(_ENTITIES))
 
 
 def calls(text: str, tools: KnownTools) -> list[WrittenCall]:
-    """Calls whose tool is named in a tag."""
     return list(_calls(text, tools))
 
 
@@ -67,7 +66,7 @@ def _arguments(body: str, name: str, tools: KnownTools) -> Any:
 
 
 def _elements(body: str, names: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Each field as a tag of its own: `<city>Paris</city>`."""
+    """Read fields that are tags of their own: `<city>Paris</city>`."""
     found = []
     for name in names:
         _, opening, rest = body.partition(f"<{name}>")

@@ -1,4 +1,4 @@
-"""JSON: `{"name": …, "arguments": …}` and its relatives, alone, in lists, or one after another."""
+"""JSON: `{"name": …, "arguments": …}` and its variants, alone, in lists, or one after another."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ from backend.llm.dialects.values import read_value
 _CANDIDATE = re.compile(r"""\{\s*+["'}A-Za-z_]|\[\s*+\{""")
 
 _MAX_ATTEMPTS = 30
-"""At brackets that begin no value. Bounds the time that a hostile text costs."""
+"""How many brackets that begin no value are tried. Bounds the time that hostile text takes."""
 
 _NAMES = (
     "name", "tool_name", "function_name", "recipient_name", "tool", "function", "action",
@@ -23,16 +23,15 @@ _WRAPPERS = (
     "tool_calls", "tool_call", "function_calls", "function_call", "tool_uses", "calls", "function",
 )  # fmt: skip
 _MAX_WRAPPERS = 4
-"""Of lists and objects around a call."""
+"""How many lists and objects may be around a call."""
 
 
 def calls(text: str, tools: KnownTools) -> list[WrittenCall]:
-    """Every call in the text, whatever stands around it."""
     return [call for value in _values(text) for call in calls_of(value, tools)]
 
 
 def calls_of(value: Any, tools: KnownTools, left: int = _MAX_WRAPPERS) -> Iterator[WrittenCall]:
-    """The calls that a value stands for; none if it is something else."""
+    """Yield the calls in a decoded value, if it is one."""
     if isinstance(value, list) and left:
         for item in value:
             yield from calls_of(item, tools, left - 1)
@@ -46,7 +45,7 @@ def calls_of(value: Any, tools: KnownTools, left: int = _MAX_WRAPPERS) -> Iterat
 
 
 def is_call_shaped(value: Any) -> bool:
-    """Whether nothing but a call looks like this, even if there is no tool of that name."""
+    """Whether the value looks like a call, even of a tool that we do not have."""
     if isinstance(value, list):
         return bool(value) and all(map(is_call_shaped, value))
     if not isinstance(value, dict):
@@ -60,6 +59,7 @@ def _call(value: Mapping[str, Any], tools: KnownTools) -> WrittenCall | None:
         written = value.get(key)
         if isinstance(written, str) and (name := tools.find(written)):
             return tools.call(name, _arguments(value, tools.fields(name)))
+    # The name as the only key: `{"get_weather": {"city": "Paris"}}`.
     match list(value.items()):
         case [(name, dict() | None as arguments)]:
             return tools.call(name, arguments)
@@ -67,7 +67,7 @@ def _call(value: Mapping[str, Any], tools: KnownTools) -> WrittenCall | None:
 
 
 def _arguments(value: Mapping[str, Any], fields: tuple[str, ...]) -> Any:
-    """Without an object for them they may stand beside the name."""
+    """The arguments: from their own object, or else from fields beside the name."""
     for key in _ARGUMENTS:
         if key in value:
             return value[key]

@@ -1,6 +1,6 @@
-"""Kimi and DeepSeek: sections of calls between tokens, the arguments as JSON behind the name.
+"""Kimi and DeepSeek: calls between special tokens, with JSON arguments after the name.
 
-`<|tool_call_begin|>functions.get_weather:0<|tool_call_argument_begin|>{"city": "Paris"}`
+Example: `<|tool_call_begin|>functions.get_weather:0<|tool_call_argument_begin|>{"city": "Paris"}`
 """
 
 import re
@@ -16,14 +16,14 @@ _WORD = re.compile(r"\s*+([\w.:/-]++)")
 
 
 def calls(text: str, tools: KnownTools) -> list[WrittenCall]:
-    """Calls between tokens, also where some of the tokens are missing."""
-    if "tool_call" not in text.replace("▁", "_"):
+    """Return the calls between tokens, even if some of the tokens are missing."""
+    if "tool_call" not in text.replace("▁", "_"):  # DeepSeek writes U+2581 for an underscore
         return []
     return list(_calls(_pieces(text), tools))
 
 
 def _pieces(text: str) -> list[tuple[str, str]]:
-    """Each token, without its brackets, and the text behind it."""
+    """Split into tokens, without their brackets, each with the text after it."""
     parts = _TOKEN.split(text)
     names = ["", *(name.replace("▁", "_") for name in parts[1::2])]
     return list(zip(names, parts[::2], strict=True))
@@ -34,7 +34,7 @@ def _calls(pieces: list[tuple[str, str]], tools: KnownTools) -> Iterator[Written
         if token not in _BEGINNINGS or not text.strip():
             continue
         if following in _SEPARATORS:
-            # DeepSeek writes `function` where Kimi writes the name.
+            # DeepSeek writes `function` where Kimi writes the name, and the name after it.
             call = _named(text.split()[-1], more, tools) or _first_word(more, tools)
         elif token:
             call = _first_word(text, tools)

@@ -1,4 +1,4 @@
-"""The tools that may be called, and a call of one as a model wrote it."""
+"""The tools that may be called, and the calls that models write."""
 
 import json
 import re
@@ -12,14 +12,14 @@ from backend.llm.dialects.values import number_of, value_of
 from backend.llm.port import ToolSpec
 
 PREFIXES = ("", "functions.", "default_api.", "print(")
-"""Before the name of a tool, in Python."""
+"""What Python-like calls write before the name of a tool."""
 
 _BOOLEANS = {"true": True, "false": False}
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenCall:
-    """`arguments` is a JSON object, or the text that should have been one."""
+    """A call found in text. `arguments` is a JSON object, or the text that should have been one."""
 
     name: str
     arguments: str
@@ -33,7 +33,7 @@ class KnownTools:
 
     @cached_property
     def spellings(self) -> tuple[str, ...]:
-        """How a call in Python may begin."""
+        """All beginnings of a Python-like call."""
         return tuple(prefix + name for name in self.names for prefix in PREFIXES)
 
     @cached_property
@@ -41,7 +41,7 @@ class KnownTools:
         return frozenset(spelling[:1] for spelling in self.spellings)
 
     def find(self, written: str) -> str | None:
-        """The tool that is meant by a name as it was written."""
+        """Return the tool's real name for a name as a model wrote it; None if there is none."""
         if written in self._schemas:
             return written
         name = cleaned(written)
@@ -52,21 +52,24 @@ class KnownTools:
         return bool(named) and re.search(rf"\b(?:{named})\b", text) is not None
 
     def fields(self, name: str) -> tuple[str, ...]:
-        """What the tool takes, in the order of its schema."""
+        """The names of the tool's arguments, in the order of its schema."""
         return tuple(_properties(self._schemas[name]))
 
     def call(self, written: str, arguments: Any) -> WrittenCall | None:
-        """None if there is no such tool."""
+        """Make a call; None if there is no such tool."""
         name = self.find(written)
         return None if name is None else WrittenCall(name, as_arguments(arguments))
 
     def typed(self, name: str, field: str, text: str) -> Any:
-        """The value of a field that a dialect without types has as text."""
+        """Convert the text of a field to its type in the schema, for dialects without types."""
         return _typed(text.strip(), _types(_properties(self._schemas[name]).get(field)))
 
 
 def as_arguments(value: Any) -> str:
-    """An object as JSON; of a text, the object that it holds, or itself if it holds none."""
+    """Return arguments as JSON text.
+
+    A string that contains an object becomes that object. Any other string stays as it is.
+    """
     if value is None or value == "":
         return "{}"
     if not isinstance(value, str):
@@ -79,7 +82,7 @@ def as_arguments(value: Any) -> str:
 
 
 def _encodable(value: Any) -> str:
-    """JSON with nothing escaped, unless half of a surrogate pair is in it."""
+    """JSON without escapes, unless it contains a lone surrogate, which UTF-8 cannot encode."""
     text = json.dumps(value, ensure_ascii=False)
     try:
         text.encode()
@@ -94,7 +97,7 @@ def _properties(schema: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _types(schema: Any) -> set[str]:
-    """Every type that the schema of a field allows; none if it does not say."""
+    """All types that a field's schema allows; empty if it names none."""
     if not isinstance(schema, Mapping):
         return set()
     named = schema.get("type", ())

@@ -1,6 +1,6 @@
-"""Mistral: the name, and behind it an object: `[TOOL_CALLS]get_weather[ARGS]{"city": "Paris"}`.
+"""Mistral: the name, followed by an object: `[TOOL_CALLS]get_weather[ARGS]{"city": "Paris"}`.
 
-The same without its markers is what many small models write.
+Many small models write the same without the markers.
 """
 
 import re

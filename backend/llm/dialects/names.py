@@ -1,12 +1,12 @@
-"""The name of a tool, without what a model or its server left around it."""
+"""Cleans up the names of tools as models write them."""
 
 import re
 
 MAX_NAME_CHARACTERS = 64
-"""What the upstream takes in a history."""
+"""The longest name that the upstream accepts in a history."""
 
 UNKNOWN_TOOL = "unknown_tool"
-"""Stands for a call without a name."""
+"""Replaces the name of a call that has none."""
 
 _LEADING_TOKENS = re.compile(r"(?:\s*<[|｜][^<>|｜]{1,40}[|｜]>)+")
 _RECIPIENT = re.compile(r"\bto\s*=\s*")
@@ -15,12 +15,12 @@ _KIMI_NUMBER = re.compile(r":\d+\Z")
 
 
 def cleaned(name: str) -> str:
-    """`functions.get_weather:0`, `get_weather<|channel|>commentary`: the tool that is meant."""
+    """Return `get_weather` for `functions.get_weather:0`, `get_weather<|channel|>commentary`, …"""
     if found := _RECIPIENT.search(name):
         name = name[found.end() :]
     elif tokens := _LEADING_TOKENS.match(name):
         name = name[tokens.end() :]
-    # What follows the name is a token, a tag or another word.
+    # A token, a tag or another word may follow the name.
     name = re.split(r"[\s<(\[{]", name.strip("\"'` \t\r\n"), maxsplit=1)[0]
     name = name.lstrip("\"'`:;,.=>)")
     while found := _NAMESPACE.match(name):
@@ -29,5 +29,5 @@ def cleaned(name: str) -> str:
 
 
 def sendable(name: str) -> str:
-    """The name as the upstream takes it: letters, digits, `_` and `-`, and never empty."""
+    """Return a name that the upstream accepts: letters, digits, `_` and `-`, and never empty."""
     return re.sub(r"[^A-Za-z0-9_-]", "_", cleaned(name))[:MAX_NAME_CHARACTERS] or UNKNOWN_TOOL

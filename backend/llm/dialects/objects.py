@@ -1,4 +1,4 @@
-"""The object of arguments in a text that is about one call."""
+"""Finds the arguments in the text of one call."""
 
 from typing import Any
 
@@ -6,8 +6,9 @@ from backend.llm.dialects.values import read_value
 
 
 def object_in(text: str) -> Any:
-    """The first object in the text; the text from there on if it is broken, so that the model can
-    be told what is wrong with it; an empty one if there is none.
+    """Return the first object in the text; an empty object if there is none.
+
+    A broken object is returned as text, so that validation can tell the model what is wrong.
     """
     start = text.find("{")
     if start < 0:

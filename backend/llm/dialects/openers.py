@@ -1,4 +1,4 @@
-"""Where markup begins in a text, and how what it opens ends."""
+"""Detects where markup opens in a text, and knows how it closes."""
 
 import re
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from backend.llm.dialects import reasoning
 from backend.llm.dialects.hermes import NAMESPACES
 
 SUSPECT = re.compile(r"<|\[(?:[T/]|\Z)")
-"""Whatever begins markup in the middle of a text; most texts have none of it."""
+"""A cheap first look: any markup in the middle of a text begins like this. Most texts have none."""
 
 MAX_OPENER_CHARACTERS = 64
 
@@ -18,7 +18,7 @@ class Kind(Enum):
     NOISE = auto()
     """A token or tag that opens nothing."""
     HEADER = auto()
-    """The head of a message in harmony, which says how to go on."""
+    """The header of a harmony message. It tells whether reasoning, a call or text follows."""
     THOUGHT = auto()
     CALLS = auto()
 
@@ -31,7 +31,7 @@ class Opener:
 
 
 class Undecided(Enum):
-    """So far it may be markup; what comes next will tell."""
+    """The text may become markup; only its continuation will tell."""
 
     UNDECIDED = auto()
 
@@ -52,7 +52,7 @@ _UNFINISHED = re.compile(r"\s{0,8}(?:n|na|nam|name\s{0,8})?\Z")
 
 
 def beginnings(marks: Iterable[str]) -> frozenset[str]:
-    """Whatever a text may end with that stops in the middle of one of the marks."""
+    """All non-empty prefixes of the marks: a text that ends with one may be in a mark."""
     return frozenset(mark[:end] for mark in marks for end in range(1, len(mark) + 1))
 
 
@@ -97,7 +97,7 @@ _NEVER = re.compile(r"(?!)")
 
 
 def opener_at(text: str, at: int) -> Opener | Undecided | None:
-    """What begins at this place; None if it is ordinary text."""
+    """Return the markup that opens at this place; None for ordinary text."""
     if text.startswith("[", at):
         return _bracket(text, at)
     return _token(text, at) or _tag(text, at)
@@ -133,6 +133,7 @@ def _token(text: str, at: int) -> Opener | Undecided | None:
 
 def _tag(text: str, at: int) -> Opener | Undecided | None:
     found = _TAG.match(text, at)
+    # A name at the end may go on: `<tool_call` could become `<tool_calls`.
     if found is None or found.end() == len(text):
         return UNDECIDED if is_begun(_TAGS, text, at) or found else None
     name = found["name"]
@@ -152,5 +153,5 @@ def _tag(text: str, at: int) -> Opener | Undecided | None:
 
 
 def is_begun(marks: frozenset[str], text: str, at: int) -> bool:
-    """Whether the text ends in the middle of a mark."""
+    """Whether the text from `at` on is the beginning of a mark."""
     return len(text) - at < MAX_OPENER_CHARACTERS and text[at:] in marks

@@ -1,4 +1,4 @@
-"""Python: `get_weather(city="Paris")`, alone, in a list, or one a line."""
+"""Python-like calls: `get_weather(city="Paris")`, alone, in a list, or one per line."""
 
 import re
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ _CALL = re.compile(r"(?<!\w)(?P<name>[A-Za-z_]\w{0,63}+)(?:\.call)?\s*+(?P<openi
 
 
 def calls(text: str, tools: KnownTools) -> list[WrittenCall]:
-    """Every call in the text whose arguments are literals."""
+    """Return every call in the text whose arguments are literals."""
     return list(_calls(text, tools)) if tools.are_mentioned_in(text) else []
 
 
@@ -25,7 +25,7 @@ def _calls(text: str, tools: KnownTools) -> Iterator[WrittenCall]:
         try:
             positional, named, at = _arguments(text, found.end())
         except ValueError:
-            # What is within its brackets may be a string that looks like a call.
+            # Skip to its closing bracket: a string in there may look like a call.
             at = Brackets().end(text, found.start("opening")) or len(text)
             continue
         if call := tools.call(name, _object(positional, named, tools.fields(name))):
@@ -33,7 +33,7 @@ def _calls(text: str, tools: KnownTools) -> Iterator[WrittenCall]:
 
 
 def _arguments(text: str, at: int) -> tuple[list[Any], dict[str, Any], int]:
-    """What stands between the brackets. Raises: ValueError."""
+    """Return positional and named arguments, and the end. Raises: ValueError, if unreadable."""
     literals = Literals(text, at)
     positional: list[Any] = []
     named: dict[str, Any] = {}
@@ -55,7 +55,7 @@ def _arguments(text: str, at: int) -> tuple[list[Any], dict[str, Any], int]:
 
 
 def _object(positional: list[Any], named: dict[str, Any], fields: tuple[str, ...]) -> Any:
-    """By their order; a single object holds all of them."""
+    """Assign positional arguments by their order. A single object contains all arguments."""
     match positional:
         case [dict() as only]:
             return only | named

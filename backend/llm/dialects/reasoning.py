@@ -1,4 +1,4 @@
-"""What a model thinks before it answers, where it wrote it into its text."""
+"""Finds the reasoning that a model wrote into its text."""
 
 import re
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ _THOUGHT = re.compile(r"<think(?:ing)?\s*+>")
 
 _ENDS = {
     _THOUGHT: THOUGHT_END,
-    # Not as an artefact of a name in JSON, and not where it calls.
+    # Not if it is left over after a name in JSON, and not if the message is a call.
     re.compile(r"<\|channel\|>\s*+analysis\b(?!\s*+(?:[\"']|to=))"): MESSAGE_END,
     re.compile(r"<\|begin_of_thought\|>"): re.compile(r"<\|end_of_thought\|>"),
     re.compile(r"<\|START_THINKING\|>"): re.compile(r"<\|END_THINKING\|>"),
@@ -19,27 +19,27 @@ _ENDS = {
 _BEGIN = re.compile("|".join(f"(?:{begin.pattern})" for begin in _ENDS))
 
 _CALL = re.compile(r"<(?:[|｜]tool|tool_call\b|function\s*+=|function\s++name|invoke\s)")
-"""Ends a thought that nothing else ends."""
+"""A call ends reasoning that has no closing mark."""
 
 
 def without_reasoning(text: str) -> str:
-    """The text less the thoughts in it, finished or not."""
+    """Return the text without its reasoning, closed or not."""
     return "".join(_said(_after_orphan(text)))
 
 
 def end_of(beginning: str) -> re.Pattern[str]:
-    """How a thought ends that begins like this."""
+    """Return the pattern that ends reasoning with this beginning."""
     return next(end for begin, end in _ENDS.items() if begin.match(beginning))
 
 
 def calls_begin(thought: str) -> int | None:
-    """Where the calls begin in a thought that did not end."""
+    """Return where calls begin in reasoning that was never closed; None if there are none."""
     found = _CALL.search(thought)
     return found.start() if found else None
 
 
 def _after_orphan(text: str) -> str:
-    """Some servers keep the opening tag to themselves."""
+    """Drop reasoning that only has a closing tag: some servers swallow the opening one."""
     end = THOUGHT_END.search(text)
     if end is None or _THOUGHT.search(text, 0, end.start()):
         return text

@@ -1,5 +1,6 @@
-"""Calls without marks of their own: JSON, a block of code, Python. They count only where an answer
-begins, since any of them may stand in the middle of an ordinary one.
+"""Detects calls without special marks: JSON, a block of code, Python.
+
+They only count at the beginning of an answer, because ordinary answers contain them as well.
 """
 
 import re
@@ -39,7 +40,7 @@ _HARMONY_WORDS = beginnings(
 
 @dataclass(slots=True)
 class Candidate:
-    """A text that may be calls as a whole, once it is there."""
+    """A text that may turn out to be only calls, once all of it has arrived."""
 
     is_fenced: bool = False
     is_python: bool = False
@@ -47,7 +48,10 @@ class Candidate:
     _looked_at: int = len(_FENCE)
 
     def end(self, text: str, *, is_all: bool) -> int | None:
-        """Where it ends in a text that begins with it; None if it has not come yet."""
+        """Return where the candidate ends in a text that begins with it; None so far.
+
+        `is_all` says that no more text will come.
+        """
         if self.is_fenced:
             return self._fence_end(text)
         end = self._brackets.end(text)
@@ -62,12 +66,14 @@ class Candidate:
         return None if end < 0 else end + len(_FENCE)
 
     def read(self, text: str, end: int | None, tools: KnownTools) -> list[WrittenCall] | None:
-        """The calls; none if it was meant to be a call of a tool that we know and cannot be read,
-        and None if it is ordinary. `end` is None where the answer stopped in the middle of it.
+        """Return the calls in the candidate.
+
+        Empty if it was meant as a call of a known tool but cannot be read; None if it is ordinary
+        text. `end` is None if the answer stopped in the middle of the candidate.
         """
         whole = text[:end]
         if self.is_python:
-            # A sentence may begin with a call, too.
+            # A sentence may begin with something like a call, so nothing may follow on its line.
             is_alone = end is None or _LINE_END.match(text, end)
             return pythonic.calls(whole, tools) if is_alone else None
         if self.is_fenced:
@@ -90,12 +96,12 @@ def _is_attempt(whole: str, tools: KnownTools) -> bool:
 
 
 def may_begin(character: str, tools: KnownTools) -> bool:
-    """Whether anything here begins with it; nearly every answer begins with something else."""
+    """Whether a candidate can begin with this character. Nearly all answers begin differently."""
     return character in "{[`<acft" or character in tools.initials
 
 
 def candidate_at(text: str, at: int, tools: KnownTools) -> Candidate | Undecided | None:
-    """What begins at this place, which is the first of the answer that is not blank."""
+    """Return the candidate at this place, the first of the answer that is not blank."""
     if text[at] == "`":
         return _fence(text, at, tools)
     if text[at] in "{[":
@@ -104,7 +110,7 @@ def candidate_at(text: str, at: int, tools: KnownTools) -> Candidate | Undecided
 
 
 def begins_harmony(text: str, at: int) -> bool | Undecided:
-    """Whether a message in harmony begins here that has lost its first token."""
+    """Whether a harmony message without its first token begins here."""
     if _UNMARKED_HARMONY.match(text, at):
         return True
     return UNDECIDED if is_begun(_HARMONY_WORDS, text, at) else False

@@ -1,8 +1,11 @@
-"""A completion's text, read as it comes: what may be shown, and the calls in it.
+"""Reads a completion's text while it arrives: shows ordinary text, and collects the calls in it.
 
-Ordinary text goes through at once. What may be markup is held back until that is decided, for at
-most `MAX_HELD_CHARACTERS`; thoughts and calls are not shown. However the text is cut into pieces,
-the result is the same.
+Ordinary text passes at once. Possible markup is held back until its nature is clear, for at most
+`MAX_HELD_CHARACTERS`. Reasoning and calls are never shown. The result does not depend on how the
+text is cut into pieces.
+
+`TextReader` is a state machine. Each state is a method, called a step, that takes one part of the
+text and sets the next step.
 """
 
 import re
@@ -16,10 +19,10 @@ from backend.llm.dialects.openers import SUSPECT, UNDECIDED, Kind, Opener, Undec
 from backend.llm.dialects.starts import Candidate, begins_harmony, candidate_at, may_begin
 
 MAX_HELD_CHARACTERS = 4096
-"""More than any call of a tool takes; a longer JSON is an answer."""
+"""Longer than any real tool call. Longer JSON is an answer, and is shown."""
 
 MAX_BLANK_CHARACTERS = 256
-"""At the beginning of an answer; after them it has begun."""
+"""After this many blank characters, text no longer counts as the beginning of the answer."""
 
 _BLANK = re.compile(r"\s*+")
 _BETWEEN_CALLS = re.compile(r"[\s,;>]*+")
@@ -31,42 +34,45 @@ _NOTHING_ENCLOSED = Enclosed("", reasoning.THOUGHT_END, is_sure=True)
 
 
 class TextReader:
-    """`feed` it the text; `end` tells that there is no more."""
+    """Call `feed` with each piece of text, and `end` once after the last piece."""
 
     def __init__(self, tools: KnownTools) -> None:
         self.calls: list[WrittenCall] = []
         self.is_unread = False
-        """There was a call that could not be read."""
+        """Whether there was a call that could not be read."""
         self.has_begun = False
-        """There was text, shown or not."""
+        """Whether there was any text, shown or not."""
         self.has_hidden = False
+        """Whether anything was left out: a call, reasoning, or a single token."""
         self.has_shown = False
         self._tools = tools
         self._text = ""
-        """What is not decided yet, from `_at` on."""
+        """The text that is not decided yet starts at `_at`."""
         self._at = 0
         self._gap = ""
+        """The blanks before the possible markup. They are shown only if it is none."""
         self._last_shown = ""
         self._shown: list[str] = []
         self._candidate = _NO_CANDIDATE
         self._enclosed = _NOTHING_ENCLOSED
         self._is_thought = False
         self._is_plain = False
+        """Whether nothing is held back, so that `feed` may take its fast path."""
         self._step: Callable[[bool], bool] = self._read_gap
-        """Takes one part of the text; returns whether it could."""
+        """The current state: takes one part of the text, and returns whether it made progress."""
 
     def feed(self, text: str) -> str:
-        """Take a piece of the text; returns what may be shown now."""
+        """Take a piece of text, and return the text that may be shown now."""
         if not text:
             return ""
-        # Runs for every piece: two looks for a character take a third of the time of a pattern.
+        # The hot path: searching for two characters takes a third of the time of a pattern.
         if self._is_plain and "<" not in text and "[" not in text:
             self._last_shown = text
             return text
         return self._advance(text, is_end=False)
 
     def end(self) -> str:
-        """The rest of what may be shown."""
+        """Return the rest of the text that may be shown."""
         return self._advance("", is_end=True)
 
     def _advance(self, text: str, *, is_end: bool) -> str:
@@ -91,7 +97,7 @@ class TextReader:
         for found in SUSPECT.finditer(self._text, self._at):
             opener = opener_at(self._text, found.start())
             if opener is None or (opener is UNDECIDED and is_end):
-                continue
+                continue  # at the end, an unfinished mark is ordinary text
             self._show(self._text[self._at : found.start()])
             self._at, self._gap = found.start(), ""
             if isinstance(opener, Undecided):
@@ -103,7 +109,7 @@ class TextReader:
         return False
 
     def _read_gap(self, is_end: bool) -> bool:  # noqa: FBT001 - a step
-        """What is blank at the beginning, or behind something that was hidden."""
+        """Read blanks at the beginning, or after hidden text, and decide what follows them."""
         blank = _end(_BLANK, self._text, self._at)
         begin = _end(_BETWEEN_CALLS, self._text, blank) if self.calls else blank
         if self._is_long_gap(blank, begin):
@@ -134,7 +140,7 @@ class TextReader:
         return max(blanks, begin - blank) > MAX_BLANK_CHARACTERS
 
     def _show_after_all(self, text: str) -> None:
-        """It was no markup; nor is what stands before it between two parts of any."""
+        """Show text that turned out to be ordinary, with the blanks before it."""
         self._show(self._joint(self._gap) + text)
         self._gap = ""
         self._step = self._read_plain
@@ -142,7 +148,7 @@ class TextReader:
     def _wait_behind_gap(self, *, is_end: bool) -> bool:
         gap = self._text[self._at :]
         if self.has_hidden and gap.isspace():
-            # Only whether there is one, and whether it breaks the line, matters later on.
+            # `_joint` only needs to know that there is a gap, and whether it breaks the line.
             self._text, self._at = ("\n" if "\n" in gap else " "), 0
         if is_end:
             self._show("" if self.has_hidden else gap)
@@ -160,7 +166,7 @@ class TextReader:
         return UNDECIDED if found is None and begins is UNDECIDED else found
 
     def _joint(self, gap: str) -> str:
-        """What is left of the blanks around something hidden."""
+        """Reduce the blanks around hidden text to a single space or line break."""
         if not self.has_hidden:
             return gap
         if not gap or not self.has_shown or self._last_shown[-1:].isspace():
@@ -203,6 +209,7 @@ class TextReader:
 
     def _read_candidate(self, is_end: bool) -> bool:  # noqa: FBT001 - a step
         longest = MAX_HELD_CHARACTERS
+        # Some characters more, because the blanks after a candidate can decide about its end.
         text = self._text[self._at : self._at + longest + 16]
         end = self._candidate.end(text, is_all=is_end)
         if end is None and len(text) <= longest and not is_end:
@@ -232,7 +239,7 @@ class TextReader:
         return True
 
     def _has_too_much(self, enclosed: Enclosed) -> bool:
-        """Decide what to do with a long text behind an opener: go on, or show it after all."""
+        """Decide about a long text after an opener: collect more of it, or show it after all."""
         left = MAX_HELD_CHARACTERS - enclosed.taken_characters
         if len(self._text) - self._at < left:
             return False
@@ -246,6 +253,8 @@ class TextReader:
 
     def _close(self, whole: str, *, is_closed: bool) -> None:
         if self._is_thought:
+            # Some models forget to close their reasoning before a call. Skip the first character,
+            # or the mark that opened the reasoning could itself look like the call.
             begin = None if is_closed else reasoning.calls_begin(whole[1:])
             calls = [] if begin is None else calls_in(whole[1 + begin :], self._tools)
             self._keep(calls, is_unread=False)
@@ -264,7 +273,7 @@ class TextReader:
         self._step = self._read_gap
 
     def _is_attempt(self, block: str) -> bool:
-        """Whether an opener that is not closed was meant to be a call."""
+        """Whether a block without a closing mark was meant as a call."""
         behind = len(self._enclosed.opener)
         return self._tools.are_mentioned_in(block) or bool(_ARGUMENTS.match(block, behind))
 
@@ -280,7 +289,7 @@ _MAY_BE_MARKUP = re.compile(
 
 
 def shown_part(text: str, tools: KnownTools) -> str:
-    """A whole text less the markup in it."""
+    """Return a complete text without the markup in it."""
     if _MAY_BE_MARKUP.search(text) is None and not text.startswith(tools.names):
         return text
     reader = TextReader(tools)

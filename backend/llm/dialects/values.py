@@ -1,6 +1,6 @@
-"""JSON, and what models write in its place: Python's literals, trailing commas, missing brackets.
+"""Reads JSON and its usual mistakes: Python literals, trailing commas, missing brackets.
 
-Only literals are read; nothing is looked up or called.
+Only literals are read. Nothing is evaluated.
 """
 
 import json
@@ -8,10 +8,10 @@ import re
 from typing import Any
 
 _MAX_DEPTH = 32
-"""As deep as a tool takes its arguments."""
+"""The deepest nesting of arguments that tools accept."""
 
 _MAX_CHARACTERS = 16_384
-"""More than this is no call that somebody garbled, and would take long to read."""
+"""The lenient reading stops here: it is slow, and real calls are shorter."""
 
 _json = json.JSONDecoder(strict=False)
 
@@ -36,10 +36,10 @@ _ESCAPED = {
 
 
 def read_value(text: str, at: int = 0) -> tuple[Any, int]:
-    """The value that begins at a place of the text, and where it ends.
+    """Return the value that begins at a place of the text, and where it ends.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no value.
     """
     try:
         return _json.raw_decode(text, at)
@@ -49,7 +49,7 @@ def read_value(text: str, at: int = 0) -> tuple[Any, int]:
 
 
 def value_of(text: str) -> Any:
-    """The value that is the whole text. Raises: ValueError."""
+    """Return the value of the whole text. Raises: ValueError, if it is not one value."""
     value, end = read_value(text, _end(_SPACE, text, 0))
     if text[end:].strip():
         raise ValueError("something follows the value")
@@ -66,8 +66,10 @@ def number_of(text: str) -> int | float | None:
 
 
 class Literals:
-    """Reads literals from `at` on. A bracket that is not closed is taken for closed where the text
-    ends or a tag begins, if what stands before it is whole.
+    """Reads literals from `at` on.
+
+    A missing closing bracket is added where the text ends or a tag begins, if the value before it
+    is complete.
     """
 
     def __init__(self, text: str, at: int) -> None:
@@ -76,7 +78,7 @@ class Literals:
         self._until = at + _MAX_CHARACTERS
 
     def value(self, depth: int = 0) -> Any:
-        """Raises: ValueError, if there is anything but a literal."""
+        """Read one literal. Raises: ValueError, if there is anything else."""
         if depth > _MAX_DEPTH or self.at > self._until:
             raise ValueError("nested too deeply, or too long")
         self._skip_space()
@@ -88,7 +90,7 @@ class Literals:
         return self._scalar()
 
     def takes(self, expected: str) -> bool:
-        """Go past it, if that is what comes next."""
+        """Skip the expected text. Returns False if something else comes next."""
         self._skip_space()
         if not self._text.startswith(expected, self.at):
             return False
@@ -96,18 +98,18 @@ class Literals:
         return True
 
     def has_closed(self, closing: str) -> bool:
-        """Whether a bracket is closed here. Raises: ValueError, where it must be and is not."""
+        """Whether a bracket closes here. Raises: ValueError, if the text is cut off before it."""
         if self.takes(closing):
             return True
         if self.at < len(self._text) and self._text[self.at] != "<":
             return False
-        # A number at the end may be half of one.
+        # The value before must end with a quote or a bracket: a number may be cut in half.
         if self._text[max(0, self.at - 64) : self.at].rstrip()[-1:] not in tuple("\"'])}"):
             raise ValueError("the text is cut")
         return True
 
     def word(self) -> str | None:
-        """A bare word, if one comes next."""
+        """Read a bare word; None if something else comes next."""
         self._skip_space()
         found = _WORD.match(self._text, self.at)
         if found is None or _QUOTE.match(self._text, self.at):
@@ -132,7 +134,7 @@ class Literals:
         return values if is_list or len(values) != 1 else values[0]
 
     def _mapping(self, depth: int) -> Any:
-        """A set is a list here, as JSON has none."""
+        """Read an object. A Python set becomes a list, because JSON has no sets."""
         pairs: dict[str, Any] = {}
         members: list[Any] = []
         while not self.has_closed("}"):
@@ -168,7 +170,7 @@ class Literals:
         return _CONSTANTS[word]
 
     def _string(self, opening: re.Match[str] | None) -> str:
-        """Strings side by side are one, as in Python."""
+        """Read a string. Adjacent strings are joined, as in Python."""
         parts: list[str] = []
         while opening is not None:
             whole = _UNTIL[opening[2]].match(self._text, opening.end())

@@ -1,1 +1,1 @@
-"""Groq as a `ChatModel`, and all that only Groq does. Another provider is a folder beside it."""
+"""Groq as a `ChatModel`. Another provider would get a folder next to this one."""

@@ -1,7 +1,7 @@
-"""Groq behind `ChatModel`: the SDK, its connections, and its errors in our words.
+"""Groq as a `ChatModel`: the SDK, its connections, and the translation of its errors.
 
-The SDK authenticates, connects and raises; the bytes of the stream go past its parser to
-`wire`, which costs per read and not per token.
+The SDK authenticates, connects and raises. The bytes of the stream bypass its parser and go to
+`wire`, whose cost is per read and not per token.
 """
 
 import asyncio
@@ -30,8 +30,6 @@ from backend.domain.errors import (
     FirstByteTimeout,
     GapTimeout,
     OutOfDescriptors,
-    RequestTooLarge,
-    UpstreamBusy,
     UpstreamError,
     UpstreamUnavailable,
 )
@@ -48,13 +46,13 @@ logger = structlog.get_logger()
 T = TypeVar("T")
 
 KEEPALIVE_SECONDS = 60.0
-"""An idle connection is worth a TLS handshake; the SDK's 5 seconds lose most of them."""
+"""How long an idle connection stays open. It saves a TLS handshake; the SDK's default is 5 s."""
 
 BOOKKEEPING_SECONDS = 2.0
-"""How long a finished answer waits for what it has cost. Servers say it at once, or never."""
+"""How long to wait for the usage after the finish. Servers send it at once, or never."""
 
 CLOSING_SECONDS = 0.25
-"""How long the end of a finished body may take before its connection is not worth keeping."""
+"""How long to wait for the end of a finished body. After that, a new connection is cheaper."""
 
 
 def open_client(
@@ -65,17 +63,17 @@ def open_client(
     max_connections: int,
     trusted: ssl.SSLContext | None = None,
 ) -> AsyncGroq:
-    """The client that all models share; `await client.close()` closes its connections.
-    It trusts the certificates of this machine, unless others are `trusted`.
+    """Open the client that all models share. The caller must `await client.close()`.
 
-    Its pool has a place for every stream: the SDK's own 100 made the 101st wait, and an
-    unlimited pool is taken for 100 by aiohttp.
+    It trusts the certificates of this machine unless `trusted` is given. `max_connections` should
+    cover all streams: with the SDK's default of 100, the 101st stream waits, and aiohttp reads
+    "unlimited" as 100.
     """
     return AsyncGroq(
         api_key=api_key.get_secret_value(),
         base_url=without_credentials(base_url),
-        max_retries=0,
-        # A compressed stream arrives in blocks; text is wanted token by token.
+        max_retries=0,  # `resilience` retries, with an eye on breakers, rates and time-outs
+        # A compressed stream arrives in blocks, but text should arrive token by token.
         default_headers={"Accept-Encoding": "identity", **_authorization(base_url)},
         timeout=httpx.Timeout(None, connect=connect_seconds),
         http_client=groq.DefaultAioHttpClient(
@@ -90,8 +88,9 @@ def open_client(
 
 
 def _authorization(base_url: str) -> dict[str, str]:
-    """A user and a password in the address go in the place of the key: the header exists once, and
-    aiohttp refuses an address that would bring another one.
+    """The header for a user and password in the URL, which replace the API key.
+
+    They cannot stay in the URL: aiohttp refuses a URL with credentials beside this header.
     """
     given, _, _ = base_url.partition("://")[2].rpartition("@")
     user, _, password = given.partition(":")
@@ -101,12 +100,12 @@ def _authorization(base_url: str) -> dict[str, str]:
 
 @cache
 def _trusted() -> ssl.SSLContext:
-    """The certificates of this machine; reading them takes 30 ms, once."""
+    """The certificates of this machine. Cached, because reading them takes 30 ms."""
     return httpx.create_ssl_context()
 
 
 class GroqModel:
-    """One model of Groq. `on_allowance` hears what each answer says of our rates."""
+    """One model at Groq. Calls `on_allowance` with the rate limits that each response reports."""
 
     def __init__(
         self,
@@ -131,7 +130,7 @@ class GroqModel:
 
     async def complete(self, request: CompletionRequest) -> AsyncGenerator[Delta, None]:
         decoder, answer = Decoder(self._bounds), UpstreamAnswer(self.name)
-        # From here and not from the first byte: a slow connection is part of the wait.
+        # Starts here and not at the first byte: connecting is part of the wait.
         first_delta_due = asyncio.get_running_loop().time() + self._first_delta_seconds
         with self._translated(decoder):
             async with AsyncExitStack() as stack:
@@ -143,7 +142,7 @@ class GroqModel:
                 )
                 text = await self._first_text(body, answer, due=first_delta_due)
                 while True:
-                    # All that one read brought is one delta, however many frames it was.
+                    # One read is one delta, however many frames it contained.
                     if text:
                         yield Text(text, decoder.model)
                     if body.is_over:
@@ -161,23 +160,24 @@ class GroqModel:
         completions = self._client.chat.completions.with_streaming_response
         return completions.create(
             model=self.name,
-            messages=(),
+            messages=(),  # required by the SDK; `extra_body` replaces it
             max_completion_tokens=min(
                 self._max_completion_tokens, request.max_tokens or self._max_completion_tokens
             ),
             stream=True,
             extra_headers={"traceparent": request.traceparent} if request.traceparent else None,
-            # Past the SDK's transformation, which takes every message and schema apart and puts it
-            # together unchanged: a tenth of the processor time of a short turn.
+            # `extra_body` bypasses the SDK's transformation, which rebuilds every message and
+            # schema unchanged and takes a tenth of the CPU time of a short turn.
             extra_body=body_of(request)
             | parameters_of(self.name, thinks_least=request.thinks_least)
             | STREAM_OPTIONS,
         )
 
     async def _first_text(self, body: "_Body", answer: UpstreamAnswer, *, due: float) -> str:
-        """Read until the model has begun, or until there is nothing to wait for.
+        """Read until the first delta or the end of the stream, and return the text so far.
 
-        A server that sends a byte now and then is not silent, and still says nothing.
+        The deadline covers all of it: a server that only sends keep-alives passes every time-out
+        between bytes, and still gives no answer.
         """
         try:
             async with asyncio.timeout_at(due):
@@ -196,11 +196,11 @@ class GroqModel:
 
     @contextmanager
     def _translated(self, decoder: Decoder) -> Iterator[None]:
-        """Around the call and the iteration: what SDK and transports raise, in our words."""
+        """Translate the errors of SDK and transports, around the call and the iteration."""
         try:
             yield
         except UpstreamError as error:
-            # A call that was cut was never handed out, so that the model may be asked again.
+            # Before `AnswerCut` no delta was yielded, so the model may be asked again.
             error.is_late = decoder.has_begun and not isinstance(error, AnswerCut)
             raise
         except groq.APIStatusError as error:
@@ -217,17 +217,15 @@ class GroqModel:
 
     def _refusal(self, error: groq.APIStatusError) -> UpstreamError:
         body = error.body.get("error") if isinstance(error.body, dict) else None
-        refusal = error_of(body, error.status_code)
+        may_retry = error.response.headers.get("x-should-retry")
+        refusal = error_of(body, error.status_code, may_retry=may_retry != "false")
         logger.info(
             "upstream_refused", model=self.name, status=error.status_code, error=refusal.code
         )
         if refusal.retryable and refusal.retry_after is None:
             refusal.retry_after = retry_after_of(error.response.headers)
-        match error.response.headers.get("x-should-retry"):
-            case "true":
-                refusal.is_passing = True
-            case "false":
-                return RequestTooLarge() if isinstance(refusal, UpstreamBusy) else refusal
+        if may_retry == "true":
+            refusal.is_passing = True
         return refusal
 
 
@@ -240,7 +238,7 @@ def _unreached(error: Exception) -> UpstreamError:
 
 
 class _Body:
-    """The body of one answer, read within the times that its parts may take. To be closed."""
+    """Reads the body of one response, with a time-out for each part. Must be closed."""
 
     def __init__(
         self, reads: AsyncIterator[bytes], decoder: Decoder, *, gap_seconds: float
@@ -258,19 +256,19 @@ class _Body:
 
     @property
     def is_over(self) -> bool:
-        """Raises: UpstreamError, if it cannot be read on."""
+        """Whether there is nothing more to read. Raises: UpstreamError, if the body is unusable."""
         if self._decoder.failure is not None:
             raise self._decoder.failure
         return self._has_ended or self._decoder.is_done
 
     async def begin(self, seconds: float) -> str:
-        """The text that the first read brings. Raises: FirstByteTimeout."""
+        """Return the text of the first read. Raises: FirstByteTimeout."""
         data = await _in_time(anext(self._reads, b""), seconds)
         self.has_bytes = bool(data)
         return self._text(data)
 
     async def read(self) -> str:
-        """The text that the next read brings. Raises: GapTimeout."""
+        """Return the text of the next read. Raises: GapTimeout."""
         return self._text(
             await (self._bookkeeping() if self._decoder.is_finished else self._next())
         )
@@ -278,13 +276,13 @@ class _Body:
     def _text(self, data: bytes) -> str:
         self._has_ended = not data
         text = self._decoder.feed(data)
-        # Some servers write on behind a finish; then there is an answer to wait for again.
+        # Some servers send more text after a finish, so the wait for usage starts again.
         if text:
             self._finished_due = None
         return text
 
     async def _next(self) -> bytes:
-        """Nothing at the end."""
+        """Return the next bytes; empty at the end."""
         try:
             with self._timeout:
                 return await anext(self._reads, b"")
@@ -292,7 +290,7 @@ class _Body:
             raise GapTimeout from error
 
     async def _bookkeeping(self) -> bytes:
-        """What comes after the finish. The answer is whole, so that nothing here is a failure."""
+        """Read on after the finish. The answer is complete, so no error counts here any more."""
         if self._finished_due is None:
             self._finished_due = asyncio.get_running_loop().time() + BOOKKEEPING_SECONDS
         with suppress(TimeoutError, httpx.HTTPError, aiohttp.ClientError, OSError):
@@ -301,7 +299,7 @@ class _Body:
         return b""
 
     async def finish(self) -> None:
-        """Let the connection see the end of the body, so that it can be used again."""
+        """Read to the end of the body, so that the pool can reuse the connection."""
         with suppress(TimeoutError, httpx.HTTPError, aiohttp.ClientError, OSError):
             async with asyncio.timeout(CLOSING_SECONDS):
                 await anext(self._reads, b"")

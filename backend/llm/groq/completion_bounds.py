@@ -1,15 +1,17 @@
-"""How much one completion may bring. A model that runs away is cut off, whatever it writes."""
+"""Size limits of one completion, which stop a runaway model."""
 
 from dataclasses import dataclass
 
 ENVELOPE_BYTES = 65_536
-"""What a frame may have around the text in it; real ones have some 300."""
+"""Allowed size of a frame apart from its text. Real frames have about 300 bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionBounds:
-    """`max_argument_bytes` is for the arguments of one call, `max_completion_bytes` for all text,
-    reasoning, names and arguments together, in UTF-8.
+    """Limits in bytes of UTF-8.
+
+    `max_argument_bytes` limits the arguments of one call. `max_completion_bytes` limits the sum of
+    all text, reasoning, names and arguments.
     """
 
     max_tool_calls: int = 16
@@ -18,5 +20,5 @@ class CompletionBounds:
 
     @property
     def max_line_bytes(self) -> int:
-        """A whole completion may come in one frame, and JSON escapes double most scripts."""
+        """Room for a whole completion in one frame. JSON escapes double the size of most text."""
         return 2 * self.max_completion_bytes + ENVELOPE_BYTES

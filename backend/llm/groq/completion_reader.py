@@ -1,4 +1,4 @@
-"""One completion as it is read: its text without markup, and all its calls, wherever they stood."""
+"""Reads one completion: its text without markup, and its tool calls, native or in the text."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,11 +16,14 @@ ONLY_THOUGHTS = "There was neither a call nor an answer, only thoughts."
 
 
 class CompletionReader:
-    """What was held back counts as not shown: a failure before anything else is not late."""
+    """Collects one completion.
+
+    Text that is held back counts as not shown. So a failure before any other text is not late.
+    """
 
     def __init__(self, tools: KnownTools) -> None:
         self.has_repaired = False
-        """A call stood in the text."""
+        """Whether a tool call was found in the text."""
         self._tools = tools
         self._reader = TextReader(tools)
         self._shown: list[str] = []
@@ -33,13 +36,13 @@ class CompletionReader:
         return "".join(self._shown)
 
     def text(self, text: str) -> str:
-        """What may be shown now that this came. Runs for every piece of an answer."""
+        """Take text, and return the text that may be shown now. Runs for every delta."""
         if text := self._reader.feed(text):
             self._shown.append(text)
         return text
 
     def take(self, delta: ToolCall | Finish) -> None:
-        """Keep it until the completion is known to be whole."""
+        """Keep a call or the finish until the completion is complete."""
         if isinstance(delta, Finish):
             self._finish = delta
         elif name := self._tools.find(delta.name) or cleaned(delta.name):
@@ -48,10 +51,10 @@ class CompletionReader:
             self._nameless += 1
 
     def rest(self) -> Iterator[Delta]:
-        """The end of a whole completion.
+        """Yield the rest after a complete stream: held text, tool calls, the finish.
 
         Raises:
-            ToolUseFailed: it holds nothing but calls that cannot be read, or thoughts.
+            ToolUseFailed: there is only reasoning, or calls that cannot be read.
         """
         yield from self.held_text()
         written = [one for one in self._reader.calls if not self._has(one)]
@@ -64,13 +67,13 @@ class CompletionReader:
             yield replace(self._finish, reason="tool_calls") if written else self._finish
 
     def held_text(self) -> Iterator[Text]:
-        """What turned out to be ordinary when nothing more came."""
+        """Yield the text that was held back as possible markup and turned out to be ordinary."""
         if text := self._reader.end():
             self._shown.append(text)
             yield Text(text)
 
     def judge(self, error: UpstreamError) -> None:
-        """Whether it is late is a matter of what was shown."""
+        """Clear `is_late` if no text was shown, although some has arrived."""
         if self._reader.has_begun and not self._shown:
             error.is_late = False
 
@@ -85,7 +88,7 @@ class CompletionReader:
         return failure
 
     def _has(self, written: WrittenCall) -> bool:
-        """Some servers read a call, and leave it in the text as well."""
+        """Whether the call also came natively. Some servers send it both ways."""
         return any(
             call.name == written.name and as_arguments(call.arguments) == written.arguments
             for call in self._calls

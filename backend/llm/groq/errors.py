@@ -1,4 +1,4 @@
-"""What Groq says went wrong, and what it says is left of our rates, in our words."""
+"""Translates Groq's error bodies into our errors, and its headers into rate limits."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -19,28 +19,34 @@ from backend.domain.errors import (
 from backend.llm.port import Allowance, AllowanceKind
 
 _MODEL_CODE = re.compile(r"model_[a-z_]{1,50}")
-"""`model_not_found`, `model_permission_blocked_org`, `model_terms_required` and their like: none of
-them is about the request, so another model may take it.
+"""`model_not_found`, `model_permission_blocked_org`, `model_terms_required` and similar.
+
+They concern the model and not the request, so another model may accept the request.
 """
 
 
-def error_of(body: object, status: int | None = None) -> UpstreamError:
-    """What the upstream says went wrong, in our words.
+def error_of(body: object, status: int | None = None, *, may_retry: bool = True) -> UpstreamError:
+    """Translate an error of the upstream.
 
-    `body` is the inside of its `{"error": …}`: an object, or only a sentence. Without a
-    status it came in the middle of a stream.
+    `body` is the value of `{"error": …}`: an object, or just a sentence. `status` is None for an
+    error in the middle of a stream. `may_retry` is False if the upstream advises against a retry.
     """
     told = body if isinstance(body, dict) else {"message": body}
     message = str(told.get("message") or "")
+    large = _too_large(message)
     match status or told.get("status_code"), told.get("code"):
         case _, "tool_use_failed" | "output_parse_failed":
             return ToolUseFailed(str(told.get("failed_generation") or ""), reason=message)
         case _, "model_decommissioned":
             return ModelRetired()
-        case 413, _:
-            return RequestTooLarge()
+        case (413, _) | (_, "context_length_exceeded"):
+            return large
+        case (429, _) | (_, "rate_limit_exceeded") if not may_retry or _exceeds(large):
+            return large  # a rate limit that no wait can satisfy
+        case (None | 400 | 422, None | int()) if _TOO_LONG.search(message):
+            return large
         case (429, _) | (_, "rate_limit_exceeded"):
-            # What was used up for a day is not back when the next request happens to fit.
+            # Waiting briefly does not help against a daily limit.
             return UpstreamBusy(retry_after=_wait_in(message), is_passing="per day" not in message)
         case (498, _) | (_, "capacity_exceeded"):
             return UpstreamBusy(retry_after=_wait_in(message))
@@ -52,8 +58,36 @@ def error_of(body: object, status: int | None = None) -> UpstreamError:
             return UpstreamUnavailable()
 
 
+_TOO_LONG = re.compile(r"reduce the length|context (?:length|size|window)", re.IGNORECASE)
+"""For servers that, like Groq at times, report a request's size in a sentence without a code."""
+
+_NUMBER = r"[ :(]+(?:about )?(\d{1,9})\b"
+_LIMIT = re.compile(
+    rf"\b(?:limit|context (?:length|size|window)(?: is| of)?){_NUMBER}", re.IGNORECASE
+)
+_REQUESTED = re.compile(rf"\b(?:requested|total length){_NUMBER}", re.IGNORECASE)
+
+
+def _too_large(message: str) -> RequestTooLarge:
+    """Make the error, with the figures in the message if there are any.
+
+    Examples: "Limit 8000, Requested 8569"; "maximum context length is 8192 tokens. However, you
+    requested 9000 tokens".
+    """
+    limit, requested = _LIMIT.search(message), _REQUESTED.search(message)
+    return RequestTooLarge(
+        limit_tokens=int(limit[1]) if limit else None,
+        requested_tokens=int(requested[1]) if requested else None,
+    )
+
+
+def _exceeds(error: RequestTooLarge) -> bool:
+    limit, requested = error.limit_tokens, error.requested_tokens
+    return limit is not None and requested is not None and requested > limit
+
+
 def allowances(headers: Mapping[str, str]) -> Iterator[Allowance]:
-    """What is left of our rates. Requests are counted per day, tokens per minute."""
+    """Yield the rate limits in the headers. Groq counts requests per day and tokens per minute."""
     for kind in get_args(AllowanceKind):
         try:
             remaining = min(int(headers[f"x-ratelimit-remaining-{kind}"]), 2**53)
@@ -70,7 +104,7 @@ def allowances(headers: Mapping[str, str]) -> Iterator[Allowance]:
 
 
 DAY_SECONDS = 86_400.0
-"""No rate of Groq's takes longer to come back."""
+"""Upper bound of all waits: no rate limit of Groq takes longer to reset."""
 
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "µs": 1e-6, "us": 1e-6, "ns": 1e-9}
 _PART = r"(\d+(?:\.\d+)?)(h|ms|m|s|µs|us|ns)"
@@ -78,7 +112,7 @@ _DURATION = re.compile(rf"(?:{_PART})+")
 
 
 def seconds_in(duration: str) -> float:
-    """`1m26.4s`, `172.799999ms`: durations as Go prints them. Raises: ValueError."""
+    """Parse a duration as Go prints it: `1m26.4s`, `172.799999ms`. Raises: ValueError."""
     if not _DURATION.fullmatch(duration):
         raise ValueError(f"not a duration: {duration!r}")
     parts = re.findall(_PART, duration)
@@ -86,8 +120,10 @@ def seconds_in(duration: str) -> float:
 
 
 def retry_after_of(headers: Mapping[str, str]) -> float | None:
-    """In seconds, and a day at most. None if it names no time: it is missing or unreadable, or has
-    passed, as 0 has, which would otherwise mean to ask at once and for ever.
+    """Return the wait of the `Retry-After` header in seconds, a day at most.
+
+    None if it is missing, unreadable, zero or in the past. Obeying a zero could mean retrying
+    without a pause, forever.
     """
     told = headers.get("retry-after", "").strip()
     if re.fullmatch(r"[0-9]+(\.[0-9]+)?", told):
@@ -98,7 +134,7 @@ def retry_after_of(headers: Mapping[str, str]) -> float | None:
 
 
 def _seconds_until(date: str, now: str) -> float | None:
-    """By the upstream's clock, which need not be ours."""
+    """The seconds from the response's own `Date`, because our clock may differ."""
     then = _date_in(date)
     return None if then is None else (then - (_date_in(now) or datetime.now(UTC))).total_seconds()
 

@@ -1,4 +1,4 @@
-"""Why an upstream says it has finished, in the words that Lex uses for it."""
+"""Translates the finish reasons of different servers into Lex's own."""
 
 from backend.llm.port import FinishReason
 
@@ -18,16 +18,16 @@ _WORDS: dict[str, FinishReason] = {
 }
 
 _NO_REASON = frozenset({"", "null", "none"})
-"""What some servers write into each frame before the last one."""
+"""Some servers write one of these into each frame before the last."""
 
 FAILED = "error"
-"""Some servers give it in the place of a reason."""
+"""Some servers send this instead of a reason."""
 
 CUT: frozenset[FinishReason] = frozenset({"length", "content_filter"})
-"""The model had not come to its end, so a tool call may be incomplete."""
+"""The answer was truncated, so its last tool call may be incomplete."""
 
 
 def reason_in(told: str | None) -> FinishReason | None:
-    """None if it is no reason; `other` for one that nobody has heard of."""
+    """Translate a reason. None if there is none yet; `other` if it is unknown."""
     word = (told or "").strip().lower()
     return None if word in _NO_REASON else _WORDS.get(word, "other")

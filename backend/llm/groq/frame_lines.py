@@ -1,6 +1,6 @@
-"""The bytes of an event stream, in any split, to its lines, and lines of data to an event.
+"""Splits the bytes of an event stream into lines, and joins lines of data to events.
 
-Lines end with LF, CRLF or CR. A byte order mark counts only at the very beginning.
+Lines end with LF, CRLF or CR. A byte order mark is only dropped at the beginning.
 """
 
 from collections.abc import Sequence
@@ -9,18 +9,18 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class FrameLines:
-    """Takes time that is linear in the bytes it is fed, however small the pieces are."""
+    """Splits bytes into lines, in time linear in the bytes, however small the pieces are."""
 
     def __init__(self, max_line_bytes: int) -> None:
         self.is_overlong = False
-        """A line was longer than it may be; lines before it were handed out."""
+        """A line exceeded `max_line_bytes`. The lines before it were returned."""
         self._max_line_bytes = max_line_bytes
         self._rest: bytes | bytearray = b""
         self._is_after_cr = False
         self._is_at_start = True
 
     def feed(self, data: bytes) -> Sequence[bytes]:
-        """The lines that end in `data`, without their line ends."""
+        """Return the lines that end within `data`, without their line ends."""
         if b"\r" in data or self._is_after_cr:
             data = self._with_line_feeds(data)
         if b"\n" not in data:
@@ -44,11 +44,11 @@ class FrameLines:
         self.is_overlong = len(self._rest) > self._max_line_bytes
 
     def _with_line_feeds(self, data: bytes) -> bytes:
-        """JSON escapes both characters, so those that stand in the bytes end lines."""
+        """Turn all line ends into LF. JSON escapes CR and LF, so a raw one always ends a line."""
         if not data:
             return data
         if self._is_after_cr and data.startswith(b"\n"):
-            data = data[1:]  # the line that CR has ended
+            data = data[1:]  # the other half of a CRLF that was split between two reads
         self._is_after_cr = data.endswith(b"\r")
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
@@ -61,7 +61,7 @@ class FrameLines:
 
 
 class DataLines:
-    """The lines of data of an event that is not over yet."""
+    """The lines of data of an event that has not ended yet."""
 
     def __init__(self, max_bytes: int) -> None:
         self.lines: list[bytes] = []
@@ -77,7 +77,7 @@ class DataLines:
         return self._bytes > self._max_bytes
 
     def taken(self) -> bytes:
-        """The data of the event, which begins anew."""
+        """Return the data of the event, and start a new event."""
         data = b"\n".join(self.lines)
         self.lines.clear()
         self._bytes = 0

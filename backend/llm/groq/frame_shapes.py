@@ -1,7 +1,7 @@
-"""A frame of a completion: the shape it should have, and the shapes servers give it.
+"""Decodes one frame of a completion, strictly or, if that fails, leniently.
 
-Most frames fit at once. One that does not is read again, loosely: a value of the wrong type that
-has one obvious meaning is taken to mean it.
+Most frames have the documented shape. For others, the lenient reading accepts a value of the wrong
+type if it has one obvious meaning.
 """
 
 import json
@@ -14,7 +14,7 @@ from backend.domain.conversation import as_json
 
 
 class NotAFrame(ValueError):
-    """Bytes that are no frame in any reading."""
+    """The bytes are not a frame, even read leniently."""
 
 
 class Function(msgspec.Struct):
@@ -23,7 +23,7 @@ class Function(msgspec.Struct):
 
 
 class CallPart(msgspec.Struct):
-    """A tool call or a piece of one."""
+    """A tool call, or a fragment of one."""
 
     index: int | None = None
     id: str | None = None
@@ -33,7 +33,7 @@ class CallPart(msgspec.Struct):
 class FrameDelta(msgspec.Struct):
     content: str | None = None
     refusal: str | None = None
-    # Reasoning is only counted, and Groq's name for it is not everybody's.
+    # Reasoning is only counted, so any type will do. Servers use either name for it.
     reasoning: Any = None
     reasoning_content: Any = None
     tool_calls: list[CallPart] | None = None
@@ -41,12 +41,12 @@ class FrameDelta(msgspec.Struct):
 
     @property
     def brings(self) -> bool:
-        """Whether anything is in it."""
+        """Whether the delta contains anything."""
         return bool(self.content) or self.brings_more
 
     @property
     def brings_more(self) -> bool:
-        """Whether anything but content is in it."""
+        """Whether the delta contains anything besides content."""
         return bool(
             self.refusal
             or self.reasoning
@@ -67,7 +67,7 @@ class Frame(msgspec.Struct):
     id: str | None = None
     model: str | None = None
     choices: list[Choice] | None = None
-    # Bookkeeping: whatever it looks like, it is no reason to give up an answer.
+    # Bookkeeping: a strange value here must not cost the answer, so any type will do.
     usage: Any = None
     x_groq: Any = None
     error: Any = None
@@ -80,7 +80,7 @@ def decode(payload: bytes) -> Frame:
     """Read the data of one event.
 
     Raises:
-        NotAFrame: it is not JSON, or nothing that could be a frame.
+        NotAFrame: the payload is not JSON, or not a frame.
     """
     try:
         return _decode(payload)
@@ -89,7 +89,7 @@ def decode(payload: bytes) -> Frame:
 
 
 def _loosely(payload: bytes) -> Frame:
-    # Python's decoder also takes NaN, control characters and half surrogate pairs.
+    # Python's decoder also accepts NaN, control characters and lone surrogates.
     try:
         return _frame(json.loads(payload.decode(), strict=False))
     except (ValueError, RecursionError) as error:
@@ -150,7 +150,7 @@ def _object(value: Any) -> dict[str, Any]:
     match value:
         case dict():
             return value
-        case None | []:  # some languages write an empty object as an empty list
+        case None | []:  # PHP, for one, writes an empty object as an empty list
             return {}
         case _:
             raise NotAFrame(f"expected an object, got {type(value).__name__}")
@@ -173,17 +173,17 @@ def _text(value: Any) -> str | None:
         case None | str():
             return value
         case bool():
-            raise NotAFrame("expected a text, got a boolean")
+            raise NotAFrame("expected text, got a boolean")
         case int() | float():
             return str(value)
         case dict() | list():
             return "".join([_part(part) for part in _listed(value)])
         case _:
-            raise NotAFrame(f"expected a text, got {type(value).__name__}")
+            raise NotAFrame(f"expected text, got {type(value).__name__}")
 
 
 def _part(value: Any) -> str:
-    """A part of a content that is a list; pictures, and what is thought, are no text."""
+    """The text of one content part; empty for images and reasoning."""
     match value:
         case str():
             return value
@@ -196,7 +196,7 @@ def _part(value: Any) -> str:
 
 
 def _arguments(value: Any) -> str | None:
-    """An object is what its text would have said."""
+    """Some servers send the arguments as an object instead of JSON in a string."""
     return value if value is None or isinstance(value, str) else as_json(value)
 
 
@@ -218,7 +218,7 @@ def _name(value: Any) -> str | None:
     match value:
         case str():
             return value
-        case bool():
+        case bool():  # before int, because a bool is an int in Python
             return None
         case int() | float():
             return str(value)
@@ -227,7 +227,7 @@ def _name(value: Any) -> str | None:
 
 
 def _reason(value: Any) -> str | None:
-    """Anything that is not empty says that the answer is finished."""
+    """Any non-empty value means that the answer is finished."""
     if value is None or isinstance(value, str):
         return value
     return "unknown" if value else None

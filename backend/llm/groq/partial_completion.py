@@ -1,4 +1,4 @@
-"""What the frames of one completion add up to."""
+"""Adds up the frames of one completion."""
 
 from collections.abc import Iterator
 
@@ -12,12 +12,14 @@ from backend.llm.groq.reported_usage import ReportedUsage
 from backend.llm.groq.tool_call_parts import MAX_NAME, ToolCallParts, is_complete
 from backend.llm.port import Delta, Finish, FinishReason
 
-TOO_LONG = "The assistant's answer was longer than it may be."
+TOO_LONG = "The assistant's answer is too long."
 
 
 class PartialCompletion:
-    """A completion that has given its `finish_reason` stands: what comes after is bookkeeping, and
-    breaks nothing, whatever it says.
+    """The state of a completion whose frames are still arriving.
+
+    After its `finish_reason` a completion is valid. Later frames are bookkeeping, and no error in
+    them can spoil the answer.
     """
 
     def __init__(self, bounds: CompletionBounds) -> None:
@@ -30,19 +32,19 @@ class PartialCompletion:
         self._choice_index: int | None = None
         self._has_reasoned = False
         self._half = ""
-        """The first half of a character; the second may be in the next frame."""
+        """A high surrogate at the end of a frame. Its other half may be in the next frame."""
         self._finish_reason: FinishReason | None = None
         self._trails_off = False
-        """The last frame brought nothing but an empty reason."""
+        """Whether the last frame had only an empty finish reason."""
 
     @property
     def has_begun(self) -> bool:
-        """There was text, or a tool call."""
+        """Whether there was text or a tool call."""
         return self.has_spoken or bool(self._calls)
 
     @property
     def has_delta(self) -> bool:
-        """There was text, a tool call or reasoning."""
+        """Whether there was text, a tool call or reasoning."""
         return self.has_begun or self._has_reasoned
 
     @property
@@ -51,15 +53,15 @@ class PartialCompletion:
 
     @property
     def is_overlong(self) -> bool:
-        """It has brought more than it may."""
+        """Whether the completion exceeds `max_completion_bytes`."""
         return self._bytes_left < 0
 
     def add(self, frame: Frame) -> str:
-        """Take one frame; returns its text, which is counted when it goes through `say`.
+        """Take one frame, and return its text. Pass the text to `say`, which counts its bytes.
 
         Raises:
-            UpstreamGarbled: it brings more than a completion may.
-            UpstreamError: the upstream says that it failed.
+            UpstreamGarbled: the completion exceeds a size limit.
+            UpstreamError: the frame reports a failure.
         """
         if frame.usage is not None or frame.x_groq is not None or frame.error is not None:
             self._note(frame)
@@ -74,19 +76,21 @@ class PartialCompletion:
                 return "".join([self._choice(choice) for choice in choices or ()])
 
     def go_on(self, model: str) -> None:
-        """There were frames that brought text alone."""
+        """Note that frames with only text came; the template has read them."""
         self.model = model
         self._trails_off = False
 
     def say(self, text: str) -> str:
-        """The text as it is shown: half a character at its end waits for the other half, and
-        what is more than a completion may bring is cut off.
+        """Return the text as it may be shown, and count its bytes.
+
+        Half a surrogate pair at its end waits for the other half. Text beyond the size limit is cut
+        off.
         """
         if self._half:
             text, self._half = self._half + text, ""
         try:
-            # Most answers are ASCII, which is known without a look at each character; and only to
-            # encode it shows whether there is half a character in the rest.
+            # Python knows without a scan whether text is ASCII, and most answers are. For the
+            # others, encoding also finds half surrogate pairs.
             size = len(text) if text.isascii() else len(text.encode())
         except UnicodeEncodeError:
             text = self._without_half(text)
@@ -106,18 +110,18 @@ class PartialCompletion:
         return clean(text)
 
     def last_half(self) -> str:
-        """What stands for half a character whose other half never came."""
+        """Return the replacement for half a surrogate pair whose other half never came."""
         text, self._half = clean(self._half), ""
         self.has_spoken = self.has_spoken or bool(text)
         return text
 
     def ending(self) -> Iterator[Delta]:
-        """The tool calls, and the finish.
+        """Yield the tool calls, and then the finish.
 
         Raises:
-            UpstreamGarbled: the stream stopped before the completion was whole.
-            AnswerCut: it ran out of tokens before it said anything.
-            UpstreamRefused: it was filtered before it said anything.
+            UpstreamGarbled: the stream ended before the completion was complete.
+            AnswerCut: the model ran out of tokens before its first word or call.
+            UpstreamRefused: a content filter withheld the whole answer.
         """
         reason = self._finish_reason or ("other" if self._trails_off and self.has_begun else None)
         if reason is None:
@@ -131,7 +135,7 @@ class PartialCompletion:
         yield Finish(reason=reason, model=self.model, usage=self.reported.usage, id=self._id)
 
     def _note(self, frame: Frame) -> None:
-        """What it cost, or why it failed."""
+        """Note the usage. Raises: UpstreamError, if the frame reports a failure."""
         error, x_groq = frame.error, frame.x_groq
         if isinstance(x_groq, dict):
             self.reported.note(x_groq.get("usage"))
@@ -142,7 +146,7 @@ class PartialCompletion:
         self.reported.note(frame.usage)
 
     def _choice(self, choice: Choice) -> str:
-        """Nobody asked for a second choice; a server that sends one means another answer."""
+        """Take the first choice only. A second one would be another answer to the same query."""
         if choice.index is not None and choice.index != self._choice_index:
             if self._choice_index is not None:
                 return ""
@@ -184,7 +188,7 @@ class PartialCompletion:
 
 
 def _refuse_nothing(reason: FinishReason) -> None:
-    """An answer without a word. If the model just stopped, that is for the turn to judge."""
+    """Raise for an empty answer. After a plain `stop` the turn decides, so nothing is raised."""
     match reason:
         case "length":
             raise AnswerCut

@@ -1,4 +1,4 @@
-"""What the upstream says a completion has cost, wherever in its frames and however it says it."""
+"""Collects the usage that the upstream reports, wherever in its frames and in whatever form."""
 
 import math
 from typing import Any
@@ -6,26 +6,27 @@ from typing import Any
 from backend.domain.conversation import Usage
 
 MOST_TOKENS = 2**31 - 1
-"""A number that every database takes."""
+"""The largest number that fits into an integer column of every database."""
 
 MAX_SECONDS = 3600.0
-"""What an upstream reports beyond it was not measured."""
+"""Longer durations cannot be measurements, and are ignored."""
 
 
 class ReportedUsage:
-    """The latest of each number. One that makes no sense is as good as none."""
+    """Keeps the latest value of each number. Values that make no sense are ignored."""
 
     def __init__(self) -> None:
         self._input_tokens = self._output_tokens = 0
         self.queue_seconds: float | None = None
-        """How long the upstream says it let the request wait."""
+        """How long the request waited in the upstream's queue."""
         self.writing_seconds: float | None = None
-        """How long the upstream says it wrote."""
+        """How long the upstream took to generate the completion."""
 
     def note(self, reported: Any) -> None:
         if not isinstance(reported, dict):
             return
         told = reported.get
+        # Some servers use the second names.
         input_tokens = told("prompt_tokens", told("input_tokens"))
         output_tokens = told("completion_tokens", told("output_tokens"))
         self._input_tokens = _tokens(input_tokens, self._input_tokens)

@@ -1,7 +1,7 @@
-"""Tool calls, put together from their parts in linear time.
+"""Assembles tool calls from their parts, in linear time.
 
-Groq sends a call whole. Other servers send its arguments in many parts and say in different ways
-which call a part belongs to: by index, by id, or by nothing but the order.
+Groq sends a call in one part. Other servers send its arguments in many parts. They mark the call
+that a part belongs to by index, by id, or only by the order.
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ from backend.llm.groq.completion_bounds import CompletionBounds
 from backend.llm.groq.frame_shapes import CallPart, Function
 
 MAX_NAME = 256
-"""Characters of a name or an id. Real ones have some 40."""
+"""Maximum length of a name or an id, in characters. Real ones have about 40."""
 
 
 class _Call:
@@ -29,9 +29,10 @@ class _Call:
         self.argument_bytes = 0
 
     def is_over_before(self, function: Function) -> bool:
-        """Whether a part that names a function, and may have no id, begins the next call.
+        """Whether a part, possibly without an id, begins the next call.
 
-        Some servers repeat the name with each part, but none goes on with another `{` behind a `}`.
+        It does if it names another function. Some servers repeat the name in each part. Then the
+        next call shows in its `{` after the `}` of this one.
         """
         if not function.name or not self.name:
             return False
@@ -42,23 +43,23 @@ class _Call:
 
 
 class ToolCallParts:
-    """Collects the parts of a completion's tool calls, within bounds."""
+    """Collects the parts of a completion's tool calls, within the size limits."""
 
     def __init__(self, bounds: CompletionBounds) -> None:
         self._bounds = bounds
         self._calls: list[_Call] = []
         self._newest: dict[int | None, _Call] = {}
-        """By index; under None the newest of all, for parts without an index."""
+        """The newest call of each index. The key None has the newest call of all."""
         self._by_id: dict[tuple[int | None, str], _Call] = {}
 
     def __len__(self) -> int:
         return len(self._calls)
 
     def add(self, part: CallPart) -> int:
-        """Take one part; returns the bytes that are kept of it.
+        """Take one part. Returns how many bytes of it are kept.
 
         Raises:
-            UpstreamGarbled: these are more calls, or longer arguments, than one answer may have.
+            UpstreamGarbled: there are too many calls, or the arguments are too long.
         """
         function = part.function or Function()
         if not (part.id or function.name or function.arguments):
@@ -77,7 +78,7 @@ class ToolCallParts:
         return kept + self._add_arguments(call, function.arguments)
 
     def _continued(self, part: CallPart, function: Function) -> _Call | None:
-        """The call that this part goes on with; None if it begins one."""
+        """Return the call that this part continues; None if the part begins a new call."""
         call = self._by_id.get((part.index, part.id)) if part.id else None
         call = call or self._newest.get(part.index)
         if call is None or (part.id and call.id and part.id != call.id):
@@ -90,6 +91,7 @@ class ToolCallParts:
         if part.index is not None:
             order = part.index
         else:
+            # A call without an index goes right behind the call before it.
             order = self._calls[-1].order if self._calls else 0
         call = _Call(order)
         self._calls.append(call)
@@ -101,13 +103,16 @@ class ToolCallParts:
         size = size_of(arguments)
         call.argument_bytes += size
         if call.argument_bytes > self._bounds.max_argument_bytes:
-            raise UpstreamGarbled("The assistant's request for a tool was too long.")
+            raise UpstreamGarbled("The arguments of the assistant's tool call are too long.")
         call.arguments.append(arguments)
         return size
 
     def calls(self) -> list[ToolCall]:
-        """In the order of their indexes. Ids are made unique: the outputs are matched by them."""
-        # Sorting keeps the order of those with the same index.
+        """Return the calls in the order of their indexes.
+
+        Their ids are unique, because outputs are matched to calls by id.
+        """
+        # The sort is stable: calls with the same index stay in their order.
         ordered = sorted(self._calls, key=lambda call: call.order)
         ids = [clean(call.id or f"call_{place}")[:MAX_NAME] for place, call in enumerate(ordered)]
         return [
@@ -117,7 +122,7 @@ class ToolCallParts:
 
 
 def is_complete(call: ToolCall) -> bool:
-    """Whether nothing can be missing from it, if the answer that it is in was cut."""
+    """Whether a call from a truncated answer is complete: its arguments are valid JSON."""
     try:
         msgspec.json.decode(call.arguments)
     except (msgspec.DecodeError, RecursionError):

@@ -1,9 +1,9 @@
-"""Tool calls that the model wrote and the upstream could not read.
+"""Repairs tool calls that the upstream could not parse.
 
-Groq answers `tool_use_failed` with the text as the model wrote it, or leaves a call in the text of
-an answer. In nearly every case the call is in there, in a dialect that `dialects` reads. A repaired
-call is validated like any other. A text that cannot be repaired is never shown: the model is told,
-once, and then the next one is asked.
+In that case Groq answers `tool_use_failed` with the model's raw text, or it leaves the call in the
+text of the answer. Nearly always the text contains a call in a dialect that `dialects` can read. A
+repaired call is validated like any other. Text that cannot be repaired is never shown: the model
+gets one more chance with an explanation, and then the next model is asked.
 """
 
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -29,7 +29,7 @@ class ToolCallRepair:
         self._tools = KnownTools(())
 
     async def complete(self, request: CompletionRequest) -> AsyncGenerator[Delta, None]:
-        if self._tools.specs != request.tools:  # they are the same in every turn
+        if self._tools.specs != request.tools:  # in practice the tools never change
             self._tools = KnownTools(request.tools)
         tools = self._tools
         may_ask_again = request.is_awaited
@@ -41,7 +41,7 @@ class ToolCallRepair:
                         if not isinstance(delta, Text):
                             reader.take(delta)
                         elif text := reader.text(delta.text):
-                            # Nearly always nothing was held back, and no copy is made.
+                            # Usually nothing was held back, and the delta goes on without a copy.
                             yield delta if text is delta.text else replace(delta, text=text)
                 for delta in reader.rest():
                     yield delta
@@ -81,7 +81,7 @@ class ToolCallRepair:
 
 
 def _printable(generation: str) -> str:
-    """No client takes a NUL, or half of a surrogate pair."""
+    """Replace NUL characters and lone surrogates, which clients cannot handle."""
     return generation.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 

@@ -1,8 +1,8 @@
-"""Groq's chat completions on the wire: the request that is sent, the frames that come back.
+"""Groq's chat completions on the wire: builds the request body, decodes the response's frames.
 
-Bytes and plain data only; the connection is `llm`'s. What upstreams really send is looser than
-any documentation: `frame_lines` and `frame_shapes` read it, `partial_completion` adds it up.
-Whatever is not a whole completion raises.
+This module handles bytes and plain data; `client` owns the connection. Real servers deviate from
+the documentation, so `frame_lines` and `frame_shapes` read leniently. `partial_completion` adds the
+frames up. Anything but a complete completion raises.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,23 +25,25 @@ from backend.llm.groq.reported_usage import ReportedUsage
 from backend.llm.port import CompletionRequest, Delta, Text, ToolSpec
 
 STREAM_OPTIONS = {"stream_options": {"include_usage": True}}
-"""Groq reports usage in any case; other servers that speak its protocol do only if they are asked.
-The SDK has no parameter of this name."""
+"""Groq always reports usage; other servers with this protocol only do so on request.
+
+The SDK has no parameter for it.
+"""
 
 _PARAMETERS: tuple[tuple[str, dict[str, Any]], ...] = (
-    # Reasoning is never shown, and somebody waits for the first word.
+    # Reasoning is never shown, and delays the first word.
     ("openai/gpt-oss-", {"reasoning_effort": "low"}),
     ("qwen/", {"reasoning_format": "hidden"}),
 )
 
 _LEAST_REASONING: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("openai/gpt-oss-", {"reasoning_effort": "low"}),  # it knows nothing lower
+    ("openai/gpt-oss-", {"reasoning_effort": "low"}),  # has no lower level
     ("qwen/", {"reasoning_effort": "none"}),
 )
 
 
 def parameters_of(model: str, *, thinks_least: bool = False) -> dict[str, Any]:
-    """What this model takes beside the common parameters; others would refuse it."""
+    """Return the extra parameters for this model. Other models would refuse them."""
     tables = (_PARAMETERS, _LEAST_REASONING) if thinks_least else (_PARAMETERS,)
     parameters: dict[str, Any] = {}
     for family, more in (row for table in tables for row in table):
@@ -51,7 +53,6 @@ def parameters_of(model: str, *, thinks_least: bool = False) -> dict[str, Any]:
 
 
 def body_of(request: CompletionRequest) -> dict[str, Any]:
-    """What is said and what may be called."""
     tools = tools_of(request.tools)
     return {"messages": messages_of(request), **({"tools": tools} if tools else {})}
 
@@ -63,14 +64,17 @@ def messages_of(request: CompletionRequest) -> list[dict[str, Any]]:
 
 
 def _sendable_text(message: Message, tools: KnownTools) -> str:
-    """A model goes on writing the markup that it finds in its earlier answers."""
+    """The message's text, without markup in answers of the assistant.
+
+    A model that finds markup in its earlier answers would write more of it.
+    """
     is_own = message.role is Role.ASSISTANT
     return shown_part(message.content, tools) if is_own else message.content
 
 
 def _message(message: Message, content: str) -> dict[str, Any] | None:
     if message.content and not content and not message.tool_calls:
-        return None  # nothing is left of it
+        return None  # it was only markup
     body: dict[str, Any] = {"role": message.role.value, "content": content}
     if message.role is Role.TOOL:
         body["tool_call_id"] = message.tool_call_id
@@ -90,7 +94,10 @@ def _message(message: Message, content: str) -> dict[str, Any] | None:
 
 
 def _sendable(arguments: str) -> str:
-    """The upstream refuses a history whose arguments are not JSON; the output says what was."""
+    """Replace invalid arguments by `{}`: the upstream refuses a history with invalid JSON.
+
+    Nothing is lost, because the tool's output tells the model what was wrong.
+    """
     try:
         msgspec.json.decode(arguments)
     except (msgspec.DecodeError, RecursionError):
@@ -113,14 +120,14 @@ def tools_of(specs: Sequence[ToolSpec]) -> list[dict[str, Any]]:
 
 
 class Decoder:
-    """The bytes of one completion, in any split, to its text and then to its ending."""
+    """Decodes the bytes of one completion, in any split: first its text, then its ending."""
 
     def __init__(self, bounds: CompletionBounds | None = None) -> None:
         bounds = bounds or CompletionBounds()
         self.is_done = False
-        """There is nothing more to read: the upstream has said `[DONE]`."""
+        """The upstream has sent `[DONE]`: there is nothing more to read."""
         self.failure: UpstreamError | None = None
-        """Why there is nothing more to read; what came before it still counts."""
+        """Why reading must stop. Text from before the failure still counts."""
         self._completion = PartialCompletion(bounds)
         self._lines = FrameLines(bounds.max_line_bytes)
         self._event = DataLines(bounds.max_line_bytes)
@@ -130,22 +137,22 @@ class Decoder:
 
     @property
     def model(self) -> str:
-        """As the upstream names it; nothing before its first frame."""
+        """The upstream's name of the model; empty before the first frame."""
         return self._completion.model
 
     @property
     def has_begun(self) -> bool:
-        """There was text, or a tool call."""
+        """Whether there was text or a tool call."""
         return self._completion.has_begun
 
     @property
     def has_delta(self) -> bool:
-        """There was text, a tool call or reasoning."""
+        """Whether there was text, a tool call or reasoning."""
         return self._completion.has_delta
 
     @property
     def is_finished(self) -> bool:
-        """The answer is whole; only what it has cost may be still to come."""
+        """Whether the answer is complete. Only its usage may still come."""
         return self._completion.is_finished
 
     @property
@@ -153,10 +160,10 @@ class Decoder:
         return self._completion.reported
 
     def feed(self, data: bytes) -> str:
-        """Take what one read brought; returns the visible text in it.
+        """Take the bytes of one read, and return the visible text in them.
 
-        Sets `failure` if this is not a stream of completion frames, if it brings more than a
-        completion may, or if the upstream reports a failure.
+        Sets `failure` if the bytes are not completion frames, exceed a size limit, or report a
+        failure.
         """
         texts: list[str] = []
         try:
@@ -171,11 +178,12 @@ class Decoder:
         return text
 
     def _read(self, lines: Sequence[bytes], texts: list[str]) -> None:
-        """The hot path: per token it does no more than this loop."""
+        """The hot path. Per token, only this loop runs."""
         fitting: list[bytes] = []
         event, template = self._event_lines, self._template
         before, behind = template.before, template.behind
-        if event or self.is_done:  # what stands in a broken event, or behind the end, is no frame
+        # Lines within an event of several lines, or after the end, must not match the template.
+        if event or self.is_done:
             before = NOTHING
         for line in lines:
             if line.startswith(before) and line.endswith(behind):
@@ -185,7 +193,7 @@ class Decoder:
                 fitting = []
                 texts.append(self._line(line))
                 is_plain = not event and not self.is_done
-                # Read anew: the line may have been the first, which the template learned.
+                # Look again: the template may have learned from this line.
                 before, behind = template.before if is_plain else NOTHING, template.behind
         self._read_fitting(fitting, texts)
 
@@ -194,8 +202,8 @@ class Decoder:
             return
         found = self._template.texts(lines)
         if found is None:
-            # One of them is more than text, or broken. Each is read in full, in order, since those
-            # before a broken one count.
+            # One line is broken, or contains more than text. Decode each in full and in order,
+            # because the lines before a broken one still count.
             for line in lines:
                 texts.append(self._line(line))
                 texts.append(self._line(b""))
@@ -204,11 +212,11 @@ class Decoder:
             self._completion.go_on(self._template_model)
 
     def end(self) -> Iterator[Delta]:
-        """What the end of the stream makes known: a last line that nothing terminated,
-        the tool calls, and the finish.
+        """Yield the rest at the end of the stream: text in an unterminated last line, the tool
+        calls, and the finish.
 
         Raises:
-            UpstreamError: what `failure` says, or that the completion is not whole.
+            UpstreamError: `failure`, or the completion is incomplete.
         """
         if text := self.feed(b"\n\n") + self._completion.last_half():
             yield Text(text, self.model)
@@ -220,12 +228,13 @@ class Decoder:
         if not line:
             return self._end_event()
         if self.is_done or not line.startswith(b"data:"):
-            return ""  # `event: error` needs no look: its data says the same
+            return ""  # `event:` lines add nothing: an error is in the data as well
         payload = line[5:].strip()
         if self._event.lines:
             return self._hold(payload)
         if not payload:
             return ""
+        # `[DONE]`, even in quotes or in lower case.
         if payload[:1] in b'["' and payload.strip(b'[] "').upper() == b"DONE":
             self.is_done = True
             return ""
@@ -239,7 +248,7 @@ class Decoder:
         return text
 
     def _hold(self, payload: bytes) -> str:
-        """No frame by itself, but an event may have several lines of data."""
+        """Keep a payload that is not a frame: it may be one of several lines of an event."""
         self._event.add(payload)
         if self._event.is_overlong:
             self._give_up(UpstreamGarbled(TOO_LONG))
@@ -256,14 +265,14 @@ class Decoder:
             raise UpstreamGarbled from error
 
     def _give_up(self, failure: UpstreamError) -> None:
-        """Read no more. An answer that is finished stands."""
+        """Stop reading. Raises the failure unless the answer is already finished."""
         if not self.is_finished:
             raise failure
         self.is_done = True
 
 
 def _text_alone(line: bytes) -> str | None:
-    """Of a frame that brings a piece of text and nothing else that a decoder would keep."""
+    """Return the text of a frame that has nothing else of interest; None for other frames."""
     try:
         frame = decode(line.removeprefix(b"data:").strip())
     except NotAFrame:

@@ -1,7 +1,6 @@
-"""The layers around a ChatModel that keep one failure from reaching every client.
+"""The layers around a ChatModel that keep upstream failures away from clients.
 
-From the inside out: `attempt` asks once, and no model that is down or used up; the provider's
-repair reads what only its answers have; `fallback` asks the next model of the list, each with the
-retries of `retry`. Nobody is asked again behind the first delta: the client may have read it, and
-nothing is ever said twice.
+From the inside out: `attempt` makes one call, unless the model is down or its rate used up. The
+provider's tool call repair wraps it. `retry` repeats the call, and `fallback` moves on to the next
+model. After the first delta nothing is retried, because the client may have read it already.
 """

@@ -1,5 +1,6 @@
-"""One attempt: admitted by the breaker and the budget of its model, judged, and told of, also as
-a span. What is tried again is another span.
+"""One attempt: admits a call by the model's breaker and rate budget, judges and reports it.
+
+Each attempt has its own span, so a retry is another span.
 """
 
 import asyncio
@@ -8,9 +9,11 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
+from backend.domain.context_window import characters
 from backend.domain.errors import (
     AnswerCut,
     OutOfDescriptors,
+    RequestTooLarge,
     ServiceError,
     ToolUseFailed,
     UpstreamBusy,
@@ -22,14 +25,16 @@ from backend.llm.port import CompletionRequest, Delta, Finish, NamedModel
 from backend.llm.resilience.circuit_breaker import BreakerState, CircuitBreaker
 from backend.llm.resilience.content_capture import content
 from backend.llm.resilience.rate_budget import RateBudget
+from backend.llm.resilience.request_size import RequestSize
 from backend.telemetry import tracing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One call of one model. `outcome` is `ok`, `cancelled`, or the code of an error, which is
-    `internal_error` for a defect of ours; `first_chunk_seconds` is the time to its first text or
-    tool call, if there was one.
+    """The report on one call of one model.
+
+    `outcome` is `ok`, `cancelled` or an error code; `internal_error` means a bug in Lex.
+    `first_chunk_seconds` is the time to the first text or tool call, if there was one.
     """
 
     model: str
@@ -43,7 +48,7 @@ OnAttempt = Callable[[Attempt], None]
 
 
 class SingleAttempt:
-    """A model with its breaker and its budget. Refuses without a call what would be in vain."""
+    """A model with its breaker and rate budget, which refuse calls that cannot succeed."""
 
     def __init__(
         self,
@@ -51,11 +56,13 @@ class SingleAttempt:
         *,
         breaker: CircuitBreaker,
         budget: RateBudget,
+        size: RequestSize | None = None,
         on_attempt: OnAttempt,
     ) -> None:
         self.name = model.name
         self._breaker = breaker
         self._budget = budget
+        self._size = size or RequestSize()
         self._model = model
         self._on_attempt = on_attempt
 
@@ -65,23 +72,28 @@ class SingleAttempt:
         call = self._breaker.begin()
         begun = time.perf_counter()
         span = tracing.begin_chat(self.name)
-        asked = replace(request, traceparent=tracing.traceparent(span))
+        fitted = self._size.fitted(request)
+        left_out = characters(request.messages[: len(request.messages) - len(fitted.messages)])
+        asked = replace(fitted, traceparent=tracing.traceparent(span))
         outcome, first_chunk_seconds = ServiceError.code, None
-        # After the loop it is the last one: the `Finish`, if the completion is whole.
+        # After the loop this is the last delta: the `Finish`, if the completion is complete.
         delta: Delta | None = None
         said: list[Delta] | None = [] if tracing.captures_content() else None
         try:
             async with aclosing(self._model.complete(asked)) as deltas:
                 async for delta in deltas:
                     if first_chunk_seconds is None:
-                        # A probe waits for its first delta, and not for minutes of an answer: all
-                        # others are refused meanwhile.
+                        # The first delta settles a probe. All other calls are refused meanwhile,
+                        # so it must not take the minutes of a whole answer.
                         call.answered()
                         if not isinstance(delta, Finish):
                             first_chunk_seconds = time.perf_counter() - begun
                     if said is not None:
                         said.append(delta)
-                    yield delta
+                    if left_out and isinstance(delta, Finish):
+                        yield replace(delta, left_out_characters=left_out)
+                    else:
+                        yield delta
             call.succeeded()
             outcome = "ok"
         except (asyncio.CancelledError, GeneratorExit):
@@ -91,13 +103,16 @@ class SingleAttempt:
             outcome = error.code
             if is_outage(error):
                 call.failed()
+            if isinstance(error, RequestTooLarge):
+                self._size.refused(fitted, error)
             raise
         finally:
             call.end()
             if isinstance(delta, Finish):
                 self._budget.spent(delta.usage.input_tokens + delta.usage.output_tokens)
+                self._size.answered(fitted, delta.usage.input_tokens)
             if said is not None:
-                span.set_attributes(content(request, said))
+                span.set_attributes(content(asked, said))
             tracing.end_chat(
                 span,
                 error=None if outcome == "ok" else outcome,
@@ -142,8 +157,6 @@ def _completion(finish: Finish) -> dict[str, tracing.AttributeValue]:
 
 
 def is_outage(error: UpstreamError) -> bool:
-    """Whether it speaks against the model: not if we asked too much, too often, wrongly or not
-    at all.
-    """
+    """Whether the error counts against the model, and not against our request or this machine."""
     ours = UpstreamBusy | UpstreamRefused | ToolUseFailed | AnswerCut | OutOfDescriptors
     return not isinstance(error, ours)

@@ -1,4 +1,4 @@
-"""A circuit breaker: who failed often is left alone for a while, and then tried with one call."""
+"""A circuit breaker: pauses calls to a failing model, then probes it with a single call."""
 
 import time
 from collections import deque
@@ -6,11 +6,11 @@ from collections.abc import Callable
 from enum import IntEnum
 
 PROBE_SECONDS = 1.0
-"""After this a probe has usually come to a verdict, which is its first delta."""
+"""The usual time until a probe has its first delta, and so a verdict."""
 
 
 class BreakerState(IntEnum):
-    """The values are those of the metric `lex_breaker_state`."""
+    """The states, with the values of the metric `lex_breaker_state`."""
 
     CLOSED = 0
     HALF_OPEN = 1
@@ -18,10 +18,10 @@ class BreakerState(IntEnum):
 
 
 class CircuitBreaker:
-    """Opens when `failure_ratio` of at least `least_calls` within the window have failed.
+    """Opens when the window has at least `least_calls`, and `failure_ratio` of them failed.
 
-    After `open_seconds` it lets one call at a time through as a probe: if that succeeds
-    it closes, if it fails it opens again.
+    After `open_seconds`, it lets one call at a time through as a probe. A successful probe closes
+    it; a failed one opens it again.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class CircuitBreaker:
         self._on_change = on_change
         self._opened_at: float | None = None
         self._is_probing = False
-        # More calls than this say nothing new, however many there are in the window.
+        # A sample of this size is enough, and bounds the memory under heavy traffic.
         self._calls: deque[tuple[float, bool]] = deque(maxlen=10 * least_calls)
 
     @property
@@ -54,7 +54,7 @@ class CircuitBreaker:
 
     @property
     def wait_seconds(self) -> float:
-        """Until a call may be let through; 0 if one may be now."""
+        """Seconds until a call may pass; 0 if one may pass now."""
         if self._opened_at is None:
             return 0.0
         left = self._opened_at + self._open_seconds - self._clock()
@@ -63,9 +63,12 @@ class CircuitBreaker:
         return PROBE_SECONDS if self._is_probing else 0.0
 
     def begin(self) -> "Call":
-        """A call that was let through. Whoever begins it must `end` it."""
-        # Nothing is awaited between `wait_seconds` and this, so of many that come in one moment
-        # only the first is a probe, and the others are told to wait for its verdict.
+        """Begin a call. Check `wait_seconds` first, without an `await` in between.
+
+        The caller must `end` the call.
+        """
+        # Without an `await` in between, only the first of many concurrent callers becomes the
+        # probe. The others see `PROBE_SECONDS` to wait.
         is_probe = self._opened_at is not None
         self._is_probing = is_probe
         if is_probe:
@@ -96,14 +99,12 @@ class CircuitBreaker:
 
 
 class Call:
-    """One call through a breaker."""
-
     def __init__(self, breaker: CircuitBreaker, *, is_probe: bool) -> None:
         self._breaker = breaker
         self._is_probe = is_probe
 
     def answered(self) -> None:
-        """The first delta: proof enough for a probe, so that nobody waits for its last."""
+        """Report the first delta. For a probe that is success enough."""
         if self._is_probe:
             self.succeeded()
 
@@ -118,7 +119,7 @@ class Call:
         self.end()
 
     def end(self) -> None:
-        """Also without a verdict: the caller left, or the upstream was not at fault."""
+        """End the call. There may be no verdict: the caller left, or the model is not at fault."""
         if self._is_probe:
             self._is_probe = False
             self._breaker.let_go()

@@ -1,5 +1,6 @@
-"""What was said in a call of a model, on its span: in the form of OpenTelemetry's conventions,
-messages that are made of parts. Only where somebody has decided that spans may have it in them.
+"""Puts prompts and answers on the span of a model call, if the operator has enabled that.
+
+The format is the messages with parts of OpenTelemetry's GenAI conventions.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from backend.llm.port import CompletionRequest, Delta, Text
 
 
 def content(request: CompletionRequest, said: Sequence[Delta]) -> dict[str, str]:
-    """Attributes for the span of the call that was asked so, and answered with these deltas."""
+    """Return the span attributes for a request and the deltas of its answer."""
     prompt = [{"type": "text", "content": request.prompt}]
     text = "".join(each.text for each in said if isinstance(each, Text))
     answer = Message.assistant(text, [each for each in said if isinstance(each, ToolCall)])

@@ -1,4 +1,4 @@
-"""The ordered list of models: a failing one is passed over, and comes first again the next time."""
+"""Falls back from a failing model to the next one in the list, separately for each completion."""
 
 import asyncio
 import random
@@ -24,15 +24,13 @@ from backend.llm.resilience.unserved_models import UnservedModels
 
 logger = structlog.get_logger()
 
-NOBODY = "None of the configured models is served at the moment."
+NOBODY = "None of the configured models is available at the moment."
 
 MOST_PASSES = 3
-"""Over the list, for one completion. A pass in which nobody was asked costs nothing, and does not
-count.
-"""
+"""How often one completion goes through the list. Passes without an upstream call do not count."""
 
 LEAST_PAUSE_SECONDS = 0.25
-"""Between two passes, whatever the upstream says: it may say 0 again and again."""
+"""The shortest pause between two passes, even if the upstream says 0 again and again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +55,10 @@ class Failure:
 
     @property
     def wish_seconds(self) -> float | None:
-        """Until it may be asked again, which one that is busy may at any time; None if unknown."""
+        """The model's own wish for a pause before the next try; None if unknown.
+
+        A busy model that names no time may be tried at any time.
+        """
         if self.error.retry_after is None and isinstance(self.error, UpstreamBusy):
             return 0.0
         return self.error.retry_after
@@ -65,12 +66,12 @@ class Failure:
 
 @dataclass(slots=True)
 class Passes:
-    """Those of one completion over the list, up to a `deadline` of the monotonic clock."""
+    """The passes of one completion over the list, until a `deadline` of the monotonic clock."""
 
     deadline: float
     count: int = 0
     was_silent: bool = False
-    """The only model was silent, and was waited for."""
+    """Whether the completion has already waited once because of a silent model."""
 
     @property
     def left_seconds(self) -> float:
@@ -79,7 +80,7 @@ class Passes:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """For one model at its gate; then all are asked again."""
+    """Wait at the gate of the failed model, then try all models again."""
 
     failure: Failure
     seconds: float
@@ -87,7 +88,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """`retry_after` is when the client may find its turn."""
+    """Fail. `retry_after` is the time in which the client may succeed, in seconds."""
 
     error: UpstreamError
     retry_after: float | None
@@ -96,26 +97,28 @@ class GiveUp:
 def decide(
     failures: Sequence[Failure], passes: Passes, *, is_alone: bool, is_awaited: bool
 ) -> Wait | GiveUp:
-    """What follows a pass in which all have failed, the last of the `passes`. `is_alone`: there is
-    one model to ask.
+    """Decide what follows a pass in which all models failed.
+
+    `is_alone` says that there is only one model, `is_awaited` that a user waits for the answer.
     """
     soonest = _soonest(failures)
     error, gate = soonest.error, soonest.candidate.gate
-    # Two silent models are patience enough; one that has nobody beside it is asked once more.
+    # Two silent models have cost enough time. A single one gets a second chance.
     is_first_silence = error.is_silence and is_alone and not passes.was_silent
     wish = 0.0 if is_first_silence else soonest.wish_seconds
     if wish is None or passes.count >= MOST_PASSES or not is_awaited:
         return GiveUp(error, error.retry_after)
     pause = max(LEAST_PAUSE_SECONDS, wish)
     if not error.is_passing or gate.estimate_seconds(pause) > passes.left_seconds:
-        # A client that comes back then still has its place in the line.
+        # The estimate counts the turns that wait already, as if this one stood behind them.
         return GiveUp(error, gate.estimate_seconds(wish) or error.retry_after)
     return Wait(soonest, pause)
 
 
 def _soonest(failures: Sequence[Failure]) -> Failure:
-    """Of those that pass, or else of all, the one that says when to come back; the last one
-    if none does.
+    """Return the failure with the shortest named wait; the last failure if none names one.
+
+    Temporary failures are preferred over permanent ones.
     """
     failures = [failure for failure in failures if failure.error.is_passing] or failures
     timed = [failure for failure in failures if failure.wish_seconds is not None]
@@ -123,13 +126,12 @@ def _soonest(failures: Sequence[Failure]) -> Failure:
 
 
 class Fallback:
-    """Asks the first model that can, and each of them once before anybody waits.
+    """A chat model that tries the candidates in order until one of them answers.
 
-    When all have failed, the completion waits for the one that is back soonest, behind those who
-    wait for it already, and asks all again: `MOST_PASSES` times, and `longest_wait_seconds` in all.
-    A model that was silent is asked last for the rest of the turn, and once more if it is the only
-    one. A model that is not served is left out until `ask_again` finds that it is, and a retired
-    one for good.
+    If all fail, the completion queues for the model that is back soonest, and then tries all again:
+    at most `MOST_PASSES` passes, and `longest_wait_seconds` in total. A model that timed out goes
+    last for the rest of the turn. A model that the upstream does not serve is left out until
+    `ask_again` finds it served, and a retired model for good.
     """
 
     def __init__(
@@ -147,11 +149,11 @@ class Fallback:
 
     @property
     def in_use(self) -> list[Candidate]:
-        """In the order in which they are asked."""
+        """The candidates that the upstream serves, in their configured order."""
         return [each for each in self.candidates if each.name not in self.unserved]
 
     def check(self) -> None:
-        """Raises: UpstreamUnavailable, while no model is served or every breaker is open."""
+        """Raises: UpstreamUnavailable, if no model is served or all breakers are open."""
         waits = [candidate.breaker.wait_seconds for candidate in self.in_use]
         if not waits:
             raise UpstreamUnavailable(NOBODY, retry_after=self.unserved.soonest_seconds)
@@ -159,7 +161,7 @@ class Fallback:
             raise UpstreamUnavailable(retry_after=soonest)
 
     async def ask_again(self) -> None:
-        """Ask the models that are left out and due, on nobody's time."""
+        """Probe the models that are left out, if their wait is over. Runs in the background."""
         await self.unserved.ask_again([candidate.model for candidate in self.candidates])
 
     async def complete(self, request: CompletionRequest) -> AsyncGenerator[Delta, None]:
@@ -176,8 +178,8 @@ class Fallback:
             failures: list[Failure] = []
             for candidate in self._in_order(request):
                 try:
-                    # One that has stood in line for this model is through. All others would
-                    # overtake those who still stand there.
+                    # The completion has queued for `let_in`. At the gates of other models, it must
+                    # not overtake those who queue there.
                     if candidate is not let_in:
                         candidate.gate.check()
                     return await candidate.begin(request)
@@ -190,7 +192,7 @@ class Fallback:
             request = replace(request, is_again=True)
 
     def _in_order(self, request: CompletionRequest) -> list[Candidate]:
-        """Sorting keeps the order of those that were not silent."""
+        """Silent models go last. The sort is stable, so the others keep their order."""
         return sorted(self.in_use, key=lambda each: each.name in request.silent)
 
     def _pass_over(
@@ -206,9 +208,10 @@ class Fallback:
     async def _wait(
         self, failures: Sequence[Failure], passes: Passes, *, is_awaited: bool
     ) -> Candidate:
-        """Return the model that was waited for.
+        """Wait for the model that is back soonest, and return it.
 
-        Raises: UpstreamError, if nobody is worth the wait, or it takes longer than it may.
+        Raises:
+            UpstreamError: no model is worth the wait, or the wait would take too long.
         """
         if not failures:
             raise ModelRetired(NOBODY) if self.unserved.are_final else ModelNotServed(NOBODY)

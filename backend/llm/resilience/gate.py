@@ -1,4 +1,4 @@
-"""Turns that have waited for a model go on one after the other, and not all in one moment."""
+"""Queues the turns that wait for a model, so that they do not all resume at the same moment."""
 
 import asyncio
 import time
@@ -7,13 +7,14 @@ from collections.abc import Callable
 from backend.domain.errors import UpstreamBusy
 
 LEAST_SPACING_SECONDS = 0.02
-"""Between two turns, where nobody knows how fast the rate refills: fifty in a second."""
+"""The gap between two turns if the refill speed of the rate is unknown: 50 turns per second."""
 
 
 class Gate:
-    """Of one model. `spacing_seconds` is how long its rate takes to refill for one call.
+    """The queue of one model.
 
-    First each turn waits for as long as it was told, then in line for those before it.
+    A turn first waits for the time that the upstream named. Then it joins the queue, which lets one
+    turn through every `spacing_seconds`: the time that the model's rate needs to refill for a call.
     """
 
     def __init__(self, spacing_seconds: Callable[[], float] = lambda: 0.0) -> None:
@@ -21,38 +22,38 @@ class Gate:
         self._door = asyncio.Lock()
         self._opens_at = 0.0
         self._due_at: dict[object, float] = {}
-        """When each of those who wait may join the line, or could."""
+        """For each waiting turn, the time at which it joins the queue or has joined it."""
 
     @property
     def spacing_seconds(self) -> float:
         return max(LEAST_SPACING_SECONDS, self._spacing_seconds())
 
     def estimate_seconds(self, after_seconds: float) -> float:
-        """Until a turn that may join the line after so long would be through."""
+        """Estimate when a turn would be through that joins the queue in `after_seconds`."""
         joins_at = time.monotonic() + after_seconds
         before = sum(due_at <= joins_at for due_at in self._due_at.values())
         return after_seconds + before * self.spacing_seconds
 
     def check(self) -> None:
-        """For a turn that has not waited: it would take what others stand in line for.
+        """Refuse a turn that has not queued while others are in the queue.
 
         Raises:
-            UpstreamBusy: there is a line.
+            UpstreamBusy: there is a queue.
         """
         now = time.monotonic()
         if any(due_at <= now for due_at in self._due_at.values()):
-            refusal = UpstreamBusy()  # how long is the line's to say, when it is joined
+            refusal = UpstreamBusy()  # without a time: `estimate_seconds` knows it better
             refusal.was_asked = False
             raise refusal
 
     async def passed(self, after_seconds: float) -> None:
-        """Wait until it is one's turn."""
+        """Wait for `after_seconds`, and then for the turns that queued earlier."""
         ticket = object()
         self._due_at[ticket] = time.monotonic() + after_seconds
         try:
             await asyncio.sleep(after_seconds)
-            # The lock is handed on in the order in which it was asked for, and its holder sleeps
-            # with it: so each turn is let go one spacing after the turn before.
+            # asyncio.Lock is fair, and its holder sleeps while it holds the lock. So the turns pass
+            # in order, one spacing apart.
             async with self._door:
                 await asyncio.sleep(self._opens_at - time.monotonic())
                 self._opens_at = time.monotonic() + self.spacing_seconds

@@ -1,4 +1,4 @@
-"""What the upstream said is left of our organisation's rates, and how long to wait for more."""
+"""Keeps track of the rate limits that the upstream reports, and how long to wait for more."""
 
 import time
 from collections.abc import Callable
@@ -6,21 +6,21 @@ from collections.abc import Callable
 from backend.llm.port import Allowance
 
 LONGEST_BLOCK_SECONDS = 3600.0
-"""After this one call shows whether it is still as it was told."""
+"""The longest block, whatever the upstream said. Then one call shows whether it still holds."""
 
 
 TYPICAL_TOKENS = 1500.0
-"""Of a call, before one is known: the prompt with the tools, and a short answer."""
+"""The assumed tokens of a call before the first: the prompt with the tools, and a short answer."""
 
 NEWEST_SHARE = 0.2
-"""How much the newest call counts in what a call costs."""
+"""The weight of the newest call in the moving average of tokens per call."""
 
 PLENTY = 0.5
-"""The share of a rate that belongs to those who wait for their answer."""
+"""The share of a rate that is reserved for requests that a user waits for."""
 
 
 class RateBudget:
-    """Of one model. A dimension that is used up blocks until its reset, as it was told."""
+    """The rates of one model. A rate that is used up blocks calls until the reported reset."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -38,13 +38,12 @@ class RateBudget:
         self._refill_seconds[allowance.kind] = self._refill(allowance)
 
     def spent(self, tokens: int) -> None:
-        """What a call cost."""
         if tokens > 0:
             self._call_tokens += NEWEST_SHARE * (tokens - self._call_tokens)
 
     def _refill(self, allowance: Allowance) -> float:
-        """How long the rate takes, by its own words, to refill for one call; 0 if it has enough."""
-        # A rate that is whole again in `reset_seconds` refills `used / reset_seconds` a second.
+        """Seconds until the rate has refilled enough for one call; 0 if it has enough now."""
+        # The rate is full again in `reset_seconds`, so it refills `used / reset_seconds` a second.
         cost = self._call_tokens if allowance.kind == "tokens" else 1.0
         used = (allowance.limit or 0) - allowance.remaining
         if allowance.remaining >= cost or used <= 0:
@@ -53,16 +52,16 @@ class RateBudget:
 
     @property
     def spacing_seconds(self) -> float:
-        """Between two calls, as fast as what was used up refills; 0 if nothing is known to be."""
+        """The gap between calls at which the rate keeps up; 0 if it has enough or is unknown."""
         return max(self._refill_seconds.values(), default=0.0)
 
     @property
     def is_low(self) -> bool:
-        """Whether some dimension has less left than `PLENTY` of it, as far as we were told."""
+        """Whether a rate is known to have less than `PLENTY` of its limit left."""
         return max(self._low_until.values(), default=0.0) > self._clock()
 
     @property
     def wait_seconds(self) -> float:
-        """Until every dimension has something left; 0 if it has."""
+        """Seconds until every rate has something left; 0 if each has some now."""
         latest = max(self._blocked_until.values(), default=0.0)
         return max(0.0, latest - self._clock())

@@ -1,5 +1,7 @@
-"""The same model again: with less reasoning if it only thought, or else after exponential back-off
-with full jitter, or the upstream's own wish.
+"""Retries the same model.
+
+A model that used up its tokens on reasoning is asked once more, to reason less. Other retries wait
+for exponential back-off with full jitter, or for as long as the upstream asks.
 
 Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
 """
@@ -12,7 +14,13 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from backend.domain.errors import AnswerCut, UpstreamBusy, UpstreamError, UpstreamGarbled
+from backend.domain.errors import (
+    AnswerCut,
+    RequestTooLarge,
+    UpstreamBusy,
+    UpstreamError,
+    UpstreamGarbled,
+)
 from backend.llm.port import CompletionRequest, Delta, NamedModel
 from backend.llm.resilience.gate import Gate
 
@@ -22,14 +30,18 @@ ANSWER_AT_ONCE = (
     "\n\nYour last attempt at this answer ran out of room while you were still thinking. "
     "Think as little as you can, and answer at once and briefly."
 )
-"""For models that have no parameter for it, or are at their lowest already. It is in the prompt,
-since the user never wrote it."""
+"""Added to the prompt for models without a parameter for less reasoning, or already at the lowest.
+
+It is part of the prompt and not of the messages, because the user never wrote it.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """How often, and how long apart. `longest_wait_seconds` bounds also what the upstream asks
-    for: who wants more is left to the next model, or to the client.
+    """How often to retry, and how long to wait in between.
+
+    If the upstream asks for more than `longest_wait_seconds`, there is no retry: the next model is
+    tried, or the client may come back. `budget_seconds` limits all attempts together.
     """
 
     attempts: int = 3
@@ -39,11 +51,11 @@ class Schedule:
     jitter: Callable[[float], float] = lambda most: random.uniform(0, most)  # noqa: S311 - no secret
 
     def wait_seconds(self, attempt: int, error: UpstreamError) -> float | None:
-        """Before the attempt after `attempt`; None if there should be none."""
+        """Return the wait after the given attempt; None for no retry."""
         if attempt >= self.attempts or error.is_late or not error.is_passing:
             return None
         if error.is_silence or not error.was_asked:
-            return None  # another model may answer at once; if none does, the list asks again
+            return None  # another model may answer at once; if none does, `fallback` tries again
         back_off = self.jitter(
             min(self.longest_wait_seconds, self.base_seconds * 2 ** (attempt - 1))
         )
@@ -51,16 +63,22 @@ class Schedule:
             wish = error.retry_after
             return max(wish, back_off) if wish <= self.longest_wait_seconds else None
         if isinstance(error, UpstreamBusy):
-            return None  # it does not say when, so the others come first, and then the list again
+            return None  # it names no time, so try the other models before this one again
         return back_off
 
 
 ONCE = Schedule(attempts=1)
 
+MOST_CUTS = 2
+"""How often one completion leaves out more history. After that, the next model is tried."""
+
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A completion whose first delta is there, so that nobody is asked again. To be closed."""
+    """A completion with its first delta, so no retry is possible any more.
+
+    The caller must close `rest`.
+    """
 
     first: Delta
     rest: AsyncGenerator[Delta, None]
@@ -68,10 +86,11 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Turns that wait for a rate wait at the `gate` of the model.
+    """Retries one model by a `schedule`. While its rate is used up, turns queue at its `gate`.
 
-    An answer that was cut before it began is asked for once more, if somebody waits for it; that
-    is another question, and no attempt of the `schedule`'s.
+    Two other repetitions do not count as attempts of the `schedule`. After an answer that was cut
+    before its first word, a request that a user waits for is repeated once with less reasoning. A
+    request that was too large is repeated up to `MOST_CUTS` times, with fewer turns.
     """
 
     model: NamedModel
@@ -79,13 +98,13 @@ class Retry:
     gate: Gate = field(default_factory=Gate)
 
     async def begin(self, request: CompletionRequest) -> Begun:
-        """Return when there is a delta. Raises: UpstreamError, if another model is to be asked."""
+        """Return at the first delta. Raises: UpstreamError, if this model has finally failed."""
         started = time.monotonic()
-        attempt = 1
+        attempt, cuts = 1, 0
         while True:
             try:
                 deltas = self.model.complete(request)
-                # A generator that raises has closed itself.
+                # If `_first` raises, the generator has finished and needs no closing.
                 return Begun(await _first(deltas), deltas)
             except AnswerCut:
                 if not request.is_awaited or request.thinks_least:
@@ -93,6 +112,12 @@ class Retry:
                 logger.info("upstream_asked_for_less_reasoning", model=self.model.name)
                 prompt = request.prompt + ANSWER_AT_ONCE
                 request = replace(request, thinks_least=True, prompt=prompt)
+                continue
+            except RequestTooLarge as error:
+                if error.is_late or not error.can_be_cut or cuts == MOST_CUTS:
+                    raise
+                logger.info("upstream_asked_for_less_history", model=self.model.name)
+                cuts += 1
                 continue
             except UpstreamError as error:
                 wait = self._wait_seconds(request, attempt, error)
@@ -112,13 +137,13 @@ class Retry:
         wait = self.schedule.wait_seconds(attempt, error)
         if wait is None or not isinstance(error, UpstreamBusy):
             return wait
-        # Rather the next model than a place at the end of a long line.
+        # If the queue is long, try the next model instead.
         is_short = self.gate.estimate_seconds(wait) <= self.schedule.longest_wait_seconds
         return wait if is_short else None
 
 
 async def _first(deltas: AsyncGenerator[Delta, None]) -> Delta:
-    """Raises: UpstreamError, also if there is none: the port promises a `Finish` or an error."""
+    """Return the first delta. Raises: UpstreamError, even for a generator without any delta."""
     try:
         return await anext(deltas)
     except StopAsyncIteration:

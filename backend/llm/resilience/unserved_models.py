@@ -1,7 +1,7 @@
-"""Models that the upstream does not serve to us: why, and when each is asked again.
+"""Models that the upstream does not serve to us: why, and when to probe each one again.
 
-Nobody's turn is the one that finds out: a model that is left out is asked a question of our own,
-in the background. It is a completion, since a blocked model still stands in the upstream's list.
+The probe is a small completion of our own in the background, so that no user's turn pays for it.
+The upstream's list of models would not do, because it includes blocked models.
 """
 
 import math
@@ -26,15 +26,18 @@ logger = structlog.get_logger()
 
 FIRST_WAIT_SECONDS = 300.0
 LONGEST_WAIT_SECONDS = 3600.0
+"""The wait doubles after each failed probe, up to this."""
 
 QUESTION_TOKENS = 16
-"""Enough for an answer of one word. A model that thinks first may be cut off before it, which is
-an answer too."""
+"""Enough for a one-word answer. If a model uses them up on reasoning, that proves as much."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnservedModel:
-    """`wait_seconds` lie between two questions; infinitely many if none will be asked."""
+    """A model that is left out, and the time of its next probe.
+
+    `wait_seconds` is the time between two probes; infinite if there will be none.
+    """
 
     reason: str
     wait_seconds: float
@@ -42,7 +45,10 @@ class UnservedModel:
 
 
 class UnservedModels:
-    """By the names of models. `on_away` and `on_back` hear of each once."""
+    """The models that are left out, by name.
+
+    Calls `on_away` once when a model is left out, and `on_back` once when it is served again.
+    """
 
     def __init__(
         self,
@@ -64,7 +70,7 @@ class UnservedModels:
         return None if unserved is None else unserved.reason
 
     def seconds_left(self, name: str) -> float | None:
-        """Until it is asked again; None if it never is, or is not away."""
+        """Seconds until the next probe; None if the model is served, or retired for good."""
         unserved = self._models.get(name)
         if unserved is None or math.isinf(unserved.asked_again_at):
             return None
@@ -72,7 +78,10 @@ class UnservedModels:
 
     @property
     def soonest_seconds(self) -> float:
-        """Until one of them is asked again. If none will be, a new configuration takes as long."""
+        """Seconds until the next probe of any model.
+
+        If all are retired, an arbitrary wait: somebody must change the configuration first.
+        """
         waits = [self.seconds_left(name) for name in self._models]
         return min((wait for wait in waits if wait is not None), default=FIRST_WAIT_SECONDS)
 
@@ -81,8 +90,10 @@ class UnservedModels:
         return all(math.isinf(unserved.asked_again_at) for unserved in self._models.values())
 
     def leave_out(self, name: str, error: ModelNotServed) -> None:
-        """A turn was told so. Turns that asked at the same time are told the same, which is no
-        news, unless it says now that it is for ever.
+        """Leave out a model after the upstream refused it.
+
+        Concurrent turns get the same refusal, so repeated calls are ignored. Only the news that the
+        model is retired for good still counts.
         """
         known = self._models.get(name)
         if known is not None and not error.is_final:
@@ -96,7 +107,7 @@ class UnservedModels:
         )
 
     async def ask_again(self, models: Iterable[NamedModel]) -> None:
-        """Ask those that are due, one after the other."""
+        """Probe the models that are due, one after the other."""
         for model in models:
             if self.seconds_left(model.name) == 0:
                 await self._ask(model)
@@ -109,10 +120,10 @@ class UnservedModels:
         except ModelNotServed as error:
             self._keep_out(model.name, error)
         except (AnswerCut, ToolUseFailed):
-            self._take_back(model.name)  # it spent the few tokens on its thoughts
+            self._take_back(model.name)  # it answered, but spent the few tokens on reasoning
         except UpstreamError as error:
             if isinstance(error, UpstreamBusy) and error.was_asked:
-                self._take_back(model.name)  # it would have answered
+                self._take_back(model.name)  # only the rate is used up: the model is served
             else:
                 self._postpone(model.name)
         else:
@@ -127,7 +138,7 @@ class UnservedModels:
         logger.info("model_still_set_aside", model=name, asked_again_in=self._rounded(name))
 
     def _postpone(self, name: str) -> None:
-        """The upstream could not be asked, which says nothing of the model."""
+        """Wait again without doubling: the probe got no verdict on the model."""
         unserved = self._models[name]
         self._put(name, unserved.reason, unserved.wait_seconds)
 

@@ -1,4 +1,4 @@
-"""The ports in plain dicts: for tests, and as the semantics in their most readable form.
+"""The storage ports in plain dicts: for tests, and as the most readable form of their semantics.
 
-Nothing here awaits, so every method is one transaction.
+No method awaits anything, so each one is a transaction.
 """

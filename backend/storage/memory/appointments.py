@@ -21,6 +21,7 @@ class MemoryAppointments:
         )
 
     async def book(self, appointment: Appointment, *, by: BookedBy | None = None) -> Booking:
+        # Raises ClaimLost before anything is booked.
         turn_id = None if by is None else self._sessions.held(by.call.turn_id).record.id
         slot = (appointment.dealership_id, appointment.date, appointment.time)
         new = Booking(new_confirmation_id(), appointment, turn_id)

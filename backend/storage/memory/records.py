@@ -1,4 +1,4 @@
-"""Sessions and turns as they are kept, and how a turn opens and closes."""
+"""The stored form of sessions and turns, and how a turn opens and closes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -30,7 +30,11 @@ class KeptTurn:
 
 @dataclass(slots=True)
 class Untold:
-    """Something was said that no summary tells. `claim_id` is of who is at it."""
+    """The session has turns that no summary covers.
+
+    `since` and `not_before` are times of the store's clock, in seconds. `claim_id` is the claim of
+    the worker that writes the summary.
+    """
 
     since: float
     not_before: float = 0.0
@@ -92,7 +96,7 @@ class KeptSession:
         self.current = None
 
     def close_lost(self, turn: KeptTurn, at: datetime) -> bool:
-        """Whether this adds to the history."""
+        """Close the turn as failed. Returns whether its journal added messages to the history."""
         turn.record = replace(
             turn.record, outcome=Outcome.FAILED, error_code=WORKER_LOST, finished_at=at
         )

@@ -88,7 +88,7 @@ class MemorySessions:
         )
 
     async def doubt_clock(self, doubt: ClockDoubt) -> None:
-        """There are no others to be told."""
+        """Does nothing: there are no other workers."""
 
     async def purge_logs(self, *, kept_seconds: float) -> None:
         for turn in self._all_turns():
@@ -171,6 +171,7 @@ class MemorySessions:
                 turn.followed_at = self.clock()
             if turn.worker == worker and turn.record.outcome is None:
                 turn.is_unfollowed = turn_id in unfollowed
+                # A follower came back: withdraw the request to give way, but not a cancellation.
                 if turn.stop_as is Outcome.DISCONNECTED and not turn.is_unfollowed:
                     turn.stop_as = None
                 if turn.stop_as is not None:
@@ -184,7 +185,7 @@ class MemorySessions:
         self._seen.pop(worker, None)
 
     def note(self, by: BookedBy, booking: Booking) -> None:
-        """Remember what a turn has done, until it ends."""
+        """Add the booking to the turn's journal."""
         turn = self.held(by.call.turn_id)
         output = Message.tool(by.call.call, by.output_of(booking))
         turn.journal = with_output(by.call.messages, output, kept=turn.journal)
@@ -197,7 +198,7 @@ class MemorySessions:
         raise ClaimLost
 
     def quiet(self) -> Iterator[tuple[str, KeptSession, Untold]]:
-        """The sessions, each with its owner, in which no turn runs and that have something new."""
+        """Yield the sessions, with their owners, that have no running turn and need a summary."""
         for (owner, _), session in self._sessions.items():
             is_held = session.current and self._is_alive(session.current.worker)
             if session.untold and not is_held:

@@ -1,4 +1,4 @@
-"""The dealerships and the car line, as they were read."""
+"""The dealerships and the car models, in memory."""
 
 from backend.domain.showroom import Showroom
 

@@ -1,4 +1,4 @@
-"""All ports in memory, over the seeded data."""
+"""All storage ports in memory, filled with the sample data."""
 
 from dataclasses import dataclass
 
@@ -24,10 +24,10 @@ class MemoryStores:
     showrooms: ShowroomStore
 
     async def ping(self) -> None:
-        """There is nothing to reach."""
+        """Does nothing: memory is always there."""
 
     async def close(self) -> None:
-        """There is nothing to close."""
+        """Does nothing: there is nothing to close."""
 
 
 def memory_stores(*, lease_seconds: float) -> MemoryStores:

@@ -1,4 +1,4 @@
-"""Which sessions wait for a summary, in dicts."""
+"""Tracks which sessions wait for a summary, in dicts."""
 
 from dataclasses import replace
 from itertools import count

@@ -1,5 +1,5 @@
-"""The ports of kept state, one a file.
+"""The storage ports, one per file.
 
-Every method may raise `StorageError`. Times are aware and in UTC, except those of
-appointments: a date and a time on the wall of the dealership.
+Every method may raise `StorageError`. Times are time-zone aware and in UTC. Only appointments use
+the dealership's local date and time.
 """

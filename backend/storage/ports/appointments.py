@@ -1,4 +1,4 @@
-"""Test drives that are booked. Their times are on the wall of the dealership."""
+"""Booked test drives. Dates and times are local to the dealership."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,8 +10,6 @@ from backend.storage.ports.side_effects import SideEffect
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Appointment:
-    """A booked slot, by the dealership's wall clock."""
-
     user_id: str
     dealership_id: str
     date: date
@@ -21,7 +19,11 @@ class Appointment:
 
 @dataclass(frozen=True, slots=True)
 class Booking:
-    """`turn_id` is of the turn that made it, if one did and that was stored at the time."""
+    """An appointment that is stored.
+
+    `turn_id` names the turn that booked it; None if it was booked outside a turn or by a version
+    that did not record the turn.
+    """
 
     confirmation_id: str
     appointment: Appointment
@@ -30,34 +32,34 @@ class Booking:
 
 @dataclass(frozen=True, slots=True)
 class BookedBy:
-    """The tool call that books, and how its output words the booking."""
+    """The tool call that books. `output_of` turns the booking into the call's output."""
 
     call: SideEffect
     output_of: Callable[[Booking], str]
 
 
 class SlotTaken(Exception):
-    """Somebody else has this slot."""
+    """The slot belongs to another appointment."""
 
 
 class AppointmentStore(Protocol):
     async def taken(self, dealership_id: str, day: date) -> frozenset[time]:
-        """The slots that are booked on a day."""
+        """Return the booked slots of one day."""
         ...
 
     async def book(self, appointment: Appointment, *, by: BookedBy | None = None) -> Booking:
-        """Book the slot, or return the booking if this very appointment is booked already.
+        """Book the slot. Booking the same appointment again returns the first booking.
 
-        Atomic across all workers: of many callers, one gets the slot. In the same transaction
-        the turn of a call is found to hold its session, and the output is kept for the history
-        in case that the turn never ends.
+        Atomic across all workers: exactly one of many callers gets the slot. With `by`, the same
+        transaction checks that the turn still holds its session and stores the call's output in
+        the turn's journal. So the history knows of the booking even if the worker dies.
 
         Raises:
-            ClaimLost: that turn does not hold its session any more.
+            ClaimLost: the turn does not hold its session any more.
             SlotTaken: the slot belongs to another appointment.
         """
         ...
 
     async def of_user(self, user_id: str) -> Sequence[Booking]:
-        """Past and coming, in order of date and time."""
+        """Return past and future bookings, sorted by date and time."""
         ...

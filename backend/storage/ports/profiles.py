@@ -1,4 +1,4 @@
-"""Customers, apart from their bookings."""
+"""Customer profiles."""
 
 from dataclasses import dataclass
 from typing import Protocol

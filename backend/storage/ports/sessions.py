@@ -1,4 +1,4 @@
-"""Sessions, their turns and messages; and what workers tell each other of these."""
+"""Sessions with their turns and messages, and the requests between workers about turns."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -8,15 +8,18 @@ from typing import Protocol
 from backend.domain.conversation import History, Message, Outcome, Session, TurnRecord, Usage
 
 WORKER_LOST = "worker_lost"
-"""The error code of a turn that somebody else had to close. It has no log."""
+"""The error code of a turn that was closed because its worker died. That turn has no log."""
 
 LOST_AFTER_LEASES = 2
-"""That a worker is silent, until its turns are closed unasked: it may only have been frozen."""
+"""How many leases a worker must be silent before `close_lost` closes its turns.
+
+More than one, because the worker may only have been frozen for a while.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewTurn:
-    """A query that asks for its session."""
+    """A query that is about to claim its session."""
 
     id: str
     owner: str
@@ -26,14 +29,14 @@ class NewTurn:
     creates_session: bool
     idempotency_key: str | None = None
     traceparent: str | None = None
-    """The context of its span, as W3C Trace Context writes it."""
+    """The turn's span, in the format of W3C Trace Context."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A session, held for one turn by one worker.
+    """A session that one worker holds for one turn.
 
-    `characters_per_token` is what the upstream's reported usage says of this session.
+    `characters_per_token` is derived from the usage that the upstream reported for this session.
     """
 
     history: History
@@ -42,7 +45,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """Everything that the end of a turn stores at once."""
+    """Everything that the end of a turn stores, in one transaction."""
 
     turn_id: str
     outcome: Outcome
@@ -59,10 +62,10 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class StoredTurn:
-    """A turn with everything that reading it again takes.
+    """A turn with everything that a replay needs.
 
-    The record has its `traceparent`, which no other look-up brings. `log` is what `finish` was
-    given, while it is kept. `query` is known only of a turn that was found by its key.
+    Only here the record has its `traceparent`. `log` is the log from the turn's `Ending`, or None
+    while the turn runs and after retention has deleted it. Only `turn_with_key` fills in `query`.
     """
 
     record: TurnRecord
@@ -75,13 +78,13 @@ class StoredTurn:
 
     @property
     def is_lost(self) -> bool:
-        """Its worker died, and its log with it."""
+        """Whether the turn's worker died. The log died with it."""
         return self.record.error_code == WORKER_LOST
 
 
 @dataclass(frozen=True, slots=True)
 class StoredMessage:
-    """A message at its place; positions count from 1 within a session, without gaps."""
+    """A message with its position, which counts from 1 within a session, without gaps."""
 
     position: int
     turn_id: str
@@ -90,7 +93,7 @@ class StoredMessage:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A turn that runs, and the worker that runs it."""
+    """A running turn, and the worker that runs it."""
 
     turn_id: str
     worker: str
@@ -99,7 +102,7 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class StopRequest:
-    """Somebody wants a turn to end: as cancelled, or as disconnected if nobody reads it."""
+    """A request to end a turn. `outcome` is cancelled, or disconnected if nobody follows it."""
 
     turn_id: str
     outcome: Outcome
@@ -107,7 +110,7 @@ class StopRequest:
 
 @dataclass(frozen=True, slots=True)
 class ClockDoubt:
-    """A clock seems to have jumped, and is not believed for so much longer."""
+    """A clock seems to have jumped by `jump_seconds`. Do not trust it for `lasts_seconds`."""
 
     jump_seconds: float
     lasts_seconds: float
@@ -115,11 +118,11 @@ class ClockDoubt:
 
 @dataclass(frozen=True, slots=True)
 class StoreTime:
-    """The time by the store's clock.
+    """The time of the store's clock.
 
-    With `is_own_clock` that is the clock of the worker who asks. Then `newest` is the newest time
-    that anybody else has stored, or this worker with a turn; None if there is none. `doubt` is
-    what a worker said of that clock, while it lasts.
+    With `is_own_clock`, that is the clock of the asking worker's machine, which may jump. Then
+    `newest` is the newest stored time of any turn and of the other workers' leases (None if there
+    is none), and `doubt` is the doubt about this clock that is still in force.
     """
 
     now: datetime
@@ -129,7 +132,7 @@ class StoreTime:
 
 
 class AlreadyStarted(Exception):
-    """The session has a turn with this idempotency key."""
+    """The session already has a turn with this idempotency key."""
 
     def __init__(self, turn_id: str) -> None:
         super().__init__(turn_id)
@@ -137,9 +140,9 @@ class AlreadyStarted(Exception):
 
 
 class SessionStore(Protocol):
-    """Sessions, their turns and messages. A session is found by `(owner, session_id)` only.
+    """Stores sessions, turns and messages. A session is identified by `(owner, session_id)`.
 
-    No look-up shows a turn as running whose worker is gone: it is closed as failed first.
+    If a look-up meets a running turn whose worker is dead, it first closes the turn as failed.
     """
 
     async def create(self, owner: str, session_id: str) -> Session: ...
@@ -149,17 +152,17 @@ class SessionStore(Protocol):
         ...
 
     async def delete(self, owner: str, session_id: str) -> None:
-        """Forget the session and everything in it. Raises: SessionNotFound."""
+        """Delete the session with its turns and messages. Raises: SessionNotFound."""
         ...
 
     async def messages(
         self, owner: str, session_id: str, /, *, after: int = 0, limit: int | None = None
     ) -> Sequence[StoredMessage]:
-        """In order, those behind position `after`. Raises: SessionNotFound."""
+        """Return the messages after position `after`, in order. Raises: SessionNotFound."""
         ...
 
     async def turns(self, owner: str, session_id: str, /) -> Sequence[TurnRecord]:
-        """Oldest first. Raises: SessionNotFound."""
+        """Return the turns, oldest first. Raises: SessionNotFound."""
         ...
 
     async def turn(self, owner: str, turn_id: str, /) -> TurnRecord:
@@ -167,97 +170,98 @@ class SessionStore(Protocol):
         ...
 
     async def turn_with_log(self, owner: str, turn_id: str, /) -> StoredTurn:
-        """The turn with its log, if that is kept. Raises: TurnNotFound."""
+        """Return the turn with its log, if the log is still kept. Raises: TurnNotFound."""
         ...
 
     async def turn_with_key(self, owner: str, session_id: str, /, key: str) -> StoredTurn | None:
-        """The same of the turn that this idempotency key started in this session, if it did."""
+        """Return the turn with this idempotency key, its log and its query; None if unknown."""
         ...
 
     async def time(self, worker: str) -> StoreTime:
-        """The clock by which leases expire and what is stored grows old, as `worker` asks."""
+        """Return the time that leases and retention go by. `worker` is the asking worker."""
         ...
 
     async def close_lost(self) -> int:
-        """Close the turns that nobody looks up and whose workers have been silent for
-        `LOST_AFTER_LEASES`; returns their number.
+        """Close the turns whose workers have been silent for `LOST_AFTER_LEASES`, and count them.
+
+        Without this, a turn that nobody looks up would stay open forever.
         """
         ...
 
     async def doubt_clock(self, doubt: ClockDoubt) -> None:
-        """Tell all workers, also those that start while it lasts."""
+        """Store the doubt for all workers, including those that start while it lasts."""
         ...
 
     async def purge_logs(self, *, kept_seconds: float) -> None:
-        """Forget the logs of turns that ended longer ago."""
+        """Delete the logs of turns that ended more than `kept_seconds` ago."""
         ...
 
     async def purge_sessions(self, *, kept_seconds: float) -> None:
-        """Forget the sessions in which nothing has begun or ended for longer; none in which a
-        turn runs.
+        """Delete the sessions that were last used more than `kept_seconds` ago.
+
+        A session with a running turn stays.
         """
         ...
 
     async def request_stop(self, owner: str, turn_id: str) -> Holder:
-        """Ask the worker that runs the turn, if any does, to stop it. Raises: TurnNotFound."""
+        """Ask the turn's worker to cancel it, if it still runs. Raises: TurnNotFound."""
         ...
 
     async def request_end(
         self, owner: str, session_id: str, *, unless_read: bool = False
     ) -> Holder | None:
-        """Ask for the end of the turn that holds the session.
+        """Ask for the end of the turn that holds the session, and return it; None if there is none.
 
-        With `unless_read` only of one that nobody follows, on any worker. None if there is
-        no such turn.
+        With `unless_read`, a turn that somebody follows, on any worker, is left alone (None).
         """
         ...
 
     async def running(self, turn_ids: Collection[str]) -> frozenset[str]:
-        """Those of the turns that have not ended and whose worker lives."""
+        """Return which of these turns have not ended and have a live worker."""
         ...
 
     async def is_followed(self, turn_id: str) -> bool:
-        """Whether another worker than its own has said lately that somebody follows it there."""
+        """Whether, within the last lease, another worker reported a follower of this turn."""
         ...
 
     async def claim(self, turn: NewTurn, *, history_tokens: int) -> Claim:
-        """Store the turn and the user's message, and hold the session.
+        """Store the turn and the user's message, and hold the session for the turn.
 
-        A claim whose worker has not renewed its lease is taken over, and its turn is
-        closed as failed. The history is the newest whole turns that fit `history_tokens`.
+        If a worker with an expired lease holds the session, its turn is closed as failed and the
+        claim succeeds. The history has the newest whole turns that fit `history_tokens`.
 
         Raises:
-            AlreadyStarted: the session has a turn with this idempotency key.
-            SessionBusy: a living worker holds the session.
-            SessionNotFound: there is none and `creates_session` is False.
+            AlreadyStarted: the session already has a turn with this idempotency key.
+            SessionBusy: a live worker holds the session.
+            SessionNotFound: the session does not exist and `creates_session` is False.
         """
         ...
 
     async def finish(self, ending: Ending) -> bool:
-        """Store how the turn ended and let go of its session.
+        """Store how the turn ended, and release its session.
 
-        False, and nothing stored, if the turn is no longer held: it was taken over,
-        or its session was deleted.
+        Returns False and stores nothing if the turn no longer holds its session: another turn took
+        over, or the session was deleted.
 
         Raises:
-            NotStorable: there is something in this ending that the store cannot hold.
+            NotStorable: the ending has content that the store cannot hold.
         """
         ...
 
     async def renew(
         self, worker: str, *, unfollowed: Collection[str] = (), followed: Collection[str] = ()
     ) -> Sequence[StopRequest]:
-        """Say that the worker lives. Its claims hold for `lease_seconds` from now.
+        """Renew the worker's lease: its claims hold for `lease_seconds` from now.
 
-        It also says which of its turns nobody follows here, and which turns of other
-        workers somebody follows here. Returns what is asked of it.
+        `unfollowed` are this worker's turns without a follower here; `followed` are turns of other
+        workers with a follower here. Returns the stop requests for this worker's turns.
         """
         ...
 
     async def renew_lease(self, worker: str) -> None:
-        """Say that the worker lives, and nothing else: the smallest thing that can be written."""
+        """Renew the worker's lease, and nothing else. This is the smallest possible write."""
         ...
 
     async def retire(self, worker: str) -> None:
-        """Say that the worker is gone: whatever it still held is free at once."""
+        """Drop the worker's lease, so that the sessions it still holds are free at once."""
         ...

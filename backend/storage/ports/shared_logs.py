@@ -1,4 +1,4 @@
-"""The logs of turns while they run, where all workers can read them."""
+"""The event logs of running turns, readable by all workers."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class SharedBatch:
-    """Encoded events of a turn, from behind position `after` up to position `last`."""
+    """The encoded events of a turn after position `after`, up to and including `last`."""
 
     turn_id: str
     after: int
@@ -17,16 +17,16 @@ class SharedBatch:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """Events of other workers, and whether one of them nudged this one."""
+    """Events from other workers, and whether one of those nudged this worker."""
 
     batches: Sequence[SharedBatch] = ()
     is_nudged: bool = False
 
 
 class SharedLogStore(Protocol):
-    """The logs of turns while they run, where all workers can read them.
+    """Shares the logs of running turns between workers.
 
-    They may be lost at any moment: the session store is what counts, and this is quicker.
+    The logs may be lost at any time. They only make following faster; the session store decides.
     """
 
     async def write(
@@ -36,24 +36,26 @@ class SharedLogStore(Protocol):
         nudged: Collection[str] = (),
         forgotten: Collection[str] = (),
     ) -> None:
-        """Add what is not there yet, tell workers to look at the session store, and keep nothing
-        of turns that are to be forgotten.
+        """Append batches, nudge workers to look at the session store, and delete forgotten logs.
 
-        After a `StorageError` nothing is known of what was written; to write it again does
-        no harm.
+        Writing a batch twice does no harm. So after a `StorageError`, which leaves open how much
+        was written, simply write again.
         """
         ...
 
     async def check(self) -> None:
-        """Do once what `write` does, and leave nothing behind.
+        """Try every command that reading and writing use, and leave nothing behind.
 
         Raises:
-            StorageError: any part of it is refused. Its message names the cause.
+            StorageError: Redis refuses one of them. The message names the cause.
         """
         ...
 
     async def read(self, worker: str, after: Mapping[str, int]) -> Received:
-        """Wait a moment for a nudge to this worker, or for events of turns behind a position."""
+        """Wait briefly for a nudge to this worker, or for events after a turn's given position.
+
+        `after` maps turn ids to the last position that the caller has. Empty after the time-out.
+        """
         ...
 
     async def close(self) -> None: ...

@@ -1,4 +1,4 @@
-"""The dealerships and the car line."""
+"""The dealerships and the car models."""
 
 from typing import Protocol
 
@@ -7,5 +7,5 @@ from backend.domain.showroom import Showroom
 
 class ShowroomStore(Protocol):
     async def showroom(self) -> Showroom:
-        """The dealerships and the car line; read once, at start."""
+        """Return the showroom. The app reads it once, at start, so a change takes a restart."""
         ...

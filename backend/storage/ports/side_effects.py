@@ -1,4 +1,4 @@
-"""Tool calls that change the world, with what a store must know of them."""
+"""Tool calls with side effects, and the data that a store needs to record them."""
 
 from dataclasses import dataclass
 
@@ -6,15 +6,15 @@ from backend.domain.conversation import Message, ToolCall
 
 
 class ClaimLost(Exception):
-    """The turn does not hold its session any more: it was taken over, or its session deleted."""
+    """The turn no longer holds its session: another turn took over, or the session was deleted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SideEffect:
-    """A call, and the turn that asks for it.
+    """A tool call, and the turn that makes it.
 
-    `messages` are what the turn would add to the history if it ended now: the newest message of
-    the assistant has the call in it, and outputs may follow that one already.
+    `messages` is what the turn would add to the history if it ended now. The last assistant message
+    contains the call; outputs of other calls may follow it.
     """
 
     turn_id: str

@@ -1,4 +1,4 @@
-"""All ports of one opened backend."""
+"""All storage ports together."""
 
 from typing import Protocol
 
@@ -10,7 +10,7 @@ from backend.storage.ports.summaries import SummaryStore
 
 
 class Stores(Protocol):
-    """The caller who opens them closes them."""
+    """The opened stores. The code that opens them must call `close`."""
 
     sessions: SessionStore
     summaries: SummaryStore

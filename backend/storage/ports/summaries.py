@@ -8,10 +8,10 @@ from backend.domain.conversation import History
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdleSession:
-    """A session that is quiet, held for its summary.
+    """An idle session, claimed for writing its summary.
 
-    `history` is what was said, as far as it was asked for; `summary` is the one before.
-    `failures` counts the attempts since something was said.
+    `history` has the newest turns that fit the requested budget, and `summary` is the previous one.
+    `failures` counts the failed attempts since the last turn.
     """
 
     claim_id: str
@@ -23,29 +23,29 @@ class IdleSession:
 
 
 class SummaryStore(Protocol):
-    """Which sessions have something new that no summary tells, and who is at it.
+    """Tracks the sessions whose newest turns are not summarized yet, and who works on them.
 
-    A turn that begins or ends takes the session from whoever holds it here, and starts anew.
+    When a turn begins or ends, it voids the claim of its session here, and the wait starts again.
     """
 
     async def claim(
         self, *, idle_seconds: float, claim_seconds: float, history_tokens: int
     ) -> IdleSession | None:
-        """Hold the session that has waited longest among those without a turn for `idle_seconds`.
+        """Claim the session that has waited longest, if it was idle for `idle_seconds`.
 
-        Across all workers one gets it, and for `claim_seconds` nobody else does. None if there
-        is none.
+        Across all workers, only one gets it, and for `claim_seconds` nobody else can. Returns None
+        if no session is due.
         """
         ...
 
     async def store(self, idle: IdleSession, summary: str) -> bool:
-        """Keep the summary, and let go of the session until something new is said.
+        """Store the summary. The session is not due again before its next turn.
 
-        False, and nothing stored, if it is no longer held: a turn has begun, the session was
-        deleted, or somebody else holds it by now.
+        Returns False and stores nothing if the claim is void: a turn has begun, the session was
+        deleted, or another worker has claimed it meanwhile.
         """
         ...
 
     async def postpone(self, idle: IdleSession, *, seconds: float | None, failures: int) -> None:
-        """Let go of the session for so long; for None until something new is said."""
+        """Release the session for `seconds`; None means until its next turn."""
         ...

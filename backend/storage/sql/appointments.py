@@ -1,4 +1,4 @@
-"""Booked slots in SQL. A unique constraint decides who gets one."""
+"""Booked slots in SQL. A unique constraint decides who gets a slot."""
 
 from datetime import date, time
 from typing import Any
@@ -48,6 +48,7 @@ def _book(
 
 
 def _booked(connection: Connection, appointment: Appointment, turn_id: str | None) -> Booking:
+    # Insert first, then look: the row that is there, new or old, tells who has the slot.
     connection.execute(_BOOK, {**_row_of(appointment), "turn_id": turn_id})
     slot = {column.name: getattr(appointment, column.name) for column in _SLOT}
     booking = _booking_of(connection.execute(_AT, slot).one())

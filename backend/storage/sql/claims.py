@@ -1,11 +1,11 @@
-"""The two transactions of a turn.
+"""The two transactions of a turn: its claim and its end. Also the repair of a lost turn.
 
-Both lock the row of the session first and read everything else after that, in statements
-of their own: a statement that waited for the lock would still see the other tables as they
-were before it.
+Each locks the row of the session first, and reads the other tables in later statements. One
+statement for both would be wrong: after waiting for the lock, it would still see the other tables
+as they were before the wait.
 
-The lock also brings the time that both store. It is the database's: those of two workers cannot
-be compared.
+The lock statement also returns the time to store. It is the database's time, because the clocks of
+two workers cannot be compared.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +34,7 @@ from backend.storage.sql.rows import AnyRow, message_of, message_row
 from backend.storage.sql.tables import messages, sessions, turns
 
 PAGE = 64
+"""Messages per query while the history is read backwards."""
 
 _AT = DatabaseNow().label("at")
 _STATE = (
@@ -49,11 +50,12 @@ _LOCK = (
     .with_for_update()
 )
 _NEW_SESSION = insert(sessions).values(created_at=DatabaseNow())
-# If two transactions make the same session, the later waits here and gets the row of the first.
-# DO NOTHING would neither return nor lock it.
+# If two transactions create the same session, the later one waits here and gets the row of the
+# first. DO NOTHING would neither return nor lock that row.
 _MAKE_AND_LOCK = _NEW_SESSION.on_conflict_do_update(
     index_elements=[sessions.c.owner, sessions.c.id], set_={"id": _NEW_SESSION.excluded.id}
 ).returning(*_STATE)
+# Finds no row if the turn no longer holds its session. Locks the session's row alone.
 _LOCK_OF_TURN = (
     select(sessions.c.owner, sessions.c.id, sessions.c.messages, turns.c.started_at, _AT)
     .join(turns, and_(turns.c.owner == sessions.c.owner, turns.c.session_id == sessions.c.id))
@@ -77,8 +79,8 @@ _THIS_SESSION = (
     sessions.c.owner == bindparam("this_owner"),
     sessions.c.id == bindparam("this_session"),
 )
-# The question is the first of the few messages of a turn. The search runs backwards, since a key
-# is usually repeated soon after its turn began.
+# Each turn has one user message. Search backwards, because a client usually repeats a key soon
+# after the turn began.
 _QUERY = (
     select(messages.c.content)
     .where(
@@ -95,7 +97,7 @@ _WITH_KEY = select(turns.c.id).where(
     turns.c.session_id == bindparam("session_id"),
     turns.c.idempotency_key == bindparam("key"),
 )
-# A turn has the session to itself: whoever was about to summarize it no longer is.
+# A turn voids the claim of a worker that was about to summarize the session.
 _UNTOLD = {
     "untold_since": DatabaseTime(),
     "summary_claim": None,
@@ -103,7 +105,7 @@ _UNTOLD = {
     "summary_failures": 0,
 }
 _LET_GO = update(sessions).where(*_THIS_SESSION).values(current_turn_id=None)
-# A summary that was made since the turn was lost may not tell what the turn did.
+# A summary written after the turn was lost may lack its side effects, so a new one is due.
 _LET_GO_WITH_MESSAGES = _LET_GO.values(
     messages=sessions.c.messages + bindparam("new_messages"), **_UNTOLD
 )
@@ -141,7 +143,7 @@ def claim(
     lost_after_seconds: Callable[[], float],
 ) -> Claim:
     session = _lock(connection, turn)
-    # Before the holder: a repeated query is led to its own turn, also while that one runs.
+    # Before the check for a holder: a repeated query joins its own turn, even while that runs.
     _check_key(connection, turn)
     repaired = 0
     if session.current_turn_id is not None:
@@ -150,7 +152,7 @@ def claim(
         place = {"owner": turn.owner, "session_id": turn.session_id}
         lost = {**place, "turn_id": session.current_turn_id}
         repaired = _close_lost(connection, lost, behind=session.messages, at=session.at)
-    # In this transaction: a turn whose worker has no lease yet would be found lost at once.
+    # In this transaction, or the turn of a worker without a lease would count as lost at once.
     leases.ensure(connection, turn.worker, lease_seconds)
     last = session.messages + repaired
     history = newest_whole_turns(
@@ -167,7 +169,8 @@ def finish(connection: Connection, ending: Ending) -> bool:
         return False
     place = {"owner": session.owner, "session_id": session.id, "turn_id": ending.turn_id}
     dated = journals.by_database_clock(ending.messages, since=session.started_at, at=session.at)
-    # An ending that was given up for a minimal one takes nothing back that was done.
+    # A minimal ending replaces one that the store refused, and has no messages. The journal still
+    # knows the turn's side effects.
     added = dated or journals.take(connection, ending.turn_id)
     _store(connection, added, behind=session.messages, place=place)
     connection.execute(_CLOSE_TURN, _ending_row(ending, session.at))
@@ -197,7 +200,7 @@ def _lock(connection: Connection, turn: NewTurn) -> AnyRow:
 
 
 def new_session(owner: str, session_id: str) -> dict[str, Any]:
-    """All but the time of its creation."""
+    """The values of a new session's row, except `created_at`."""
     return {
         "owner": owner,
         "id": session_id,
@@ -208,10 +211,10 @@ def new_session(owner: str, session_id: str) -> dict[str, Any]:
 def settle(
     connection: Connection, turn_id: str, *, lost_after_seconds: Callable[[], float]
 ) -> None:
-    """Close a turn as failed, if it runs and its worker is gone."""
+    """Close a turn as failed, if it still runs and its worker is dead."""
     session = connection.execute(_LOCK_OF_TURN, {"turn_id": turn_id}).one_or_none()
-    # Looked at again under the lock: since it was found lost, its worker may have renewed its
-    # lease, or somebody else may have closed it.
+    # Check again under the lock: the worker may have renewed its lease meanwhile, or somebody else
+    # may have closed the turn.
     if session is None or leases.is_held(connection, turn_id, lost_after_seconds()):
         return
     lost = {"owner": session.owner, "session_id": session.id, "turn_id": turn_id}
@@ -224,10 +227,12 @@ def settle(
 
 
 def hold(connection: Connection, turn_id: str) -> AnyRow:
-    """Lock the session of a turn, for what is written on its behalf until this transaction ends.
+    """Lock the session of a turn until this transaction ends.
+
+    So no other turn can take over the session while a side effect is stored.
 
     Raises:
-        ClaimLost: the turn does not hold it.
+        ClaimLost: the turn does not hold its session.
     """
     session = connection.execute(_LOCK_OF_TURN, {"turn_id": turn_id}).one_or_none()
     if session is None:
@@ -255,8 +260,9 @@ def query_of(connection: Connection, owner: str, session_id: str, turn_id: str) 
 
 
 def _close_lost(connection: Connection, lost: dict[str, str], *, behind: int, at: datetime) -> int:
-    """Close a turn whose worker is gone. Its side effects stay in the history: returns the number
-    of messages that tell them.
+    """Close a turn whose worker is dead, and add its journal to the history.
+
+    Returns the number of added messages.
     """
     done = journals.take(connection, lost["turn_id"])
     _store(connection, done, behind=behind, place=lost)
@@ -276,7 +282,7 @@ def _close_lost(connection: Connection, lost: dict[str, str], *, behind: int, at
 def newest_first(
     connection: Connection, owner: str, session_id: str, *, before: int
 ) -> Iterator[StoredMessage]:
-    """The messages of a session in pages, so that nobody reads more than is looked at."""
+    """Yield the messages before a position, newest first. Queries a page only when it is needed."""
     while before > 1:
         page = {"owner": owner, "session_id": session_id, "before": before}
         rows = connection.execute(_PAGE_BACKWARDS, page).all()

@@ -1,4 +1,4 @@
-"""The database: its threads, its transactions, and what their errors become."""
+"""Runs transactions in threads, retries them, and translates their errors."""
 
 import asyncio
 import random
@@ -34,20 +34,23 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 TIMEOUT_SECONDS = 10.0
-"""For a transaction and its wait for a thread; past it the caller is told, and may leave."""
+"""Time-out of a transaction, including its wait for a thread."""
 
 RESTART_SECONDS = 2.0
-"""Longer than Postgres takes connections from nobody while it restarts. A server that is away
-for longer is told of at once from then on, or every request would wait for it."""
+"""How long transactions wait for an unreachable database: longer than a restart of Postgres.
+
+After that, transactions fail at once until the database is back, or every request would wait.
+"""
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 0.5
+"""The back-off between retries of one transaction."""
 
 
 class Database:
-    """Engines, and for each as many threads as it has connections.
+    """One or two engines, each with one thread per connection.
 
-    SQLite has one writer, so writing has one thread: transactions queue there instead of
-    sleeping on its lock. No writer holds up its readers, which have threads of their own.
+    SQLite allows one writer at a time. So its writes share one thread and queue there, instead of
+    sleeping on SQLite's lock. Its readers have threads of their own, and never wait for the writer.
     """
 
     def __init__(self, database_url: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
@@ -72,13 +75,16 @@ class Database:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """One transaction in one thread hop. A started one commits even if its caller leaves.
-        The function's name is what metrics and spans call it.
+        """Run the function as one transaction, in a thread.
 
-        It may be called again, if the database was lost or busy before it was told to commit.
+        A started transaction runs to its end even if the caller is cancelled. If the database
+        fails before the commit is sent, the function may be called again. Metrics and spans use
+        the function's name.
 
-        Raises: StorageError (NotStorable, if what was to be stored is at fault), and whatever the
-        function raises; both roll back.
+        Raises:
+            NotStorable: the database cannot hold the content.
+            StorageError: any other failure of the database, or no result in time.
+            Exception: whatever the function raises. The transaction is rolled back.
         """
         return await self._hop(self._writing, function, *args, **kwargs)
 
@@ -88,7 +94,7 @@ class Database:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """The same of a function that only reads: it waits for no writer."""
+        """Like `run`, for a function that only reads: on SQLite it never waits for a writer."""
         return await self._hop(self._reading, function, *args, **kwargs)
 
     async def _hop(
@@ -106,20 +112,21 @@ class Database:
         pending: asyncio.Future[T] | None = None
         begun = time.perf_counter()
         deadline = time.monotonic() + self._timeout_seconds
+        # Filled by the thread, and read here after a time-out, to name the reason.
         failures: list[Exception] = []
         transaction = partial(self._transact, pool.engine, call, deadline, failures)
         try:
             pending = asyncio.get_running_loop().run_in_executor(pool.threads, transaction)
             with tracing.transaction(operation, failures=(StorageError, TimeoutError)):
                 async with asyncio.timeout(self._timeout_seconds):
-                    # Given up, it is never begun if it still queues for its thread. A thread
-                    # cannot be stopped: what it has begun goes on to its end.
+                    # After the time-out, a transaction that still waits for a thread never starts.
+                    # After its start it runs to its end, because a thread cannot be stopped.
                     return await pending
         except TimeoutError as error:
             raise _out_of_time(failures) from error
         except RuntimeError as error:
             if pending is None:
-                raise StorageError from error  # closed
+                raise StorageError from error  # the pool was shut down
             raise
         finally:
             metrics.transaction_ended(operation, time.perf_counter() - begun)
@@ -130,7 +137,7 @@ class Database:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """`run` without the hop."""
+        """Like `run`, but in the calling thread. For scripts without an event loop."""
 
         def call(connection: Connection) -> T:
             return function(connection, *args, **kwargs)
@@ -149,7 +156,7 @@ class Database:
         try:
             return self._persist(engine, call, deadline, failures)
         except (SQLAlchemyError, UnicodeError, OverflowError) as error:
-            # The last two: a lone surrogate, and a number that SQLite cannot hold.
+            # The last two are a lone surrogate, and a number that is too large for SQLite.
             raise _failed(error) from error
 
     def _persist(
@@ -159,8 +166,9 @@ class Database:
         deadline: float,
         failures: list[Exception],
     ) -> T:
-        """Try until it commits, it fails for a reason of its own, or its time is up. Attempts that
-        failed are added to `failures`.
+        """Retry until the transaction commits, fails for good, or `deadline` would be missed.
+
+        Appends the error of each failed attempt to `failures`.
         """
         begun, pauses, has_raced = time.monotonic(), _pauses(), False
         while True:
@@ -171,12 +179,12 @@ class Database:
                 failures.append(error)
                 failure = failure_of(error)
                 if failure is Failure.LOST_RACE and not has_raced:
-                    # Without a pause: whoever has won is done. It was rolled back, so nothing
-                    # of it is there.
+                    # Retry once without a pause: the other transaction has finished. The database
+                    # rolled this one back, even if it failed in its commit.
                     has_raced = True
                     continue
                 if attempt.may_have_committed:
-                    # The answer to the commit was lost. Run twice, it might take effect twice.
+                    # The reply to the commit was lost. A second run might take effect twice.
                     raise
                 if failure is Failure.UNREACHABLE and time.monotonic() - begun > RESTART_SECONDS:
                     self._is_away = True
@@ -193,7 +201,7 @@ class Database:
         return failure is Failure.BUSY or (failure is Failure.UNREACHABLE and not self._is_away)
 
     async def close(self) -> None:
-        """Let what has started finish, then let go of every connection."""
+        """Wait for started transactions, then close all connections."""
         await asyncio.to_thread(self.dispose)
 
     def dispose(self) -> None:
@@ -205,7 +213,7 @@ class Database:
 
 
 class _Pool:
-    """Connections, and a thread for each: a transaction that has a thread has a connection."""
+    """A thread for each connection, so a transaction with a thread never waits for a connection."""
 
     def __init__(self, engine: Engine, size: int) -> None:
         self.engine = engine
@@ -213,7 +221,7 @@ class _Pool:
 
 
 class _Attempt:
-    """One transaction. While `may_have_committed` nobody knows what became of a failed one."""
+    """One attempt at a transaction. If it fails after `may_have_committed`, its fate is unknown."""
 
     def __init__(self, engine: Engine, file: SqliteFile | None) -> None:
         self._engine = engine
@@ -224,8 +232,8 @@ class _Attempt:
         self._check_file()
         with self._engine.begin() as connection:
             result = call(connection)
-            # Right before the commit: SQLite would write to a file that was deleted meanwhile,
-            # and what is acknowledged then is lost.
+            # Right before the commit: SQLite would write to a file that was deleted meanwhile, and
+            # an acknowledged commit would be lost.
             self._check_file()
             self.may_have_committed = True
         return result
@@ -236,7 +244,7 @@ class _Attempt:
 
 
 def _pauses() -> Iterator[float]:
-    """With jitter, or all threads would come back at once."""
+    """Yield the back-off in seconds, with jitter so that threads do not retry in step."""
     pause = FIRST_PAUSE_SECONDS
     while True:
         yield pause * random.uniform(0.5, 1)  # noqa: S311 - no secret
@@ -244,7 +252,7 @@ def _pauses() -> Iterator[float]:
 
 
 def _out_of_time(failures: Sequence[Exception]) -> StorageError:
-    """The last attempt is still waiting; the one before it may have been told the reason."""
+    """The last attempt is still waiting, but the one before it may know the reason."""
     if failures and isinstance(told := _failed(failures[-1]), StoreAway):
         return told
     message = "The database does not answer."

@@ -1,6 +1,6 @@
-"""`DATABASE_URL` as people paste it: read, or refused with a sentence that says what to write.
+"""Parses `DATABASE_URL`. For a URL that it refuses, the error says what to write instead.
 
-No sentence repeats a user, a password, a host or the value of a parameter.
+No error message repeats a user, a password, a host or the value of a parameter.
 """
 
 import re
@@ -12,18 +12,18 @@ from sqlalchemy.exc import ArgumentError
 from backend.domain.errors import StorageError
 
 POSTGRES = "postgresql://user:password@host:5432/database"
-SQLITE = "sqlite:///lex.db for a file in this folder, sqlite:////data/lex.db for another one"
+SQLITE = "sqlite:///lex.db for a file in this folder, sqlite:////data/lex.db for an absolute path"
 
 _UNREADABLE = f"The database URL cannot be read: write {POSTGRES}."
 _ENCODE = (
-    "The database URL has more than one @. In a user name or a password write "
+    "The database URL has more than one @. In the user name and the password, write "
     "%40 for @, %3A for :, %2F for /, %3F for ?, %23 for # and %25 for %."
 )
 _SEARCH_PATH = (
-    "leave it out, and choose the schema with ALTER ROLE … SET search_path = …; without a pooler "
-    "in between options=-csearch_path%3D… does it, too"
+    "leave it out, and choose the schema with ALTER ROLE … SET search_path = …; "
+    "without a pooler, options=-csearch_path%3D… works as well"
 )
-_OWN_POOL = "leave it out, Lex has a pool of its own"
+_OWN_POOL = "leave it out, because Lex has a pool of its own"
 _HINTS = {
     "schema": _SEARCH_PATH,
     "currentschema": _SEARCH_PATH,
@@ -46,7 +46,11 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.+-]{0,39}")
 
 
 def parse(database_url: str) -> URL:
-    """Raises: StorageError, whose message is the sentence."""
+    """Return the URL with the driver that Lex uses.
+
+    Raises:
+        StorageError: the URL cannot be used. The message says what to write instead.
+    """
     text = _unwrapped(database_url)
     scheme, separator, rest = text.partition("://")
     if not separator:
@@ -61,7 +65,7 @@ def parse(database_url: str) -> URL:
 
 
 def server_of(database_url: str) -> str | None:
-    """The host and port, for a log line; None for a file or a local socket."""
+    """The host and port, for a log line; None for a file, a local socket or an unusable URL."""
     try:
         url = parse(database_url)
     except StorageError:
@@ -70,7 +74,7 @@ def server_of(database_url: str) -> str | None:
 
 
 def _unwrapped(text: str) -> str:
-    """Without the blanks and the quotes that a shell would have taken off."""
+    """Strip the spaces and the quotes that a shell would have removed."""
     text = text.strip()
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
         text = text[1:-1].strip()
@@ -89,7 +93,7 @@ def _other_notation(text: str) -> str:
 def _other_scheme(scheme: str, dialect: str) -> str:
     start = scheme.lower()
     if start.startswith(("jdbc:", "psql ")):
-        return f"Leave out what stands before postgresql://, and write {POSTGRES}."
+        return f"Leave out everything before postgresql://, and write {POSTGRES}."
     if dialect in ("postgres", "postgresql", "pgsql", "pg"):
         return f"Write postgresql:// in place of {_named(scheme)}://, without another driver."
     if dialect in ("sqlite", "sqlite3"):
@@ -98,13 +102,13 @@ def _other_scheme(scheme: str, dialect: str) -> str:
 
 
 def _named(name: str) -> str:
-    """As it was given, if that can only be a name."""
+    """The name itself if it is harmless, otherwise `…`: it could be a piece of a password."""
     return name if _NAME.fullmatch(name) else "…"
 
 
 def _postgres(rest: str) -> URL:
     if rest.count("@") > 1:
-        # Where the password ends is a guess, and the wrong one puts a piece of it into the host.
+        # The end of the password would be a guess, and a wrong guess makes a piece of it the host.
         raise StorageError(_ENCODE)
     url = _made(f"postgresql+psycopg://{rest}")
     if url.host and not _HOST.fullmatch(url.host):
@@ -128,7 +132,7 @@ def _made(text: str) -> URL:
     try:
         return make_url(text)
     except (ArgumentError, ValueError):
-        # Without its cause, which may quote a piece of the password.
+        # Without the cause, which may quote a piece of the password.
         raise StorageError(_UNREADABLE) from None
 
 

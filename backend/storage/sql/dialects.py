@@ -1,4 +1,4 @@
-"""Where SQLite and Postgres differ: times, and the database's own clock."""
+"""The differences between SQLite and Postgres: stored times, and the database's clock."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -11,11 +11,11 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
 insert = postgresql.insert
-"""An insert with ON CONFLICT. Both databases spell it alike, so this one renders for either."""
+"""An insert with ON CONFLICT. Both databases use the same syntax, so this works for either."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """Aware and in UTC on our side; SQLite keeps no zone, so it is UTC by agreement there."""
+    """A datetime that is always aware and in UTC. SQLite stores it without a zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -30,8 +30,10 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class DatabaseTime(FunctionElement[float]):
-    """Seconds since 1970 by the database's clock, which all workers share. Not by ours:
-    leases are compared across machines, whose clocks differ.
+    """The database's clock, in seconds since 1970.
+
+    Leases use it because workers on different machines compare them, and the clocks of machines
+    differ.
     """
 
     inherit_cache = True
@@ -39,7 +41,7 @@ class DatabaseTime(FunctionElement[float]):
 
 
 class DatabaseNow(FunctionElement[datetime]):
-    """The same clock, as a time that is stored and shown: a worker's may be wrong by days."""
+    """The database's clock as a datetime, for times that are stored and shown."""
 
     inherit_cache = True
     type = UtcDateTime()
@@ -52,17 +54,17 @@ def _now_on_postgres(element: DatabaseNow, compiler: SQLCompiler, **kw: Any) -> 
 
 @compiles(DatabaseNow, "sqlite")
 def _now_on_sqlite(element: DatabaseNow, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ARG001 - SQLAlchemy's
-    # In the digits that SQLAlchemy stores, so that texts compare as times do.
+    # Six decimals, as SQLAlchemy stores a datetime, so that comparing texts compares times.
     return "(strftime('%Y-%m-%d %H:%M:%f', 'now') || '000')"
 
 
 @compiles(DatabaseTime, "postgresql")
 def _on_postgres(element: DatabaseTime, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ARG001
-    # now() stands still during a transaction, and a transaction may have waited for a lock.
+    # Not now(): it stands still during a transaction, which may have waited for a lock.
     return "extract(epoch from clock_timestamp())::double precision"
 
 
 @compiles(DatabaseTime, "sqlite")
 def _on_sqlite(element: DatabaseTime, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ARG001
-    # unixepoch() has whole seconds only, before SQLite 3.42.
+    # Not unixepoch(): before SQLite 3.42 it only has whole seconds.
     return "((julianday('now') - 2440587.5) * 86400.0)"

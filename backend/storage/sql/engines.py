@@ -1,4 +1,4 @@
-"""Engines: how connections to SQLite and Postgres are made, and what bounds them."""
+"""Creates the engines for SQLite and Postgres, with their time-outs and pool sizes."""
 
 import sqlite3
 import time
@@ -12,9 +12,9 @@ from backend.storage.sql.sqlite_file import SqliteFile
 POSTGRES_THREADS = 8
 SQLITE_READERS = 2
 SQLITE_BUSY_MS = 9_000
-"""A little less than a transaction may take: then it is told why it failed."""
+"""Slightly less than the time-out of a transaction, so that SQLite's own error arrives first."""
 
-# So one session's transactions cannot make all others wait for long.
+# Keep one slow or stuck transaction from blocking all others for long.
 POSTGRES_LIMITS = (
     "SET lock_timeout = '5s'; SET statement_timeout = '8s'; "
     "SET idle_in_transaction_session_timeout = '30s'"
@@ -22,7 +22,7 @@ POSTGRES_LIMITS = (
 POSTGRES_OPTIONS = {
     "application_name": "lex",
     "connect_timeout": "5",
-    # A host that vanished is noticed after 10 s without a word, and 10 s of asking.
+    # Notice a vanished host after 10 s of silence and two probes of 5 s.
     "keepalives_idle": "10",
     "keepalives_interval": "5",
     "keepalives_count": "2",
@@ -35,8 +35,8 @@ def postgres_engine(url: URL) -> Engine:
         url.set(query={**POSTGRES_OPTIONS, **url.query}),
         pool_size=POSTGRES_THREADS,
         max_overflow=0,
-        pool_pre_ping=True,  # one round trip, or the first after a restart would fail
-        hide_parameters=True,  # errors are logged; what people said is not
+        pool_pre_ping=True,  # costs a round trip, but survives a restart of the database
+        hide_parameters=True,  # errors are logged, and must not quote conversations
     )
     event.listen(engine, "connect", _limit_postgres)
     return engine
@@ -54,7 +54,7 @@ def sqlite_writer(url: URL, file: SqliteFile) -> Engine:
 
 
 def sqlite_readers(url: URL, file: SqliteFile) -> Engine:
-    """They see the last commit, wait for no writer, and cannot write."""
+    """Connections that see the last commit, never wait for the writer, and cannot write."""
     engine = _sqlite(url, file, connections=SQLITE_READERS)
     event.listen(engine, "connect", _read_only)
     event.listen(engine, "begin", _begin)
@@ -73,18 +73,20 @@ def _sqlite(url: URL, file: SqliteFile, *, connections: int) -> Engine:
 
 
 def _prepare_sqlite(connection: Any) -> None:
-    connection.isolation_level = None  # the driver begins nothing by itself; we do, below
+    connection.isolation_level = None  # the driver must not send BEGIN: our listeners do
     connection.execute(f"PRAGMA busy_timeout = {SQLITE_BUSY_MS}")
     _write_ahead(connection)
-    # With a write-ahead log a process that is killed loses nothing; a loss of power may cost the
-    # newest commits, but never the file. FULL would wait for the disk at each commit.
+    # With a write-ahead log, a killed process loses nothing. A power failure may lose the newest
+    # commits, but never corrupts the file. FULL would wait for the disk at each commit.
     connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA foreign_keys = ON")  # off by default, and deleting must cascade
 
 
 def _write_ahead(connection: Any) -> None:
-    """When several processes open a new file at once, SQLite tells all but one that it is locked:
-    for this change of mode it does not wait for `busy_timeout`.
+    """Switch to write-ahead logging.
+
+    Retries, because SQLite ignores `busy_timeout` for this switch: if several processes open a new
+    file at once, all but one get "database is locked".
     """
     deadline = time.monotonic() + SQLITE_BUSY_MS / 1000
     while True:
@@ -93,7 +95,7 @@ def _write_ahead(connection: Any) -> None:
         except sqlite3.OperationalError as error:
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
-            time.sleep(0.01)  # in the database's own thread
+            time.sleep(0.01)  # in a database thread, so the event loop goes on
         else:
             return
 
@@ -107,5 +109,5 @@ def _begin(connection: Connection) -> None:
 
 
 def _begin_immediate(connection: Connection) -> None:
-    # A transaction that reads first and writes later cannot wait for the lock in between.
+    # Take the write lock now. SQLite refuses to wait for it in a transaction that has read before.
     connection.exec_driver_sql("BEGIN IMMEDIATE")

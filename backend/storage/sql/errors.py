@@ -1,8 +1,7 @@
-"""The meaning of a database's errors: whether they pass, whether the content is at fault, and the
-reason that operators read.
+"""Classifies database errors: is a retry worthwhile, is the content at fault, what is the reason?
 
-libpq gives no SQLSTATE for a connection that failed, only a text in the server's language. The
-English ones that cannot pass by themselves are known here; any other is taken for one that passes.
+When a connection fails, libpq gives no SQLSTATE, only a text in the server's language. This module
+knows the English texts of permanent failures. It takes every other text for a temporary failure.
 """
 
 import re
@@ -19,24 +18,29 @@ class Failure(Enum):
     """How a connection or a transaction failed."""
 
     LOST_RACE = auto()
-    """Another transaction was quicker; the same one may succeed at once."""
+    """A serialization failure or a deadlock: an immediate retry may succeed."""
 
     BUSY = auto()
-    """The database answers, and says not now."""
+    """The database answers that it cannot serve now. Retried until the time-out."""
 
     UNREACHABLE = auto()
+    """There was no connection, or it broke. Retried for `RESTART_SECONDS`."""
+
     PASSING = auto()
-    """Waited for long enough, and it may go well another time."""
+    """A temporary failure that lasts, or was waited for already. The caller may retry it later."""
 
     REFUSED = auto()
-    """It would be refused again."""
+    """The server refuses the connection, and would refuse it again."""
 
     NOT_STORABLE = auto()
-    """The same transaction would fail again, however well the store is."""
+    """The content is at fault: the same transaction would fail again."""
 
     OTHER = auto()
-    """The store's fault, like all that is unknown. To keep an ending for too long costs a busy
-    session; to give up one that could be stored costs what somebody was told."""
+    """Any other failure. It counts as the store's fault, so the caller keeps an unstored ending.
+
+    Keeping one for too long leaves its session busy. Dropping one that could be stored would lose
+    an answer that the client has seen.
+    """
 
 
 _BY_STATE = {
@@ -66,8 +70,8 @@ _BY_SQLITE_CODE = {
     sqlite3.SQLITE_MISMATCH: Failure.NOT_STORABLE,
     sqlite3.SQLITE_RANGE: Failure.NOT_STORABLE,
 }
-# The driver's words for a value of the wrong type. The same exception, without a code as well,
-# says that the connection is closed.
+# The driver's text for a value of the wrong type. Only the text tells it from "connection is
+# closed": both are the same exception without an error code.
 _CANNOT_BIND = "Error binding parameter"
 
 _REFUSALS = (
@@ -78,22 +82,22 @@ _REFUSALS = (
     (r"database \".*\" does not exist|no such database", "The server has no such database."),
     (
         r"no pg_hba\.conf entry",
-        "The server's pg_hba.conf refuses this user from here; it may want sslmode=require.",
+        "The server's pg_hba.conf refuses this user and address; it may require sslmode=require.",
     ),
     (r"permission denied", "This user may not connect to this database."),
     (
         r"unsupported startup parameter",
-        "A pooler takes no options=: leave it out, and use ALTER ROLE … SET search_path = ….",
+        "The pooler refuses options=: leave it out, and use ALTER ROLE … SET search_path = ….",
     ),
     (
         r"unrecognized configuration parameter|invalid value for parameter|command-line argument",
-        "The server does not take the value of options= in the URL.",
+        "The server refuses the value of options= in the URL.",
     ),
-    (r"does not support SSL", "The server has no TLS, and sslmode= in the URL asks for it."),
-    (r"certificate", "The certificates for TLS are not accepted; see sslmode= and sslrootcert=."),
+    (r"does not support SSL", "The server has no TLS, but sslmode= in the URL requires it."),
+    (r"certificate", "The TLS certificate is not accepted: check sslmode= and sslrootcert=."),
     (
         r"invalid \S+ value|invalid connection option|invalid integer value",
-        "A parameter in the URL has a value that cannot be used.",
+        "A parameter in the URL has an invalid value.",
     ),
 )
 _REASONS = (
@@ -101,14 +105,14 @@ _REASONS = (
     (r"starting up|shutting down|recovery|not yet accepting", "it is starting or stopping"),
     (r"refused", "connection refused"),
     (r"translate host name|resolve host", "its host name cannot be resolved"),
-    (r"lock timeout|database is locked|deadlock|serialize", "what it is asked for is locked"),
-    (r"read-only", "it is a standby"),
+    (r"lock timeout|database is locked|deadlock|serialize", "other transactions hold its locks"),
+    (r"read-only", "it is a read-only standby"),
     (r"time(d )?out", "it does not answer in time"),
-    (r"route to host|unreachable", "there is no way to its host"),
+    (r"route to host|unreachable", "there is no route to its host"),
     (r"No such file", "its socket does not exist"),
     (r"closed the connection|lost|reset", "the connection was closed"),
 )
-# libpq puts two blanks behind the severity of what a server has said.
+# libpq writes two spaces after the severity if the text comes from the server, as in "FATAL:  ".
 _ANSWERED = re.compile(r"^\S+:  ")
 
 
@@ -117,13 +121,13 @@ def failure_of(error: Exception) -> Failure:
         return Failure.BUSY
     if isinstance(error, DBAPIError):
         return _of_driver(error)
-    # A value that never reached the driver: no encoding, too large a number, not JSON.
+    # A value that never reached the driver: it cannot be encoded, is too large, or is not JSON.
     is_of_content = isinstance(error, UnicodeError | OverflowError | StatementError)
     return Failure.NOT_STORABLE if is_of_content else Failure.OTHER
 
 
 def translated(error: Exception) -> StorageError:
-    """The same for all who know no SQL. Raise it from its cause."""
+    """Translate into an error that callers without SQL understand. Raise it `from` the cause."""
     match failure_of(error):
         case Failure.NOT_STORABLE:
             return NotStorable()
@@ -141,7 +145,7 @@ def _of_driver(error: DBAPIError) -> Failure:
         failure = _BY_STATE.get(state) or _BY_CLASS_OF_STATE.get(state[:2], Failure.OTHER)
     else:
         return _without_state(error)
-    # An error on a connection that broke blames no content: nobody knows what it is worth.
+    # If the connection broke as well, the error does not prove that the content is at fault.
     is_doubtful = failure is Failure.NOT_STORABLE and error.connection_invalidated
     return Failure.OTHER if is_doubtful else failure
 
@@ -149,7 +153,7 @@ def _of_driver(error: DBAPIError) -> Failure:
 def _in_sqlite(error: sqlite3.Error) -> Failure:
     code = getattr(error, "sqlite_errorcode", None)
     if code is not None:
-        # The lower byte is the error, the rest says more about it.
+        # The lowest byte is the primary code; the rest only refines it.
         return _BY_SQLITE_CODE.get(code & 0xFF, Failure.OTHER)
     is_unbound = str(error).startswith(_CANNOT_BIND)
     is_of_content = is_unbound or isinstance(error, sqlite3.DataError | sqlite3.IntegrityError)
@@ -157,11 +161,11 @@ def _in_sqlite(error: sqlite3.Error) -> Failure:
 
 
 def _without_state(error: DBAPIError) -> Failure:
-    """An error that psycopg raises itself, or libpq while it connects."""
+    """Classify an error without SQLSTATE: from psycopg itself, or from libpq while connecting."""
     text = _message_of(error)
     if error.connection_invalidated:
         return Failure.UNREACHABLE
-    # psycopg refuses a NUL with a `DataError`. Every driver has these names, from the DB-API.
+    # psycopg refuses a NUL character with a `DataError`. The DB-API prescribes these names.
     if type(error.orig).__name__ in {"DataError", "IntegrityError"}:
         return Failure.NOT_STORABLE
     if _refusal(text) is not None:
@@ -172,7 +176,7 @@ def _without_state(error: DBAPIError) -> Failure:
 
 
 def _message_of(error: Exception) -> str:
-    """Without the name of the host, in which any word may be."""
+    """The text without the host name, which could contain any of the words that we look for."""
     text = str(error.orig) if isinstance(error, DBAPIError) else str(error)
     return text.rpartition(" failed: ")[2]
 

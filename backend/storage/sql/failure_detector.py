@@ -1,20 +1,22 @@
-"""Whether this worker may take others for dead."""
+"""Decides whether this worker may consider other workers dead."""
 
 import math
 import time
 from collections.abc import Callable
 
 LATE_AFTER_LEASES = 2 / 3
-"""Renewals come every third of a lease, so one was missed or took long. If all workers missed
-another one, the leases of the living would run out."""
+"""A renewal is due every third of a lease, so this late one was missed or slow.
+
+If the database caused that, one more missed renewal would expire the leases of live workers.
+"""
 
 
 class FailureDetector:
-    """Only a worker that renews its own lease in time may say that others do not.
+    """Suspends judgement on other workers unless this worker renews its own lease in time.
 
-    A database that was away comes back with the leases of all workers expired, and a worker that
-    was frozen does not know what happened meanwhile. So after a start, a renewal that failed and
-    one that came late, nobody is judged for one lease: all who live renew theirs within it.
+    After a database outage, the leases of all workers have expired, even of live ones. A worker
+    that was frozen does not know what happened meanwhile. So for one lease after a start, a failed
+    renewal or a late one, all workers count as alive. The live ones renew their leases meanwhile.
     """
 
     def __init__(
@@ -29,17 +31,18 @@ class FailureDetector:
         self._suspended_until = self._clock() + self._lease_seconds
 
     def renewed(self) -> None:
-        """This worker has stored that it lives."""
+        """Report that this worker has renewed its lease."""
         if self._is_late:
             self.suspend()
         self._renewed_at = self._clock()
 
     def lost_after_seconds(self) -> float:
-        """A worker that is silent for longer is gone. To be asked where it is used: a transaction
-        may have waited for its database.
+        """Seconds of silence after which a worker is dead; infinite while judgement is suspended.
+
+        Call it inside the transaction: before that, the transaction may have waited for long.
         """
         is_suspended = self._clock() < self._suspended_until or self._is_late
-        # Infinity goes into the SQL as it is: no lease is as old, so all workers count as alive.
+        # SQL handles infinity as well: no lease is that old, so all workers count as alive.
         return math.inf if is_suspended else self._lease_seconds
 
     @property

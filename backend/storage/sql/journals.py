@@ -1,4 +1,4 @@
-"""Journals of turns in SQL. The caller holds the row of the session."""
+"""Journals of turns in SQL. The caller must hold the lock on the row of the session."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,7 +23,7 @@ _WRITE = (
 
 
 def note(connection: Connection, call: SideEffect, output: str, *, session: AnyRow) -> None:
-    """Remember an output, until the turn ends. `session` is as `claims.hold` returned it."""
+    """Add a tool output to the turn's journal. `session` is the row from `claims.hold`."""
     messages = [_storable(each) for each in (*call.messages, Message.tool(call.call, output))]
     *before, answer = by_database_clock(messages, since=session.started_at, at=session.at)
     journal = with_output(before, answer, kept=_read(connection, call.turn_id))
@@ -31,14 +31,18 @@ def note(connection: Connection, call: SideEffect, output: str, *, session: AnyR
 
 
 def take(connection: Connection, turn_id: str) -> tuple[Message, ...]:
-    """The messages for the history of a turn that ends without its own."""
+    """Return the messages for the history of a turn whose ending has none."""
     return closed(_read(connection, turn_id))
 
 
 def by_database_clock(
     messages: Sequence[Message], *, since: datetime, at: datetime
 ) -> list[Message]:
-    """Our clock only says how long ago something was, and that not if it has jumped meanwhile."""
+    """Date the messages by the database's clock, between `since` and `at`.
+
+    This worker's clock only tells the age of each message. The bounds correct even that if the
+    clock has jumped meanwhile.
+    """
     ours = now()
     return [
         replace(message, created_at=min(at, max(since, at - (ours - message.created_at))))
@@ -47,7 +51,9 @@ def by_database_clock(
 
 
 def _storable(message: Message) -> Message:
-    """JSON takes text that the history refuses, and what cannot be stored there ends no turn."""
+    """Clean the texts. JSON would accept characters that the messages table refuses, and then the
+    repair of the turn could not store them.
+    """
     return replace(
         message,
         content=clean(message.content),

@@ -1,4 +1,4 @@
-"""Leases: which workers live, by the database's clock, and so which claims hold."""
+"""Leases: which workers are alive by the database's clock, and so which claims hold."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,10 @@ from backend.storage.sql.dialects import DatabaseTime, insert
 from backend.storage.sql.tables import sessions, turns, workers
 
 FORGOTTEN_SECONDS = 86400.0
+"""Age at which the row of a worker that never retired is deleted."""
+
 CLOSED_AT_ONCE = 1000
+"""Limit of lost turns per query."""
 
 LEASE_AGO = DatabaseTime() - bindparam("lease_seconds", type_=Float)
 LIVING_HOLDER = (
@@ -21,7 +24,7 @@ _LOST = (
     .join_from(
         turns,
         sessions,
-        and_(  # found by its key, since no index has the current turn
+        and_(  # by primary key, because `current_turn_id` has no index
             sessions.c.owner == turns.c.owner,
             sessions.c.id == turns.c.session_id,
             sessions.c.current_turn_id == turns.c.id,
@@ -29,7 +32,7 @@ _LOST = (
     )
     .where(
         turns.c.outcome.is_(None),
-        # Not `seen_at <= LEASE_AGO`: a worker that has retired has no row.
+        # Not `seen_at <= LEASE_AGO`: a retired worker has no row at all.
         ~select(literal(1))
         .where(workers.c.id == turns.c.worker, workers.c.seen_at > LEASE_AGO)
         .correlate(turns)
@@ -65,13 +68,14 @@ def is_held(connection: Connection, turn_id: str, lease_seconds: float) -> bool:
 
 
 def lost(connection: Connection, lost_after_seconds: Callable[[], float]) -> list[str]:
-    """Some of the turns that hold a session and whose workers have been silent for so long."""
+    """Return up to `CLOSED_AT_ONCE` turns that hold a session and whose workers are dead."""
     return list(connection.scalars(_ALL_LOST, {"lease_seconds": lost_after_seconds()}))
 
 
 def ensure(connection: Connection, worker: str, lease_seconds: float) -> None:
-    """A claim needs a lease. Written only when it is half over: all claims of a worker
-    would queue for its row otherwise.
+    """Make sure that the worker has a lease. Renews it only after half of its time.
+
+    If each claim renewed it, all claims of a worker would queue for the lock on its row.
     """
     lately = {"worker": worker, "seconds": lease_seconds / 2}
     if not connection.scalar(_RENEWED_LATELY, lately):
@@ -83,5 +87,5 @@ def renew(connection: Connection, worker: str) -> None:
 
 
 def retire(connection: Connection, worker: str) -> None:
-    """Also forgets the workers that were killed long ago: no row is as dead as an old one."""
+    """Delete the worker's lease, and the old leases of workers that were killed."""
     connection.execute(_RETIRE, {"worker": worker})

@@ -1,4 +1,4 @@
-"""Sessions, turns and messages as they are looked up in SQL."""
+"""Look-ups of sessions, turns and messages in SQL, which also repair lost turns."""
 
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -49,7 +49,7 @@ _MESSAGES = (
     )
     .order_by(messages.c.position)
 )
-# All but the log, which may have megabytes and stands behind the columns that a list needs.
+# The columns before the log, which may have megabytes. SQLite reads the others without its pages.
 _TURN_COLUMNS = select(
     *takewhile(lambda column: column is not turns.c.log, turns.c), turns.c.finish_reason
 )
@@ -90,7 +90,8 @@ def _turn(connection: Connection, owner: str, turn_id: str) -> TurnRecord:
     return turn_of(_turn_row(connection, _TURN, owner, turn_id))
 
 
-# Names of transactions are values of a metric's label: these three (`claims.settle`, too) stay.
+# Metrics use the names of transactions as label values, so do not rename `_settled`,
+# `_settled_key` and `claims.settle`.
 def _settled(connection: Connection, owner: str, turn_id: str) -> StoredTurn:
     row = _turn_row(connection, _STORED_TURN, owner, turn_id)
     return StoredTurn(turn_of(row), row.log)
@@ -116,7 +117,10 @@ def _settled_key(
 def _shown(
     lost: Select[Any], look_up: Callable[Concatenate[Connection, str, str, P], T]
 ) -> Callable[Concatenate["LookUps", str, str, P], Coroutine[Any, Any, T]]:
-    """A look-up that first closes a turn whose worker is gone. Only that writes."""
+    """Make a look-up that first closes a running turn whose worker is dead.
+
+    In the usual case it is one read. Only a repair writes, and then the look-up runs again.
+    """
 
     def noticing(
         connection: Connection,
@@ -127,7 +131,7 @@ def _shown(
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> tuple[T, str | None]:
-        """The look-up, and the id of a turn whose worker is gone, if it has found one."""
+        """Return the result, and the id of a lost turn if there is one."""
         found = look_up(connection, owner, id_, *args, **kwargs)
         values = {"owner": owner, "of": id_, "lease_seconds": lost_after_seconds()}
         return found, connection.scalar(lost, values)

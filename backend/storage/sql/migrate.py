@@ -1,9 +1,10 @@
-"""Brings a database to the schema of this version. Any number of workers may try at once.
+"""Migrates a database to the schema of this version. Any number of workers may try at once.
 
-One that a later version has migrated already is left as it is, if this version can work with it.
+If a later version has migrated the database already, it stays as it is, provided that this version
+can work with it.
 
-`python -m backend.storage.sql.migrate` does it for DATABASE_URL, for those who do not want
-it done on start.
+`python -m backend.storage.sql.migrate` migrates `DATABASE_URL`, for deployments that do not
+migrate on start.
 """
 
 import os
@@ -25,8 +26,8 @@ from backend.storage.sql.seeding import insert_sample_data
 from backend.telemetry.redaction import redacted, secrets_in_url
 
 _NO_LIMITS = text("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0")
-_LOCK = text("SELECT pg_advisory_xact_lock(715517)")  # any number, as long as it stays
-# While a change waits for a table, everybody else's queries wait behind it.
+_LOCK = text("SELECT pg_advisory_xact_lock(715517)")  # any number, but the same in all versions
+# While ALTER TABLE waits for a lock, all later queries on that table queue behind it.
 _SHORT_LOCKS = text("SET LOCAL lock_timeout = '3s'")
 
 
@@ -40,10 +41,13 @@ def migrate(database_url: str) -> None:
 
 
 def upgrade(connection: Connection) -> None:
-    """In the one transaction it is given: all of it happens, or nothing.
+    """Migrate within the given transaction: everything happens, or nothing.
 
-    The lock comes before the look at the revision, so that whoever comes second finds
-    the work done. On SQLite the transaction is the lock.
+    Takes a lock before it reads the revision, so a second worker finds the work done. On SQLite
+    the transaction itself is the lock.
+
+    Raises:
+        StorageError: this version can neither migrate the database nor work with its schema.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(_NO_LIMITS)
@@ -64,7 +68,7 @@ def upgrade(connection: Connection) -> None:
 
 
 def require_current(connection: Connection) -> None:
-    """Raises: StorageError, when `upgrade` has not been run for this version or a later one."""
+    """Raises: StorageError, if neither this version nor a later one has migrated the database."""
     revisions = _revisions(connection)
     if is_newer(revisions, _head()):
         require_compatible(connection, revisions)
@@ -91,10 +95,10 @@ def _config() -> Config:
 
 
 def main(environment: Mapping[str, str]) -> int:
-    """The exit code; what went wrong is one line."""
+    """Return the exit code. An error is one line on stderr, without secrets."""
     database_url = environment.get("DATABASE_URL")
     if not database_url:
-        sys.stderr.write("DATABASE_URL says which database to migrate; it is not set.\n")
+        sys.stderr.write("DATABASE_URL is not set: it says which database to migrate.\n")
         return 2
     try:
         migrate(database_url)

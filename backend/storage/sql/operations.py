@@ -1,7 +1,7 @@
-"""How a transaction becomes a method of a store.
+"""Turns functions of a connection into the async methods of a store.
 
-A class says in one line which function of a connection each of its operations is. The method has
-the function's parameters but for the connection, and its name in metrics and spans.
+A method takes the function's parameters, without the connection. Metrics and spans use the
+function's name.
 """
 
 from collections.abc import Callable, Coroutine
@@ -31,7 +31,7 @@ def writing(transaction: Transaction[P, T]) -> Operation[P, T]:
 
 
 def reading(transaction: Transaction[P, T]) -> Operation[P, T]:
-    """For one that only reads: it waits for no writer."""
+    """Like `writing`, for a function that only reads: on SQLite it never waits for a writer."""
 
     async def read(self: SqlStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await self.database.read(transaction, *args, **kwargs)

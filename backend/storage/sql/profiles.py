@@ -1,4 +1,4 @@
-"""Profiles of customers in SQL."""
+"""Customer profiles in SQL."""
 
 from sqlalchemy import Connection, bindparam, select
 

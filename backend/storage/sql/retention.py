@@ -1,5 +1,6 @@
-"""Forgets what is old by the database's clock: a bounded number at once, so that other transactions
-run in between.
+"""Deletes old logs and sessions, by the database's clock.
+
+Each transaction deletes a bounded number, so that other transactions run in between.
 """
 
 from collections.abc import Callable
@@ -24,16 +25,16 @@ from backend.storage.sql.tables import clock_doubts, sessions, turns, workers
 
 LOGS_AT_ONCE = 1000
 SESSIONS_AT_ONCE = 100
-"""With each go all of its turns and messages, which may be thousands."""
+"""Fewer than logs, because each session takes its turns and messages along, often thousands."""
 
 _NOW = select(DatabaseNow())
 _NEWEST_LEASE = select(func.max(workers.c.seen_at)).where(workers.c.id != bindparam("worker"))
 _NEWEST_TURN = (
     select(func.coalesce(turns.c.finished_at, turns.c.started_at))
-    .order_by(literal_column("turns.rowid").desc())  # SQLite's own, so that nothing is sorted
+    .order_by(literal_column("turns.rowid").desc())  # SQLite's row number: needs no sorting
     .limit(1)
 )
-# A clock that was set back since is another one: its doubts have not begun yet.
+# A doubt that begins in the future comes from before the clock was set back, so ignore it.
 _DOUBT = select(clock_doubts.c.jump_seconds, clock_doubts.c.ends_at - DatabaseTime()).where(
     clock_doubts.c.began_at <= DatabaseTime(), clock_doubts.c.ends_at > DatabaseTime()
 )
@@ -53,6 +54,8 @@ _IS_HELD = (
     .correlate(sessions)
     .exists()
 )
+# No index supports this, because every turn would have to update it. The scan takes 0.4 s for a
+# million sessions.
 _OLD_SESSIONS = (
     select(sessions.c.owner, sessions.c.id)
     .where(
@@ -60,13 +63,17 @@ _OLD_SESSIONS = (
         ~_IS_HELD,
     )
     .limit(SESSIONS_AT_ONCE)
-    .with_for_update(skip_locked=True)  # another worker is at them
+    .with_for_update(skip_locked=True)  # skip the sessions that another worker works on
 )
+# The foreign keys cascade, so turns and messages go with their session.
 _PURGE_SESSIONS = delete(sessions).where(tuple_(sessions.c.owner, sessions.c.id).in_(_OLD_SESSIONS))
 
 
 def purge_clock(connection: Connection, worker: str) -> StoreTime:
-    """Named for what it is mostly asked for, as metrics count it."""
+    """Return the store's time. Metrics use this name as a label value, so it must not change.
+
+    On SQLite the store's clock is the worker's own, so the result also tells how to check it.
+    """
     at = _now(connection)
     if connection.dialect.name != "sqlite":
         return StoreTime(at)
@@ -103,7 +110,7 @@ def _now(connection: Connection) -> datetime:
 
 
 def _before(connection: Connection, kept_seconds: float) -> datetime | None:
-    """None if that is before the calendar begins."""
+    """The time before which things are old; None if that is before the year 1."""
     try:
         return _now(connection) - timedelta(seconds=kept_seconds)
     except OverflowError:

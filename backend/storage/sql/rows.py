@@ -1,4 +1,4 @@
-"""Rows and the plain data they stand for."""
+"""Converts between rows and the domain's plain data."""
 
 from typing import Any
 
@@ -68,7 +68,7 @@ def message_of(row: AnyRow) -> StoredMessage:
 
 
 def message_row(message: Message) -> dict[str, Any]:
-    """All but its place."""
+    """The values of a message's row, except its session, turn and position."""
     return {
         "role": message.role.value,
         "content": message.content,

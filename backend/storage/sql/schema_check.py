@@ -1,7 +1,7 @@
-"""A database that a later version has migrated, and whether this version can work with it.
+"""Checks whether this version can work with a database that a later version has migrated.
 
-It must: while pods are replaced both versions serve, and a release that is rolled back finds the
-later schema. So a revision only adds; what it makes superfluous goes with a later release.
+During a rolling update both versions use the new schema, and so does an old version after a
+rollback. So a revision may only add to the schema. A later release may drop what is then unused.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,15 +17,19 @@ logger = structlog.get_logger()
 
 
 def is_newer(revisions: Sequence[str], head: str) -> bool:
-    """Revisions are numbers; any other name is none of ours."""
+    """Whether the database has a revision after `head`. Ours are numbers; others are ignored."""
     return any(name.isdecimal() and int(name) > int(head) for name in revisions)
 
 
 def require_compatible(connection: Connection, revisions: Sequence[str]) -> None:
-    """Raises: StorageError, when this version would miss something, or break it."""
+    """Log a warning that the schema is newer.
+
+    Raises:
+        StorageError: a table or column is missing, or a new column must be written.
+    """
     if problems := sorted(_problems(inspect(connection))):
         raise StorageError(
-            f"The database was migrated by a later version, which this one cannot work with: "
+            f"The database was migrated by a later version, and this version cannot use it: "
             f"{', '.join(problems)}."
         )
     logger.warning("database_is_newer", revision=revisions[0])

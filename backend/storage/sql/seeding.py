@@ -1,4 +1,4 @@
-"""The sample data of a new database."""
+"""Inserts the sample data into a new database."""
 
 from sqlalchemy import Connection
 
@@ -7,7 +7,7 @@ from backend.storage.sql.tables import car_models, dealerships, profiles
 
 
 def insert_sample_data(connection: Connection) -> None:
-    """For a database that was just made. Later everything in it belongs to its operator."""
+    """Fill a database that was just created. Later on, all data belongs to its operator."""
     seed = read_seed()
     connection.execute(
         dealerships.insert(),

@@ -1,4 +1,4 @@
-"""The store of sessions in SQL: which transaction each of its operations is."""
+"""The session store in SQL: the transaction behind each operation."""
 
 from collections.abc import Collection, Sequence
 
@@ -106,7 +106,7 @@ class SqlSessions(LookUps):
             await self.database.run(
                 claims.settle, turn_id, lost_after_seconds=self._lost_unasked_after_seconds
             )
-        except NotStorable as error:  # of this turn alone: the others are closed all the same
+        except NotStorable as error:  # concerns only this turn, so close the others all the same
             logger.warning("lost_turn_not_closed", turn=turn_id, error=str(error))
             return False
         return True
@@ -116,7 +116,7 @@ class SqlSessions(LookUps):
 
     async def purge_logs(self, *, kept_seconds: float) -> None:
         purged = retention.LOGS_AT_ONCE
-        while purged == retention.LOGS_AT_ONCE:  # in between, others have their turn
+        while purged == retention.LOGS_AT_ONCE:  # other transactions run in between
             purged = await self.database.run(retention.purge_logs, kept_seconds)
 
     async def purge_sessions(self, *, kept_seconds: float) -> None:

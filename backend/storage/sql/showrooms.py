@@ -1,4 +1,4 @@
-"""The dealerships and the car line in SQL."""
+"""The dealerships and the car models in SQL."""
 
 from sqlalchemy import Connection, select
 

@@ -1,7 +1,6 @@
-"""The file of a SQLite database, which must stay the one that was opened.
+"""Notices when the file of a SQLite database is deleted or replaced while it is open.
 
-SQLite notices neither a file that was deleted nor one that was put into its place: it goes on
-writing to what nobody will ever find again.
+SQLite does not notice either. It goes on writing to the old file, which nobody can open any more.
 """
 
 from pathlib import Path
@@ -18,20 +17,20 @@ class SqliteFile:
         self._opened: Identity | None = None
 
     def opened(self) -> None:
-        """A connection was made: the first one says which file it is.
+        """Remember the file's identity. Call it for each new connection; the first one counts.
 
-        Not before: the file of a new database is made by its first connection.
+        An earlier time would be too early, because the first connection creates a new file.
         """
         self._opened = self._opened or self._identity()
 
     def check(self) -> None:
-        """Raises: StorageError, if the file is another one than was opened."""
+        """Raises: StorageError, if the file at the path is no longer the one that was opened."""
         if self._opened is None or (found := self._identity()) == self._opened:
             return
         what = "deleted or moved" if found is None else "replaced"
         raise StorageError(
             reason=f"The database file was {what} while it was open: "
-            "put it back, or restart to begin with what is there."
+            "put it back, or restart to use the file that is there now."
         )
 
     def _identity(self) -> Identity | None:

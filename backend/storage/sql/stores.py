@@ -1,4 +1,4 @@
-"""All ports over one database."""
+"""All storage ports over one SQL database."""
 
 from dataclasses import dataclass
 
@@ -36,14 +36,15 @@ class SqlStores:
 
 
 async def open_sql(database_url: str, *, lease_seconds: float, migrate: bool) -> SqlStores:
+    """Open the database, and migrate its schema or only check it. The caller closes the stores."""
     database = Database(database_url)
     try:
         await database.run(upgrade if migrate else require_current)
-    except BaseException:  # also a cancelled start leaves no threads behind
+    except BaseException:  # a cancelled start must not leave threads behind either
         await database.close()
         raise
     detector = FailureDetector(lease_seconds)
-    # At every start: nobody can tell whether the database was away a moment ago, for others too.
+    # Other workers' leases may have expired only because the database was down until now.
     detector.suspend()
     return SqlStores(
         SqlSessions(database, lease_seconds=lease_seconds, detector=detector),

@@ -1,7 +1,7 @@
-"""Which sessions are to be summarized, and by whom, in SQL.
+"""Tracks in SQL which sessions need a summary, and which worker writes it.
 
-Nobody who wants to talk waits for this: a session that is being claimed for a turn is passed
-over, and a turn takes the session back (see `claims`).
+A turn never waits for a summary. The search skips locked sessions, and a turn voids the claim of
+the worker that summarizes its session (see `claims`).
 """
 
 import secrets
@@ -43,6 +43,7 @@ _CLAIM = (
         summary_not_before=DatabaseTime() + bindparam("claim_seconds", type_=Float),
     )
 )
+# The claim id is a fencing token: a worker whose claim is void updates no row.
 _HELD = update(sessions).where(
     sessions.c.owner == bindparam("this_owner"),
     sessions.c.id == bindparam("this_session"),

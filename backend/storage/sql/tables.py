@@ -1,6 +1,6 @@
 """The tables. A change here needs a revision in migrations/versions; a test compares the two.
 
-Columns stand in the order that the revisions lead to: one that is added comes last.
+Columns stand in the order in which the revisions add them, so a new column comes last.
 """
 
 from sqlalchemy import (
@@ -46,10 +46,10 @@ sessions = Table(
     Column("output_tokens", BigInteger, nullable=False, default=0),
     Column("characters_per_token", Float, nullable=False),
     Column("summary", Text),
-    Column("untold_since", Float),  # DatabaseTime; of what no summary tells
-    Column("summary_claim", Text),  # who is at it
-    Column("summary_not_before", Float),  # DatabaseTime; for anybody else
-    Column("summary_failures", Integer),
+    Column("untold_since", Float),  # DatabaseTime of the last change that no summary covers
+    Column("summary_claim", Text),  # random id; whoever has it writes the summary
+    Column("summary_not_before", Float),  # DatabaseTime before which nobody else may claim
+    Column("summary_failures", Integer),  # failed attempts since the last turn
 )
 Index(
     "sessions_untold",
@@ -75,23 +75,23 @@ turns = Table(
     Column("input_tokens", Integer, nullable=False, default=0),
     Column("output_tokens", Integer, nullable=False, default=0),
     Column("first_chunk_seconds", Float),
-    # SQLite reads the columns before it without its pages. Those behind it came later, and are
-    # read through an index, of turns that run and have no log yet, of one turn alone, or with the
-    # whole history of a session.
+    # SQLite reads the columns before the log without the log's pages; for the columns after it, it
+    # must skip those pages. Queries read those only for turns without a log, for a single turn, or
+    # with the whole history of a session.
     Column("log", LargeBinary),
     Column("idempotency_key", Text),
-    Column("is_deserted", Boolean),  # nobody follows it on its own worker
-    Column("followed_at", Float),  # on another worker; DatabaseTime
-    Column("stop_as", Text),  # the outcome that somebody asked for, on another worker
-    Column("traceparent", Text),  # of its span
-    Column("finish_reason", Text),  # of its last completion
-    Column("journal", JSON(none_as_null=True)),  # while it runs, of what it has done to the world
+    Column("is_deserted", Boolean),  # nobody follows the turn on its own worker
+    Column("followed_at", Float),  # DatabaseTime of the last follower on another worker
+    Column("stop_as", Text),  # the outcome that a stop request asks for
+    Column("traceparent", Text),  # of the turn's span
+    Column("finish_reason", Text),  # of the last completion
+    Column("journal", JSON(none_as_null=True)),  # messages up to the latest side effect
     ForeignKeyConstraint(
         ["owner", "session_id"], ["sessions.owner", "sessions.id"], ondelete="CASCADE"
     ),
     UniqueConstraint("owner", "session_id", "number"),
 )
-# Partial: what runs, what has a key and what has a log are few among all turns.
+# Partial indexes: few turns are running, have a key, or still have a log.
 Index(
     "turns_running",
     turns.c.worker,
@@ -139,12 +139,12 @@ workers = Table(
     Column("seen_at", Float, nullable=False),  # DatabaseTime
 )
 
-# A worker that starts later cannot see that the machine's clock jumped before that.
+# Stored, because a worker that starts later cannot see that the clock jumped before its start.
 clock_doubts = Table(
     "clock_doubts",
     metadata,
-    Column("began_at", Float, primary_key=True),  # DatabaseTime, as is the other
-    Column("ends_at", Float, nullable=False),
+    Column("began_at", Float, primary_key=True),  # DatabaseTime
+    Column("ends_at", Float, nullable=False),  # DatabaseTime
     Column("jump_seconds", Float, nullable=False),
 )
 
@@ -152,7 +152,7 @@ dealerships = Table(
     "dealerships",
     metadata,
     Column("id", Text, primary_key=True),
-    Column("place", Integer, nullable=False),  # in the list that customers see
+    Column("place", Integer, nullable=False),  # position in the list that customers see
     Column("name", Text, nullable=False),
     Column("address", Text, nullable=False),
     Column("phone", Text, nullable=False),
@@ -176,7 +176,7 @@ profiles = Table(
     Column("preferred_dealership_id", Text),
 )
 
-# A booking outlives the dealership's entry and the session it was made in: no foreign keys.
+# No foreign keys: a booking outlives the dealership's entry and the session that made it.
 appointments = Table(
     "appointments",
     metadata,
@@ -187,6 +187,6 @@ appointments = Table(
     Column("time", Time, nullable=False),
     Column("car_model", Text, nullable=False),
     Column("booked_at", UtcDateTime, nullable=False),
-    Column("turn_id", Text),  # that made it
+    Column("turn_id", Text),  # the turn that made the booking
     UniqueConstraint("dealership_id", "date", "time"),
 )

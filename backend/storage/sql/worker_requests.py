@@ -1,4 +1,4 @@
-"""Messages between workers about their turns, through the database."""
+"""Requests between workers about their turns, through the database."""
 
 from collections.abc import Callable, Collection
 
@@ -29,7 +29,8 @@ _DESERTED = (
     .where(*_MINE, turns.c.id.in_(_IDS), turns.c.is_deserted.is_not(true()))
     .values(is_deserted=True)
 )
-# A reader who comes back takes back that the turn is to give way, but not that it is to stop.
+# A follower who comes back withdraws the request to give way (disconnected), but not a
+# cancellation.
 _READ_AGAIN = (
     update(turns)
     .where(*_MINE, turns.c.id.not_in(_IDS), turns.c.is_deserted.is_(true()))
@@ -55,8 +56,8 @@ _END = (
     .values(stop_as=Outcome.CANCELLED.value)
     .returning(*_HOLDER)
 )
-# Readers on the own worker and on others are noted apart: the one says how it is now, the others
-# say it again with each renewal, and one that has died says nothing any more.
+# Followers on the turn's own worker are a flag, which that worker keeps up to date. Followers on
+# other workers are a time, which each renewal refreshes: a dead worker's followers expire.
 _END_UNREAD = (
     update(turns)
     .where(

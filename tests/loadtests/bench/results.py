@@ -1,4 +1,4 @@
-"""Results of runs that never took place."""
+"""Made-up results of runs."""
 
 from typing import Any
 
@@ -22,5 +22,5 @@ def results(windows: Windows | None = None, **other: Any) -> Results:
 
 
 def changed(measure: str, *values: float) -> Windows:
-    """The same run, but for one measure of Lex."""
+    """The same run with other values for one measure of Lex."""
     return {**WINDOWS, measure: {**WINDOWS[measure], "sqlite": list(values)}}

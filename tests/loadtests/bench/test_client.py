@@ -1,4 +1,4 @@
-"""The client, in front of the stand-in for Groq and of a server that says nothing."""
+"""The benchmark's client, against the stand-in for Groq and a silent server."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""A run beside the kept one, as long as both were measured by the same yardsticks."""
+"""A run is compared with the kept one only if both used the same yardsticks."""
 
 import json
 from dataclasses import replace

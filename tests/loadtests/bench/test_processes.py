@@ -1,4 +1,4 @@
-"""What the kernel counts of a process, looked at from outside as the benchmark does."""
+"""The kernel's counters of a process, read from outside as the benchmark does."""
 
 import subprocess
 import sys
@@ -40,7 +40,7 @@ def a_process(code: str) -> Iterator["subprocess.Popen[str]"]:
 
 
 def its_word(process: "subprocess.Popen[str]") -> float:
-    """What it prints when it has done its work and before it ends."""
+    """The number that the process prints after its work and before it ends."""
     assert process.stdin
     process.stdin.write("\n")
     process.stdin.flush()

@@ -1,4 +1,4 @@
-"""Ratios are taken window by window, and verdicts rest on them."""
+"""Ratios are computed window by window, and verdicts are based on them."""
 
 import pytest
 
@@ -46,7 +46,7 @@ def test_every_measure_of_every_side_has_a_row_but_a_yardstick_has_none() -> Non
         ("turn", (6.0, 50.0, 6.0), True),  # one window does not decide
         ("starts", (120.0, 57.0, 114.0), True),  # at least 0.57 times as many
         ("starts", (100.0, 50.0, 200.0), False),
-        ("memory", (80.0, 80.0, 80.0), True),  # in kB, not by the obvious service's
+        ("memory", (80.0, 80.0, 80.0), True),  # in kB, not relative to the obvious service
         ("memory", (81.0, 81.0, 81.0), False),
     ],
 )

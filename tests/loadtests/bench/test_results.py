@@ -1,4 +1,4 @@
-"""When a run is good."""
+"""When a run counts as good."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The table that a run prints, and the part of a page that it writes."""
+"""The table that a run prints, and the section of a page that it writes."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Who is asked when, and what becomes of the slices."""
+"""The order in which services are measured, and the joining of time slices."""
 
 import os
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What is frozen: all Python of the obvious service and of the stand-in, and nothing else."""
+"""A yardstick covers all Python of the obvious service and the stand-in, and nothing else."""
 
 from collections.abc import Callable
 from pathlib import Path

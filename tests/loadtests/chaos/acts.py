@@ -1,4 +1,4 @@
-"""An act that went well, made up: one customer looks the weather up, another books a test drive."""
+"""A made-up act without faults: one customer asks for the weather, another books a test drive."""
 
 import json
 from dataclasses import dataclass
@@ -46,22 +46,22 @@ class MadeUp:
 
     @property
     def said(self) -> Reading:
-        """A resumable turn: `t1` of session `s1`."""
+        """The resumable turn `t1` of session `s1`."""
         return self.record.readings[0]
 
     @property
     def booked(self) -> Reading:
-        """A plain turn: `t2` of session `s2`."""
+        """The plain turn `t2` of session `s2`."""
         return self.record.readings[1]
 
     def store(self, turn_id: str, **changed: Any) -> None:
-        """Have a turn stored otherwise."""
+        """Change how a turn is stored."""
         at = {"started_at": NOON, "finished_at": NOON + timedelta(seconds=1)}
         given = {"outcome": "completed", "error_code": None, **at, **changed}
         self.found.turns[turn_id] = StoredTurn(**given)
 
     def remember(self, session_id: str, turn_id: str, told: Told | None) -> None:
-        """Have a history say something else of a turn, or nothing."""
+        """Change a turn in a session's history, or remove it."""
         self.found.histories[session_id] = {} if told is None else {turn_id: told}
 
     def lose(self, turn_id: str) -> None:
@@ -92,7 +92,7 @@ def went_well() -> MadeUp:
 
 
 def take(reading: Reading, events: list[tuple[str, str]]) -> None:
-    """Read these events, with the ids that they have in a resumable stream."""
+    """Have a reading receive these events, with the ids of a resumable stream."""
     for number, (event, data) in enumerate(events, start=1):
         place = f"{reading.turn_id}-{number}" if reading.is_resumable else None
         reading.take(Frame(event, data, place))

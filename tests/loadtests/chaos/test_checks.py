@@ -1,4 +1,4 @@
-"""The checks of a chaos run: none complains of an act that went well, and each can fail."""
+"""The checks of a chaos run: all pass for an act without faults, and each can fail."""
 
 import pytest
 
@@ -33,7 +33,7 @@ def test_each_check_can_fail() -> None:
 
 
 def killed(made: MadeUp) -> None:
-    """Its question stays, and so does a booking that was made before."""
+    """Kill the worker: the question stays, and so does a booking that was made before."""
     made.lose("t1")
     made.said.events = made.said.events[:1]
     made.remember("s1", "t1", Told(1))

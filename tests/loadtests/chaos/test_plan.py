@@ -45,7 +45,7 @@ def test_a_short_run_has_the_faults_that_found_most() -> None:
 
 
 def test_customers_compete_for_each_slot() -> None:
-    slots = Slots(random.Random("1"))  # noqa: S311 - no secret
+    slots = Slots(random.Random("1"))  # noqa: S311 - not for security
 
     offered = [slots.take() for _ in range(COMPETITORS * 5)]
 

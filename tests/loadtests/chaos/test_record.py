@@ -1,4 +1,4 @@
-"""A client's reading of one turn: events follow each other over however many connections."""
+"""A client's record of one turn: its events, over any number of connections."""
 
 import pytest
 

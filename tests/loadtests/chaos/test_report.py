@@ -1,4 +1,4 @@
-"""The report of a run, and the history that it is made from."""
+"""The report of a run, and the history that it is written from."""
 
 from loadtests.chaos.finding import history
 from loadtests.chaos.found import Told

@@ -1,4 +1,4 @@
-/** `eventsource`, which comes back after every stream, until a 204. */
+/** `eventsource`, which reconnects after every stream until it gets a 204. */
 
 const NAMES = ["tool_use", "tool_call", "tool_output", "chunk", "error", "outcome", "end"];
 
@@ -12,7 +12,7 @@ export async function read(packages, url, init, heard) {
   await new Promise((resolve) => {
     for (const name of NAMES) {
       source.addEventListener(name, ({ lastEventId, data }) => {
-        // A broken connection is an `error` too, without data.
+        // A broken connection is reported as `error` as well, but without data.
         if (data !== undefined) heard(lastEventId, name, data);
         if (source.readyState === source.CLOSED) resolve();
       });

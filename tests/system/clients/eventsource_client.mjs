@@ -1,4 +1,4 @@
-/** `eventsource-client`, which comes back after every stream, until a 204. */
+/** `eventsource-client`, which reconnects after every stream until it gets a 204. */
 
 export async function read(packages, url, init, heard) {
   const { createEventSource } = packages("eventsource-client");

@@ -1,4 +1,4 @@
-/** `eventsource-parser`, which only reads: to come back is up to us. */
+/** `eventsource-parser`, which only parses, so this code reconnects. */
 
 export async function read(packages, url, init, heard) {
   const { createParser } = packages("eventsource-parser");

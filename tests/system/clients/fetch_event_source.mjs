@@ -1,4 +1,4 @@
-/** `@microsoft/fetch-event-source`, which is written for browsers. */
+/** `@microsoft/fetch-event-source`, which expects the globals of a browser. */
 
 globalThis.window = globalThis;
 globalThis.document = { hidden: false, addEventListener() {}, removeEventListener() {} };

@@ -1,7 +1,7 @@
 /**
- * One of the public clients, for many streams at once: `node main.mjs CLIENT STREAMS`.
+ * Reads many streams at once with one of the published clients: `node main.mjs CLIENT STREAMS`.
  *
- * A stream is `{base, session, query}`. What each has handed out is told as `[id, event, data]`.
+ * A stream is `{base, session, query}`. Its events are printed as `[id, event, data]`.
  */
 
 import { createRequire } from "node:module";

@@ -1,4 +1,4 @@
-"""The compose files as they are, with two replicas on Postgres and Redis behind their nginx."""
+"""The compose files, unchanged, with two replicas on Postgres and Redis behind nginx."""
 
 import asyncio
 import time
@@ -19,11 +19,11 @@ from tests.serving import ids_of, parse, text_of, without_ids
 from tests.system.images import Images, build_parts
 from tests.waiting import waiting
 
-pytestmark = pytest.mark.timeout(900)  # images are built before the first of them
+pytestmark = pytest.mark.timeout(900)  # the first test builds the images
 
 FILES = [ROOT / "infrastructure" / f"compose{part}.yaml" for part in ("", ".storage", ".replicas")]
 FOR_TESTS = {
-    # Ways past nginx, to the replicas themselves and to the controls of the stand-in.
+    # Ports that bypass nginx, to the replicas and to the stand-in's controls.
     "lex": {
         "ports": ["127.0.0.1::8000"],
         "environment": {
@@ -45,7 +45,7 @@ class Stack:
 
     @property
     def url(self) -> str:
-        """Of nginx."""
+        """The URL of nginx."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
@@ -63,7 +63,7 @@ class Stack:
         return str(self.engine.inspect(container)["State"]["Health"]["Status"])
 
     def script(self, contains: str, text: str, *, tokens_per_second: float | None = None) -> None:
-        """What the stand-in answers to whatever has this in it."""
+        """Set the stand-in's answer to questions that contain this text."""
         (standin,) = self.compose("ps", "--quiet", "standin").split()
         played = {"text": text, "tokens_per_second": tokens_per_second}
         script = {"rounds": [{name: value for name, value in played.items() if value}]}
@@ -82,7 +82,7 @@ class Stack:
 @pytest.fixture(scope="module")
 def stack(
     engine: DockerEngine,
-    images: Images,  # noqa: ARG001 - under the names that are in the files
+    images: Images,  # noqa: ARG001 - builds them
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Stack]:
     build_parts(engine)
@@ -212,7 +212,7 @@ async def test_a_replica_is_replaced_under_load_and_no_stream_is_cut(stack: Stac
 
 
 def replace(stack: Stack, replica: str) -> None:
-    """As an operator does it: told to stop, waited for, and another one put in its place."""
+    """Replace a replica as an operator does: stop it, wait, start another."""
     stack.engine.docker("stop", "--time", "120", replica)
     assert stack.engine.inspect(replica)["State"]["ExitCode"] == 0
     stack.engine.docker("rm", replica)
@@ -222,7 +222,7 @@ def replace(stack: Stack, replica: str) -> None:
 
 @asynccontextmanager
 async def asking(lex: httpx.AsyncClient) -> AsyncIterator[list[tuple[float, int]]]:
-    """Asks all the time; when, and with which status it was answered."""
+    """Keep asking; yields the times and statuses of the answers."""
     answers: list[tuple[float, int]] = []
 
     async def ask() -> None:

@@ -1,4 +1,4 @@
-"""The image, as it is built from its Dockerfile, and run as an orchestrator would run it."""
+"""The image, built from its Dockerfile and run like an orchestrator runs it."""
 
 import asyncio
 import os
@@ -24,9 +24,9 @@ from tests.serving import parse, text_of
 from tests.system.images import REVISION, Images
 from tests.waiting import waiting
 
-pytestmark = pytest.mark.timeout(900)  # images are built before the first of them
+pytestmark = pytest.mark.timeout(900)  # the first test builds the images
 
-SCRATCH = ("--tmpfs", "/tmp")  # noqa: S108 - of the container
+SCRATCH = ("--tmpfs", "/tmp")  # noqa: S108 - a path in the container
 HARDENED = (
     *("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
     *("--memory", "512m", *SCRATCH),
@@ -46,13 +46,13 @@ class Container:
 
     @property
     def data(self) -> Path:
-        """Where the volume of the container is on this machine."""
+        """The folder of the container's volume on this machine."""
         (mount,) = self.engine.inspect(self.name)["Mounts"]
         return Path(mount["Source"])
 
     @property
     def log(self) -> str:
-        """Both outputs; the file of the engine is on this machine."""
+        """Standard output and error, read from the engine's log file."""
         return Path(self.engine.inspect(self.name)["LogPath"]).read_text()
 
     async def until_healthy(self) -> None:
@@ -78,7 +78,7 @@ class Container:
 async def container(
     engine: DockerEngine, image: str, *options: str, **variables: str
 ) -> AsyncIterator[Container]:
-    """One that is healthy."""
+    """A container, once it is healthy."""
     async with starting(engine, image, *options, **variables) as running:
         await running.until_healthy()
         yield running
@@ -88,7 +88,7 @@ async def container(
 async def starting(
     engine: DockerEngine, image: str, *options: str, **variables: str
 ) -> AsyncIterator[Container]:
-    """On this machine's network, so that it reaches a stand-in in the test, and is reached."""
+    """A container on this machine's network, so that it reaches the test's stand-in."""
     port = free_port()
     given = {"GROQ_API_KEY": "test", "HOST": "127.0.0.1", "PORT": str(port), **variables}
     environment = [part for pair in given.items() for part in ("--env", "=".join(pair))]
@@ -185,7 +185,7 @@ async def test_it_waits_for_a_database_that_is_away_and_is_not_ill_meanwhile(
             url = {"DATABASE_URL": gate.url}
             async with starting(engine, images.lex, *HARDENED, *often, **url) as lex:
                 await lex.until_said("store_awaited")
-                await asyncio.sleep(5)  # more than so many checks take
+                await asyncio.sleep(5)  # longer than the failing checks take
                 meanwhile = lex.health
                 await gate.open()
                 await lex.until_healthy()
@@ -215,7 +215,7 @@ def test_it_is_small_and_so_is_the_stand_in(engine: DockerEngine, images: Images
 
 @dataclass(frozen=True)
 class Contents:
-    """All that an image has on its disk."""
+    """All files of an image."""
 
     members: list[tarfile.TarInfo]
 
@@ -227,7 +227,7 @@ class Contents:
         return [each for each in self.members if each.name.startswith(f"{folder}/")]
 
     def names_in(self, folder: str) -> set[str]:
-        """What is directly in it."""
+        """The names directly in a folder."""
         return {each.name.split("/")[folder.count("/") + 1] for each in self.under(folder)}
 
 

@@ -1,4 +1,4 @@
-"""Locust in containers, as compose starts it: its page, its workers, and what they measure."""
+"""Locust in containers, as compose starts it: its page, its workers and their measurements."""
 
 import time
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from tests.docker_engine import DockerEngine
 from tests.processes import ROOT
 from tests.system.images import Images, build_load, build_parts
 
-pytestmark = pytest.mark.timeout(900)  # images are built first
+pytestmark = pytest.mark.timeout(900)  # the first test builds the images
 
 FILES = [ROOT / "infrastructure" / f"compose{part}.yaml" for part in ("", ".load")]
 
@@ -20,9 +20,9 @@ FILES = [ROOT / "infrastructure" / f"compose{part}.yaml" for part in ("", ".load
 @pytest.fixture(scope="module")
 def page(
     engine: DockerEngine,
-    images: Images,  # noqa: ARG001 - under the names that are in the files
+    images: Images,  # noqa: ARG001 - builds them
 ) -> Iterator[httpx.Client]:
-    """Of a master, when both of its workers are there."""
+    """A client for the master's page, once both workers have connected."""
     build_parts(engine)
     build_load(engine)
     port = {"PORT": str(free_port()), "PAGE_PORT": str(free_port())}
@@ -36,7 +36,7 @@ def page(
 
 
 def until(page: httpx.Client, is_so: Any) -> dict[str, Any]:
-    """What the page tells, once it is so."""
+    """The state that the page reports, once it fulfils the condition."""
     deadline = time.monotonic() + 120
     told: dict[str, Any] = {}
     while time.monotonic() < deadline:

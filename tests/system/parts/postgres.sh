@@ -1,5 +1,5 @@
 #!/bin/sh
-# Postgres as its image starts it: a new database is made first, for the user and without passwords.
+# Starts Postgres like its image does. Creates the user's database first, without passwords.
 set -eu
 programs=$(echo /usr/lib/postgresql/*/bin)
 if [ ! -s "$PGDATA/PG_VERSION" ]; then

@@ -1,1 +1,1 @@
-"""A service that is watched while everything happens to it that dashboards and alerts are about."""
+"""Watches a service while everything happens that dashboards and alerts are meant to show."""

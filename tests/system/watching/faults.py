@@ -1,4 +1,4 @@
-"""What goes wrong, one after the other, and which alerts are about it."""
+"""Faults that happen one after the other, and the alerts that they must fire."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from tests.system.watching.stage import LLAMA, OLDER, Stage
 @dataclass(frozen=True)
 class Fault:
     happens: Callable[[Stage], AbstractAsyncContextManager[None]]
-    """It does as long as the block lasts."""
+    """Causes the fault while the block runs."""
     alerts: tuple[str, ...]
 
 
@@ -80,7 +80,7 @@ async def groq_is_away(stage: Stage) -> AsyncIterator[None]:
 @asynccontextmanager
 async def redis_is_gone(stage: Stage) -> AsyncIterator[None]:
     await stage.redis.kill()
-    # A worker finds out when it counts.
+    # A worker notices the fault when it counts a request.
     await asyncio.gather(*(ask(stage.pair, GOOD[0], f"uncounted{n}") for n in range(8)))
     yield
 
@@ -104,7 +104,7 @@ async def a_worker_of_tomorrow_has_been_here(stage: Stage) -> AsyncIterator[None
 
 @asynccontextmanager
 async def a_pod_leaves(stage: Stage) -> AsyncIterator[None]:
-    """It cannot before its last stream has ended."""
+    """A pod drains, held up by its last stream."""
     body = {"query": SLOW, "session_id": "leaving"}
     async with client(stage.pair) as own, own.stream("POST", "/query", json=body) as stream:
         assert stream.status_code == 200
@@ -126,7 +126,7 @@ async def a_pod_is_gone(stage: Stage) -> AsyncIterator[None]:
 async def nobody_is_left(stage: Stage) -> AsyncIterator[None]:
     stage.single.send(signal.SIGTERM)
     await stage.single.ended()
-    # What was scraped before it ended may still be on its way.
+    # The last scrape before its end may still be on its way.
     await asyncio.sleep(2 * EVERY_SECONDS)
     yield
 
@@ -145,4 +145,5 @@ FAULTS = (
     Fault(a_pod_is_gone, ("LexTargetDown",)),
     Fault(nobody_is_left, ("LexNoMetrics",)),
 )
-"""Each finds what those before it left behind; the last two are the end of both pods."""
+"""The faults in order: each starts from the state that earlier ones left. The last two end the
+pods."""

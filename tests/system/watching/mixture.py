@@ -1,4 +1,4 @@
-"""What clients do, good and bad, and how the turns end that they began."""
+"""A mixture of well-behaved and other clients, and the endings of their turns."""
 
 import asyncio
 import json
@@ -17,15 +17,15 @@ from tests.serving import parse
 from tests.system.watching.stage import LLAMA, SESSION_LIMIT, Stage
 
 CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-"""A trace, and the span of it that a query comes from."""
+"""The trace id and span id of a client that sends `traceparent`."""
 
 Outcome = tuple[str, str]
-"""With the transport."""
+"""An outcome and its transport."""
 
 
 @dataclass
 class Told:
-    """What clients know of the turns that they began."""
+    """Everything that clients know about the turns that they started."""
 
     ended: Counter[Outcome] = field(default_factory=Counter)
     turns: set[str] = field(default_factory=set)
@@ -51,7 +51,7 @@ BUSY = {
     "code": "rate_limit_exceeded",
     "headers": {"retry-after": "35"},
 }
-"""Without a word of what is left, which would be an alert of its own."""
+"""A busy upstream that reports no remaining budget, since a low one would fire its own alert."""
 
 GOOD = [
     *(script({"text": f"{number} is good."}, word=f"Good {number}") for number in range(6)),
@@ -79,7 +79,7 @@ GOOD = [
     ),
     script({"text": "Late.", "first_token_after": 1.2}, word="Heartbeats"),
 ]
-"""All of these complete."""
+"""Questions whose turns complete."""
 
 SILENT = script({"text": "late", "first_token_after": 60})
 SLOW = script({"tokens": 200, "tokens_per_second": 5})
@@ -109,7 +109,7 @@ async def mixture(stage: Stage) -> Told:
 
 @asynccontextmanager
 async def client(service: Deployed) -> AsyncIterator[httpx.AsyncClient]:
-    """With a connection of its own, so that all workers have their share."""
+    """A client with its own connection, so that all workers get a share."""
     async with httpx.AsyncClient(base_url=service.client.base_url, timeout=60) as own:
         yield own
 
@@ -117,7 +117,7 @@ async def client(service: Deployed) -> AsyncIterator[httpx.AsyncClient]:
 async def ask(
     service: Deployed, query: str, session_id: str, **headers: str
 ) -> tuple[httpx.Response, list[tuple[str, str]]]:
-    """A whole stream, whatever is in it, or a refusal."""
+    """Ask, and read the whole stream or the refusal."""
     body = {"query": query, "session_id": session_id}
     async with client(service) as own:
         answer = await own.post("/query", json=body, headers=headers)
@@ -138,7 +138,7 @@ async def is_called_in_a_trace(service: Deployed, told: Told) -> None:
 
 
 async def leaves(service: Deployed, told: Told, query: str, *, before: str) -> None:
-    """As soon as it has read this much."""
+    """A client leaves as soon as it has read this text."""
     body = {"query": query, "session_id": told.session()}
     async with client(service) as own, own.stream("POST", "/query", json=body) as stream:
         told.turns.add(stream.headers["x-turn-id"])

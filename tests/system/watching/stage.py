@@ -1,5 +1,6 @@
-"""Where it happens: two pods in front of the stand-in for Groq, a real Redis, a real Prometheus
-with the rules of `deploy/`, and a collector for spans.
+"""The set-up: two pods with the stand-in for Groq as upstream, and what watches them.
+
+Redis and Prometheus are real. Prometheus has the rules of `deploy/`. A collector keeps the spans.
 """
 
 import socket
@@ -17,12 +18,15 @@ from tests.redis_server import RedisServer, running_redis
 NAMESPACE, JOB = "shop", "lex"
 LLAMA, OLDER, OSS = "llama-3.3-70b-versatile", "older-model", "openai/gpt-oss-120b"
 SESSION_LIMIT = 6
-"""Queries of one session a minute."""
+"""The limit of queries per session and minute."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """`pair` has two workers. `single` has one, and a weather service that never answers."""
+    """The running parts.
+
+    `pair` has two workers. `single` has one, and a weather service that never answers.
+    """
 
     pair: Deployed
     single: Deployed
@@ -51,7 +55,7 @@ async def staged(folder: Path, collector: Collector) -> AsyncIterator[Stage]:
             "SUMMARY_IDLE_SECONDS": "0",
         }
         unheard = {
-            # Half of it is how long a turn waits for a model that is back later.
+            # A turn waits at most half of this for a model that is unavailable.
             "TURN_TIMEOUT_SECONDS": "8",
             "WEATHER_PROVIDER": "open-meteo",
             "HTTPS_PROXY": f"http://127.0.0.1:{silent.getsockname()[1]}",

@@ -1,4 +1,4 @@
-"""Looks on: what metrics, panels, rules, alerts and spans say while it happens."""
+"""Records what metrics, panels, rules, alerts and spans show during the scenario."""
 
 import asyncio
 from collections.abc import Iterable
@@ -16,26 +16,26 @@ from tests.system.watching.stage import JOB, NAMESPACE, Stage, staged
 from tests.waiting import LIMIT_SECONDS, waiting
 
 Identity = tuple[str, str]
-"""Of an alert: its name and its window."""
+"""The name and window of an alert."""
 
 INTERVAL = "1m"
-"""In place of Grafana's `$__rate_interval`, which is four scrapes or more."""
+"""Replaces Grafana's `$__rate_interval`, which is at least four scrape intervals."""
 
 
 @dataclass
 class Seen:
     told: Told = field(default_factory=Told)
     expositions: dict[str, str] = field(default_factory=dict)
-    """What `/metrics` of a pod said after the mixture."""
+    """The `/metrics` of each pod after the mixture."""
     answers: dict[str, list[float]] = field(default_factory=dict)
-    """Of panels and recorded series after the mixture, by expression."""
+    """The values of panels and recorded series after the mixture, by expression."""
     silent: dict[Identity, list[float]] = field(default_factory=dict)
-    """What alerts said before there was a fault."""
+    """The values of alerts before any fault."""
     alarmed: dict[Identity, list[float]] = field(default_factory=dict)
-    """What they said when there was theirs."""
+    """The values of alerts during their fault."""
     broken_rules: list[str] = field(default_factory=list)
     exemplars: dict[str, set[str]] = field(default_factory=dict)
-    """Traces that the dots of a heat map name, by its expression."""
+    """The traces of each heat map's exemplars, by its expression."""
     spans: list[Span] = field(default_factory=list)
 
 
@@ -75,7 +75,7 @@ async def _look(stage: Stage, seen: Seen) -> None:
 
 
 async def _until_counted(stage: Stage, told: Told) -> None:
-    """A turn is counted a moment after its stream has ended, and then Prometheus hears of it."""
+    """Wait until Prometheus has scraped all turns, which are counted just after their streams."""
     turns = sum(told.ended.values())
     async with waiting():
         while True:
@@ -89,7 +89,7 @@ async def _until_counted(stage: Stage, told: Told) -> None:
 async def _answers(
     prometheus: Prometheus, expressions: Iterable[str], *, seconds: float = 15
 ) -> dict[str, list[float]]:
-    """Rules that read what others record take some evaluations."""
+    """The values of expressions. Rules that read recorded series need several evaluations."""
     found: dict[str, list[float]] = {}
     missing = set(expressions)
     deadline = asyncio.get_running_loop().time() + seconds

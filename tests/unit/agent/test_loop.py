@@ -377,7 +377,7 @@ async def test_the_reported_usage_corrects_the_estimate() -> None:
 
 
 def assert_sound(turn: Turn) -> None:
-    """No tool call lacks its output, and none has two."""
+    """Check that every tool call has exactly one output."""
     asked = [call.id for message in turn.messages for call in message.tool_calls]
     answered = [message.tool_call_id for message in turn.messages if message.role is Role.TOOL]
     assert Counter(asked) == Counter(answered)

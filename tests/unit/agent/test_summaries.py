@@ -1,4 +1,4 @@
-"""Who is summarized, when, and what becomes of a model or a store that fails."""
+"""Which sessions are summarized and when, and what happens if the model or the store fails."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -32,7 +32,7 @@ SECRET = "my-secret-words"
 
 
 class World:
-    """Sessions in memory, a model that follows a script, and time that passes when told to."""
+    """Sessions in memory, a scripted model, and a clock that the test moves."""
 
     def __init__(self, *script: Scripted, store: type[MemorySummaries] = MemorySummaries) -> None:
         self.clock = Clock()
@@ -57,7 +57,7 @@ class World:
             self.clock.sleep(0.001)
 
     async def pass_by(self, seconds: float = IDLE_SECONDS) -> None:
-        """Time passes, and then the worker looks for something to do."""
+        """Let time pass, and then let the worker look for due sessions."""
         self.clock.sleep(seconds)
         await self.summaries.summarize_due()
 
@@ -331,7 +331,7 @@ class PickySummaries(MemorySummaries):
 
 
 class BrokenModel:
-    """Has a defect in its first completion."""
+    """A model that raises an unexpected exception in its first completion."""
 
     def __init__(self, model: ChatModel) -> None:
         self._model = model

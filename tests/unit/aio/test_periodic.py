@@ -1,4 +1,4 @@
-"""What is done again and again is done on time, whatever happens to it."""
+"""Repeated work runs on time, even if it fails."""
 
 import asyncio
 
@@ -77,7 +77,7 @@ async def test_it_can_be_cancelled_while_it_is_wanted_sooner(steps: int) -> None
     sooner.set()
     keeping = asyncio.create_task(repeat(renew, every_seconds=600, name="renew", sooner=sooner))
     await within_limit(renewed.wait())
-    await asyncio.sleep(2 * SOONEST_SECONDS)  # it waits again
+    await asyncio.sleep(2 * SOONEST_SECONDS)  # now it waits again
     sooner.set()
     for _ in range(steps):
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Tasks end when they are cancelled, even if they miss it."""
+"""Cancelled tasks end, even if they miss their first cancellation."""
 
 import asyncio
 
@@ -23,7 +23,7 @@ async def test_tasks_have_ended_whatever_they_were_doing() -> None:
 
 
 async def test_a_task_that_misses_its_cancellation_is_cancelled_again() -> None:
-    """As one does on Python 3.11 whose `wait_for` returns in the same tick."""
+    """Like a task on Python 3.11 whose `wait_for` returns in the same tick."""
     missed: list[str] = []
 
     async def repeat() -> None:

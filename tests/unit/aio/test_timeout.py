@@ -1,4 +1,4 @@
-"""One time limit for many waits: each has all of it, and a cancellation stays one."""
+"""The reusable time-out: each wait gets the full time, and cancellations pass through."""
 
 import asyncio
 from contextlib import closing
@@ -15,11 +15,11 @@ async def test_a_wait_that_is_too_long_is_ended() -> None:
         task = asyncio.current_task()
         assert task is not None
         assert task.cancelling() == 0
-        await asyncio.sleep(0)  # nothing is left of it
+        await asyncio.sleep(0)  # the earlier time-out has no effect any more
 
 
 async def test_each_wait_has_all_of_the_time() -> None:
-    """So many that the time of one would be over long before the last."""
+    """Wait so often that the time of a single wait would have run out long before the end."""
     loop = asyncio.get_running_loop()
     begun = loop.time()
     with closing(ReusableTimeout(1.0)) as timeout:
@@ -80,7 +80,7 @@ async def test_what_fails_in_time_fails_as_it_is() -> None:
 
 
 async def test_tasks_may_wait_one_after_the_other() -> None:
-    """The one that waits is ended, whoever made it."""
+    """The time-out ends the task that waits, even if another task created it."""
 
     async def wait(limit: ReusableTimeout) -> None:
         with limit:

@@ -1,4 +1,4 @@
-"""Each way to write a stream, over the same events."""
+"""Each framing writes the same events."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is said at the start of a service that asks nobody who they are."""
+"""The warning, or the refusal to start, of a service without authentication."""
 
 import pytest
 from structlog.testing import capture_logs
@@ -16,7 +16,7 @@ from tests.serving import settings
         (Exposure.SOCKET, True, (), []),
         (Exposure.PUBLIC, True, (WARNING,), [WARNING]),
         (Exposure.UNKNOWN, True, (WARNING,), [WARNING]),
-        (Exposure.UNKNOWN, False, (), [f"{REFUSAL}. This server does not say where."]),
+        (Exposure.UNKNOWN, False, (), [f"{REFUSAL}. The server does not tell where it listens."]),
     ],
 )
 def test_strangers_who_may_come_are_warned_of(

@@ -1,4 +1,4 @@
-"""What is old is forgotten by the store's clock, or not at all."""
+"""Old data is deleted by the store's clock, or not at all."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ def wrong_by(difference: timedelta) -> Callable[[], datetime]:
 
 @dataclass
 class Past:
-    """A clock of what was stored some time ago."""
+    """A clock that can be set back, to store old data."""
 
     ago: timedelta = timedelta()
 

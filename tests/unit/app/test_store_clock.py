@@ -1,4 +1,4 @@
-"""Whose clock is right: a worker's is compared with the store's, or with what was stored."""
+"""A worker's clock is compared with the store's, or with stored times."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,7 +14,7 @@ NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 @dataclass
 class Time:
-    """Passes when a test says so, for a worker and its store alike; each may be wrong."""
+    """Time that tests advance. The clocks of worker and store may each be wrong."""
 
     seconds: float = 0.0
     worker_is_wrong_by: timedelta = timedelta()
@@ -32,7 +32,7 @@ class Time:
 
 @dataclass
 class TimedSessions(MemorySessions):
-    """A store with a clock of its own, or with the worker's; `newest` is what was stored last."""
+    """A store with its own clock, or the worker's. `newest` is the newest stored time."""
 
     passing: Time
     newest: datetime | None = None
@@ -42,7 +42,7 @@ class TimedSessions(MemorySessions):
     def __post_init__(self) -> None:
         super().__init__(lease_seconds=15)
 
-    async def time(self, worker: str) -> StoreTime:  # noqa: ARG002 - the port's
+    async def time(self, worker: str) -> StoreTime:  # noqa: ARG002 - the port has it
         return StoreTime(self.passing.store(), self.newest, self.is_own_clock)
 
     async def doubt_clock(self, doubt: ClockDoubt) -> None:
@@ -115,7 +115,7 @@ async def test_a_clock_that_is_ahead_of_all_that_is_stored_is_doubted_for_an_hou
     for seconds in (0, 10, STEADY_SECONDS - 1, STEADY_SECONDS):
         time.seconds = seconds
         await clock.look()
-        sessions.newest = time.store()  # its own turns, by the clock that may be wrong
+        sessions.newest = time.store()  # its own turns, stored with the time that may be wrong
         trusted.append(clock.is_trusted)
 
     assert trusted == [False, False, False, True]

@@ -1,4 +1,4 @@
-"""What is sent upstream of what was said before."""
+"""Which part of the history goes to the model."""
 
 from hypothesis import given
 from hypothesis import strategies as st

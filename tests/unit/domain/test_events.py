@@ -1,4 +1,4 @@
-"""Events as they are kept and passed on, also by another version."""
+"""Encoding and decoding events, also those of another version."""
 
 import msgspec
 import pytest

@@ -16,7 +16,7 @@ from backend.network.exposure import Exposure, exposure_of, is_loopback
         ([("localhost", 8000)], Exposure.LOOPBACK),
         ([("LOCALHOST.", 8000)], Exposure.LOOPBACK),
         ([("127.0.0.1", 8000), ("127.0.0.1", 9464)], Exposure.LOOPBACK),
-        ([("0.0.0.0", 8000)], Exposure.PUBLIC),  # noqa: S104 - nobody listens
+        ([("0.0.0.0", 8000)], Exposure.PUBLIC),  # noqa: S104 - no socket is opened
         ([("::", 8000)], Exposure.PUBLIC),
         ([("", 8000)], Exposure.PUBLIC),
         ([("0", 8000)], Exposure.PUBLIC),

@@ -1,4 +1,4 @@
-"""What a limit of descriptors suffices for, and which failures it is that come of too few."""
+"""The load that a descriptor limit allows, and the errors that an exhausted limit causes."""
 
 import errno
 import socket

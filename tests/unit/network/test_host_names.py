@@ -1,4 +1,4 @@
-"""Hosts of requests, and the patterns that they fit."""
+"""Parsing of `Host` headers, and the patterns of `ALLOWED_HOSTS`."""
 
 import pytest
 
@@ -74,5 +74,5 @@ def test_a_pattern_fits_its_hosts_alone(
     ["https://a.example", "a.*.example", "*a.example", "a b", "*.10.0.0.1", "**", "a:port", "/"],
 )
 def test_what_is_no_pattern_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no host"):
+    with pytest.raises(ValueError, match="is not a host"):
         HostPattern.read(text)

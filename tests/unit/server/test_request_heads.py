@@ -1,4 +1,4 @@
-"""Heads that leave it unclear where their request ends."""
+"""Request heads that are ambiguous about the end of the body or about the host."""
 
 import pytest
 
@@ -15,13 +15,13 @@ BAD, UNKNOWN, VERSION = 400, 501, 505
         ([b"chunked"], None),
         ([b"Chunked"], None),
         ([b" \tchunked "], None),
-        # Nobody here knows the coding, and where the body ends is known.
+        # An unknown coding, but the end of the body is known.
         ([b"gzip, chunked"], UNKNOWN),
         ([b"gzip", b"chunked"], UNKNOWN),
         ([b"gzip;level=1,chunked"], UNKNOWN),
         ([b"identity, chunked"], UNKNOWN),
         ([b"deflate, gzip, chunked"], UNKNOWN),
-        # Where the body ends is not known.
+        # The end of the body is unknown.
         ([b"gzip"], BAD),
         ([b"identity"], BAD),
         ([b"xchunked"], BAD),
@@ -29,7 +29,7 @@ BAD, UNKNOWN, VERSION = 400, 501, 505
         ([b"chunked;a=b"], BAD),
         ([b"chunked, gzip"], BAD),
         ([b"chunked", b"identity"], BAD),
-        # It is said twice, or not said properly.
+        # `chunked` twice, or an empty element.
         ([b"chunked, chunked"], BAD),
         ([b"chunked", b"chunked"], BAD),
         ([b"gzip, chunked, chunked"], BAD),

@@ -1,4 +1,4 @@
-"""Which requests are handshakes of a WebSocket, and what becomes of the others."""
+"""Recognises WebSocket handshakes, and answers other upgrade requests as plain HTTP."""
 
 import pytest
 
@@ -65,7 +65,7 @@ def test_of_several_protocols_the_websocket_is_left() -> None:
 
 
 class Recording:
-    """Takes no upgrade, and keeps every request: its line, its headers, its body."""
+    """Takes no upgrade, and records each request's method and URL, headers and body."""
 
     takes_upgrade = False
 

@@ -1,4 +1,4 @@
-"""Names in `.env` that are no settings."""
+"""Misspelt settings in `.env`, and the secrets that a warning about them must not show."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The environment, and what is wrong with it."""
+"""Settings are read from the environment, and wrong ones are refused in one line."""
 
 import pytest
 
@@ -92,6 +92,28 @@ def test_a_wrong_value_is_named_in_one_line(
     assert "hidden" not in line
     assert line.startswith(f"lex: {name} cannot be used: ")
     assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("MAX_STREAMS", "0", "it must be greater than 0, not '0'"),
+        ("MAX_STREAMS", "many", "it must be a valid integer, not 'many'"),
+        ("LOG_FORMAT", "xml", "it must be 'auto', 'json' or 'text', not 'xml'"),
+        ("API_DOCS", "maybe", "it must be a valid boolean, not 'maybe'"),
+        ("RATE_LIMIT_CLIENT", "20", "it must be like 20/minute;300/day, or none, not '20'"),
+    ],
+)
+def test_a_line_says_what_is_allowed_and_what_was_given(
+    name: str, value: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GROQ_API_KEY", "secret")
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(SystemExit) as stopped:
+        Settings.read()
+
+    assert str(stopped.value) == f"lex: {name} cannot be used: {reason}."
 
 
 def test_a_key_of_groqs_is_needed_only_where_groq_is_chosen(

@@ -1,4 +1,4 @@
-"""Database URLs as people paste them, and what they are told to write instead."""
+"""Database URLs as people paste them, and the advice in the errors."""
 
 import pytest
 
@@ -66,8 +66,8 @@ def test_a_file_is_relative_with_three_slashes_and_absolute_with_four(
         ("postgresql://u5er:s3cret@db/lex?schema=public", "ALTER ROLE … SET search_path"),
         ("postgresql://u5er:s3cret@db/lex?currentSchema=lex", "ALTER ROLE … SET search_path"),
         ("postgresql://u5er:s3cret@db/lex?ssl=true", "write sslmode=require"),
-        ("postgresql://u5er:s3cret@db/lex?pgbouncer=true", "Lex has a pool of its own"),
-        ("postgresql://u5er:s3cret@db/lex?connection_limit=5", "Lex has a pool of its own"),
+        ("postgresql://u5er:s3cret@db/lex?pgbouncer=true", "because Lex has a pool of its own"),
+        ("postgresql://u5er:s3cret@db/lex?connection_limit=5", "because Lex has a pool of its own"),
         ("postgresql://u5er:s3cret@db/lex?colour=s3cret", "does not know colour= in a URL"),
         ("postgresql://u5er:s3cret@db/lex?%C3%A4=1", "does not know …= in a URL"),
         ("jdbc:postgresql://db/lex?user=u5er&password=s3cret", PATTERN),

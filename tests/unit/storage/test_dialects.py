@@ -1,4 +1,4 @@
-"""What servers write, read whole and byte by byte."""
+"""Streams of different servers, decoded whole and byte by byte."""
 
 import json
 
@@ -14,7 +14,7 @@ Read = tuple[str, tuple[str, ...], str | None]
 
 
 def read(dialect: Dialect, piece_bytes: int) -> Read:
-    """The text, the arguments of the calls, and the code of the error if it ends in one."""
+    """Return the text, the arguments of the calls, and the code of the error, if there is one."""
     decoder, texts, calls = Decoder(), list[str](), list[str]()
     body = dialect.body
     try:
@@ -34,7 +34,7 @@ def read(dialect: Dialect, piece_bytes: int) -> Read:
                     assert dialect.tokens in (None, tokens)
     except UpstreamError as error:
         return "".join(texts), tuple(calls), error.code
-    # That a model stopped without a word is found by the turn.
+    # The decoder accepts an empty answer, because the turn handles it.
     code = None if any(texts) or calls else GARBLED
     return "".join(texts), tuple(calls), code
 

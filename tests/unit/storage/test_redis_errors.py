@@ -1,4 +1,4 @@
-"""What Redis says is wrong, in words."""
+"""Translating Redis errors into causes for operators."""
 
 import socket
 from collections.abc import Awaitable
@@ -22,26 +22,29 @@ ResponseError = exceptions.ResponseError
         (exceptions.AuthenticationError("Authentication required."), "a password is needed"),
         (
             exceptions.NoPermissionError("User lex has no permissions to run the 'xadd' command"),
-            "no right to the command xadd",
+            "no permission for the command xadd",
         ),
         (
             exceptions.NoPermissionError("No permissions to access a key"),
-            "no right to the keys lex:*",
+            "no permission for the keys lex:*",
         ),
         (exceptions.MovedError("3999 127.0.0.1:6381"), CLUSTER),
         (exceptions.ClusterDownError("Hash slot not served"), CLUSTER),
         (ResponseError("SELECT is not allowed in cluster mode"), CLUSTER),
-        (ResponseError("DB index is out of range"), "no database of that number"),
+        (ResponseError("DB index is out of range"), "no database with this number"),
         (exceptions.ReadOnlyError("You can't write against"), "a replica, which takes no writes"),
         (exceptions.BusyLoadingError("Redis is loading"), "it is still loading its data"),
         (exceptions.OutOfMemoryError("command not allowed"), "its memory is full"),
         (ResponseError("MISCONF Redis is configured"), "it cannot save to its disk"),
-        (ResponseError("max number of clients reached"), "it takes no more clients"),
+        (ResponseError("max number of clients reached"), "it has too many clients"),
         (ResponseError("unknown command 'EVAL', with args"), "it does not know the command eval"),
-        (exceptions.InvalidResponse("Protocol Error: H"), "what answers is no Redis"),
+        (
+            exceptions.InvalidResponse("Protocol Error: H"),
+            "the server at this address is not Redis",
+        ),
         (exceptions.ConnectionError("Connection closed by server."), "it closed the connection"),
         (exceptions.TimeoutError("Timeout reading"), SILENCE),
-        (socket.gaierror(-2, "Name or service not known"), "its name cannot be looked up"),
+        (socket.gaierror(-2, "Name or service not known"), "its host name cannot be resolved"),
         (ValueError("secret"), "ValueError"),
     ],
     ids=str,
@@ -63,7 +66,7 @@ def test_a_cause_is_found_behind_the_error_that_hides_it() -> None:
         (
             "Error 13 connecting to unix socket: /run/redis.sock. Permission denied.",
             PermissionError(13, "Permission denied"),
-            "no right to its socket, or to a file of ssl_ca_certs",
+            "no permission for its socket, or for a file of ssl_ca_certs",
         ),
         (
             "Error 2 connecting to unix socket: /run/busy/redis.sock. No such file or directory.",
@@ -78,7 +81,7 @@ def test_a_cause_is_found_behind_the_error_that_hides_it() -> None:
         (
             "Error -2 connecting to redis-busy:6379. Name or service not known.",
             socket.gaierror(-2, "Name or service not known"),
-            "its name cannot be looked up",
+            "its host name cannot be resolved",
         ),
         (
             "Error while reading from loading.example.com:6379 : (104, 'Connection reset by peer')",
@@ -128,7 +131,7 @@ def test_in_a_script_the_command_is_that_of_its_line() -> None:
 
     told = fault_of(error, script="\nredis.call('ZADD', KEYS[1], 1, 'a')\n")
 
-    assert told == "no right to the command zadd"
+    assert told == "no permission for the command zadd"
 
 
 def test_what_is_stored_under_one_key_is_no_fault_of_redis() -> None:

@@ -1,4 +1,4 @@
-"""Whatever is logged is one line, and says nothing that a person said."""
+"""Every event is one line, and no line quotes a person."""
 
 import json
 import subprocess
@@ -19,7 +19,7 @@ def style(request: pytest.FixtureRequest) -> str:
 
 
 def written(style: str, program: str) -> list[str]:
-    """The lines of a process of its own, since logging is one for a process."""
+    """The lines of a separate process, because logging is configured once per process."""
     finished = subprocess.run(
         [sys.executable, "-c", _whole(style, program)],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""What a turn, a call and a stream are counted as."""
+"""How turns, calls and streams are counted."""
 
 import asyncio
 import time
@@ -26,7 +26,7 @@ Counted = Callable[..., float]
 
 @pytest.fixture
 def counted() -> Counted:
-    """How much a series has grown since the test began."""
+    """Returns by how much a series has grown since the test began."""
     before = {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in REGISTRY.collect()

@@ -1,4 +1,4 @@
-"""Credentials in the texts of others."""
+"""Hides credentials in texts of libraries."""
 
 import pytest
 

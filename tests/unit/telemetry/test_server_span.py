@@ -1,4 +1,4 @@
-"""What the instrumentation of FastAPI sees of a request, and what goes past it."""
+"""What FastAPI's instrumentation sees of a request, and what it must not see."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -31,7 +31,7 @@ def spans() -> InMemorySpanExporter:
 
 
 class Broken:
-    """A middleware that fails before anybody can answer for it."""
+    """A middleware that fails outside the application's error handling."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -196,7 +196,7 @@ async def test_a_request_that_came_to_no_answer_is_named_all_the_same(
 
 
 async def frames(app: FastAPI, path: str) -> list[Message]:
-    """What comes of a WebSocket that says nothing."""
+    """The messages that the application sends to a silent WebSocket."""
     sent: list[Message] = []
 
     async def receive() -> Message:

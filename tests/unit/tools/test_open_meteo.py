@@ -294,7 +294,7 @@ async def test_a_look_up_that_fails_when_nobody_waits_any_more_is_no_error(
     server.is_open.set()
     await asyncio.wait([asking])
     del asking
-    gc.collect()  # only now would anybody complain
+    gc.collect()  # asyncio reports an exception that nobody retrieved at this point
 
     assert weather._asking == {}
     assert complaints == []

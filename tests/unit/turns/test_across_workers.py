@@ -1,4 +1,4 @@
-"""Two workers with one store: who reads, stops, deletes and asks anew, wherever a turn runs."""
+"""Follow, stop, delete and repeat turns that run on another worker with the same store."""
 
 import asyncio
 
@@ -69,7 +69,7 @@ async def test_a_turn_that_is_followed_is_busy_on_every_worker_at_once() -> None
     await one.start(is_resumable=True)
     await one.turns.renew()
 
-    async with asyncio.timeout(4):  # less than the patience with a worker that may be gone
+    async with asyncio.timeout(4):  # less than the time-out for a worker that may be dead
         with pytest.raises(SessionBusy):
             await other.start()
 
@@ -224,7 +224,7 @@ async def test_what_a_lost_worker_ran_is_not_waited_for() -> None:
     await lost.start()
     clock.sleep(16)
 
-    async with asyncio.timeout(4):  # less than the patience with a worker that may be gone
+    async with asyncio.timeout(4):  # less than the time-out for a worker that may be dead
         await other.turns.stop_session("anonymous", "s1")
 
     await lost.turns.close()

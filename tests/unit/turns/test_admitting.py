@@ -1,4 +1,4 @@
-"""Each query that enters leaves again, however its turn ends."""
+"""Each admitted query releases its admission, however its turn ends."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ from tests.unit.turns.turn_world import SlowSessions, World, ended, read, until
 
 
 class NotedAdmission:
-    """Notes who is inside."""
+    """Records which turns hold an admission."""
 
     def __init__(self, *, is_open: bool = True) -> None:
         self.is_open = is_open
@@ -73,7 +73,7 @@ async def test_a_query_that_is_refused_after_it_entered_leaves() -> None:
     with pytest.raises(Overloaded):
         await world.start(session_id="s3", admission=admission)
 
-    # A worker that is full does not even ask.
+    # A full worker refuses before it asks for admission.
     assert admission.entered == 1
     await world.turns.close()
 

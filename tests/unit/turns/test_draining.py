@@ -1,4 +1,4 @@
-"""What becomes of the turns when the server leaves."""
+"""Turns while the server drains."""
 
 import asyncio
 

@@ -143,7 +143,7 @@ async def test_quiet_is_reported_again_and_again_and_only_while_it_is_quiet() ->
 
 
 async def test_quiet_begins_anew_with_each_change() -> None:
-    """However long the changes go on: here for three times as long as quiet would take."""
+    """Changes arrive for three times the quiet time, and no heartbeat is due."""
     log, loop = EventLog("t1"), asyncio.get_running_loop()
     quiet_seconds = 1.0
     changed_at = [loop.time()]

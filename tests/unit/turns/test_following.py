@@ -1,4 +1,4 @@
-"""Coming back to a turn, joining it, replaying it, stopping it, from here or elsewhere."""
+"""Resume, join, replay and stop turns, on the same worker or on another one."""
 
 import asyncio
 

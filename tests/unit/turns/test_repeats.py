@@ -1,4 +1,4 @@
-"""The same `Idempotency-Key` again, at the same moment: one acts, and all get the same."""
+"""Concurrent requests with one `Idempotency-Key`: one starts the turn, and all get it."""
 
 import asyncio
 from typing import Any
@@ -33,7 +33,7 @@ AT_ONCE = 12
 
 
 async def outcomes(world: World, **options: Any) -> list[object]:
-    """What each of many gets who come at once with one key: a turn, or a refusal."""
+    """Send many requests with one key at once; return the turn or the refusal of each."""
     starts = [world.start(idempotency_key="k", **options) for _ in range(AT_ONCE)]
     results = await asyncio.gather(*starts, return_exceptions=True)
     return [type(each) if isinstance(each, BaseException) else each[0] for each in results]

@@ -1,4 +1,4 @@
-"""Reading along on another worker, with shared logs that come, go, fail and lose things."""
+"""Follow turns on another worker, while the shared logs fail, recover and lose events."""
 
 import asyncio
 import random
@@ -110,7 +110,7 @@ async def test_a_reader_elsewhere_goes_on_through_a_failure_and_misses_nothing()
         batches = follower.batches()
         received: list[Event] = [*(await anext(batches)).events]
         logs.is_down = True
-        logs.kept.clear()  # it comes back empty
+        logs.kept.clear()  # the store restarts without its content
         gates[0].set()
         await asyncio.sleep(0.1)
         logs.is_down = False
@@ -147,8 +147,8 @@ async def test_what_the_shared_log_lacks_comes_from_the_store(fault: str) -> Non
 
 @pytest.mark.parametrize("seed", range(5))
 async def test_the_shared_log_and_the_store_say_nothing_twice(seed: int) -> None:
-    """Whichever of them brings the end, at whatever moment."""
-    chance = random.Random(seed)  # noqa: S311 - any moments will do
+    """No event arrives twice, even if the other one delivers the end first."""
+    chance = random.Random(seed)  # noqa: S311 - not used for secrets
     texts = [f"{number} " for number in range(40)]
     gates = [asyncio.Event() for _ in texts]
     steps = [step for text, gate in zip(texts, gates, strict=True) for step in (Text(text), gate)]
@@ -229,7 +229,7 @@ async def test_a_worker_that_leaves_shares_its_last_words() -> None:
 
 
 class WaitingLogs(MemoryLogs):
-    """Answers a read, as it was asked, when the gate is opened."""
+    """Answers a read when `gate` opens, for the positions that it asked for."""
 
     def __init__(self, kept: Kept) -> None:
         super().__init__(kept)

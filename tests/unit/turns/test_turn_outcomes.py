@@ -1,4 +1,4 @@
-"""How a turn ended: its readers get the words that are stored."""
+"""The outcome of a turn: clients see the one that is stored."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from tests.unit.turns.turn_world import MuteSessions, World, broken_off, ended, 
 
 
 async def is_stored_alike(world: World, turn_id: str, shown: TurnOutcome) -> bool:
-    """Whether both are the same, word by word."""
+    """Whether the stored turn has the same fields as the event."""
     record = await world.sessions.turn("anonymous", turn_id)
     assert record.outcome is not None
     stored = (record.outcome.value, record.finish_reason, record.model, record.rounds)
@@ -29,7 +29,7 @@ async def is_stored_alike(world: World, turn_id: str, shown: TurnOutcome) -> boo
 
 
 def outcome_in(events: list[object]) -> TurnOutcome:
-    """Right before the end, and nowhere else."""
+    """Return the `outcome` event, which must stand right before `end` and nowhere else."""
     (outcome,) = [event for event in events if isinstance(event, TurnOutcome)]
     assert events[-2:] == [outcome, End()]
     return outcome
@@ -121,7 +121,7 @@ def stops(outcome: Outcome) -> Cause:
 
 
 def cancels(world: World, turn_id: str) -> None:
-    """As an event loop does that is closed under the turn."""
+    """Cancel the turn's task, like an event loop that is closing."""
     running(world, turn_id).task.cancel()
 
 
@@ -166,7 +166,9 @@ async def test_a_turn_that_runs_out_of_time_while_it_is_stopped_tells_what_is_st
     turn_id, follower = await world.start(is_resumable=True)
     await gates.begun.wait()
     task = running(world, turn_id).task
-    await until(lambda: task.cancelling() > 0)  # it is over time, and waits for its booking
+    await until(
+        lambda: task.cancelling() > 0
+    )  # the time-out has passed, and the turn waits for its booking
 
     stopping = asyncio.create_task(world.turns.stop(ANONYMOUS, turn_id))
     gates.opened.set()

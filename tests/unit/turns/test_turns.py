@@ -1,4 +1,4 @@
-"""The life of a turn: claim, conversation, ending; and what a leaving follower does to it."""
+"""The life of a turn: claim, conversation, ending, and the end of a turn without followers."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""Whatever a store does, streams end, sessions become free, and nothing is lost for long."""
+"""However the store fails, streams end, sessions become free, and endings are stored later."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Turns over a memory store and a scripted model, and stores that misbehave."""
+"""A test bed for turns, and session stores with faults."""
 
 import asyncio
 from collections.abc import Callable
@@ -84,13 +84,13 @@ def ended(
     rounds: int = 1,
     completions: int = 1,
 ) -> list[Event]:
-    """The last two events of a turn. Each whole completion of a script has the same usage."""
+    """Return the last two events of a turn. Complete scripted completions all use 15 tokens."""
     usage = TokenUsage(10 * completions, 5 * completions, 15 * completions)
     return [TurnOutcome(outcome.value, finish_reason, model, rounds, usage), End()]
 
 
 def broken_off(outcome: Outcome, **more: Any) -> list[Event]:
-    """The same of one whose first completion did not come to its end."""
+    """Return the last two events of a turn whose first completion broke off."""
     return ended(outcome, **{"finish_reason": None, "model": None, "completions": 0, **more})
 
 
@@ -117,7 +117,7 @@ class SlowSessions(MemorySessions):
 
 
 class DistantSessions(MemorySessions):
-    """Takes a moment to look up a key, as every store does that is not in memory."""
+    """Yields to other tasks while it looks up a key, like every store that is not in memory."""
 
     async def turn_with_key(self, owner: str, session_id: str, key: str) -> StoredTurn | None:
         known = await super().turn_with_key(owner, session_id, key)
@@ -144,7 +144,7 @@ class FailingSessions(MemorySessions):
 
 
 class CountedSessions(FailingSessions):
-    """Takes leases and no endings; or the endings of all sessions but one."""
+    """Counts the endings it is offered. Refuses all of them, or those of one session only."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -159,7 +159,7 @@ class CountedSessions(FailingSessions):
 
 
 class AwaySessions(FailingSessions):
-    """Fails to take so many endings, and perhaps leases; then it is back."""
+    """Refuses a number of endings, and optionally leases; then it works again."""
 
     def __init__(
         self, error: Exception, *, times: int, leases_between_failures: int | None = None
@@ -189,7 +189,7 @@ class AwaySessions(FailingSessions):
 
 
 class PickySessions(FailingSessions):
-    """Chokes on one text for ever."""
+    """Refuses one text forever."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -202,7 +202,7 @@ class PickySessions(FailingSessions):
 
 
 class GarblingSessions(MemorySessions):
-    """Its logs cannot be read."""
+    """Returns logs that cannot be decoded."""
 
     async def turn_with_log(self, owner: str, turn_id: str) -> StoredTurn:
         turn = await super().turn_with_log(owner, turn_id)
@@ -210,7 +210,7 @@ class GarblingSessions(MemorySessions):
 
 
 class StumblingSessions(MemorySessions):
-    """Looking up a turn that has ended takes until `gate` is set, and breaks the first time."""
+    """Blocks the look-up of a finished turn until `gate` is set. The first look-up then fails."""
 
     def __init__(self) -> None:
         super().__init__(lease_seconds=15)
@@ -230,7 +230,7 @@ class StumblingSessions(MemorySessions):
 
 
 class MuteSessions(MemorySessions):
-    """Commits the first claim, and loses its answer."""
+    """Commits the first claim, but reports a failure."""
 
     is_mute = True
     gate: asyncio.Event | None = None

@@ -1,11 +1,12 @@
-"""What the older pages of this product can show: `CLIENT_PROFILE=legacy`, and all that it means.
+"""The frames for older chat pages of this product: `CLIENT_PROFILE=legacy`.
 
-They are a family, written for a first backend with a text, four tools and no failures. Each reads
-plain streams line by line in its own way: some take each line of data for an event, some only the
-first line of one; some put pieces of text together as they come, some trim them and put a space
-between. So they get the same turns in other words: one line of data an event, pieces that end
-where words end, the strings that the first backend sent, and something to show in every turn.
-Streams that can be resumed are for clients of today, which read the standard ones.
+They were written for a first backend that had text, four tools and no failures, and parse streams
+line by line. Some take each line of data as an event, others only the first line of an event. Some
+join chunks as they are, others trim them and join them with a space.
+
+So they get the same turns with one line of data per event, chunks that end at word boundaries, tool
+outputs as the strings of the first backend, and some text in every turn. Resumable streams are for
+newer clients, and keep the standard form.
 """
 
 from collections.abc import Iterator
@@ -27,19 +28,19 @@ PROMPT = """
 
 It shows your answer as it is, in one line: write plain sentences. No Markdown, no lists, no tables.
 """
-"""An addition to the system prompt."""
+"""Appended to the system prompt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A tool's output in the shape that the pages know: `name`, and a text as `output`."""
+    """A tool output in the form of these pages: `name`, and a string as `output`."""
 
     data: dict[str, Any]
     event: str = "tool_output"
 
 
 class OlderPage(Framing):
-    """One stream on its way to such a page, and whether it has shown a text yet."""
+    """The framing of one stream to an older page. It knows whether any text was shown."""
 
     def __init__(self, follower: Follower) -> None:
         super().__init__(follower)
@@ -50,7 +51,7 @@ class OlderPage(Framing):
         return [frame(each) for event in batch.events for each in self.shown(event)]
 
     def shown(self, event: Event) -> Iterator[Event | Shown]:
-        """Nothing of an event that no such page knows."""
+        """Translate an event. Events that these pages do not know yield nothing."""
         match event:
             case Chunk(text):
                 yield from self._chunk(text)
@@ -61,7 +62,7 @@ class OlderPage(Framing):
                 yield from self._rest()
                 yield _output(name, output)
             case Failure():
-                # Before the error, behind which a page may stop reading.
+                # Apologise before the error, because a page may stop reading after it.
                 yield from self._sorry()
                 yield event
             case End():
@@ -78,7 +79,7 @@ class OlderPage(Framing):
         yield from _chunks(self._words.rest())
 
     def _sorry(self) -> Iterator[Chunk]:
-        """An event of its own, and apart from the text before it."""
+        """Yield the apology as an event of its own, separated from the text before it."""
         yield from _chunks(self._words.rest("\n\n" if self._has_text else ""))
         self._has_text = True
         yield Chunk(SORRY)

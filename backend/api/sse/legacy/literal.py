@@ -1,10 +1,9 @@
-"""Python literals in a fence, as text in JSON: what the first backend made of lists and objects.
+"""Format lists and objects like the first backend: a Python literal in a fence, in a JSON string.
 
-A page takes the JSON off, then the fence, and reads the literal: by turning each `'` into `"` and
-parsing it as JSON, or with a parser of Python. Both read the same here, whatever is in a value,
-since what either takes for its own is written as an escape that both know.
-
-A page that does not take the JSON off but cuts quotes by hand shows such an escape as it is.
+A page decodes the JSON string, removes the fence, and parses the literal: as Python, or as JSON
+after replacing each `'` by `"`. Both get the same value, because characters that are special in
+either syntax are written as an escape that both know. Pages that strip the outer quotes by hand
+instead of decoding the JSON string show these escapes.
 """
 
 import re
@@ -14,13 +13,13 @@ from backend.domain.conversation import as_json
 
 FENCE = "```"
 
-# Quotes, the sign of the fence, the escape itself, and what may not stand in a text of JSON or
-# breaks a line.
+# Quotes, the back quote of the fence, the backslash of escapes, control characters (which JSON
+# strings must not contain), and line breaks.
 _SPECIAL = re.compile("['\"`\\\\\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def fenced(value: Sequence[str] | Mapping[str, str]) -> str:
-    """For example `"```['09:00', '10:00']```"`, the outer quotes included."""
+    """Return for example `"```['09:00', '10:00']```"`, including the outer quotes."""
     return as_json(f"{FENCE}{_literal(value)}{FENCE}")
 
 

@@ -1,4 +1,4 @@
-"""Outputs of tools as the first backend formatted them: each is one text."""
+"""Format the outputs of tools as strings, like the first backend."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ Format = Callable[[dict[str, Any]], str]
 
 
 def as_text(output: dict[str, Any]) -> str:
-    """For a tool that no page knows, since no page can show an object."""
+    """Format the output of a tool that no page knows as JSON: no page can show an object."""
     return as_json(output)
 
 
@@ -21,7 +21,7 @@ def _weather(output: dict[str, Any]) -> str:
 
 
 def _address(output: dict[str, Any]) -> str:
-    """The address alone in its sentence: pages look for it on a map."""
+    """The address stands alone in its sentence, because pages look it up on a map."""
     said = [output["address"], output["name"], f"Phone: {output['phone']}"]
     return ". ".join([*said, f"Hours: {output['hours']}"])
 

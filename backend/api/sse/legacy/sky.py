@@ -1,12 +1,13 @@
-"""The weather in words that pages look for: `(\\d+)°C`, and `sunny|cloudy|rainy|snowy|foggy`.
+"""Describe the weather in the words that pages search for.
 
-A city whose name has such a word in it (Sunnyvale) misleads a page, and nothing here can help.
+Pages look for `(\\d+)°C` and `sunny|cloudy|rainy|snowy|foggy`. A city name that contains one of these
+words (Sunnyvale) misleads them. That cannot be avoided here.
 """
 
 import re
 
 _KINDS = (
-    # The first that fits. A page that knows no `stormy` finds the next word.
+    # The first match counts. Pages that do not know `stormy` find the next word.
     ("stormy and rainy", re.compile("thunder|storm|hail|squall|tornado|hurricane")),
     ("snowy and rainy", re.compile("sleet|wintry|rain and snow|snow and rain")),
     ("snowy", re.compile("snow|blizzard|flurr|ice pellets|ice crystals")),
@@ -14,24 +15,26 @@ _KINDS = (
     ("foggy", re.compile("fog|mist|haz|smok|smog|dust|sand")),
     ("cloudy", re.compile("cloud|overcast")),
     ("windy", re.compile("wind|breez|gust|gale")),
-    # Also at night, for which a page has no word.
+    # Also for clear nights: pages have no word for them.
     ("sunny", re.compile("clear|sun|fair")),
 )
 
 _SAID = {"rain", "snow", "fog", "clear"}
-"""By the page's own word."""
+"""Conditions that mean exactly their kind, so that repeating them in brackets adds nothing."""
 
 
 def degrees(temperature: str) -> str:
-    """A page that finds `5°C` in `-5°C` would drop the sign, or find nothing. It shows `5°C` of a
-    frost in any case; this way the sentence around it is right.
+    """Write a negative temperature as `5°C below zero`.
+
+    A page that searches `-5°C` for a number drops the sign, or finds nothing. It shows `5°C` either
+    way, but the sentence around it is then right.
     """
     frost = temperature.removeprefix("-").removeprefix("\N{MINUS SIGN}")
     return temperature if frost == temperature else f"{frost} below zero"
 
 
 def sky(conditions: str) -> str:
-    """The conditions, behind the word of their kind unless that is in them."""
+    """Return the conditions, with the page's word for their kind in front if they lack it."""
     said = conditions.lower()
     kind = next((kind for kind, pattern in _KINDS if pattern.search(said)), None)
     if kind is None or kind in said:

@@ -1,26 +1,26 @@
-"""A text in pieces that end where words end, for pages that trim pieces and put a space between."""
+"""Split a text at word boundaries, for pages that trim chunks and join them with a space."""
 
 import re
 
 LONGEST_HELD = 200
-"""Characters: more than addresses of web pages have, or clauses in scripts without spaces."""
+"""In characters. Longer than most URLs, and than clauses in scripts without spaces."""
 
 _LINE_BREAK = re.compile("\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
-"""All that any reader takes for one; JavaScript knows fewer than Python."""
+"""Everything that any client treats as a line break. Python knows more of them than JavaScript."""
 
-# Up to the last word that is surely whole: a space is behind it, or punctuation of a script that
-# writes none.
+# Everything up to the last word that is certainly whole: a space follows it, or it ends in the
+# punctuation of a script without spaces.
 _WHOLE_WORDS = re.compile(r".*(?:\S(?=\s)|[、。！，：；？])", re.DOTALL)  # noqa: RUF001 - full-width
 
 
 class Words:
-    """Holds a word back until it is whole. A space goes with the word behind it, as in deltas."""
+    """Holds a word back until it is whole. A space is sent with the word after it."""
 
     def __init__(self) -> None:
         self._held = ""
 
     def add(self, text: str) -> str:
-        """Returns what can be shown by now; nothing, if it may be the beginning of a word."""
+        """Add text, and return the whole words that can be shown now."""
         self._held += text
         whole = _WHOLE_WORDS.match(self._held)
         end = whole.end() if whole else 0
@@ -29,7 +29,7 @@ class Words:
         return self._take(end)
 
     def rest(self, behind: str = "") -> str:
-        """Whatever is held, and a text behind it."""
+        """Return everything that is held back, followed by `behind`."""
         self._held += behind
         return self._take(len(self._held))
 
@@ -39,5 +39,5 @@ class Words:
 
 
 def in_one_line(text: str) -> str:
-    """Each line break becomes a space: a page reads one line of an event."""
+    """Replace line breaks by spaces, because a page may read only one line of an event."""
     return _LINE_BREAK.sub(" ", text)

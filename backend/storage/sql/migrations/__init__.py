@@ -1,1 +1,1 @@
-"""The schema's history: one module in `versions` for every change of `tables.py`."""
+"""The history of the schema: one module in `versions` per change of `tables.py`."""

@@ -1,4 +1,4 @@
-"""The file of keys: what may stand in it, and what happens when it changes."""
+"""The file of API keys: its format, and what happens when it changes."""
 
 import json
 from collections.abc import Callable
@@ -27,7 +27,7 @@ async def knows(keys: ApiKeys, key: str) -> bool:
 
 
 async def look_twice(keys: ApiKeys) -> None:
-    """Once to see that the file has changed, once to see that it has settled."""
+    """The first look sees a change, the second that the file is complete."""
     await keys.reload()
     await keys.reload()
 
@@ -75,9 +75,9 @@ GOOD = {"name": "a", "hash": hash_of("a"), "user": "123"}
         ({"keys": [{**GOOD, "hash": hash_of("a") + "\n"}]}, "keys.0.hash"),
         ({"keys": [{**GOOD, "user": "a b"}]}, "keys.0.user"),
         ({"keys": [{**GOOD, "user": 5}]}, "keys.0.user"),
-        ({"keys": [{**GOOD, "trusted": True}]}, "either a user or"),
+        ({"keys": [{**GOOD, "trusted": True}]}, 'either a "user" or'),
         ({"keys": [{**GOOD, "trusted": "yes"}]}, "keys.0.trusted"),
-        ({"keys": [{"name": "a", "hash": hash_of("a")}]}, "either a user or"),
+        ({"keys": [{"name": "a", "hash": hash_of("a")}]}, 'either a "user" or'),
         ({"keys": [{**GOOD, "expires": "never"}]}, "keys.0.expires"),
         ({"keys": [GOOD, {**GOOD, "name": "b"}]}, "the same hash"),
         ({"keys": [GOOD, {**GOOD, "hash": hash_of("b")}]}, "the same name"),
@@ -114,7 +114,7 @@ def replace(path: Path, **users: str | None) -> None:
 
 
 def swap_link(path: Path, **users: str | None) -> None:
-    """As Kubernetes does with a mounted secret."""
+    """Replace a symbolic link, like Kubernetes does for a mounted secret."""
     new = path.with_suffix(".linked")
     new.unlink(missing_ok=True)
     new.symlink_to(key_file(path.with_suffix(".target"), **users))

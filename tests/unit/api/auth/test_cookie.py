@@ -1,4 +1,4 @@
-"""What stands for a credential in a browser: sealed, and only for a while."""
+"""Cookies are sealed and expire."""
 
 from base64 import urlsafe_b64decode
 from datetime import UTC, datetime
@@ -80,7 +80,7 @@ def test_one_that_was_changed_is_none() -> None:
     for place in range(0, len(value), 7):
         other = "A" if value[place] != "A" else "Z"
         changed = value[:place] + other + value[place + 1 :]
-        # The last letter has bits that say nothing.
+        # Some bits of the last letter are padding, so a change of them changes nothing.
         is_same = urlsafe_b64decode(changed) == urlsafe_b64decode(value)
         assert (cookies().open(changed) is None) is not is_same
 

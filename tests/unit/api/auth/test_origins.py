@@ -1,4 +1,4 @@
-"""Which page may use a browser's cookie, by what the browser says of the page."""
+"""Which pages may use the cookie, by the headers that browsers send."""
 
 import pytest
 from starlette.requests import HTTPConnection

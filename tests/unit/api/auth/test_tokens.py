@@ -1,4 +1,4 @@
-"""What a token must be, and what none may be."""
+"""Which tokens are accepted, and which are refused."""
 
 import base64
 import json
@@ -20,7 +20,7 @@ from tests.waiting import waiting
 
 @dataclass
 class Published:
-    """`SigningKeys` that know one key, whatever is asked for."""
+    """`SigningKeys` that return the same key for every request."""
 
     key: SigningKey
 
@@ -103,7 +103,7 @@ async def test_a_token_out_of_its_time_is_refused(claim: str, seconds: int) -> N
         while True:
             begun = int(time.time())
             refused = await is_refused(token("123", **{claim: begun + seconds}))
-            if int(time.time()) == begun:  # or it may have come into its time meanwhile
+            if int(time.time()) == begun:  # otherwise the token may have become valid meanwhile
                 break
 
     assert refused
@@ -130,7 +130,7 @@ async def test_a_token_without_a_signature_is_refused(algorithm: Any) -> None:
 
 
 async def test_a_public_key_is_no_secret() -> None:
-    """Who takes the algorithm from the token would check HS256 with the published key."""
+    """A verifier that trusted the token's algorithm would check HS256 with the published key."""
     key = rivest()
     known = tokens(Published(key), "RS256", "ES256")
 

@@ -1,4 +1,4 @@
-"""Who asks, what they hold, and that a refusal costs nothing."""
+"""Admission of queries by client and slots; a refused query counts against no limit."""
 
 import re
 
@@ -27,7 +27,7 @@ def key(host: str, caller: Caller = ANONYMOUS) -> str:
 
 
 class Door:
-    """Admissions in one worker, over two queries a minute and two streams."""
+    """Admissions in one worker that allow two queries a minute and two streams."""
 
     def __init__(self, *, per_session: str = "2/minute", most_streams: int = 2) -> None:
         self.clock = Clock()
@@ -93,7 +93,7 @@ async def test_a_session_belongs_to_its_owner_and_so_does_its_limit() -> None:
     refused = await door.refusal(door.of("s1"))
 
     assert refused.message == TooManyRequests.message
-    assert str(refused) == "This session has asked too often."
+    assert str(refused) == "This session has sent too many queries. Try again later."
 
 
 async def test_a_refusal_says_when_and_how_full() -> None:
@@ -117,7 +117,7 @@ async def test_a_client_may_have_so_many_streams_and_has_room_when_one_ends() ->
     first.leave("t1")
     await door.of("s3").enter("t3")
 
-    assert str(refused) == "You have too many streams open."
+    assert str(refused) == "You have too many streams open. Close one, or try again later."
     assert refused.retry_after_seconds == 5
 
 
@@ -169,7 +169,7 @@ async def test_an_ipv6_network_has_ten_times_what_a_client_has() -> None:
     refused = await door.refusal(door.of("s30", host=households(31)[-1]))
     await door.of("s31", host="2001:db8:2::1").enter("t31")
 
-    assert str(refused) == "Your network has asked too often."
+    assert str(refused) == "Your network has sent too many queries. Try again later."
     assert '"network-minute";q=30;w=60' in refused.fields["RateLimit-Policy"]
 
 
@@ -183,7 +183,7 @@ async def test_an_ipv6_network_has_ten_times_the_streams_of_a_client() -> None:
     admitted[0].leave("t0")
     await door.of("s11", host=households(12)[-1]).enter("t11")
 
-    assert str(refused) == "You have too many streams open."
+    assert str(refused) == "You have too many streams open. Close one, or try again later."
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "::ffff:192.0.2.1", "unknown"])

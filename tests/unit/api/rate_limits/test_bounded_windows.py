@@ -1,4 +1,4 @@
-"""The limiter's memory: how much there is of it, and who is forgotten when it is full."""
+"""The bounded memory of the rate limiter, and which keys it forgets first."""
 
 import tracemalloc
 from hashlib import blake2b

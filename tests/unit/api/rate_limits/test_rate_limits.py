@@ -1,4 +1,4 @@
-"""Windows in the memory of one worker, and both tiers together."""
+"""The local tier of rate limits, and the combination of both tiers."""
 
 from collections.abc import Sequence
 
@@ -135,7 +135,7 @@ def test_fields_name_each_policy_and_how_much_of_it_is_left() -> None:
 
 
 class OtherWorkers:
-    """A shared tier that says what a test wants."""
+    """A shared tier with scripted verdicts."""
 
     def __init__(self) -> None:
         self.is_there = True

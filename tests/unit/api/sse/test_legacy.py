@@ -1,4 +1,4 @@
-"""A turn as the older page is shown it."""
+"""A turn in the frames for older pages."""
 
 import json
 import re
@@ -45,7 +45,7 @@ def read(*events: Event) -> Reader:
 
 
 async def shown(tool: str, **arguments: object) -> Any:
-    """The name and the output under which the page gets what the tool says."""
+    """Return the name and the output that the page gets for a tool's output."""
     booked = diary(
         appointment(SATURDAY, time(10)),
         appointment(MONDAY, time(9)),
@@ -167,7 +167,7 @@ def test_a_turn_has_no_calls_in_it() -> None:
 
 
 class Unheard(_Event, frozen=True, tag="unheard"):
-    """One that this version has not."""
+    """An event that this version does not know."""
 
     text: str
 

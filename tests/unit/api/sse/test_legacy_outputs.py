@@ -1,4 +1,4 @@
-"""Strings of the first backend, and what pages of its time find in them."""
+"""Tool outputs as the first backend's strings, parsed the way older pages parse them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -118,7 +118,7 @@ def test_a_page_finds_a_picture_for_each_code(code: int) -> None:
         ("Thunderstorms", "stormy and rainy (thunderstorms)"),
         ("Thunderstorm with heavy hail", "stormy and rainy (thunderstorm with heavy hail)"),
         ("Windy", "windy"),
-        # For these a page has no picture, and the words stay.
+        # Pages have no picture for these, so the words stay.
         ("Humid", "humid"),
         ("Not reported", "not reported"),
     ],

@@ -1,4 +1,4 @@
-"""Events as bytes, and the way that these take."""
+"""The bytes of a stream, and how the response sends them."""
 
 import asyncio
 from collections.abc import Iterator, Mapping
@@ -72,7 +72,7 @@ def test_each_event_has_its_frame(event: Event, expected: str) -> None:
 
 
 def parse(stream: str) -> list[tuple[str, str]]:
-    """As the HTML standard says: https://html.spec.whatwg.org/multipage/server-sent-events.html"""
+    """Parse like the HTML standard: https://html.spec.whatwg.org/multipage/server-sent-events.html"""
     events: list[tuple[str, str]] = []
     name, data = "", list[str]()
     for line in stream.replace("\r\n", "\n").replace("\r", "\n").split("\n"):
@@ -102,7 +102,7 @@ def test_no_output_can_forge_a_frame(output: dict[str, str]) -> None:
 
 
 class Ends:
-    """The two ways out of an application, and what goes by each."""
+    """Records what is sent through the middleware, and what goes past it."""
 
     def __init__(self) -> None:
         self.wrapped: list[Message] = []
@@ -170,7 +170,7 @@ async def test_under_a_server_that_knows_no_other_way_all_of_it_does() -> None:
 
 
 class Parts(Framing):
-    """A protocol that numbers its parts, and has frames before, between and behind the events."""
+    """A protocol that numbers its parts, and adds frames before, between and after the events."""
 
     media_type = "application/x-parts"
     headers: ClassVar[Mapping[str, str]] = {"X-Parts": "v1"}

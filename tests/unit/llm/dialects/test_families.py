@@ -1,4 +1,4 @@
-"""Each family of dialects: a table of texts, and the calls in them."""
+"""Each family of dialects: a table of texts with the calls in them."""
 
 from typing import Any
 

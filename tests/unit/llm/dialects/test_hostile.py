@@ -1,4 +1,4 @@
-"""Texts that were made to break the readers, or to keep them busy."""
+"""Hostile texts that try to break the readers or to keep them busy."""
 
 import time
 
@@ -10,7 +10,7 @@ from backend.llm.dialects.calls import calls_in, has_markup
 from backend.llm.dialects.text_reader import TextReader
 from tests.unit.llm.dialects.tools import TOOLS
 
-# A reader takes up to 2 µs a character; in quadratic time it would take minutes for as many.
+# Readers take up to 2 µs per character. In quadratic time, this text would take minutes.
 SIZE = 200_000
 BOUND_SECONDS = 20e-6 * SIZE
 

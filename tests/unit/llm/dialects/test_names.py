@@ -1,4 +1,4 @@
-"""Names of tools, and what models leave around them."""
+"""Names of tools as models write them."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A completion's text in any pieces: what is shown of it, and which calls are in it."""
+"""A completion's text, cut in any way: which part is shown, and which calls are found."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ HARMONY_CALL = f"<|channel|>commentary to=functions.get_weather<|message|>{SPOKE
 
 
 def read(*pieces: str, tools: KnownTools = TOOLS) -> tuple[str, list[tuple[str, Any]], bool]:
-    """What is shown, what is called, and whether there was a call that nobody could read."""
+    """Return the shown text, the calls, and whether there was an unreadable call."""
     reader = TextReader(tools)
     shown = "".join([reader.feed(piece) for piece in pieces]) + reader.end()
     return shown, pairs(reader.calls), reader.is_unread

@@ -1,4 +1,4 @@
-"""The tools that the texts of these tests call."""
+"""The tools that the texts in these tests call."""
 
 import json
 from typing import Any
@@ -33,7 +33,7 @@ def pairs(calls: list[WrittenCall]) -> list[tuple[str, Any]]:
 
 
 def _read(arguments: str) -> Any:
-    """Arguments that are no JSON stay the text that they are."""
+    """Decode the arguments. If they are not JSON, keep the text."""
     try:
         return json.loads(arguments)
     except ValueError:

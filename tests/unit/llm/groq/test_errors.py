@@ -1,4 +1,4 @@
-"""What Groq says, in our words."""
+"""Translating Groq's errors and rate limits."""
 
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -79,6 +79,10 @@ DAY = "Rate limit reached for model `m` on tokens per day (TPD): Please try agai
         ({"message": MINUTE, "code": "rate_limit_exceeded"}, 429, UpstreamBusy, 34.1475, True),
         ({"message": DAY, "code": "rate_limit_exceeded"}, 429, UpstreamBusy, 1743.2, False),
         ({"code": "rate_limit_exceeded"}, 413, RequestTooLarge, None, False),
+        ({"code": "context_length_exceeded"}, 400, RequestTooLarge, None, False),
+        ({"code": "context_length_exceeded"}, None, RequestTooLarge, None, False),
+        ({"message": "Please reduce the length of …"}, 400, RequestTooLarge, None, False),
+        ({"message": "reduce the length", "code": "unknown"}, 400, UpstreamRefused, None, False),
         ({"code": "model_decommissioned"}, 400, ModelRetired, None, False),
         ({"code": "model_decommissioned"}, None, ModelRetired, None, False),
         ({"code": "model_not_found"}, 404, ModelNotServed, None, False),
@@ -204,3 +208,49 @@ def test_without_a_clock_of_the_upstreams_a_date_is_compared_with_ours(date: str
 
 def test_no_retry_after_is_none() -> None:
     assert retry_after_of({}) is None
+
+
+@pytest.mark.parametrize(
+    ("message", "status", "limit", "requested"),
+    [
+        (
+            "Request too large for model `m` on tokens per minute (TPM): Limit 8000, Requested "
+            "8569, please reduce your message size and try again.",
+            413,
+            8000,
+            8569,
+        ),
+        ("Rate limit reached for model `m`: Limit 8000, Used 0, Requested 8569.", 429, 8000, 8569),
+        (
+            "This model's maximum context length is 8192 tokens. However, you requested 9000 "
+            "tokens (8000 in the messages, 1000 in the completion). Please reduce the length of "
+            "the messages or completion.",
+            400,
+            8192,
+            9000,
+        ),
+        ("Please reduce the length of the messages or completion.", 400, None, None),
+        ("The request exceeds the available context size (4096 tokens).", 400, 4096, None),
+        (
+            "The prompt (total length 5000) is too long to fit into the model (context length "
+            "4096).",
+            400,
+            4096,
+            5000,
+        ),
+    ],
+)
+def test_a_request_that_is_too_large_is_told_with_its_figures(
+    message: str, status: int, limit: int | None, requested: int | None
+) -> None:
+    error = error_of({"message": message, "code": None}, status)
+
+    assert isinstance(error, RequestTooLarge)
+    assert (error.limit_tokens, error.requested_tokens) == (limit, requested)
+
+
+def test_a_rate_that_has_room_again_is_waited_for() -> None:
+    message = "Rate limit reached: Limit 8000, Used 7900, Requested 569. Please try again in 3s."
+
+    assert isinstance(error_of({"message": message}, 429), UpstreamBusy)
+    assert isinstance(error_of({"message": message}, 429, may_retry=False), RequestTooLarge)

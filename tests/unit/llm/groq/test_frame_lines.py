@@ -1,4 +1,4 @@
-"""Bytes to lines, however they end and however they are split."""
+"""Splitting bytes into lines, with any line end and any split."""
 
 from itertools import pairwise
 
@@ -54,7 +54,7 @@ def test_lines_before_an_overlong_one_are_handed_out(piece: int) -> None:
 
 
 def test_a_line_of_a_megabyte_in_single_bytes_takes_linear_time() -> None:
-    """Joined anew with each byte it would be half a terabyte to copy, and time out."""
+    """Joining again at each byte would copy half a terabyte, and time out."""
     lines = FrameLines(max_line_bytes=2**21)
 
     for _ in range(2**20):

@@ -1,4 +1,4 @@
-"""Frames as they should be are read alike in both readings."""
+"""The strict and the lenient reading agree on well-formed frames."""
 
 import json
 from typing import Any
@@ -36,7 +36,7 @@ FRAMES = optional(
 @given(FRAMES)
 def test_both_readings_of_a_good_frame_agree(frame: dict[str, Any]) -> None:
     strict = decode(json.dumps(frame).encode())
-    # A field that does not fit the shape has the rest read loosely as well.
+    # One field with an unexpected type makes the whole frame go through the lenient reading.
     loose = decode(json.dumps({**frame, "id": 7}).encode())
 
     assert loose.id == "7"
@@ -45,7 +45,7 @@ def test_both_readings_of_a_good_frame_agree(frame: dict[str, Any]) -> None:
 
 
 def _without_defaults(frame: Frame) -> Frame:
-    """An empty list of calls, and an empty delta, say no more than none."""
+    """Treat an empty list of calls and an empty delta like missing ones."""
     for choice in frame.choices or ():
         choice.delta = choice.delta or FrameDelta()
         choice.delta.tool_calls = choice.delta.tool_calls or None

@@ -1,4 +1,4 @@
-"""Frames that are alike are read as if each were read in full."""
+"""The fast path reads frames with the same result as decoding each in full."""
 
 import json
 from typing import Any
@@ -26,7 +26,7 @@ def line(delta: dict[str, Any], *, ascii_only: bool = False, **more: Any) -> byt
 
 
 def read(*reads: bytes) -> tuple[str, bool]:
-    """The text of so many reads, and whether one of them failed."""
+    """Return the text of the reads, and whether one of them failed."""
     decoder = Decoder()
     text = "".join([decoder.feed(data) for data in reads])
     return text, decoder.failure is not None

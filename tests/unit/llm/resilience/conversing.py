@@ -1,4 +1,4 @@
-"""Asking a model and listening to it."""
+"""Helpers that ask a model and collect its answer."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -9,7 +9,7 @@ from backend.llm.resilience.retry import Retry, Schedule
 
 
 class Retrying:
-    """A model that is asked again, and nobody else if that does not help."""
+    """A model with retries and without a fallback."""
 
     def __init__(self, model: NamedModel, schedule: Schedule, gate: Gate | None = None) -> None:
         self._retry = Retry(model, schedule, gate or Gate())
@@ -43,7 +43,7 @@ async def said(model: ChatModel, *, silent: set[str] | None = None) -> str:
 
 
 async def heard_before_failing(model: ChatModel, error: type[Exception]) -> list[Delta]:
-    """What came before the failure, which must be of this kind."""
+    """Return the deltas before the failure, which must have the given type."""
     heard: list[Delta] = []
     try:
         async for delta in model.complete(a_request()):

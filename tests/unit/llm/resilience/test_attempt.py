@@ -1,4 +1,4 @@
-"""One attempt: admitted, judged, told of."""
+"""One attempt: its admission, its verdict, its report."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
@@ -182,7 +182,7 @@ async def test_what_nobody_waits_for_is_never_the_probe_of_a_breaker() -> None:
 
 
 class BrokenModel:
-    """Has a defect of ours, before its first delta or after it."""
+    """A model that raises an unexpected exception, before its first delta or after it."""
 
     name = "broken"
 

@@ -1,4 +1,4 @@
-"""When a model is left alone, and when it is tried again."""
+"""When the breaker opens, probes and closes."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def breaker(clock: Clock) -> CircuitBreaker:
 
 
 def calls(breaker: CircuitBreaker, verdicts: str) -> None:
-    """One call for each letter: `s` succeeds, `f` fails, `-` leaves without a verdict."""
+    """Make one call per letter: `s` succeeds, `f` fails, `-` ends without a verdict."""
     for verdict in verdicts:
         call = breaker.begin()
         if verdict == "s":

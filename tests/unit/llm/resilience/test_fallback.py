@@ -1,4 +1,4 @@
-"""The next model of the list."""
+"""Falling back to the next model in the list."""
 
 import asyncio
 import time
@@ -124,7 +124,7 @@ async def test_when_all_are_busy_the_one_that_is_back_soonest_is_waited_for() ->
 
 @dataclass
 class TimedModel:
-    """Refuses each call with an error that `fails` makes, and notes when it was asked."""
+    """A model that fails each call with an error from `fails`, and records when."""
 
     fails: Callable[[], UpstreamError]
     name: str = "timed"

@@ -1,4 +1,4 @@
-"""Turns that have waited for a model go on one after the other."""
+"""Turns that queue for a model resume one after the other."""
 
 import asyncio
 import time
@@ -11,7 +11,7 @@ from backend.llm.resilience.gate import LEAST_SPACING_SECONDS, Gate
 
 
 async def released(gate: Gate, *waits: float) -> list[float]:
-    """When each is through, in seconds from now."""
+    """Return when each turn passes the gate, in seconds from now."""
     begun = time.monotonic()
 
     async def turn(after_seconds: float) -> float:

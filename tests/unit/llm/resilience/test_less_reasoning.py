@@ -1,4 +1,4 @@
-"""An answer that was cut before its first word."""
+"""Retrying with less reasoning after an answer that was cut before its first word."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The organisation's rates."""
+"""The rate limits of the organisation."""
 
 import pytest
 
@@ -89,7 +89,7 @@ def test_an_answer_that_has_plenty_left_ends_the_low() -> None:
 @pytest.mark.parametrize(
     ("allowance", "spacing_seconds"),
     [
-        # 6,000 tokens a minute: 10 ms each, and a call takes 1,500.
+        # 6,000 tokens a minute are 10 ms per token, and a call takes 1,500 tokens.
         (Allowance(kind="tokens", remaining=0, reset_seconds=60, limit=6000), 15.0),
         (Allowance(kind="tokens", remaining=1000, reset_seconds=50, limit=6000), 15.0),
         (Allowance(kind="tokens", remaining=2000, reset_seconds=40, limit=6000), 0.0),

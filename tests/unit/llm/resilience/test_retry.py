@@ -1,4 +1,4 @@
-"""The same model again."""
+"""Retrying the same model."""
 
 import asyncio
 import time

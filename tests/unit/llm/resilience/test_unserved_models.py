@@ -1,4 +1,4 @@
-"""Models that are left out, and when they are asked again."""
+"""Models that are left out, and when they are probed again."""
 
 import pytest
 
@@ -23,7 +23,7 @@ MINUTE = 60
 
 
 class World:
-    """One model that a turn was told is not served."""
+    """A registry with one model that was just left out."""
 
     def __init__(self, *script: Scripted, error: ModelNotServed | None = None) -> None:
         self.clock = Clock()
@@ -36,7 +36,7 @@ class World:
         self.unserved.leave_out("m", error or ModelNotServed())
 
     async def pass_by(self, seconds: float) -> int:
-        """Returns how often the model has been asked by then."""
+        """Return how often the model has been probed by then."""
         self.clock.sleep(seconds)
         await self.unserved.ask_again([self.model])
         return len(self.model.requests)

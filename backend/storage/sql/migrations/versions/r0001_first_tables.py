@@ -1,4 +1,4 @@
-"""Sessions, turns, messages, workers; the showroom, profiles and appointments."""
+"""Create the tables for sessions, turns, messages, workers, showroom, profiles and appointments."""
 
 import sqlalchemy as sa
 from alembic import op

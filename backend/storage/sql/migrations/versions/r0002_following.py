@@ -1,4 +1,4 @@
-"""What following, stopping and repeating a turn from anywhere takes."""
+"""Let any worker follow, stop and repeat a turn: idempotency keys, a stop flag, indexes."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Which sessions have something new that no summary tells. Those of before wait for a turn."""
+"""Track the sessions that need a summary. Existing ones get a summary after their next turn."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -29,7 +29,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_index("sessions_untold", "sessions")
-    # Not as a batch: SQLite would copy the table and drop the old one, and with it, by their
-    # foreign keys, all turns and messages.
+    # Not as a batch: SQLite would copy the table and drop the old one, and the foreign keys would
+    # cascade to all turns and messages.
     for name, _ in reversed(_COLUMNS):
         op.drop_column("sessions", name)

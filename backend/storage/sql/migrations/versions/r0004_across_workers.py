@@ -1,4 +1,4 @@
-"""What workers tell each other of their turns: who reads them, and who wants them to end."""
+"""Let workers tell each other which turns have followers and which should end."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""The span of a turn, so that whoever reads or stops it on another worker can link to it."""
+"""Store the span of a turn, so that requests on other workers can link to it."""
 
 import sqlalchemy as sa
 from alembic import op

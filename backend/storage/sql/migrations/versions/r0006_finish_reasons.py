@@ -1,4 +1,4 @@
-"""Why the last completion of a turn finished, so that a history can tell an answer that was cut."""
+"""Store the finish reason of a turn's last completion: the history can mark a truncated answer."""
 
 import sqlalchemy as sa
 from alembic import op

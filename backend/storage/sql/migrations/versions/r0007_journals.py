@@ -1,4 +1,4 @@
-"""What a turn does to the world names the turn, and outlives its worker."""
+"""Store a turn's side effects in a journal that outlives the worker, and the turn of a booking."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Until when the database's clock is doubted, for all who use it."""
+"""Share doubts about the database's clock with all workers."""
 
 import sqlalchemy as sa
 from alembic import op
