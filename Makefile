@@ -1,40 +1,40 @@
 .DEFAULT_GOAL := help
 .PHONY: help install run smoke test slowest soak check format vendor dashboards bench bench-short bench-hold bench-long bench-peers bench-telemetry chaos load load-ui chart image up up-observability down lock system-deps test-system clean
 
-# Or each of the many processes of the tests would compile all sources anew.
+# With it, each of the many processes of the tests would compile all sources again.
 unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON ?= python3
 PORT ?= 8000
 BIN := .venv/bin
 
-help: ## list these targets
+help: ## list all targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
-run: .venv/.service ## talk to Lex on http://localhost:8000 (PORT= changes it), with a stand-in when there is no key
+run: .venv/.service ## start Lex on http://localhost:8000 (or PORT=), with a stand-in if there is no GROQ_API_KEY
 	@$(BIN)/python -m infrastructure.run --port '$(PORT)'
 
-smoke: .venv/.service ## one question of each kind to the real Groq, with what it cost; needs GROQ_API_KEY
+smoke: .venv/.service ## ask the real Groq one question of each kind and print the price; needs GROQ_API_KEY
 	@$(BIN)/python -m infrastructure.smoke
 
-install: .venv/.development ## everything that developing needs, locked and hashed
+install: .venv/.development ## install all locked packages for development
 
-test: .venv/.development ## what needs nothing but pip: all of it, T=tests/unit or K="busy session"; WORKERS=0 for one process
+test: .venv/.development ## run all tests that need only pip (T=tests/unit or K="busy session" selects some; WORKERS=0 uses one process)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(if $(T),$(T),$(SYSTEM:%=--ignore=%) --ignore=tests/soak) $(if $(K),-k "$(K)")
 
-slowest: .venv/.development ## the twenty slowest tests of those that `make test` runs
+slowest: .venv/.development ## list the twenty slowest tests of `make test`
 	@$(MAKE) --no-print-directory test PYTEST_ADDOPTS="--durations=20 --quiet"
 
-# Six workers keep two cores busy: many tests wait (five took 190 s, six 176, eight 183).
+# Six workers keep two cores busy, because many tests wait (five took 190 s, six 176, eight 183).
 WORKERS ?= 6
-# Three of those that start many processes, of which some are measured.
+# Three workers, because these tests start many processes and measure some of them.
 SYSTEM_WORKERS ?= 3
 SYSTEM := tests/browser tests/deploy tests/system
 
-soak: .venv/.development ## the same in long: thousands of cancelled calls, a thousand turns
+soak: .venv/.development ## run long tests: thousands of cancelled calls, a thousand turns
 	$(BIN)/python -m pytest tests/soak
 
-check: .venv/.development .venv/npm/.fetched ## lint, formatting, types, import rules, prose
+check: .venv/.development .venv/npm/.fetched ## check lint, formatting, types, import rules and prose
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -42,41 +42,41 @@ check: .venv/.development .venv/npm/.fetched ## lint, formatting, types, import 
 	$(BIN)/python -m infrastructure.prose
 	$(BIN)/node .venv/npm/typescript/lib/tsc.js --project backend/web
 
-format: .venv/.development ## let ruff mend what it can
+format: .venv/.development ## fix lint and formatting with ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-vendor: .venv/.development ## the three packages that the chat page loads, as infrastructure/packages.json pins them
+vendor: .venv/.development ## fetch the three packages of the chat page that infrastructure/packages.json pins
 	$(BIN)/python -m infrastructure.npm backend/web/vendor
 
-dashboards: .venv/.development ## Grafana's files and PANELS.md, from deploy/dashboards
+dashboards: .venv/.development ## write Grafana's files and PANELS.md from deploy/dashboards
 	$(BIN)/python -m deploy.dashboards
 
-bench: .venv/.development ## what Lex costs by nginx and the obvious service, in ten minutes (KEEP=1 keeps it); needs system-deps
+bench: .venv/.development ## measure the cost of Lex relative to nginx and the obvious service, ten minutes (KEEP=1 keeps the results); needs system-deps
 	$(BIN)/python -m loadtests.bench $(if $(KEEP),--keep)
 
-bench-short: .venv/.development ## the same for every day, in two minutes, with SQLite (STORES="redis postgres" for others)
+bench-short: .venv/.development ## the same in two minutes, with SQLite (or STORES="redis postgres")
 	$(BIN)/python -m loadtests.bench --form short --stores $(or $(STORES),sqlite)
 
-bench-hold: .venv/.development ## 5,000 streams open at once on one worker, of which none may fail; ten minutes
+bench-hold: .venv/.development ## hold 5,000 open streams on one worker, of which none may fail; ten minutes
 	$(BIN)/python -m loadtests.bench.holding
 
-bench-long: .venv/.development ## whether 50,000 turns, or a long session, make anything dearer; twenty minutes
+bench-long: .venv/.development ## check that 50,000 turns, or a long session, do not raise memory and cost; twenty minutes
 	$(BIN)/python -m loadtests.bench.long
 
-bench-peers: .venv/.development .venv/peers ## LiteLLM's proxy beside Lex
+bench-peers: .venv/.development .venv/peers ## compare LiteLLM's proxy with Lex
 	$(BIN)/python -m loadtests.bench.peers
 
-bench-telemetry: .venv/.development ## what traces, metrics and logs cost a turn; at most 15 % of its CPU
+bench-telemetry: .venv/.development ## measure the CPU of traces, metrics and logs; at most 15 % of a turn
 	$(BIN)/python -m loadtests.bench.telemetry
 
-chaos: .venv/.development ## ten minutes of faults under load, and a check of all that was acknowledged (MINUTES=3; SEED= repeats one); needs system-deps
+chaos: .venv/.development ## ten minutes of faults under load, then checks of everything acknowledged (MINUTES=3; SEED= repeats a run); needs system-deps
 	$(BIN)/python -m loadtests.chaos $(MINUTES:%=--minutes %) $(SEED:%=--seed %)
 
-load: .venv/.development ## a load test of a service at HOST= (http://localhost:8000), as loadtests/profiles/ says: PROFILE=smoke
+load: .venv/.development ## run a load test against HOST= (http://localhost:8000), with PROFILE= of loadtests/profiles (smoke)
 	$(LOCUST) --headless --only-summary --html $(REPORT); code=$$?; echo "Report: $(REPORT)"; exit $$code
 
-load-ui: .venv/.development ## the same, started and watched in a browser on http://localhost:8089
+load-ui: .venv/.development ## the same, controlled in a browser on http://localhost:8089
 	$(LOCUST) --web-host 127.0.0.1
 
 HOST ?= http://localhost:8000
@@ -84,21 +84,21 @@ PROFILE ?= smoke
 LOCUST = $(BIN)/python -m locust --config loadtests/profiles/$(PROFILE).conf --host $(HOST)
 REPORT = loadtests/reports/$(PROFILE).html
 
-chart: .venv/.development ## the chart's README, from its values
+chart: .venv/.development ## write the chart's README from its values
 	$(BIN)/python deploy/helm/readme.py
 
-image: ## lex:<version>, with groq-standin:<version> and lex-load:<version> beside it (BASE_IMAGE= changes what they stand on)
+image: ## build the images lex, groq-standin and lex-load (BASE_IMAGE= changes their base)
 	docker build $(BUILD) --build-arg REVISION=$(REVISION) -f deploy/docker/Dockerfile -t lex:$(VERSION) .
 	docker build $(BUILD) -f infrastructure/groq_standin/Dockerfile -t groq-standin:$(VERSION) .
 	docker build $(BUILD) -f loadtests/Dockerfile -t lex-load:$(VERSION) .
 
-up: image ## Lex in containers on http://localhost:8000, WITH="storage replicas observability load" or some of them
+up: image ## start Lex in containers on http://localhost:8000 (WITH="storage replicas observability load", or some of these)
 	$(COMPOSE) $(call files,$(WITH)) up --detach --wait
 
 up-observability: ## the same with Grafana on http://localhost:3001, Prometheus and traces
 	@$(MAKE) --no-print-directory up WITH="$(WITH) observability"
 
-down: ## stop all of it; what was stored stays
+down: ## stop all containers; stored data stays
 	$(COMPOSE) $(call files,storage replicas observability load) down --remove-orphans
 
 COMPOSE = docker compose --project-directory infrastructure $(if $(wildcard .env),--env-file .env)
@@ -108,7 +108,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 REVISION = $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)$(shell git diff --quiet HEAD 2>/dev/null || echo -changed)
 BUILD = $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE))
 
-lock: .venv/.development ## resolve the dependencies of pyproject.toml anew
+lock: .venv/.development ## resolve and lock the dependencies of pyproject.toml
 	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) pyproject.toml -o requirements/runtime.txt
 	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) pyproject.toml --group dev -c requirements/runtime.txt -o requirements/development.txt
 	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) --group standin -c requirements/runtime.txt -o requirements/standin.txt
@@ -118,18 +118,18 @@ lock: .venv/.development ## resolve the dependencies of pyproject.toml anew
 
 LOCKED := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
-system-deps: ## Debian packages for the system tests (needs root)
+system-deps: ## install Debian packages for system tests (needs root)
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends curl nginx-light redis-server faketime chromium prometheus docker.io docker-compose iptables mmdebstrap
 
-test-system: .venv/.development .venv/manifests .venv/npm/.fetched ## restarts of real servers, and the real parts that Debian brings
+test-system: .venv/.development .venv/manifests .venv/npm/.fetched ## test restarts of real servers, and other programs from Debian
 	$(BIN)/python -m pytest -n $(SYSTEM_WORKERS) --dist loadscope --no-loadscope-reorder $(if $(T),$(T),$(SYSTEM)) $(if $(K),-k "$(K)")
 
-clean: ## forget the virtual environment and what tests left
+clean: ## delete the virtual environment and the caches of tests
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 .venv/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14) and "Lex needs Python 3.11, 3.12 or 3.13; PYTHON= names one.")'
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14) and "Lex needs Python 3.11, 3.12 or 3.13: set PYTHON= to one of these.")'
 	$(PYTHON) -m venv .venv
 
 .venv/.service: requirements/runtime.txt | .venv/bin/python

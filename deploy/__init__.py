@@ -1,1 +1,1 @@
-"""What goes to a cluster."""
+"""Running Lex in production."""

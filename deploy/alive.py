@@ -1,4 +1,4 @@
-"""Whether the service in this container answers: the image's health check, which has no curl."""
+"""The health check of the image, which has no curl: does the service answer?"""
 
 import http.client
 import os

@@ -1,12 +1,12 @@
-"""How gunicorn runs Lex: `gunicorn -c deploy/gunicorn.conf.py`, from the project's folder.
+"""Configuration of gunicorn: `gunicorn -c deploy/gunicorn.conf.py`, from the project's folder.
 
-Each number has its reason beside it, and they have to fit each other:
+Each number has its reason beside it. The times must fit each other:
 
     DRAIN_ACCEPT_SECONDS + DRAIN_SECONDS + endings + flush  <  graceful_timeout
     PRE_STOP_SECONDS + graceful_timeout  <  TERMINATION_GRACE_SECONDS
 
-The second holds where an orchestrator kills what has not stopped in time, and says so in these
-two variables. What does not fit is refused, with one line.
+The second line applies if an orchestrator kills a pod that has not stopped in time, and sets these
+two variables. Values that do not fit stop the start with one line.
 """
 
 import math
@@ -39,16 +39,15 @@ def _whole(name: str, otherwise: int) -> int:
     return int(text)
 
 
-# Read here as well, so that a wrong one stops the arbiter instead of worker after worker.
+# Read here as well, so that a wrong setting stops the arbiter instead of every new worker.
 _settings = Settings.read()
 
-# The arbiter, too, says one line an event.
+# The arbiter also logs one line for each event.
 configure_logging(level=_settings.log_level, style=_settings.log_format, secrets=_settings.secrets)
 logger_class = "backend.server.gunicorn.PlainLogger"
 
-# After the drain: a booking that has begun is waited for, then the endings of late turns are
-# stored, and then the worker's lease is given back. A transaction fails after 10 s. Last of all,
-# spans are sent.
+# After the drain, a worker waits for a running tool, stores the ends of late turns, gives back its
+# lease, and sends the last spans. Each of the two transactions fails after 10 s.
 _ENDING_SECONDS = _settings.tool_timeout_seconds + 2 * 10 + CLOSING_SECONDS
 
 _leaving_seconds = (
@@ -60,36 +59,36 @@ worker_class = "backend.server.gunicorn.Worker"
 
 _host = os.environ.get("HOST") or "127.0.0.1"
 _port = read_port(os.environ.get("PORT") or "8000")
-# A second port is the arbiter's like the first: workers come and go, and any of them can tell
-# what all have counted.
+# The arbiter owns the second port like the first, because workers come and go. Any worker can
+# report the counts of all.
 _ports = [_port, _settings.metrics_port] if _settings.metrics_port else [_port]
 bind = [f"[{_host}]:{port}" if ":" in _host else f"{_host}:{port}" for port in _ports]
 
-# One a core; in a cluster one a pod, where pods are what is scaled.
+# One per core; in a cluster one per pod, because Kubernetes scales pods.
 workers = _whole("WEB_CONCURRENCY", 1)
 
-# Longer than any proxy keeps an idle connection (ALB and nginx: 60 s), so that it closes first.
+# Longer than proxies keep an idle connection (ALB and nginx: 60 s), so that the proxy closes it.
 keepalive = KEEP_ALIVE_SECONDS
 
-# The arbiter kills whoever is not gone by then; 3 s for the interpreter to end.
+# The arbiter kills a worker after this time. 3 s are for the end of the interpreter.
 graceful_timeout = math.ceil(_leaving_seconds + 3)
 
-# Watches the loop and not the requests: a worker says every second that its loop turns. Twice
-# the heartbeat interval, since streams are dead to proxies by then.
+# A time-out of the event loop, not of requests: a worker reports every second that its loop runs.
+# Twice the heartbeat interval, because proxies may have cut its streams by then.
 timeout = 30
 
-# Off: nothing is known to leak, and every recycled worker is a drain.
+# Off: there is no known leak, and every recycled worker means a drain.
 max_requests = 0
 
-# A worker says that it lives by touching a file, and several count in files. On a disk that may
-# block for seconds.
+# A worker touches a file to report that it lives, and several workers count in files. A disk may
+# block for seconds, so the files are in memory.
 _memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 worker_tmp_dir = _memory
 
-# It would be a socket under HOME, and a second way to command us.
+# Off: it would be a socket under HOME, and a second way to control the server.
 control_socket_disable = True
 
-# Nobody is to read what workers say from a pipe of the arbiter: both write to standard error.
+# Off: workers write to standard error themselves.
 capture_output = False
 
 when_ready = pass_sigterm_on
@@ -119,17 +118,20 @@ def _check(graceful: float) -> None:
 
 
 def on_starting(arbiter: Arbiter) -> None:
-    """Only now is it known what the command line and GUNICORN_CMD_ARGS changed."""
+    """Check the configuration, now that the command line and GUNICORN_CMD_ARGS are applied."""
     _check(arbiter.cfg.graceful_timeout)
     if _settings.metrics_port and not _listens_at(arbiter, _settings.metrics_port):
-        _refuse(f"METRICS_PORT of {_settings.metrics_port} is none of the addresses in --bind.")
+        _refuse(f"METRICS_PORT of {_settings.metrics_port} is not among the addresses in --bind.")
     _refuse_strangers(arbiter)
     _try_addresses(arbiter)
     _count_together(arbiter.cfg.workers)
 
 
 def _refuse_strangers(arbiter: Arbiter) -> None:
-    """Of a socket that was inherited, by its descriptor, each worker finds out where it is."""
+    """Refuse public addresses without authentication.
+
+    Each worker checks inherited sockets itself, because the arbiter knows only their descriptors.
+    """
     known = [address for address in arbiter.cfg.address if not isinstance(address, int)]
     is_open = _settings.auth == "none" and not _settings.allow_anonymous
     if is_open and exposure_of(known) is Exposure.PUBLIC:
@@ -137,7 +139,7 @@ def _refuse_strangers(arbiter: Arbiter) -> None:
 
 
 def _try_addresses(arbiter: Arbiter) -> None:
-    """gunicorn itself tries for five seconds, and then says six lines."""
+    """Report a used port in one line. gunicorn would try for five seconds and log six lines."""
     is_inherited = any(os.environ.get(name) for name in ("GUNICORN_FD", "LISTEN_FDS"))
     if is_inherited or arbiter.cfg.reuse_port:
         return
@@ -152,18 +154,18 @@ def _listens_at(arbiter: Arbiter, port: int) -> bool:
     return any(isinstance(address, tuple) and address[1] == port for address in arbiter.cfg.address)
 
 
-# It must be in the environment before a worker imports the Prometheus client, which then keeps its
-# numbers there. A single worker keeps them to itself, and exemplars and its own memory with them.
+# A worker that imports the Prometheus client with this variable set counts in files. A single
+# worker counts in its own memory; only that allows exemplars and process metrics.
 _COUNTS = "PROMETHEUS_MULTIPROC_DIR"
 _OURS = "lex-metrics-"
 
 
 def _count_together(workers: int) -> None:
-    """An empty directory for what several workers count: old numbers would be added to theirs."""
-    directory = os.environ.pop(_COUNTS, "")  # even an empty name would be taken for one
+    """Prepare an empty directory for the counts of several workers, without old counts."""
+    directory = os.environ.pop(_COUNTS, "")  # the client would use even an empty name
     if directory:
         Path(directory).mkdir(parents=True, exist_ok=True)
-        # No more than the client's own files: a database may have such a name too.
+        # Only the client's own files: a database file may have the same name.
         for kind in ("counter", "gauge", "histogram"):
             for file in Path(directory).glob(f"{kind}_*.db"):
                 file.unlink()
@@ -174,9 +176,9 @@ def _count_together(workers: int) -> None:
 
 
 def child_exit(_arbiter: Arbiter, worker: Worker) -> None:
-    """What a worker has counted stays; that it had streams open, or was draining, does not."""
+    """Keep the counters of a worker that ended, and remove its gauges."""
     if _COUNTS in os.environ:
-        # No sooner: see above.
+        # Not at the top, because the variable must be set first.
         from prometheus_client.multiprocess import mark_process_dead
 
         mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

@@ -1,1 +1,1 @@
-"""What runs on a laptop: compose files, their configuration, the stand-in for Groq."""
+"""Running Lex on a laptop: compose files, their configuration, the stand-in for Groq."""

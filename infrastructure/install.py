@@ -1,9 +1,9 @@
-"""Installs locked requirements into the environment that runs this, and says how far it is.
+"""Installs locked requirements into the running environment, and shows the progress.
 
     .venv/bin/python -m infrastructure.install requirements/runtime.txt
 
-pip alone is silent for minutes on a slow line, or says hundreds of lines. Nothing but the standard
-library is there yet.
+pip itself is silent for minutes on a slow network, or prints hundreds of lines. This module uses
+only the standard library, because nothing else is installed yet.
 """
 
 import argparse
@@ -18,13 +18,14 @@ PIP = ("-m", "pip", "install", "--require-hashes", "--progress-bar", "off")
 QUIET = ("--disable-pip-version-check", "--no-input")
 
 EVERY_SECONDS = 2.0
-"""Between two lines that say how far it is."""
+"""Seconds between two lines of progress."""
 
 LAST_LINES = 8
-"""Of pip, shown when it fails."""
+"""Lines of pip's output that are shown when it fails."""
 
 _ONE_MORE = ("Collecting ", "Processing ", "Requirement already satisfied: ", "Ignoring ")
-"""So begins what pip says of each: from an index, a file, there already, for another Python."""
+"""pip prints one of these for each package: from an index, from a file, installed already, or for
+another version of Python."""
 
 _NETWORK = re.compile(
     r"Retrying \(|NewConnectionError|ConnectTimeout|ReadTimeout|Max retries exceeded|ProxyError"
@@ -61,7 +62,7 @@ def packages_in(requirements: str) -> int:
 
 
 def follow(lines: Iterable[str], wanted: int, *, every_seconds: float) -> list[str]:
-    """Say how far it is, as pip goes on. Returns what pip has said."""
+    """Print the progress while pip runs. Returns the output of pip."""
     said: list[str] = []
     found, told, told_at = 0, "", time.monotonic()
     for line in lines:
@@ -77,24 +78,24 @@ def follow(lines: Iterable[str], wanted: int, *, every_seconds: float) -> list[s
 
 def progress(line: str, found: int, wanted: int) -> str:
     if line.startswith("Installing collected packages"):
-        return "All are there; unpacking them."
+        return "All packages are downloaded; installing them."
     if line.startswith("WARNING: Retrying"):
         return "The package index does not answer; trying again."
     if line.startswith("Successfully installed"):
-        return "All are installed."
+        return "All packages are installed."
     name = re.match(r"(?:Collecting|Requirement already satisfied:) ([\w.-]+)", line)
     return f"{found} of {wanted}{f': {name[1]}' if name else ''}"
 
 
 def failure(said: list[str], file: Path) -> str:
-    """The last line of all."""
+    """The last line, which explains the failure."""
     if any(_NETWORK.search(line) for line in said):
         return (
-            f"lex: the packages of {file} cannot be downloaded: the package index cannot be "
-            "reached. Connect this machine to the network, or set HTTPS_PROXY or PIP_INDEX_URL; "
-            "then run the same command again."
+            f"lex: cannot download the packages of {file}, because the package index cannot be "
+            "reached. Check the network, or set HTTPS_PROXY or PIP_INDEX_URL, and run the same "
+            "command again."
         )
-    return f"lex: pip cannot install {file}; its own words are above."
+    return f"lex: pip cannot install {file}; its output is above."
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""The few npm packages that the chat page uses and is tested with, by the hashes that are pinned.
+"""Fetches the npm packages that the chat page and its tests use, pinned by hash.
 
-`python -m infrastructure.npm FOLDER` packs those that `packages.json` lists for a folder, compares
-each with its hash, and unpacks the files that are named there, or all. Beside what is kept in the
-repository stands what it is, with the hash of each file, so that nobody changes one unnoticed.
+`python -m infrastructure.npm FOLDER` downloads the packages that `packages.json` lists for the
+folder, compares each with its hash, and unpacks the listed files, or all files. For files that are
+kept in the repository it writes `kept.json` with their hashes, so that a test notices a change.
 """
 
 import argparse
@@ -29,16 +29,16 @@ class Package(TypedDict):
     license: str
     integrity: str
     files: NotRequired[dict[str, str]]
-    """By their paths in the package, the names under which they are kept."""
+    """Maps paths in the package to file names in the folder."""
 
 
 class Kept(TypedDict):
     version: str
     license: str
     integrity: str
-    """Of the package as it was packed."""
+    """Hash of the packed package."""
     sha256: dict[str, str]
-    """Of each file."""
+    """Hash of each file."""
 
 
 def listed() -> dict[str, dict[str, Package]]:
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def kept(folder: str) -> dict[str, Kept]:
-    """What is there, as it is to be written beside it."""
+    """The content of `kept.json` for the files in the folder."""
     return {
         name: Kept(
             version=package["version"],
@@ -82,7 +82,7 @@ def _sha256(path: Path) -> str:
 def _fetch(name: str, package: Package, folder: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         command = [str(NPM), "pack", "--silent", f"{name}@{package['version']}"]
-        # The client is a program of Node, which is beside it and may be nowhere else.
+        # npm needs node, which may be installed only beside it.
         path = os.pathsep.join([str(NPM.parent), os.environ.get("PATH", "")])
         subprocess.run(
             command, cwd=scratch, env={**os.environ, "PATH": path}, check=True,
@@ -91,10 +91,13 @@ def _fetch(name: str, package: Package, folder: Path) -> None:
         (packed,) = Path(scratch).glob("*.tgz")
         digest = base64.b64encode(hashlib.sha512(packed.read_bytes()).digest()).decode()
         if package["integrity"] != f"sha512-{digest}":
-            sys.exit(f"{name} {package['version']} is not what was pinned: sha512-{digest}")
+            sys.exit(
+                f"{name} {package['version']} has the hash sha512-{digest}, and packages.json "
+                "has another."
+            )
         with tarfile.open(packed) as archive:
             archive.extractall(scratch, filter="data")
-        folder.parent.mkdir(parents=True, exist_ok=True)  # of a name with a scope
+        folder.parent.mkdir(parents=True, exist_ok=True)  # for a name with a scope
         _keep(Path(scratch) / "package", package, folder)
 
 

@@ -1,7 +1,7 @@
-"""Lex on this machine, from one command: `make run`.
+"""Run Lex on this machine: `make run`.
 
-With a key in the environment or in `.env` it talks to Groq. Without one it starts the
-stand-in beside itself, says so, and stops it again at the end.
+With a key in the environment or in `.env`, Lex talks to Groq. Without one, this starts the stand-in
+as well, says so, and stops it at the end.
 """
 
 import argparse
@@ -21,7 +21,7 @@ STANDIN_NAME = "groq-standin"
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", default="8000", help="where Lex listens")
+    parser.add_argument("--port", default="8000", help="port to listen at")
     port = read_port(parser.parse_args().port)
     try_address("127.0.0.1", port)
     if _has_key():
@@ -60,19 +60,22 @@ def _serve(port: int, environment: dict[str, str]) -> int:
     with subprocess.Popen(command, env=environment) as server:
         _pass_on_signals(server)
         code = server.wait()
-    # A signal that comes before the server is ready to handle it just ends it.
+    # A signal that arrives before the server handles signals kills it, which is a normal end.
     return 0 if code in (-signal.SIGINT, -signal.SIGTERM) else code
 
 
 def _pass_on_signals(server: subprocess.Popen[bytes]) -> None:
-    """A terminal sends Ctrl-C to the server as well; a supervisor's SIGTERM reaches only us."""
+    """Pass SIGTERM on. A terminal sends Ctrl-C to the server itself, so that is ignored here."""
     signal.signal(signal.SIGINT, lambda *_: None)
     signal.signal(signal.SIGTERM, lambda *_: server.terminate())
 
 
 @contextmanager
 def _standin() -> Iterator[str]:
-    """A stand-in on a free port, in a session of its own: Ctrl-C is not for it."""
+    """Start a stand-in on a free port and yield its URL.
+
+    It has its own session, so that Ctrl-C does not stop it before Lex has drained.
+    """
     command = [sys.executable, "-m", "infrastructure.groq_standin", "--port", "0"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, start_new_session=True
@@ -87,7 +90,7 @@ def _url_in(greeting: str) -> str:
     for word in greeting.split():
         if word.startswith("http://"):
             return word
-    raise SystemExit("The stand-in for Groq did not start.")
+    raise SystemExit("lex: the stand-in for Groq did not start; its error is above.")
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""What pushes Lex, and measures what that costs."""
+"""Load tests, benchmarks and chaos for Lex."""

@@ -1,7 +1,7 @@
-"""What is asked, and how fast it is answered.
+"""The questions of load tests, with the scripts of their answers.
 
-In front of the stand-in a question brings its own script, so that a scenario knows its pace
-(infrastructure/groq_standin/README.md). A real model is asked the plain question.
+For the stand-in, a question contains the script of its answer, so its pace is known
+(infrastructure/groq_standin/README.md). A real model gets the plain question.
 """
 
 import json
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Round = dict[str, Any]
-"""One completion, as the stand-in's script has it."""
+"""One completion in the script of the stand-in."""
 
 
 def call(tool: str, **arguments: str) -> Round:
@@ -25,7 +25,7 @@ class Asked:
 
     @property
     def first_chunk_seconds(self) -> float:
-        """What of the time to the first chunk is the script's."""
+        """The delay of the script before the first chunk."""
         return sum(float(played.get("first_token_after", 0)) for played in self.rounds)
 
     def query(self, *, is_real: bool) -> str:
@@ -35,6 +35,6 @@ class Asked:
 
 
 def answered(question: str, *, tokens: int, per_second: float, after: float = 0.2) -> Asked:
-    """Answered with so many tokens."""
+    """A question that is answered with so many tokens at this pace."""
     paced = {"tokens": tokens, "tokens_per_second": per_second, "first_token_after": after}
     return Asked(question, (paced,))

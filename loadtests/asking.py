@@ -1,4 +1,4 @@
-"""A user who asks Lex over HTTP, and the entries of what that user sees in Locust's statistics."""
+"""Users who ask Lex over HTTP, and their entries in Locust's statistics."""
 
 import json
 import random
@@ -20,7 +20,7 @@ from loadtests.sse import Frame, StreamFailed, whole
 
 
 class Timer:
-    """Times what is heard of one turn, from the moment at which it is made."""
+    """Measures one turn, from the creation of the timer."""
 
     def __init__(self, scenario: "Scenario") -> None:
         self._scenario = scenario
@@ -28,7 +28,10 @@ class Timer:
         self._has_heard = False
 
     def heard(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        """The same frames; first chunk and gaps are told. A gap never spans two connections."""
+        """Yield the same frames, and report the first chunk and gaps.
+
+        A gap never spans two connections.
+        """
         last = 0.0
         for frame in frames:
             if frame.event == "chunk":
@@ -42,13 +45,13 @@ class Timer:
 
 
 class Scenario(User):
-    """What one kind of user does. Its entries are called `<scenario>: <what>`."""
+    """One type of user. Its entries are named `<scenario>: <what>`."""
 
     abstract = True
     scenario: ClassVar[str]
     transport: ClassVar[str] = "SSE"
     first_chunk_seconds: ClassVar[float] = 0.0
-    """What of the time to a first chunk is the script's."""
+    """The delay of the script before the first chunk."""
 
     def wait_time(self) -> float:
         return float(self.options.think_seconds * random.uniform(0.5, 1.5))
@@ -72,7 +75,7 @@ class Scenario(User):
 
     @contextmanager
     def telling(self, what: str = "stream") -> Iterator[Timer]:
-        """One entry for all of a block, failed if something in it was no good."""
+        """Report the block as one entry, which fails if the block raises StreamFailed."""
         started, failure = time.perf_counter(), None
         try:
             yield Timer(self)
@@ -82,13 +85,13 @@ class Scenario(User):
 
 
 class Reply:
-    """An answer that has begun, and can be left."""
+    """An answer that has started."""
 
     def __init__(self, response: FastResponse) -> None:
         self._response = response
         self.is_cut = False
         self.frames = sse.frames(self._readline)
-        """As they come. Raises StreamFailed, if the connection does not come to its own end."""
+        """The frames as they arrive. Raises StreamFailed if the connection breaks."""
 
     @property
     def turn_id(self) -> str:
@@ -99,12 +102,12 @@ class Reply:
         return None if value is None else str(value)
 
     def _readline(self) -> bytes:
-        # Not `iter_lines`, which waits for blocks to be full.
+        # Not `iter_lines`, which waits for full blocks.
         with reading():
             return self._response.stream.readline(b"\n")
 
     def cut(self) -> None:
-        """As if the line went dead, also under a reader who waits for more."""
+        """Break the connection, also while a reader waits for more."""
         self.is_cut = True
         self._response.stream.release()
 
@@ -114,13 +117,13 @@ def reading() -> Iterator[None]:
     try:
         yield
     except TimeoutError as error:
-        raise StreamFailed("nothing came any more") from error
+        raise StreamFailed("the stream fell silent") from error
     except (OSError, HTTPException) as error:
-        raise StreamFailed("it was cut before its end") from error
+        raise StreamFailed("the stream was cut before its end") from error
 
 
 class Refused(StreamFailed):
-    """What was asked was not begun."""
+    """Lex refused the request."""
 
     def __init__(self, status: int, code: str, retry_after: str | None) -> None:
         super().__init__(f"refused: {status} {code}")
@@ -133,7 +136,7 @@ class Refused(StreamFailed):
         try:
             code = json.loads(body)["code"]
         except (ValueError, TypeError, KeyError):
-            code = "by something else than Lex"
+            code = "not from Lex"
         return cls(status, code, retry_after)
 
 
@@ -144,27 +147,30 @@ class HttpScenario(Scenario, FastHttpUser):
     session_id: str
 
     def ask(self, query: str, **more: Any) -> Reply:
-        """Raises: Refused, or StreamFailed if there is nobody to ask."""
+        """Ask in the user's session.
+
+        Raises:
+            Refused: Lex refused the query.
+            StreamFailed: there was no answer.
+        """
         return self._begun(
             "POST", "/query", json={"query": query, "session_id": self.session_id, **more}
         )
 
     def follow(self, turn_id: str, after: str | None = None) -> Reply:
-        """Raises: the same."""
+        """Read a turn on behind `after`. Raises like `ask`."""
         headers = {"Last-Event-ID": after} if after else {}
         return self._begun("GET", f"/turns/{turn_id}/events", headers=headers)
 
     def turn(self, turn_id: str) -> dict[str, Any]:
         response = self._request("GET", f"/turns/{turn_id}")
         if response.status_code != 200:
-            raise StreamFailed(f"its turn cannot be looked up: {response.status_code}")
+            raise StreamFailed(f"GET /turns/{{id}} answered {response.status_code}")
         read: dict[str, Any] = response.json()
         return read
 
     def read(self, asked: Asked) -> list[Frame]:
-        """One turn of the user's session from its question to its end, with all of its entries.
-        Nothing, if it failed.
-        """
+        """One turn of the user's session, with all its entries. Empty if it failed."""
         with self.telling() as timer:
             return list(timer.heard(whole(self.ask(self.query(asked)).frames)))
         return []
@@ -174,7 +180,7 @@ class HttpScenario(Scenario, FastHttpUser):
         if response.status_code == 200:
             return Reply(response)
         if response.status_code == 0:
-            # Its own word for a timeout is that its retries, of which there are none, are exceeded.
+            # Locust reports a time-out as exceeded retries; the original error is more exact.
             error = getattr(response.error, "original", response.error)
             raise StreamFailed(f"no answer: {type(error).__name__}")
         with reading():
@@ -182,8 +188,8 @@ class HttpScenario(Scenario, FastHttpUser):
         raise Refused.of(response.status_code, problem, response.headers.get("retry-after"))
 
     def _request(self, method: str, path: str, **given: Any) -> Any:
-        # Locust tells nothing by itself of a response that it may not catch and nobody entered:
-        # what counts here is not when the head of an answer came.
+        # With `catch_response`, and without entering the context, Locust reports nothing: the
+        # arrival of the response headers is not what counts here.
         return self.client.request(method, path, catch_response=True, **given)
 
 

@@ -1,4 +1,4 @@
-"""Whether the pieces of a resumed stream are the stream: nothing repeated, nothing missing."""
+"""Checks that a resumed stream has no repeated and no missing event."""
 
 from collections.abc import Iterable
 
@@ -6,10 +6,10 @@ from loadtests.sse import Frame, StreamFailed
 
 
 class Continuity:
-    """Is shown every frame of a turn, over however many connections it comes.
+    """Takes every frame of a turn, over any number of connections.
 
-    Ids are `<turn>-<n>`: an event has the next number, and the frame that opens a stream the number
-    behind which it goes on.
+    Ids are `<turn>-<n>`. An event has the next number. The frame that opens a stream has the number
+    behind which the stream continues.
     """
 
     def __init__(self) -> None:
@@ -21,15 +21,15 @@ class Continuity:
         return bool(self.events) and self.events[-1][0] == "end"
 
     def take(self, frame: Frame) -> None:
-        """Raises: StreamFailed, if this frame should not come now."""
+        """Raises StreamFailed if this frame is not the next one."""
         if frame.is_heartbeat:
             return
         if frame.id is None:
             raise StreamFailed("an event has no id")
         turn, _, number = frame.id.rpartition("-")
         if self.last_id is not None and turn != self.last_id.rpartition("-")[0]:
-            raise StreamFailed("an event is another turn's")
-        # An `error` may be said to this reader alone, and stands nowhere. It is a failure anyway.
+            raise StreamFailed("an event belongs to another turn")
+        # An `error` may be for this reader only and have no number. It is a failure anyway.
         if frame.event != "error":
             self._check(int(number), len(self.events) + bool(frame.event))
         if frame.event:
@@ -43,6 +43,6 @@ class Continuity:
             raise StreamFailed("an event is missing")
 
     def compare(self, replay: Iterable[Frame]) -> None:
-        """Raises: StreamFailed, if what was read in pieces is not what is read in one."""
+        """Raises StreamFailed if the events read so far differ from the replay."""
         if self.events != [(frame.event, frame.data) for frame in replay if frame.event]:
-            raise StreamFailed("its replay is another stream")
+            raise StreamFailed("the replay is a different stream")

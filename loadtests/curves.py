@@ -1,4 +1,4 @@
-"""The shapes as curves: which share of the users there is at which share of the run."""
+"""The shapes as functions from a share of the run to a share of the users."""
 
 import math
 
@@ -8,15 +8,15 @@ WAVES = 6
 
 
 def ramp(share: float) -> float:
-    """In equal steps up to all of them."""
+    """Equal steps up to all users."""
     return min(STEPS, 1 + math.floor(share * STEPS)) / STEPS
 
 
 def spike(share: float) -> float:
-    """A tenth, in the second third suddenly all, and a tenth again."""
+    """A tenth; all in the second third; a tenth."""
     return 1.0 if 1 / 3 <= share < 2 / 3 else BASE
 
 
 def soak(share: float) -> float:
-    """Like days one after the other: between 60 % and all of them, up and down."""
+    """Between 60 % and all users, up and down like a series of days."""
     return 0.8 - 0.2 * math.cos(2 * math.pi * WAVES * share)

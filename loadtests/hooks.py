@@ -1,4 +1,4 @@
-"""Locust's events and options, with the types that it does not give them."""
+"""Locust's events and options, with types."""
 
 import argparse
 from collections.abc import Callable
@@ -11,7 +11,7 @@ Listener = TypeVar("Listener", bound=Callable[..., None])
 
 
 def on(hook: EventHook) -> Callable[[Listener], Listener]:
-    """Decorates what is called when that happens."""
+    """Decorator that registers a listener for an event."""
 
     def listening(listener: Listener) -> Listener:
         hook.add_listener(listener)  # type: ignore[no-untyped-call]
@@ -21,8 +21,8 @@ def on(hook: EventHook) -> Callable[[Listener], Listener]:
 
 
 def options(environment: Environment) -> argparse.Namespace:
-    """Of the command line, the profile or the web page; on a worker, its master's."""
+    """Options of the command line, the profile or the web page; a worker has its master's."""
     given: Any = environment.parsed_options
     if not isinstance(given, argparse.Namespace):
-        raise TypeError("scenarios are run by `locust`")
+        raise TypeError("scenarios can only run under `locust`")
     return given

@@ -1,6 +1,6 @@
-"""What Locust can run. Shapes are files of their own, which a profile adds: README.md says how."""
+"""All scenarios. A profile adds a shape as another file: see README.md."""
 
-import loadtests.options  # noqa: F401 - its listeners are what it is imported for
+import loadtests.options  # noqa: F401 - imported for its listeners
 from loadtests.scenarios.abandon import Abandon
 from loadtests.scenarios.booking import Booking
 from loadtests.scenarios.chat import Chat

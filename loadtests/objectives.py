@@ -1,15 +1,15 @@
-"""What a run must have reached: its statistics against the objectives of the product."""
+"""Compares the statistics of a run with the objectives."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 FIRST_CHUNK = "first chunk"
-"""What follows the scenario in the name of an entry: `chat: first chunk`."""
+"""The part of an entry's name after the scenario: `chat: first chunk`."""
 
 
 @dataclass(frozen=True)
 class Objectives:
-    """By default the product's: 99.5 % of turns end well, 99 % of first chunks come within 2 s."""
+    """By default 99.5 % of turns end well, and 99 % of first chunks arrive within 2 s."""
 
     failed_percent: float = 0.5
     first_chunk_seconds: float = 2.0
@@ -24,16 +24,16 @@ class Measured:
     requests: int
     failures: int
     slowest_seconds: float
-    """Within which the share of the objective was."""
+    """The percentile of the objective, in seconds."""
 
 
 def missed(
     entries: Iterable[Measured], objectives: Objectives, scripted: Mapping[str, float]
 ) -> list[str]:
-    """A sentence for each objective that was not met. `scripted` is what the script of a scenario
-    takes to its first chunk by itself.
+    """A sentence for each missed objective.
 
-    Each entry is held to them by itself: many good chats do not make up for bad bookings.
+    Each entry is judged separately, so many good chats do not hide bad bookings. `scripted` has the
+    delay of each scenario's script before its first chunk.
     """
     measured = [entry for entry in entries if entry.requests]
     if not measured:
@@ -43,13 +43,13 @@ def missed(
         failed = 100 * entry.failures / entry.requests
         if failed > objectives.failed_percent:
             sentences.append(
-                f"{entry.name}: {failed:.2f} % failed, {objectives.failed_percent:g} % may"
+                f"{entry.name}: {failed:.2f} % failed; the limit is {objectives.failed_percent:g} %"
             )
         scenario, _, what = entry.name.partition(": ")
         allowed = objectives.first_chunk_seconds + scripted.get(scenario, 0.0)
         if what == FIRST_CHUNK and entry.slowest_seconds > allowed:
             sentences.append(
                 f"{entry.name}: {objectives.first_chunk_percent:g} % came within "
-                f"{entry.slowest_seconds:.2f} s, it may be {allowed:.2f} s"
+                f"{entry.slowest_seconds:.2f} s; the limit is {allowed:.2f} s"
             )
     return sentences

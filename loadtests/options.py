@@ -1,4 +1,4 @@
-"""What a run is told beside Locust's own options, how it comes to its end, and its exit code."""
+"""The options of a run beside Locust's own, its end, and its exit code."""
 
 import logging
 import time
@@ -16,7 +16,7 @@ from loadtests.objectives import Measured, Objectives, missed
 logger = logging.getLogger(__name__)
 
 REPORT_SECONDS = 10
-"""For the last reports of workers."""
+"""Time for the last reports of workers."""
 
 
 @on(events.init_command_line_parser)
@@ -24,45 +24,48 @@ def _add_options(parser: LocustArgumentParser) -> None:
     parser.add_argument(
         "--scenarios",
         default="",
-        help="which, with weights: `Chat:3, Tools`; else the classes that are named, or all",
+        help="scenarios with weights: `Chat:3, Tools`; default: the named classes, or all",
     )
     parser.add_argument(
         "--real-model",
         action="store_true",
-        help="ask plain questions; otherwise they tell the stand-in what to answer",
+        help="ask plain questions, without scripts for the stand-in",
     )
-    parser.add_argument("--think-seconds", type=float, default=1.0, help="between turns of a user")
-    parser.add_argument("--hold-seconds", type=float, default=120.0, help="a held stream takes")
+    parser.add_argument("--think-seconds", type=float, default=1.0, help="between turns")
+    parser.add_argument("--hold-seconds", type=float, default=120.0, help="of a held stream")
     parser.add_argument(
-        "--back-seconds", type=float, default=3.0, help="within which all come back after a cut"
+        "--back-seconds",
+        type=float,
+        default=3.0,
+        help="for all to come back after a cut",
     )
     parser.add_argument(
-        "--session-limit", type=int, default=20, help="RATE_LIMIT_SESSION of the service, a minute"
+        "--session-limit", type=int, default=20, help="limit a minute in RATE_LIMIT_SESSION"
     )
     default = Objectives()
     parser.add_argument(
         "--failed-percent",
         type=float,
         default=default.failed_percent,
-        help="of an entry that may fail",
+        help="share of an entry that may fail",
     )
     parser.add_argument(
         "--first-chunk-seconds",
         type=float,
         default=default.first_chunk_seconds,
-        help="to a first chunk, beyond what the script takes",
+        help="time to a first chunk, beyond the delay of the script",
     )
     parser.add_argument(
         "--first-chunk-percent",
         type=float,
         default=default.first_chunk_percent,
-        help="of first chunks within that time",
+        help="share of first chunks within that time",
     )
 
 
 @on(events.init)
 def _choose(environment: Environment, **_: Any) -> None:
-    """Has Locust run what `--scenarios` says, which unlike its own way fits into a profile."""
+    """Select `--scenarios`. Locust's own way to name classes does not work in a profile."""
     wanted = options(environment).scenarios
     if wanted:
         known: Any = environment.available_user_classes
@@ -72,15 +75,17 @@ def _choose(environment: Environment, **_: Any) -> None:
 def _weighted(known: Mapping[str, type[User]], wanted: str) -> type[User]:
     name, _, weight = wanted.strip().partition(":")
     if name not in known:
-        raise SystemExit(f"There is no scenario {name}; there are {', '.join(known)}.")
+        raise SystemExit(f"Unknown scenario {name}: use {', '.join(known)}.")
     known[name].weight = int(weight or 1)
     return known[name]
 
 
 @on(events.test_stop)
 def _let_finish(environment: Environment, **_: Any) -> None:
-    """A master on its way out gives its workers half a second, and loses every stream that takes
-    longer; by itself it waits for them only if the web page says stop.
+    """Wait for the streams of the workers.
+
+    By default, a master that quits gives its workers half a second, and loses longer streams. It
+    waits for them only if the web page stops the run.
     """
     runner = environment.runner
     if isinstance(runner, MasterRunner) and options(environment).headless:
@@ -92,7 +97,7 @@ def _let_finish(environment: Environment, **_: Any) -> None:
 
 @on(events.quitting)
 def _judge(environment: Environment, **_: Any) -> None:
-    """Locust's own rule, that one failure in a million is one too many, is not ours."""
+    """Set the exit code by the objectives, instead of Locust's rule that any failure is one."""
     if isinstance(environment.runner, WorkerRunner) or environment.runner is None:
         return
     given = options(environment)
@@ -106,7 +111,7 @@ def _judge(environment: Environment, **_: Any) -> None:
     sentences = missed(
         _measured(environment, objectives), objectives, {} if given.real_model else scripted
     )
-    broken = [f"a scenario broke: {row['msg']}" for row in environment.runner.exceptions.values()]
+    broken = [f"a scenario raised: {row['msg']}" for row in environment.runner.exceptions.values()]
     for sentence in (*sentences, *broken):
         logger.error("Missed: %s", sentence)
     environment.process_exit_code = 1 if sentences or broken else 0

@@ -1,7 +1,6 @@
-"""Server-Sent Events as a client reads them, and what a turn's stream must be.
+"""Reads Server-Sent Events, and checks that the stream of a turn is complete.
 
-Nothing here knows how the lines come: over HTTP, out of a test, or as objects of a WebSocket that
-somebody has made frames of.
+It does not depend on the source of the lines: HTTP, a test, or messages of a WebSocket.
 """
 
 import json
@@ -9,19 +8,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 Readline = Callable[[], bytes]
-"""One line with its LF; empty at the end. May raise `StreamFailed`."""
+"""Returns one line with its LF, or nothing at the end. May raise `StreamFailed`."""
 
 
 class StreamFailed(Exception):
-    """Why a stream is none that a client could be content with.
-
-    Its message is the same for the same reason, since failures are counted by it.
-    """
+    """A stream is wrong. Equal reasons have equal messages, by which failures are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What stands between two blank lines. A heartbeat has comments and nothing else."""
+    """The lines between two blank lines. A heartbeat has only comments."""
 
     event: str = ""
     data: str = ""
@@ -34,7 +30,7 @@ class Frame:
 
 
 def frames(readline: Readline) -> Iterator[Frame]:
-    """Frames as they come. One that breaks off before its blank line is none."""
+    """Yield frames as they arrive. A frame without its blank line does not count."""
     lines: list[str] = []
     while line := readline():
         if stripped := line.rstrip(b"\r\n"):
@@ -60,24 +56,25 @@ def _frame(lines: list[str]) -> Frame:
                 frame_id = value
             case "":
                 comments.append(value)
-            case _:  # `retry`, and what no client knows
+            case _:  # `retry` and unknown fields
                 pass
     return Frame(event, "\n".join(data), frame_id, tuple(comments))
 
 
 def whole(stream: Iterable[Frame]) -> Iterator[Frame]:
-    """The frames of a stream that comes to a good end: one `end`, the last of all, right behind
-    the outcome of a turn that completed, and no `error`.
+    """Yield the frames, and check at the end that the stream is good.
+
+    A good stream has no `error`, and its last two events are `outcome` with `completed` and `end`.
 
     Raises:
-        StreamFailed: as soon as there is nothing more to read.
+        StreamFailed: the stream is not good; raised after its last frame.
     """
     last: list[Frame] = []
     error = None
     for frame in stream:
         if frame.event:
             if last and last[-1].event == "end":
-                raise StreamFailed("something came after its end")
+                raise StreamFailed("an event came after the end")
             last = [*last[-1:], frame]
         if frame.event == "error":
             error = json.loads(frame.data)["code"]
@@ -88,7 +85,7 @@ def whole(stream: Iterable[Frame]) -> Iterator[Frame]:
 
 
 def _check_end(last: Sequence[Frame]) -> None:
-    """Of the last two events. Whoever came back right before the end had the outcome already."""
+    """Check the last two events. A client that resumed right before `end` gets only that."""
     match [(frame.event, frame.data) for frame in last]:
         case [("outcome", data), ("end", _)]:
             outcome = json.loads(data)["outcome"]
@@ -97,6 +94,6 @@ def _check_end(last: Sequence[Frame]) -> None:
         case [("end", _)]:
             pass
         case [_, ("end", _)]:
-            raise StreamFailed("it ended without its outcome")
+            raise StreamFailed("the stream has no outcome")
         case _:
-            raise StreamFailed("it stopped without its end")
+            raise StreamFailed("the stream has no end")

@@ -1,4 +1,4 @@
-"""The dashboards of Lex, written down once; `make dashboards` makes Grafana's JSON of them."""
+"""The source of the dashboards. `make dashboards` writes Grafana's JSON from it."""
 
 from deploy.dashboards.limits import LIMITS
 from deploy.dashboards.overview import OVERVIEW
@@ -7,4 +7,4 @@ from deploy.dashboards.tools import TOOLS
 from deploy.dashboards.upstream import UPSTREAM
 
 DASHBOARDS = (OVERVIEW, UPSTREAM, TOOLS, RUNTIME, LIMITS)
-"""In the order in which one reads them when something is wrong."""
+"""In the order in which an on-call person reads them."""

@@ -1,4 +1,4 @@
-"""Writes the files that are kept: `python -m deploy.dashboards`."""
+"""Writes the dashboards' files: `python -m deploy.dashboards`."""
 
 from deploy.dashboards.files import files
 

@@ -1,4 +1,4 @@
-"""The dashboards as files: JSON for Grafana, and a table of all panels for reviewers."""
+"""The dashboards as files: JSON for Grafana, and PANELS.md for reviews."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,13 +14,13 @@ FOLDER = Path(__file__).parent
 _INTRODUCTION = """\
 # Panels
 
-Every panel, the question it answers, and how. Made by `make dashboards`, as is the JSON in `json/`.
-`$service` stands for `namespace=~"$namespace", job=~"$job"`, `$pods` for that and `pod=~"$pod"`.
+All panels with their descriptions and expressions. `make dashboards` writes this page and `json/`.
+`$service` stands for `namespace=~"$namespace", job=~"$job"`, and `$pods` adds `pod=~"$pod"`.
 """
 
 
 def files() -> dict[Path, str]:
-    """What each file is to contain."""
+    """The content of each file, by its path."""
     boards = {FOLDER / "json" / f"{board.uid}.json": _json(board) for board in DASHBOARDS}
     return {**boards, FOLDER / "PANELS.md": _table(DASHBOARDS)}
 
@@ -37,7 +37,7 @@ def _lines(board: Dashboard) -> Iterator[str]:
     yield f"## {board.title}\n\n{board.description}"
     for panel in board.panels or []:
         if isinstance(panel, RowPanel):
-            yield f"\n### {panel.title}\n\n| panel | question | expressions |\n|---|---|---|"
+            yield f"\n### {panel.title}\n\n| panel | description | expressions |\n|---|---|---|"
         else:
             yield f"| {panel.title} | {panel.description} | {_expressions(panel)} |"
     yield ""

@@ -13,7 +13,7 @@ _TAG = "lex"
 
 @dataclass(frozen=True)
 class Row:
-    """A question, and the panels that answer it. Their widths add up to full lines of 24."""
+    """A row of panels under a question. The widths add up to full lines of 24."""
 
     title: str
     panels: tuple[AnyPanel, ...]
@@ -26,7 +26,7 @@ def row(title: str, *panels: AnyPanel) -> Row:
 def dashboard(
     name: str, title: str, story: str, *rows: Row, has_pods: bool = False
 ) -> models.Dashboard:
-    """`name` is forever: links, files and bookmarks have it."""
+    """Do not change `name`: links, files and bookmarks contain it."""
     board = (
         build.Dashboard(f"Lex: {title}")
         .uid(f"lex-{name}")
@@ -77,7 +77,9 @@ def _variables(*, has_pods: bool) -> list[Builder[models.VariableModel]]:
 
 
 def _label(name: str, series: str) -> build.QueryVariable:
-    """All values of a label. Outside Kubernetes there is no namespace and no pod: only All."""
+    """A variable with all values of a label. Outside Kubernetes, namespace and pod offer only
+    All.
+    """
     return (
         build.QueryVariable(name)
         .label(name.capitalize())

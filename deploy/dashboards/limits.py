@@ -1,4 +1,4 @@
-"""Who is turned away, and by which limit?"""
+"""The dashboard Limits: who is refused, and by which limit?"""
 
 from deploy.dashboards.layout import dashboard, row
 from deploy.dashboards.panels import (
@@ -11,19 +11,19 @@ from deploy.dashboards.panels import (
 )
 
 _REFUSED = row(
-    "Who is turned away?",
+    "What does Lex refuse?",
     lines(
         "Refusals by code",
-        "What is refused, and why? The codes are those of the README.",
+        "What does Lex refuse, and why? docs/ explains the codes.",
         query("sum by (code) (job_code:lex_refusals:rate5m{HERE}) * 60 > 0", "{{code}}"),
         unit=PER_MINUTE,
         width=12,
         is_stacked=True,
     ),
     lines(
-        "Refused for reasons of ours",
-        "Which share of queries finds no place, no store or no model? Above the line for"
-        " 5 minutes is an alert.",
+        "Server-side refusals",
+        "Which share of queries finds no slot, no store or no model? Normally 0. Above the"
+        " dashed line for 5 minutes is an alert.",
         query("max(job:lex_turns_refused:ratio_rate5m{HERE})", "share"),
         unit=SHARE,
         width=12,
@@ -32,12 +32,13 @@ _REFUSED = row(
 )
 
 _RATES = row(
-    "Which rate is used up?",
+    "Which rate limit is reached?",
     lines(
         "Rate limits",
-        "Which limit of ours is met? session: RATE_LIMIT_SESSION, client: RATE_LIMIT_CLIENT,"
-        " network: ten times that for an IPv6 /48, sessions: RATE_LIMIT_SESSIONS; streams,"
-        " readers, sockets: MAX_STREAMS_, MAX_READERS_ and MAX_SOCKETS_PER_CLIENT.",
+        "Which limit of Lex do clients reach? session: RATE_LIMIT_SESSION, client:"
+        " RATE_LIMIT_CLIENT, network: ten times that for an IPv6 /48, sessions:"
+        " RATE_LIMIT_SESSIONS; streams, readers, sockets: MAX_STREAMS_, MAX_READERS_ and"
+        " MAX_SOCKETS_PER_CLIENT.",
         query(
             "sum by (limit) (rate(lex_rate_limited_total{HERE}[$__rate_interval])) * 60",
             "{{limit}}",
@@ -46,14 +47,15 @@ _RATES = row(
         is_stacked=True,
     ),
     states(
-        "Counting together",
-        "Do all pods count rates together? Without REDIS_URL each always counts for itself.",
+        "Shared rate limits",
+        "Do all pods count rate limits together? Without REDIS_URL each pod counts alone.",
         query("min(lex_shared_limits_available{HERE})", "limits"),
-        means={0: ("each for itself", "orange"), 1: ("together", "green")},
+        means={0: ("alone", "orange"), 1: ("together", "green")},
     ),
     lines(
         "Groq's limits",
-        "How often are we one too many at Groq? Those calls were retried, passed on or failed.",
+        "How often does Groq refuse a call because of a rate limit? Lex retried these calls,"
+        " tried the next model, or failed the turn.",
         query(
             "sum by (model) (job_model_outcome:lex_upstream_attempts:rate5m"
             '{HERE, outcome="upstream_busy"}) * 60',
@@ -65,22 +67,22 @@ _RATES = row(
 )
 
 _PLACES = row(
-    "Are there places left?",
+    "Are there free slots?",
     lines(
         "Free slots of all pods",
-        "How many more turns would be taken? When this nears 0, add pods.",
+        "How many more turns do all pods accept? Near 0, add pods.",
         query("sum(lex_slots_free{HERE})", "free"),
         unit=COUNT,
     ),
     lines(
         "Free slots of the fullest pod",
-        "Is one pod full while others are not?",
+        "Is one pod full while others are not? Then the load balancer does not spread streams.",
         query("min(lex_slots_free{HERE})", "free"),
         unit=COUNT,
     ),
     lines(
         "Slow clients",
-        "How many clients hold a place without reading, until they are cut?",
+        "How many clients occupy a slot without reading, until Lex cuts them?",
         query("sum(rate(lex_slow_clients_total{HERE}[$__rate_interval])) * 60", "cut"),
         unit=PER_MINUTE,
     ),
@@ -89,7 +91,7 @@ _PLACES = row(
 LIMITS = dashboard(
     "limits",
     "Limits",
-    "Who is turned away, by which limit, and how many places are left?",
+    "What does Lex refuse, because of which limit, and how many slots are free?",
     _REFUSED,
     _RATES,
     _PLACES,

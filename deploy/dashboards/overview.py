@@ -1,4 +1,4 @@
-"""Is Lex well, and if it is slow, who is?"""
+"""The dashboard Overview: is Lex healthy, and which part is slow?"""
 
 from deploy.dashboards.layout import dashboard, row
 from deploy.dashboards.panels import (
@@ -23,11 +23,11 @@ _LATE_CALLS = traces(
 )
 
 _WELL = row(
-    "Is it well?",
+    "Is Lex healthy?",
     number(
-        "Turns that end well",
-        "Do turns come to their end? Of those that the client did not break off, in the last hour;"
-        " the objective is 99.5 %.",
+        "Successful turns",
+        "Do turns complete? Share of the last hour, without turns that the client broke off."
+        " The objective is 99.5 %. If red, see Turns by outcome.",
         query("1 - max(job:lex_turns_ended_badly:ratio_rate1h{HERE})"),
         unit=SHARE,
         width=4,
@@ -37,7 +37,8 @@ _WELL = row(
     ),
     number(
         "First chunks within 2 s",
-        "Do answers begin in time? In the last hour; the objective is 99 %.",
+        "Do answers start in time? Share of the last hour. The objective is 99 %. If red, see"
+        " the next row.",
         query("1 - max(job:lex_first_chunks_late:ratio_rate1h{HERE})"),
         unit=SHARE,
         width=4,
@@ -46,8 +47,9 @@ _WELL = row(
         links=[_LATE_CALLS],
     ),
     number(
-        "Turned away",
-        "Which share of queries is refused for reasons of ours: no place, no store, no model?",
+        "Server-side refusals",
+        "Does Lex refuse queries because it has no slot, no store or no model? Share of all"
+        " queries; normally 0. Above 5 % for 5 minutes is an alert.",
         query("max(job:lex_turns_refused:ratio_rate5m{HERE})"),
         unit=SHARE,
         width=4,
@@ -56,8 +58,8 @@ _WELL = row(
         links=[board("Limits", "limits")],
     ),
     number(
-        "Alerts",
-        "Does any alert of Lex fire? deploy/RUNBOOK.md has a section for each.",
+        "Firing alerts",
+        "Does an alert of Lex fire? Normally 0. deploy/RUNBOOK.md has a section for each alert.",
         query('count(ALERTS{alertname=~"Lex.+", alertstate="firing"}) or vector(0)'),
         unit=COUNT,
         width=4,
@@ -65,15 +67,15 @@ _WELL = row(
         bad=2,
     ),
     number(
-        "Turns",
-        "How much is it used? Turns that ended in a second.",
+        "Turns per second",
+        "How much is Lex used? Turns that end in a second.",
         query("sum(job:lex_turns:rate5m{HERE})"),
         unit=PER_SECOND,
         width=4,
     ),
     number(
         "Open streams",
-        "How many clients are being answered at this moment?",
+        "How many clients receive an answer at this moment?",
         query("sum(lex_streams_open{HERE})"),
         unit=COUNT,
         width=4,
@@ -82,11 +84,11 @@ _WELL = row(
 )
 
 _WHO = row(
-    "Who is slow: Groq, a tool, Lex itself or the client?",
+    "Who is slow: Groq, a tool, Lex or the client?",
     number(
         "Groq: first byte",
-        "How long until Groq answers? 95th percentile of its slowest model. If this is red and"
-        " Lex's own time is not, it is Groq.",
+        "How long until Groq answers a call? 95th percentile of its slowest model; normally"
+        " below 1 s. If this is red and Lex's own time is not, the cause is Groq.",
         query("max(job_model:lex_upstream_first_byte_seconds:p95_rate5m{HERE})"),
         unit=SECONDS,
         width=5,
@@ -95,8 +97,9 @@ _WHO = row(
         links=[board("Upstream", "upstream")],
     ),
     number(
-        "Groq: in its queue",
-        "How much of that were queries waiting at Groq, as Groq says? 95th percentile.",
+        "Groq: queue time",
+        "How long do calls wait in Groq's queue, as Groq reports it? 95th percentile, part of"
+        " the first byte; normally below 0.5 s.",
         query("max(job_model:lex_upstream_queue_seconds:p95_rate5m{HERE})"),
         unit=SECONDS,
         width=5,
@@ -106,7 +109,8 @@ _WHO = row(
     ),
     number(
         "Slowest tool",
-        "How long does the slowest tool take? 95th percentile.",
+        "How long does the slowest tool take? 95th percentile; normally below 1 s. If red,"
+        " see the dashboard Tools.",
         query("max(job_tool:gen_ai_execute_tool_duration_seconds:p95_rate5m{HERE})"),
         unit=SECONDS,
         width=5,
@@ -115,8 +119,9 @@ _WHO = row(
         links=[board("Tools", "tools")],
     ),
     number(
-        "Lex itself",
-        "How much does Lex add to a turn, beside Groq and the tools? 95th percentile.",
+        "Lex's own time",
+        "How much time does Lex add to a turn, without Groq and the tools? 95th percentile;"
+        " normally below 0.1 s. If red, see the dashboard Runtime.",
         query("max(job:lex_overhead_seconds:p95_rate5m{HERE})"),
         unit=SECONDS,
         width=5,
@@ -126,7 +131,8 @@ _WHO = row(
     ),
     number(
         "Slow clients",
-        "How many clients were cut in the last hour, since they did not take what they were sent?",
+        "How many clients did Lex cut in the last hour because they did not read? Many point"
+        " to a proxy that buffers, or to a slow network.",
         query("sum(increase(lex_slow_clients_total{HERE}[1h]))"),
         unit=COUNT,
         width=4,
@@ -134,9 +140,9 @@ _WHO = row(
         bad=100,
     ),
     lines(
-        "Where the seconds of a turn go",
-        "Whose share grows when turns become slow? Mean seconds of a turn, by who takes them;"
-        " tools that run in parallel count in full.",
+        "Turn time by component",
+        "Which component grows when turns become slow? Mean seconds of a turn. Tools that run"
+        " in parallel count in full.",
         query("max by (party) (job_party:lex_turn_seconds:mean5m{HERE})", "{{party}}"),
         unit=SECONDS,
         width=12,
@@ -145,11 +151,11 @@ _WHO = row(
     ),
     lines(
         "Waiting for the first chunk",
-        "Is a late first chunk Groq's or ours? 95th percentiles: what lies between the client's"
-        " line and Groq's is Lex, and the tools of earlier rounds.",
+        "Is a late first chunk caused by Groq or by Lex? 95th percentiles. The gap between"
+        " the client's line and Groq's is Lex, and the tools of earlier rounds.",
         query(
             "max(job:lex_time_to_first_chunk_seconds:p95_rate5m{HERE})",
-            "what the client waits",
+            "client's first chunk",
         ),
         query(
             "max(job_model:lex_upstream_first_byte_seconds:p95_rate5m{HERE})",
@@ -171,11 +177,11 @@ _WHO = row(
 )
 
 _FIRST_CHUNK = row(
-    "How long until the answer begins?",
+    "How long until an answer starts?",
     quantiles(
         "Time to first chunk",
-        "How long does a client wait for the first text? From the query to the first chunk sent;"
-        " the line is the objective, which 99 % are to keep.",
+        "How long does a client wait for the first text? From the query to the first chunk"
+        " sent. The dashed line is the objective for 99 % of turns.",
         "job:lex_time_to_first_chunk_seconds",
         width=12,
         limit=2,
@@ -183,7 +189,8 @@ _FIRST_CHUNK = row(
     ),
     heat(
         "Every first chunk",
-        "Are all a little late, or a few very? A dot is one turn, and opens its trace.",
+        "Are all first chunks a little late, or a few much too late? A dot is one turn, and opens"
+        " its trace.",
         "lex_time_to_first_chunk_seconds_bucket",
         links=[_LATE_CALLS],
     ),
@@ -193,7 +200,8 @@ _TURNS = row(
     "How do turns end?",
     lines(
         "Turns by outcome",
-        "How do turns end? Disconnected and cancelled are the client's doing, or a drain's.",
+        "How do turns end? disconnected and cancelled come from the client or from a drain."
+        " failed and timed_out use up the error budget.",
         query("sum by (outcome) (job_outcome:lex_turns:rate5m{HERE})", "{{outcome}}"),
         unit=PER_SECOND,
         is_stacked=True,
@@ -201,14 +209,14 @@ _TURNS = row(
     ),
     quantiles(
         "Duration of turns",
-        "How long does a turn take from its query to its end?",
+        "How long does a turn take, from the query to its end?",
         "job:gen_ai_invoke_agent_duration_seconds",
         links=[_SLOW_TURNS],
     ),
     lines(
-        "Speed of the error budget",
-        "How many times faster than allowed is the error budget used up? At 1 it lasts 30 days;"
-        " 14.4 within an hour, or 6 within six, is a page.",
+        "Error budget burn rate",
+        "How many times faster than allowed is the error budget used up? At 1 it lasts 30"
+        " days. 14.4 over one hour, or 6 over six hours, is a page.",
         query("max(job:lex_turns_ended_badly:ratio_rate1h{HERE}) / 0.005", "turns, 1 h"),
         query("max(job:lex_turns_ended_badly:ratio_rate6h{HERE}) / 0.005", "turns, 6 h"),
         query("max(job:lex_turns_ended_badly:ratio_rate3d{HERE}) / 0.005", "turns, 3 d"),
@@ -224,15 +232,15 @@ _CLIENTS = row(
     "What do clients do?",
     lines(
         "Open streams by transport",
-        "Who is connected, and how?",
+        "How are clients connected: by SSE or by WebSocket?",
         query("sum by (transport) (lex_streams_open{HERE})", "{{transport}}"),
         unit=COUNT,
         is_stacked=True,
     ),
     lines(
         "Disconnects",
-        "When do clients leave? Before the first chunk means that they would not wait; many while"
-        " streaming hint at a proxy that cuts.",
+        "When do clients leave? before_first_chunk: they did not want to wait. Many while"
+        " streaming point to a proxy that cuts streams.",
         query(
             "sum by (window) (rate(lex_stream_disconnects_total{HERE}[$__rate_interval])) * 60",
             "{{window}}",
@@ -241,11 +249,12 @@ _CLIENTS = row(
         is_stacked=True,
     ),
     lines(
-        "Coming back, waiting, stalling",
-        "Do readers come back, do streams fall silent, do clients stop reading?",
+        "Resumes, heartbeats and slow clients",
+        "Do clients resume, are streams silent, do clients stop reading? A rise of resumed or"
+        " slow points to the network or a proxy; a rise of heartbeats to slow answers.",
         query("sum(rate(lex_resumed_streams_total{HERE}[$__rate_interval])) * 60", "resumed"),
         query("sum(rate(lex_heartbeats_total{HERE}[$__rate_interval])) * 60", "heartbeats"),
-        query("sum(rate(lex_slow_clients_total{HERE}[$__rate_interval])) * 60", "slow, cut"),
+        query("sum(rate(lex_slow_clients_total{HERE}[$__rate_interval])) * 60", "slow clients"),
         unit=PER_MINUTE,
     ),
 )
@@ -253,7 +262,7 @@ _CLIENTS = row(
 OVERVIEW = dashboard(
     "overview",
     "Overview",
-    "Is Lex well? If it is slow, the second row says who is: Groq, a tool, Lex or the client.",
+    "Is Lex healthy? If it is slow, the second row says why: Groq, a tool, Lex or the client.",
     _WELL,
     _WHO,
     _FIRST_CHUNK,

@@ -1,7 +1,7 @@
-"""The kinds of panels: each asks one question, and shows the expressions that answer it.
+"""Builders for the types of panels.
 
-Expressions are PromQL with one abbreviation: `HERE` is the Lex that was chosen on top of the
-dashboard, `PODS` those of its pods.
+In expressions, `HERE` selects the Lex that is chosen at the top of the dashboard, and `PODS` its
+chosen pods.
 """
 
 import json
@@ -37,7 +37,7 @@ BYTES = "bytes"
 COUNT = "short"
 
 States = Mapping[int, tuple[str, str]]
-"""What a value means, and its colour."""
+"""The text and colour for each value."""
 
 AnyPanel = timeseries.Panel | stat.Panel | heatmap.Panel | statetimeline.Panel
 _P = TypeVar("_P", timeseries.Panel, stat.Panel, heatmap.Panel, statetimeline.Panel)
@@ -59,7 +59,10 @@ def number(
     bad: float | None = None,
     links: Sequence[build.DashboardLink] = (),
 ) -> stat.Panel:
-    """The latest value, large. Green until `warn`, red from `bad`, whichever of them is larger."""
+    """The latest value as a large number. It is green up to `warn` and red from `bad`.
+
+    If `bad` is the smaller one, low values are red.
+    """
     return (
         _panel(stat.Panel(), title, question, [asked], width=width, height=4, links=links)
         .unit(unit)
@@ -147,7 +150,7 @@ def states(
     means: States,
     width: int = 8,
 ) -> statetimeline.Panel:
-    """What something was, and when, as bands of colour."""
+    """States over time, as coloured bands."""
     return (
         _panel(statetimeline.Panel(), title, question, asked, width=width, height=8, links=())
         .mappings([_mapping(means)])
@@ -158,17 +161,17 @@ def states(
 
 
 def traces(title: str, traceql: str) -> build.DashboardLink:
-    """To the traces of the time that is shown, chosen by a TraceQL query."""
+    """A link to traces of the shown time range, selected by a TraceQL query."""
     tempo = {"type": "tempo", "uid": "${tempo}"}
     search = {"refId": "A", "datasource": tempo, "queryType": "traceql", "query": traceql}
     time = {"from": "${__from}", "to": "${__to}"}
     panes = {"lex": {"datasource": "${tempo}", "queries": [search], "range": time}}
-    # Grafana fills in the variables before it decodes the address.
+    # Grafana replaces variables before it decodes the URL, so they must not be encoded.
     return _link(title, f"/explore?schemaVersion=1&panes={quote(json.dumps(panes), safe='${}')}")
 
 
 def board(title: str, name: str) -> build.DashboardLink:
-    """To another dashboard, for the same Lex and the same time."""
+    """A link to another dashboard, with the same Lex and time range."""
     chosen = "${__url_time_range}&${datasource:queryparam}&${namespace:queryparam}"
     return _link(title, f"/d/lex-{name}?{chosen}&${{job:queryparam}}&${{tempo:queryparam}}")
 

@@ -1,4 +1,4 @@
-"""What each pod does, and what it stands on: its loop, its memory, the database, Redis."""
+"""The dashboard Runtime: each pod, its event loop and memory, the database, Redis."""
 
 from deploy.dashboards.layout import dashboard, row
 from deploy.dashboards.panels import (
@@ -13,28 +13,28 @@ from deploy.dashboards.panels import (
 )
 
 _POD = "{{pod}} {{instance}}"
-"""Outside Kubernetes there are only addresses."""
+"""Outside Kubernetes only the instance is set."""
 
 _UP = {0: ("down", "red"), 1: ("up", "green")}
 _UP_OR_NONE = {0: ("down or none", "orange"), 1: ("up", "green")}
 
 _PODS = row(
-    "Who is there?",
+    "Which pods run?",
     states(
-        "Scraped",
-        "Does each pod answer Prometheus?",
+        "Scrape status",
+        "Can Prometheus scrape each pod? If down, check the pod, then the network policy.",
         query("max by (pod, instance) (up{PODS})", _POD),
         means=_UP,
     ),
     states(
-        "Leaving",
+        "Draining pods",
         "Which pod drains, and for how long? More than 2 minutes is an alert.",
         query("max by (pod, instance) (lex_draining{PODS})", _POD),
         means={0: ("serves", "green"), 1: ("drains", "yellow")},
     ),
     lines(
         "Versions",
-        "Which versions run, and when did that change?",
+        "Which versions run, and since when?",
         query("count by (version, revision) (lex_build_info{PODS})", "{{version}} {{revision}}"),
         unit=COUNT,
         is_stacked=True,
@@ -45,8 +45,8 @@ _LOOP = row(
     "Is the event loop free?",
     lines(
         "Event loop lag",
-        "How late does the loop come? 99th percentile; all streams of the pod wait for it. Above"
-        " the line for 5 minutes is an alert.",
+        "How late do timers run? 99th percentile; all streams of the pod wait as long. Above"
+        " the dashed line for 5 minutes is an alert: see CPU.",
         query(
             "max by (pod, instance) (instance:lex_event_loop_lag_seconds:p99_rate5m{PODS})",
             _POD,
@@ -56,7 +56,8 @@ _LOOP = row(
     ),
     lines(
         "CPU",
-        "How busy is the one core that a worker can use? Only told by pods with one worker.",
+        "How busy is the one core that a worker can use? At 1, add pods. Only pods with one"
+        " worker report it.",
         query(
             "sum by (pod, instance) (rate(process_cpu_seconds_total{PODS}[$__rate_interval]))", _POD
         ),
@@ -65,7 +66,7 @@ _LOOP = row(
     ),
     lines(
         "Lex's own time",
-        "How much does a pod add to a turn, beside Groq and the tools? 95th percentile.",
+        "How much time does a pod add to a turn, without Groq and the tools? 95th percentile.",
         query(
             "histogram_quantile(0.95, sum by (pod, instance, le) (rate("
             "lex_overhead_seconds_bucket{PODS}[$__rate_interval])))",
@@ -77,24 +78,23 @@ _LOOP = row(
 )
 
 _PLACES = row(
-    "How full is it?",
+    "How full are the pods?",
     lines(
         "Free slots",
-        "How many more turns would a pod take? The pool of connections to Groq has as many"
-        " places; at 0 queries are refused as overloaded.",
+        "How many more turns does a pod accept? At 0 it refuses queries as overloaded: add pods.",
         query("sum by (pod, instance) (lex_slots_free{PODS})", _POD),
         unit=COUNT,
     ),
     lines(
         "Open streams by pod",
-        "Is the load spread evenly?",
+        "Is the load spread evenly over the pods?",
         query("sum by (pod, instance) (lex_streams_open{PODS})", _POD),
         unit=COUNT,
         is_stacked=True,
     ),
     lines(
         "Followers",
-        "How many readers do the turns of a pod have?",
+        "How many readers follow the turns of a pod?",
         query("sum by (pod, instance) (lex_followers{PODS})", _POD),
         unit=COUNT,
         is_stacked=True,
@@ -102,47 +102,50 @@ _PLACES = row(
 )
 
 _PROCESS = row(
-    "What does the process take?",
+    "What does a process use?",
     lines(
         "Memory",
-        "Does a pod grow? Only told by pods with one worker.",
+        "Does the memory of a pod grow? Only pods with one worker report it.",
         query("max by (pod, instance) (process_resident_memory_bytes{PODS})", _POD),
         unit=BYTES,
     ),
     lines(
         "Open files",
-        "How many of the sockets and files are taken that a process may have?",
+        "How much of its limit of file descriptors does a process use? Above the dashed line,"
+        " raise the limit.",
         query("max by (pod, instance) (process_open_fds{PODS} / process_max_fds{PODS})", _POD),
         unit=SHARE,
         limit=0.8,
     ),
     lines(
-        "Age",
-        "Has a pod been restarted? Time since its start.",
+        "Uptime",
+        "Has a pod restarted? Time since its start.",
         query("time() - max by (pod, instance) (process_start_time_seconds{PODS})", _POD),
         unit=SECONDS,
     ),
 )
 
 _DATABASE = row(
-    "Is the database well?",
+    "Is the database healthy?",
     states(
         "Store",
-        "Does each pod reach the database?",
+        "Can each pod reach the database? If not, it refuses new turns.",
         query("min by (pod, instance) (lex_store_up{PODS})", _POD),
         means=_UP,
         width=12,
     ),
     states(
         "Retention",
-        "Does each pod forget what is old? Not while its clock and the database's differ.",
+        "Does each pod delete old sessions and logs? It refuses while its clock and the"
+        " database's differ.",
         query("max by (pod, instance) (lex_retention_refused{PODS})", _POD),
-        means={0: ("forgets", "green"), 1: ("refuses", "orange")},
+        means={0: ("deletes", "green"), 1: ("refuses", "orange")},
         width=12,
     ),
     lines(
         "Transactions",
-        "What is asked of the database? Two transactions a turn, and the lease of each worker.",
+        "What does Lex ask of the database? Two transactions a turn, and lease renewals of"
+        " each worker.",
         query(
             "sum by (operation) (rate("
             "lex_store_transaction_seconds_count{PODS}[$__rate_interval]))",
@@ -154,7 +157,8 @@ _DATABASE = row(
     ),
     lines(
         "Duration of transactions",
-        "Is the database slow, or the way to it? 95th percentile by operation, of all pods.",
+        "Is the database or the network to it slow? 95th percentile by operation, over all"
+        " pods; normally below the dashed line.",
         query(
             "max by (operation) (job_operation:lex_store_transaction_seconds:p95_rate5m{HERE})",
             "{{operation}}",
@@ -166,19 +170,19 @@ _DATABASE = row(
 )
 
 _REDIS = row(
-    "Is Redis well?",
+    "Is Redis healthy?",
     states(
         "Redis",
-        "Are logs of resumable turns shared? Without REDIS_URL this is never up.",
+        "Do pods share the logs of resumable turns? Never up without REDIS_URL.",
         query("min by (pod, instance) (lex_redis_up{PODS})", _POD),
         means=_UP_OR_NONE,
         width=12,
     ),
     states(
         "Shared limits",
-        "Do all pods count rates together? Without REDIS_URL each always counts for itself.",
+        "Do all pods count rate limits together? Without REDIS_URL each pod counts alone.",
         query("min by (pod, instance) (lex_shared_limits_available{PODS})", _POD),
-        means={0: ("each for itself", "orange"), 1: ("together", "green")},
+        means={0: ("alone", "orange"), 1: ("together", "green")},
         width=12,
     ),
 )
@@ -186,7 +190,7 @@ _REDIS = row(
 RUNTIME = dashboard(
     "runtime",
     "Runtime",
-    "What each pod does, and what it stands on: its event loop, its memory, the database, Redis.",
+    "Is each pod healthy: its event loop, its memory, its database, its Redis?",
     _PODS,
     _LOOP,
     _PLACES,

@@ -1,4 +1,4 @@
-"""Do the tools work, and which one is slow?"""
+"""The dashboard Tools: do tools work, and which one is slow?"""
 
 from deploy.dashboards.layout import dashboard, row
 from deploy.dashboards.panels import (
@@ -28,8 +28,8 @@ _WORK = row(
     ),
     lines(
         "Calls by outcome",
-        "What comes of them? refused: the tool said no, as it should; invalid: the model asked"
-        " wrongly; failed and timed_out are faults of the tool.",
+        "How do tool calls end? refused: the tool said no, as it should. invalid: the model"
+        " sent wrong arguments. failed and timed_out: the tool is broken or slow.",
         query(
             "sum by (outcome) (job_tool_outcome:lex_tool_calls:rate5m{HERE}) * 60", "{{outcome}}"
         ),
@@ -39,7 +39,8 @@ _WORK = row(
     ),
     lines(
         "Failing tools",
-        "Which tool fails or times out? Above the line for 10 minutes is an alert.",
+        "Which tool fails or times out? Share of its calls; normally 0. Above the dashed line"
+        " for 10 minutes is an alert.",
         query("max by (tool) (job_tool:lex_tool_calls_failed:ratio_rate5m{HERE})", "{{tool}}"),
         unit=SHARE,
         limit=0.2,
@@ -48,7 +49,7 @@ _WORK = row(
 )
 
 _SPEED = row(
-    "Which one is slow?",
+    "Which tool is slow?",
     lines(
         "Duration by tool",
         "How long does a tool take? 95th percentile.",
@@ -69,16 +70,16 @@ _SPEED = row(
 )
 
 _LEAN = row(
-    "How much do turns lean on them?",
+    "How much do turns depend on tools?",
     lines(
-        "Tools in a turn",
-        "How many seconds of a mean turn are tools?",
+        "Tool time in a turn",
+        "How many seconds of an average turn do tools take?",
         query('max(job_party:lex_turn_seconds:mean5m{HERE, party="tools"})', "tools"),
         unit=SECONDS,
     ),
     lines(
         "Calls per turn",
-        "How many calls does a mean turn make?",
+        "How many tools does an average turn call?",
         query(
             "sum(job_tool_outcome:lex_tool_calls:rate5m{HERE})"
             " / (sum(job:lex_turns:rate5m{HERE}) > 0)",
@@ -88,7 +89,7 @@ _LEAN = row(
     ),
     lines(
         "Rounds of a turn",
-        "How often does a turn go back to the model? Each round with tools is one more wait.",
+        "How often does a turn call the model? Each round with tools adds one more wait.",
         query(
             "sum(rate(lex_turn_rounds_sum{HERE}[$__rate_interval]))"
             " / (sum(rate(lex_turn_rounds_count{HERE}[$__rate_interval])) > 0)",
@@ -106,7 +107,7 @@ _LEAN = row(
 TOOLS = dashboard(
     "tools",
     "Tools",
-    "Do the tools work, which one is slow, and how much do turns lean on them?",
+    "Do tools work, which one is slow, and how much do turns depend on them?",
     _WORK,
     _SPEED,
     _LEAN,

@@ -1,4 +1,4 @@
-"""Does Groq answer, how fast, and how much may we still ask?"""
+"""The dashboard Upstream: does Groq answer, how fast, and how much of its rate limits is left?"""
 
 from deploy.dashboards.layout import dashboard, row
 from deploy.dashboards.panels import (
@@ -24,8 +24,8 @@ _ANSWERS = row(
     "Does Groq answer?",
     lines(
         "Attempts by outcome",
-        "Do calls succeed, and if not, why? upstream_busy is a rate that is used up; the codes are"
-        " those of the README.",
+        "Do calls succeed, and if not, why? Normally nearly all are ok. upstream_busy is a"
+        " rate limit that is used up; docs/ explains the other codes.",
         query(
             "sum by (outcome) (job_model_outcome:lex_upstream_attempts:rate5m{HERE})", "{{outcome}}"
         ),
@@ -35,7 +35,8 @@ _ANSWERS = row(
     ),
     lines(
         "Failed attempts",
-        "Which model fails? The share of its calls that did; the breaker opens at half.",
+        "Which model fails? Share of failed calls; normally near 0. At one half the circuit"
+        " breaker opens.",
         query(
             "max by (model) (job_model:lex_upstream_attempts_failed:ratio_rate5m{HERE})",
             "{{model}}",
@@ -46,7 +47,7 @@ _ANSWERS = row(
     ),
     lines(
         "Attempts per round",
-        "How often is a model asked for one completion? More than 1 are retries and fallbacks.",
+        "How many calls does one completion need? Normally 1; more are retries and fallbacks.",
         query(
             "sum(job_model_outcome:lex_upstream_attempts:rate5m{HERE})"
             " / (sum(rate(lex_turn_rounds_sum{HERE}[5m])) > 0)",
@@ -60,31 +61,31 @@ _MODELS = row(
     "Which model answers?",
     lines(
         "Attempts by model",
-        "Is the first model of the list asked, or does a fallback do its work?",
+        "Does the first model of the list answer, or a fallback?",
         query("sum by (model) (job_model_outcome:lex_upstream_attempts:rate5m{HERE})", "{{model}}"),
         unit=PER_SECOND,
         is_stacked=True,
     ),
     states(
         "Breakers",
-        "Which model is left alone since it fails? The worst pod counts.",
+        "Which model is not called because it fails? State in the worst pod; normally closed.",
         query("max by (model) (lex_breaker_state{HERE})", "{{model}}"),
         means={0: ("closed", "green"), 1: ("half open", "yellow"), 2: ("open", "red")},
     ),
     states(
         "Retired models",
-        "Is there a model in the list that Groq does not serve to us? It may be retired, unknown,"
-        " blocked, or have terms that nobody accepted; `/readyz` says which.",
+        "Does Groq refuse to serve a model of the list? The model may be retired, unknown,"
+        " blocked, or have terms to accept; `/readyz` has the reason.",
         query("max by (model) (lex_model_retired{HERE})", "{{model}}"),
         means={0: ("served", "green"), 1: ("left out", "red")},
     ),
 )
 
 _SPEED = row(
-    "Is Groq slow, or are we?",
+    "Is Groq slow, or Lex?",
     lines(
         "First byte by model",
-        "How long until Groq answers a call? 95th percentile.",
+        "How long until Groq answers a call? 95th percentile; normally below the dashed line.",
         query(
             "max by (model) (job_model:lex_upstream_first_byte_seconds:p95_rate5m{HERE})",
             "{{model}}",
@@ -95,8 +96,9 @@ _SPEED = row(
     ),
     lines(
         "Groq's queue by model",
-        "How long do calls wait at Groq, as Groq itself reports? 95th percentile. If it rises with"
-        " the first byte, Groq is full; if it does not, look at the network and at us.",
+        "How long do calls wait in Groq's queue, as Groq reports it? 95th percentile. If it"
+        " rises with the first byte, Groq is full. If only the first byte rises, check the"
+        " network and Lex.",
         query(
             "max by (model) (job_model:lex_upstream_queue_seconds:p95_rate5m{HERE})",
             "{{model}}",
@@ -106,14 +108,15 @@ _SPEED = row(
     ),
     quantiles(
         "Lex's own time",
-        "How much does Lex add to a turn, beside Groq and the tools?",
+        "How much time does Lex add to a turn, without Groq and the tools? Above the dashed"
+        " line, see the dashboard Runtime.",
         "job:lex_overhead_seconds",
         limit=0.5,
     ),
     lines(
         "Three points of the first chunk",
-        "Where is the time lost? 95th percentiles of Groq's first byte, of the first content in it,"
-        " and of the first chunk at the client.",
+        "Where is the time lost? 95th percentiles of Groq's first byte, of the first content"
+        " in it, and of the first chunk at the client.",
         query(
             "max(job_model:lex_upstream_first_byte_seconds:p95_rate5m{HERE})",
             "first byte",
@@ -133,7 +136,7 @@ _SPEED = row(
     ),
     lines(
         "Duration of calls",
-        "How long does a call take in all, by model? 95th percentile.",
+        "How long does a whole call take, by model? 95th percentile.",
         query(
             "histogram_quantile(0.95, sum by (model, le) (rate("
             "gen_ai_client_operation_duration_seconds_bucket{HERE}[$__rate_interval])))",
@@ -144,7 +147,7 @@ _SPEED = row(
     ),
     lines(
         "Tokens per second",
-        "How fast does a model write? Median over its calls.",
+        "How fast does a model write? Median of its calls.",
         query(
             "histogram_quantile(0.5, sum by (model, le) (rate("
             "lex_upstream_tokens_per_second_bucket{HERE}[$__rate_interval])))",
@@ -162,10 +165,10 @@ _SPEED = row(
 )
 
 _BUDGET = row(
-    "How much may we still ask?",
+    "How much of Groq's rate limits is left?",
     lines(
         "Requests left",
-        "How many requests are left of the day, as Groq said last?",
+        "How many requests are left today, according to Groq's last answer?",
         query(
             "min by (model) (job_model_kind:lex_upstream_budget_remaining:min"
             '{HERE, kind="requests"})',
@@ -175,7 +178,7 @@ _BUDGET = row(
     ),
     lines(
         "Tokens left",
-        "How many tokens are left of the minute, as Groq said last?",
+        "How many tokens are left this minute, according to Groq's last answer?",
         query(
             "min by (model) (job_model_kind:lex_upstream_budget_remaining:min"
             '{HERE, kind="tokens"})',
@@ -185,8 +188,8 @@ _BUDGET = row(
     ),
     lines(
         "Share that is left",
-        "How near is the end? What is left of what Groq allows; below the line for 5 minutes is an"
-        " alert.",
+        "How close is the rate limit? Share of the limit that is left. Below the dashed line"
+        " for 5 minutes is an alert: raise the limit, or use another model.",
         query(
             "min by (model, kind) (job_model_kind:lex_upstream_budget_remaining:ratio{HERE})",
             "{{model}}, {{kind}}",
@@ -197,10 +200,10 @@ _BUDGET = row(
 )
 
 _USE = row(
-    "What is it used for?",
+    "What do calls consume?",
     lines(
         "Tokens",
-        "How many tokens are read and written in a minute?",
+        "How many tokens does Lex send and receive in a minute?",
         query(
             "sum by (model, type) (rate(gen_ai_client_token_usage_sum{HERE}[$__rate_interval]))"
             " * 60",
@@ -211,7 +214,7 @@ _USE = row(
     ),
     lines(
         "Tokens of a call",
-        "How large are calls? Mean by type: input grows with histories and tool results.",
+        "How large are calls? Mean by type. Input grows with histories and tool results.",
         query(
             "sum by (type) (rate(gen_ai_client_token_usage_sum{HERE}[$__rate_interval]))"
             " / (sum by (type) (rate(gen_ai_client_token_usage_count{HERE}[$__rate_interval]))"
@@ -222,8 +225,9 @@ _USE = row(
     ),
     lines(
         "Rescued tool calls",
-        "How often does a model word a tool call so that Groq cannot read it, and what becomes"
-        " of it?",
+        "How often can Groq not parse a model's tool call, and what does Lex do with it?"
+        " rescued: repaired. asked_again: the model was called again. text: sent as text."
+        " lost: the call failed.",
         query(
             "sum by (outcome) (rate(lex_upstream_rescued_calls_total{HERE}[$__rate_interval]))"
             " * 60",
@@ -237,7 +241,7 @@ _USE = row(
 UPSTREAM = dashboard(
     "upstream",
     "Upstream",
-    "Does Groq answer, with which model, how fast compared with us, and how much may we still ask?",
+    "Does Groq answer, with which model and how fast, and how much of its rate limits is left?",
     _ANSWERS,
     _MODELS,
     _SPEED,

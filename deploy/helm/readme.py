@@ -1,6 +1,6 @@
-"""Makes the chart's README from its values: `make chart`.
+"""Writes the chart's README from its values: `make chart`.
 
-A value's line is what its `# --` comment says, and `## ` begins a section of the table.
+A `# --` comment describes the value below it, and `## ` starts a section.
 """
 
 import argparse
@@ -18,9 +18,10 @@ README = CHART / "README.md"
 BEGINNING = """\
 # The chart
 
-Made from `values.yaml` by `make chart`. [deploy/README.md](../../README.md) says how it is used,
-`values-prod.yaml` is a start for a cluster, `values.schema.json` refuses what is no value, and
-what would break later is refused with a sentence (`templates/_refusals.tpl`).
+[deploy/README.md](../../README.md#in-a-cluster) explains how to install and upgrade the chart.
+`values-prod.yaml` is an example for production. Helm rejects invalid values (`values.schema.json`)
+and combinations that would fail later (`templates/_refusals.tpl`). `make chart` writes this page
+from `values.yaml`.
 """
 
 _COMMENT = re.compile(r"^ *# -- (.+)$")
@@ -29,7 +30,7 @@ _KEY = re.compile(r"^( *)(\w+):")
 
 
 def described(text: str) -> Iterator[tuple[str, str, str]]:
-    """Section, path and description of each value that has a line."""
+    """Section, path and description of each described value."""
     section, path, waiting = "", list[str](), ""
     for line in text.splitlines():
         if found := _SECTION.match(line):
@@ -48,7 +49,7 @@ def page(text: str) -> str:
     lines, current = [BEGINNING], ""
     for section, path, description in described(text):
         if section != current:
-            lines.append(f"\n## {section}\n\n| value | default | |\n|---|---|---|\n")
+            lines.append(f"\n## {section}\n\n| value | default | meaning |\n|---|---|---|\n")
             current = section
         lines.append(f"| `{path}` | {_cell(values, path)} | {description} |\n")
     return "".join(lines)
@@ -65,13 +66,17 @@ def _cell(values: object, path: str) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Makes the chart's README from its values.")
-    parser.add_argument("--check", action="store_true", help="only say whether it is up to date")
+    parser = argparse.ArgumentParser(description="Write the chart's README from its values.")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="only check that it is up to date",
+    )
     made = page((CHART / "values.yaml").read_text())
     if not parser.parse_args().check:
         README.write_text(made)
     elif not README.exists() or README.read_text() != made:
-        sys.stderr.write("The chart's README is not up to date: make chart\n")
+        sys.stderr.write("deploy/helm/lex/README.md is not up to date: run make chart.\n")
         return 1
     return 0
 

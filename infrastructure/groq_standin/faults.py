@@ -97,7 +97,7 @@ class Html(Fault, tag="html_200"):
 
 
 class Silence(Fault):
-    """Not a byte, for some seconds (then the answer comes after all) or forever."""
+    """Not a byte, for some seconds (then the answer comes after all) or for ever."""
 
     seconds: Seconds | None = None
 

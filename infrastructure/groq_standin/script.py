@@ -73,7 +73,7 @@ class Script(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
 
     @property
     def answers(self) -> int | None:
-        """For how many completions a pushed script is good; none is forever."""
+        """For how many completions a pushed script is good; none is for ever."""
         if self.times is not UNSET:
             return self.times
         faults = (played.fault.times or 0 for played in self.rounds if played.fault is not None)

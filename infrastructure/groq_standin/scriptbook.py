@@ -14,7 +14,7 @@ MAX_COUNTS = 10_000
 
 @dataclass(slots=True, eq=False)
 class Pushed:
-    """A script in the queue, and for how many more completions; none is forever."""
+    """A script in the queue, and for how many more completions; none is for ever."""
 
     script: Script
     left: int | None

@@ -60,7 +60,7 @@ class Text:
     def has_whole_words(self, start: int, end: int) -> bool:
         """Whether a span neither begins nor ends inside a word.
 
-        proselint 0.16 finds the words of its lists inside longer ones: "very" in "every".
+        proselint 0.16 finds the words of its lists inside longer ones: "cat" in "education".
         """
         return not any(self.text[at - 1 : at + 1].isalnum() for at in (start, end))
 
@@ -72,7 +72,7 @@ class Text:
 
 
 def passages(path: Path, *, named: Path) -> Iterator[Passage]:
-    """Those of one file, by its suffix: `.md` or `.py`. `named` is its path in a message."""
+    """The passages of a file, by its suffix: `.md` or `.py`. `named` is its path in a message."""
     source = path.read_text()
     blocks = _markdown(source) if path.suffix == ".md" else _python(source)
     for block in blocks:

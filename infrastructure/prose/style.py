@@ -22,7 +22,7 @@ LONGEST_SENTENCE = 40
 """Words. Readers lose the beginning of a longer sentence before they reach its end."""
 
 START = r"(?:\n|[.;:] )"
-"""Of a sentence. A passage begins after a line break."""
+"""The start of a sentence. A passage begins after a line break."""
 
 VERB = r"(?:is|are|was|were|has|have|does|do|gets|must|may|can|will)"
 

@@ -1,1 +1,1 @@
-"""`make smoke`: one question of each kind to the real Groq, and what that cost."""
+"""`make smoke`: one question of each kind to the real Groq, and the price."""

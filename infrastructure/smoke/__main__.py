@@ -1,6 +1,6 @@
 """`python -m infrastructure.smoke`, which is `make smoke`.
 
-Exits with 0 if all went well, with 1 if a question failed or the service did not start, and with 2
+Exits with 0 if all questions succeed, with 1 if one fails or the service does not start, and with 2
 if there is no key.
 """
 
@@ -14,12 +14,12 @@ from infrastructure.smoke.asking import Answer, ask
 from infrastructure.smoke.service import given_variables, service
 
 NO_KEY = (
-    "lex: make smoke asks the real Groq, and GROQ_API_KEY is not set. Put a key into the "
-    "environment or into .env. What it asks costs less than a cent."
+    "lex: GROQ_API_KEY is not set, and make smoke asks the real Groq. Put a key into the "
+    "environment or into .env. The questions cost less than a cent."
 )
 
 REASONING_MODEL = "openai/gpt-oss-120b"
-"""Asked by itself at last, whichever model comes first otherwise."""
+"""Asked last and separately, with any configured model."""
 
 
 def main() -> int:

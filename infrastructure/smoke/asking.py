@@ -1,4 +1,4 @@
-"""One question over the public stream, and whether its answer is one."""
+"""Asks one question over the public stream, and checks the answer."""
 
 import json
 import time
@@ -12,7 +12,7 @@ from infrastructure.smoke.prices import most_it_cost
 from infrastructure.smoke.questions import Question
 
 ANSWER_SECONDS = 150.0
-"""More than a turn may take."""
+"""Longer than a turn may take."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Answer:
     seconds: float
     events: list[tuple[str, Any]]
     problem: str | None = None
-    """Why there are no events."""
+    """The reason why there are no events."""
 
     @property
     def outcome(self) -> dict[str, Any]:
@@ -52,7 +52,7 @@ class Answer:
 
     @property
     def fault(self) -> str | None:
-        """Why this is not what was asked for; None if it is."""
+        """The reason why the answer is wrong, or None."""
         if self.problem is not None:
             return self.problem
         for event, data in self.events:
@@ -74,12 +74,12 @@ class Answer:
         if self.outcome.get("finish_reason") != "stop":
             return f"the answer ended with {self.outcome.get('finish_reason')}"
         if not any(event == "chunk" and data.strip() for event, data in self.events):
-            return "nothing was said"
+            return "the answer has no text"
         return None if self.events[-1][0] == "end" else "the stream has no end"
 
 
 def ask(client: httpx.Client, question: Question) -> Answer:
-    """In a session of its own, so that no answer depends on another."""
+    """Ask in a separate session, so that no answer depends on another."""
     begun = time.monotonic()
     body = {"query": question.query, "session_id": f"smoke-{question.kind}"}
     try:
@@ -93,7 +93,7 @@ def ask(client: httpx.Client, question: Question) -> Answer:
 
 
 def events_in(stream: str) -> Iterator[tuple[str, Any]]:
-    """The events of a whole stream. JSON is read; the data of the others is text."""
+    """The events of a whole stream: JSON is decoded, other data is text."""
     for frame in stream.split("\n\n"):
         fields = [line.partition(": ") for line in frame.split("\n") if not line.startswith(":")]
         event = next((value for name, _, value in fields if name == "event"), None)

@@ -14,7 +14,7 @@ class Price:
         return (input_tokens * self.input_usd + output_tokens * self.output_usd) / MILLION
 
 
-# As listed in 2026-11. Input that Groq has cached costs half, which the stream does not tell.
+# As listed in 2026-11. Cached input costs half, but the stream does not say what was cached.
 PRICES = {
     "openai/gpt-oss-120b": Price(0.15, 0.60),
     "openai/gpt-oss-safeguard-20b": Price(0.075, 0.30),
@@ -22,7 +22,7 @@ PRICES = {
 
 
 def most_it_cost(model: str, *, input_tokens: int, output_tokens: int) -> float | None:
-    """None for a model whose price is not known here."""
+    """The maximum price of a call, or None for an unknown model."""
     price = PRICES.get(model)
     if price is None:
         return None

@@ -1,4 +1,4 @@
-"""What is asked, and which tool must be called for it."""
+"""The questions, and the tool that each must call."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ WEDNESDAY = 2
 
 @dataclass(frozen=True)
 class Question:
-    """`tool` is None where no tool may be needed."""
+    """A question. `tool` is None if it needs no tool."""
 
     kind: str
     query: str
@@ -19,7 +19,7 @@ class Question:
 
 
 def open_day(today: date | None = None) -> str:
-    """A Wednesday at least a week from now, at which all dealerships are open."""
+    """A Wednesday at least a week from now. All dealerships are open on Wednesdays."""
     day = (today or datetime.now(UTC).date()) + timedelta(days=7)
     while day.weekday() != WEDNESDAY:
         day += timedelta(days=1)

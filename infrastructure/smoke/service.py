@@ -1,4 +1,4 @@
-"""A service of its own for the questions: on loopback, with a database that is thrown away."""
+"""A temporary service for the questions, on loopback and with a temporary database."""
 
 import os
 import subprocess
@@ -17,20 +17,21 @@ from infrastructure.ports import free_port
 ROOT = Path(__file__).parents[2]
 
 START_SECONDS = 120.0
-"""A slow machine may take as long. A service that fails ends sooner."""
+"""Enough for a slow machine. A service that fails ends sooner."""
 
 OF_OTHERS = (
     *("REDIS_URL", "METRICS_PORT", "ALLOWED_HOSTS", "API_KEYS_FILE", "PORT", "HOST"),
     *("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
 )
-"""What the service that this one is like shares with others, and this one must not touch."""
+"""Settings that would make this service share something with a configured one."""
 
 
 @contextmanager
 def service(given: Mapping[str, str], **settings: str) -> Iterator[httpx.Client]:
-    """A client for it once it is ready.
+    """Start the service and yield a client when it answers.
 
-    Raises: SystemExit, with what the service said, if it does not start.
+    Raises:
+        SystemExit: with the last line of its log, if the service does not start.
     """
     with tempfile.TemporaryDirectory(prefix="lex-smoke-") as folder:
         port = free_port()
@@ -39,7 +40,7 @@ def service(given: Mapping[str, str], **settings: str) -> Iterator[httpx.Client]
         log = Path(folder) / "log"
         with (
             log.open("wb") as stderr,
-            # In a folder without a `.env`: all that counts is in its environment.
+            # The folder has no `.env`, so only the environment counts.
             subprocess.Popen(
                 [*command, "--port", str(port)], cwd=folder, env=variables, stderr=stderr
             ) as running,
@@ -53,7 +54,7 @@ def service(given: Mapping[str, str], **settings: str) -> Iterator[httpx.Client]
 
 
 def given_variables() -> dict[str, str]:
-    """The environment, and behind it the files that the service reads as well."""
+    """The environment, then the `.env` files, as the service reads them."""
     files = [dotenv_values(ROOT / name) for name in ("backend/.env", ".env")]
     found = {name: value for file in files for name, value in file.items() if value}
     return {**found, **{name: value for name, value in os.environ.items() if value}}

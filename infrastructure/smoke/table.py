@@ -1,4 +1,4 @@
-"""What came of each question, as lines for people."""
+"""The table that `make smoke` prints."""
 
 from collections.abc import Iterator, Sequence
 
@@ -33,8 +33,8 @@ def summary(answers: Sequence[Answer]) -> Iterator[str]:
     failed = [answer.question.kind for answer in answers if answer.fault]
     yield (
         f"{len(answers)} questions, {given} tokens in and {said} out, in {seconds:.0f} s: "
-        f"at most ${known:.4f}, since input that Groq has cached costs half."
+        f"at most ${known:.4f}; cached input costs half."
     )
     if unpriced := {answer.model for answer in answers if answer.cost_usd is None and answer.model}:
-        yield f"Without a price here, and not in that sum: {', '.join(sorted(unpriced))}."
-    yield f"Failed: {', '.join(failed)}." if failed else "All went well."
+        yield f"Not in this sum, because the price is unknown: {', '.join(sorted(unpriced))}."
+    yield f"Failed: {', '.join(failed)}." if failed else "All questions succeeded."

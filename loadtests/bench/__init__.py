@@ -1,1 +1,1 @@
-"""Benchmarks: what something costs, as one figure and how far it spreads."""
+"""Benchmarks: the cost of Lex, as a figure with its spread."""

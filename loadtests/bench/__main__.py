@@ -1,8 +1,8 @@
-"""The cost of Lex as ratios: `make bench`, or `make bench-short` for every day.
+"""The cost of Lex as ratios: `make bench`, or the shorter `make bench-short`.
 
-The stand-in for Groq, the obvious service, Lex with each of its stores and nginx, each with one
-worker, are asked by turns by one lean client in this process. `yardsticks.py` says what is frozen,
-`measures.py` how each measure is taken, and `ratios.py` what it is divided by and held against.
+One lean client in this process asks the obvious service, Lex with each of its stores, and nginx
+alternately. Each has one worker. `yardsticks.py` freezes the yardsticks, `measures.py` takes the
+measures, and `ratios.py` has the divisors and targets.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def main() -> None:
     raise_file_limit()
     obstacle = comparison.obstacle(KEPT)
     if obstacle:
-        print(obstacle)  # before minutes are spent
+        print(obstacle)  # before the run takes minutes
     results = run(FORMS[given.form], given.stores)
     print("", *aligned(results.rows), "", results.busy, *results.faults(), sep="\n")
     print("", *([obstacle] if obstacle else comparison.compared(results, KEPT)), sep="\n")
@@ -86,10 +86,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--form", choices=FORMS, default=FULL.name)
     parser.add_argument("--stores", choices=STORES, nargs="+", default=STORES)
     parser.add_argument("--into", type=Path, default=KEPT / "latest", metavar="FOLDER")
-    parser.add_argument("--keep", action="store_true", help="as the results and in RESULTS.md")
+    parser.add_argument("--keep", action="store_true", help="also write RESULTS.md")
     given = parser.parse_args()
     if given.keep and (given.form != FULL.name or tuple(given.stores) != STORES):
-        parser.error("only the full form with all stores is kept")
+        parser.error("--keep needs the full form with all stores")
     return given
 
 

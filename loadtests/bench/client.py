@@ -1,5 +1,6 @@
-"""A client that costs little: it asks, and notes when each chunk came. It is not an HTTP client; a
-stream is one connection whose bytes are searched, never parsed.
+"""A client that takes little CPU: it asks, and records when each chunk arrives.
+
+It is not an HTTP client: it searches the bytes of a connection, and does not parse them.
 """
 
 import asyncio
@@ -12,17 +13,17 @@ from urllib.parse import urlsplit
 from loadtests.bench.dialects import Dialect, Script
 
 START_SECONDS = 60.0
-"""A stream that has not begun by then has failed."""
+"""Time-out for the first chunk of a stream."""
 
 
 @dataclass
 class Stream:
-    """One answer. Times are of `time.perf_counter`."""
+    """One answer. Times come from `time.perf_counter`."""
 
     asked_at: float
     ended_at: float = 0.0
     chunk_times: list[float] = field(default_factory=list)
-    """Of each read that brought a chunk."""
+    """The time of each read with a chunk."""
     is_whole: bool = False
     failure: str = ""
 
@@ -32,7 +33,7 @@ class Stream:
 
 
 class Reader(asyncio.Protocol):
-    """Reads one stream until it ends, or its client leaves it."""
+    """Reads one stream until it ends or the client leaves."""
 
     def __init__(self, dialect: Dialect, request: bytes) -> None:
         self._dialect = dialect
@@ -42,11 +43,11 @@ class Reader(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self.stream = Stream(asked_at=time.perf_counter())
         self.begun = asyncio.Event()
-        """The first chunk has come, or the stream has ended without one."""
+        """Set with the first chunk, or at the end of a stream without one."""
         self.ended = asyncio.Event()
 
     async def begin(self, seconds: float) -> None:
-        """Wait for the first chunk, but no longer than this."""
+        """Wait for the first chunk, at most for these seconds."""
         try:
             await asyncio.wait_for(self.begun.wait(), seconds)
         except TimeoutError:
@@ -57,14 +58,14 @@ class Reader(asyncio.Protocol):
             self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's is one without being one.
+        # uvloop's transport behaves like one, but is not a subclass.
         self._transport = cast(asyncio.Transport, transport)
         self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
         stream, dialect = self.stream, self._dialect
         seen = self._rest + data
-        # A chunk that lies in the overlap was noted with the read that brought it.
+        # A chunk in the overlap was counted with the read before.
         if seen.count(dialect.chunk) > self._rest.count(dialect.chunk):
             stream.chunk_times.append(time.perf_counter())
             self.begun.set()
@@ -80,7 +81,7 @@ class Reader(asyncio.Protocol):
         self._end()
 
     def refused(self, error: Exception) -> None:
-        """There was no connection."""
+        """Record that there was no connection."""
         self._fail(f"no connection: {error!r}")
         self._end()
 
@@ -121,7 +122,7 @@ class Client:
     async def burst(
         self, script: Script, *, streams: int, starts_per_second: float
     ) -> list[Stream]:
-        """So many streams, begun evenly, until the last has ended."""
+        """Start so many streams at an even rate, and wait until the last has ended."""
         begun, asked = time.perf_counter(), []
         for number in range(streams):
             await asyncio.sleep(begun + number / starts_per_second - time.perf_counter())
@@ -129,8 +130,9 @@ class Client:
         return await asyncio.gather(*asked)
 
     async def keep_asking(self, script: Script, *, at_once: int, seconds: float) -> list[Stream]:
-        """So many streams at any time, each followed by the next, for so long; those that have
-        begun by then are read to their end. A slow server is asked less, so it is never overrun.
+        """Keep so many streams open for so long, and read the last ones to their end.
+
+        Each stream follows another one, so a slow server gets fewer queries and is never overrun.
         """
         until = time.perf_counter() + seconds
         got: list[Stream] = []
@@ -143,7 +145,7 @@ class Client:
         return got
 
     async def hold(self, script: Script, *, streams: int, at_once: int) -> list[Reader]:
-        """So many streams, opened a few at a time, as soon as each has had its first chunk."""
+        """Open so many streams, `at_once` at a time, each after the first chunk of another."""
         left = iter(range(streams))
         held: list[Reader] = []
 

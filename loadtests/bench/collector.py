@@ -1,5 +1,6 @@
-"""A collector for OTLP that takes every span and keeps none: it counts them. It is a process of its
-own, so that whoever measures has the processor to itself: `python -m loadtests.bench.collector`.
+"""An OTLP collector that counts spans and keeps none: `python -m loadtests.bench.collector`.
+
+It is a separate process, so that it takes no time of the measuring one.
 """
 
 import argparse
@@ -20,7 +21,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(b"")
 
     def do_GET(self) -> None:
-        """How many spans came. They are read only now; before, others want the processor."""
+        """Answer with the number of spans. Decoding them only now saves CPU during the run."""
         requests = map(ExportTraceServiceRequest.FromString, self.bodies)
         spans = sum(
             len(scope.spans)
@@ -37,7 +38,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """It has nothing to say."""
+        """Log nothing."""
 
 
 def main() -> None:

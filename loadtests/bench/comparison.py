@@ -1,4 +1,4 @@
-"""A run beside the one that is kept."""
+"""Compares a run with the kept results."""
 
 import json
 import statistics
@@ -12,24 +12,24 @@ from loadtests.bench.yardsticks import fingerprint
 
 
 def obstacle(folder: Path) -> str | None:
-    """Why a run of today cannot be compared with the one in `folder`."""
+    """The reason why a run cannot be compared with the results in `folder`, or None."""
     path = folder / "results.json"
     kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     if not kept:
-        return "No results are kept."
+        return "There are no kept results: make bench KEEP=1 writes them."
     if kept.get("bench") != VERSION:
-        return "The kept results were measured by another version of the benchmark."
+        return "The kept results are from another version of the benchmark: run make bench KEEP=1."
     if kept["yardsticks"] != (today := fingerprint()):
         return (
             "THE YARDSTICKS HAVE CHANGED since the kept results were measured "
             f"({kept['yardsticks'][:12]}, now {today[:12]}): loadtests/bench/obvious.py or "
-            "infrastructure/groq_standin. Undo that, or measure again: make bench KEEP=1"
+            "infrastructure/groq_standin. Revert the change, or run make bench KEEP=1."
         )
     return None
 
 
 def compared(now: Results, folder: Path) -> Iterator[str]:
-    """Each ratio beside the kept one; and what else is not as it was."""
+    """One line for each ratio beside the kept one, and for each library with another version."""
     kept = Results.load(folder)
     before = {(row.line.measure, row.side): row for row in kept.rows}
     for row in now.rows:
@@ -47,7 +47,7 @@ def _compared(now: Row, kept: Row) -> str:
 
 
 def moved(now: list[float], kept: list[float]) -> str:
-    """Spreads that overlap are not told apart."""
+    """Compare two spreads. Spreads that overlap count as equal."""
     if min(now) > max(kept):
         return "MORE"
     if max(now) < min(kept):

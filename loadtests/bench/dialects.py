@@ -1,4 +1,4 @@
-"""How a server is asked, and by which bytes its answer is recognised; and what it is asked."""
+"""How to ask each type of server, how to recognise its answer, and the scripts of answers."""
 
 import json
 from collections.abc import Mapping
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 Script = Mapping[str, Any]
-"""What the stand-in for Groq is to answer: its README says how."""
+"""A script for the stand-in: see its README."""
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """The bytes that begin a chunk, end a stream or tell of a failure."""
+    """A request, and the bytes that start a chunk, end a stream or report a failure."""
 
     path: str
     chunk: bytes
@@ -42,7 +42,7 @@ class _GroqDialect(Dialect):
 LEX = Dialect("/query", b"event: chunk\n", b"event: end\n", b"event: error\n")
 GROQ = _GroqDialect("/openai/v1/chat/completions", b'{"content":"', b"[DONE]", b'"error"')
 OPENAI = _GroqDialect("/chat/completions", b'"content":"', b"[DONE]", b'"error"')
-"""As servers speak it that pass on what Groq says in words of their own."""
+"""For servers that re-encode the stream of Groq."""
 
 
 def answers(tokens: int, *, tokens_per_second: float) -> Script:
@@ -51,7 +51,7 @@ def answers(tokens: int, *, tokens_per_second: float) -> Script:
 
 
 def looks_up_then_answers(tokens: int, *, tokens_per_second: float) -> Script:
-    """The same behind one tool call."""
+    """The same answer after one tool call."""
     call = {"name": "get_weather", "arguments": {"city": "Paris"}}
     script = answers(tokens, tokens_per_second=tokens_per_second)
     return {

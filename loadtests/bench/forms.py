@@ -1,6 +1,4 @@
-"""How much a run measures. Its forms differ in how long they look, never in what they look at, so
-that a ratio means the same in each of them.
-"""
+"""The forms of a run. They differ only in their length, so a ratio means the same in all."""
 
 from dataclasses import dataclass
 
@@ -10,11 +8,11 @@ class Form:
     name: str
     windows: int
     slices: int
-    """Of a window, in each of which the sides are measured by turns."""
+    """Slices of a window. Each slice measures all sides alternately."""
     seconds: float
-    """For which a side is asked at a time."""
+    """Time for which a side is asked in one slice."""
     alone: int
-    """Turns one after the other, for the time to the first chunk."""
+    """Number of consecutive turns for the time to the first chunk."""
     short_tokens: int
     long_tokens: int
 
@@ -46,6 +44,6 @@ SMOKE = Form(
     short_tokens=5,
     long_tokens=30,
 )
-"""Shows that a run works, and nothing about costs."""
+"""Shows that a run works; its figures mean nothing."""
 
 FORMS = {form.name: form for form in (FULL, SHORT, SMOKE)}

@@ -1,7 +1,7 @@
 """5,000 streams open at once on one worker: `make bench-hold`.
 
-None may fail, from its first chunk to its end, with a token every ten seconds, heartbeats between
-them, and scrapes of the metrics.
+Each gets a token every ten seconds with heartbeats between them, while the metrics are scraped.
+None may fail from its first chunk to its end.
 """
 
 import argparse
@@ -19,13 +19,13 @@ from loadtests.bench.servers import lex, standin
 from loadtests.bench.sides import EVERYTHING, Side
 
 HELD = answers(30, tokens_per_second=0.1)
-"""For five minutes. On a machine that cannot open all of them in that time the first end too early,
+"""Five minutes. If the machine cannot open all streams in that time, the first ones end too early,
 which counts as a failure.
 """
 
 
 async def hold(side: Side, *, streams: int) -> bool:
-    """Whether all were open at once, and none failed."""
+    """Open the streams. Returns True if all were open at once and none failed."""
     await side.keep_asking(WORD, at_once=A_FEW, seconds=1)
     before = side.server.memory_bytes
     await side.hold(HELD, streams=streams, at_once=A_FEW)

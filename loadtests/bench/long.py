@@ -1,7 +1,7 @@
-"""What only shows in the long run: `make bench-long`.
+"""Long runs: `make bench-long`.
 
-Whether memory grows with the turns that a worker has had, and whether a turn in a long session
-costs more than one in a short one, beyond the tokens that it sends.
+Measures whether memory grows with the number of turns, and whether a turn in a long session costs
+more CPU than in a short one with as many tokens.
 """
 
 import argparse
@@ -20,11 +20,11 @@ from loadtests.bench.sides import Side
 EARLY, LATE = 1000, 50_000
 
 HISTORY = {"HISTORY_TOKENS": "2000"}
-"""So few that a session of ten turns sends as many as one of a thousand."""
+"""Small, so that a session of ten turns sends as many tokens as one of a thousand."""
 
 
 async def memory(side: Side, *, turns: int) -> list[tuple[int, float]]:
-    """Resident megabytes after so many turns, of sessions of one turn each."""
+    """Resident megabytes after so many turns, each in a new session."""
     seen: list[tuple[int, float]] = []
     done = 0
     for goal in (EARLY, *(turns * tenth // 10 for tenth in range(1, 11))):
@@ -37,7 +37,7 @@ async def memory(side: Side, *, turns: int) -> list[tuple[int, float]]:
 
 
 async def session(side: Side, *, turns: int) -> tuple[float, float]:
-    """Milliseconds of CPU of a turn: of turns 10 to 110 of a session, and of its last hundred."""
+    """Milliseconds of CPU a turn, for turns 10 to 110 of a session and for its last hundred."""
     costs: list[float] = []
     query = answers(200, tokens_per_second=10_000)
     for number in range(turns):
@@ -51,10 +51,10 @@ async def session(side: Side, *, turns: int) -> tuple[float, float]:
 
 async def measure(side: Side, *, turns: int, session_turns: int) -> bool:
     early, late = await session(side, turns=session_turns)
-    print(f"a turn of a session of {session_turns}: {early:.2f} ms at first, {late:.2f} at last")
+    print(f"a turn in a session of {session_turns}: {early:.2f} ms at first, {late:.2f} ms at last")
     seen = await memory(side, turns=turns)
     grown = seen[-1][1] / seen[0][1] - 1
-    print(f"memory after {seen[-1][0]} turns is {grown:+.1%} of that after {EARLY}")
+    print(f"memory after {seen[-1][0]} turns: {grown:+.1%} compared with {EARLY} turns")
     print(f"{len(side.failures)} turns failed", *side.failures[:3])
     return late <= 1.1 * early and grown <= 0.1 and not side.failures
 

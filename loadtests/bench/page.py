@@ -1,4 +1,4 @@
-"""The part of RESULTS.md that a run writes by itself: `make bench KEEP=1`."""
+"""Writes the generated part of RESULTS.md: `make bench KEEP=1`."""
 
 from pathlib import Path
 

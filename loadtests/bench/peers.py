@@ -1,4 +1,4 @@
-"""LiteLLM's proxy beside Lex: `make bench-peers`. It has an environment of its own."""
+"""LiteLLM's proxy beside Lex: `make bench-peers`. It runs in a separate environment."""
 
 import sys
 import tempfile
@@ -22,9 +22,9 @@ from loadtests.bench.windows import Watch, Windows, measured
 PROGRAM = Path(".venv/peers/bin/litellm")
 
 ALONE = {
-    # It would not start otherwise. Only this machine can ask it, and it knows no key of anybody.
+    # Required to start without a key. Only this machine can call it, and it has no real keys.
     "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
-    # Prices and tokenizers would come from other hosts.
+    # Otherwise it would load prices and tokenizers from other hosts.
     "LITELLM_LOCAL_MODEL_COST_MAP": "true",
     "HF_HUB_OFFLINE": "1",
 }

@@ -1,4 +1,4 @@
-"""Processes of a benchmark: started, waited for, stopped, and what the kernel counts for them."""
+"""Starts and stops the processes of a benchmark, and reads their CPU and memory from the kernel."""
 
 import os
 import resource
@@ -19,7 +19,7 @@ _STOP_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Server:
-    """A server with all the processes that it has started."""
+    """A server with all its child processes."""
 
     url: str
     pid: int
@@ -27,12 +27,12 @@ class Server:
 
     @property
     def cpu_seconds(self) -> float:
-        """User and system time of all its threads since its start."""
+        """User and system time of all threads since the start."""
         return sum(map(_cpu_seconds, self._pids))
 
     @property
     def memory_bytes(self) -> int:
-        """Resident memory without files, which other processes may share."""
+        """Resident memory, without files that other processes may share."""
         return sum(map(_anonymous_bytes, self._pids))
 
     @property
@@ -52,12 +52,12 @@ def _cpu_seconds(pid: int) -> float:
 
 
 def waited_seconds(pid: int) -> float:
-    """How long the main thread was ready to run and had no core."""
+    """The time for which the main thread was ready to run and waited for a core."""
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
 
 
 def _anonymous_bytes(pid: int) -> int:
-    # Counted page by page, where RssAnon in /proc/<pid>/status may be off by 256 kB.
+    # An exact count of pages; RssAnon in /proc/<pid>/status may be wrong by 256 kB.
     pages = Path(f"/proc/{pid}/smaps_rollup").read_text()
     return int(pages.partition("Anonymous:")[2].split()[0]) * 1024
 
@@ -71,7 +71,7 @@ def serving(
     *,
     path: str = "/readyz",
 ) -> Iterator[Server]:
-    """A server, once it answers at `path`. It gets no exporter of spans from this environment."""
+    """Start a server and yield it when it answers at `path`. It does not inherit OTEL variables."""
     inherited = {name: text for name, text in os.environ.items() if not name.startswith("OTEL_")}
     with running(command, {**inherited, **variables}, log) as process:
         url = _until_it_answers(f"http://127.0.0.1:{port}", path)
@@ -100,7 +100,7 @@ def running(
 
 
 def raise_file_limit() -> None:
-    """For this process and those that it starts."""
+    """Raise the limit of file descriptors for this process and its children."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
@@ -125,4 +125,4 @@ def until_it_listens(port: int) -> None:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.02)
-    sys.exit(f"Nothing listens at {port}.")
+    sys.exit(f"No server listens at port {port}.")

@@ -1,5 +1,7 @@
-"""What a run says: ratios by a yardstick on the same machine in the same minutes, and whether they
-reach their targets. A figure in milliseconds is about a machine; a ratio is about Lex.
+"""The ratios of a run to its yardsticks, and whether they reach their targets.
+
+Both are measured on the same machine in the same minutes, so a ratio describes Lex. A figure in
+milliseconds describes the machine.
 """
 
 import statistics
@@ -14,7 +16,9 @@ STORE_NAMES = {"sqlite": "SQLite", "redis": "SQLite, Redis", "postgres": "Postgr
 
 @dataclass(frozen=True)
 class Target:
-    """At most `bound`, unless it `is_least`; of the ratio, unless it is `of_figure`."""
+    """A bound of the ratio, or with `of_figure` of the figure: the maximum, or with `is_least` the
+    minimum.
+    """
 
     bound: float
     is_least: bool = False
@@ -23,7 +27,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Line:
-    """A measure, and the measure of another side by which it is divided."""
+    """A measure, and the measure of the yardstick that divides it."""
 
     measure: str
     title: str
@@ -39,8 +43,8 @@ class Line:
 
 LINES = (
     Line("turn", "CPU of a turn", "ms", OBVIOUS, "turn", Target(1.75)),
-    # The obvious service has no tools. A tool round is one more completion and what lies around
-    # it, and a turn of the obvious service is little else.
+    # The obvious service has no tools. A tool round is one more completion and little else, like
+    # a turn of the obvious service.
     Line("tool round", "CPU of a tool round", "ms", OBVIOUS, "turn", Target(1.2)),
     Line("token", "CPU of a token", "µs", NGINX, "token", Target(1.5)),
     Line("first chunk", "time to the first chunk", "ms", OBVIOUS, "first chunk", Target(2)),
@@ -48,15 +52,15 @@ LINES = (
     Line("stream", "CPU of 100 tokens", "ms", OBVIOUS, "stream"),
     Line("memory", "memory of an open stream", "kB", OBVIOUS, "memory", Target(80, of_figure=True)),
 )
-"""The first targets were in milliseconds: 6 a turn, 4 a tool round, 5 to a first chunk. These are
-the same by the obvious service, which took about 3.4 ms a turn and 2.6 to a first chunk on the
-machine for which they were set.
+"""The first targets were milliseconds: 6 a turn, 4 a tool round, 5 to a first chunk. The ratios are
+these figures divided by the obvious service, which took about 3.4 ms a turn and 2.6 to a first
+chunk on that machine.
 """
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of one side, window by window."""
+    """A line of one side, with its figures of all windows."""
 
     line: Line
     side: str
@@ -85,7 +89,7 @@ class Row:
 
 
 def rows(windows: Windows, lines: Sequence[Line] = LINES) -> Iterator[Row]:
-    """All that was measured and has a yardstick."""
+    """Rows of all measures that have a yardstick."""
     for line in lines:
         for side in windows.get(line.measure, {}):
             if side != line.yardstick:
@@ -93,7 +97,7 @@ def rows(windows: Windows, lines: Sequence[Line] = LINES) -> Iterator[Row]:
 
 
 def spread(values: Sequence[float]) -> str:
-    """The median, the least and the most."""
+    """The median with the least and the most."""
     middle = figure(statistics.median(values))
     if len(values) == 1:
         return middle

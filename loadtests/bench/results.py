@@ -1,4 +1,4 @@
-"""The results of a run, as they are kept: what was measured, by which benchmark, where."""
+"""The results of a run, with the version of the benchmark and the machine."""
 
 import json
 import os
@@ -14,14 +14,14 @@ from loadtests.bench.windows import Windows
 from loadtests.bench.yardsticks import fingerprint
 
 VERSION = 2
-"""Of the benchmark. The first measured in milliseconds, which only one machine could repeat."""
+"""Version of the benchmark. Version 1 measured milliseconds, valid on one machine only."""
 
 KEPT = Path(__file__).parent.parent / "results"
 
 LIBRARIES = ("fastapi", "uvicorn", "sse-starlette", "groq", "aiohttp", "sqlalchemy", "uvloop")
 
 MOST_BUSY = 0.75
-"""Of a core. A client or a stand-in that takes more may be what held everything up."""
+"""Share of a core above which the client or the stand-in may be the bottleneck."""
 
 MOST_WAITED = 0.05
 CROWDED = "The machine was crowded: first chunks and turns a second are only a hint."
@@ -43,11 +43,11 @@ class Results:
     form: str
     windows: Windows
     failures: dict[str, int]
-    """Streams that failed, by side."""
+    """Number of failed streams, by side."""
     client_busy: float
     standin_busy: float
     client_waited: float
-    """For a core, of all the time: how crowded the machine was."""
+    """Share of the time for which the client waited for a core: how crowded the machine was."""
     bench: int = VERSION
     yardsticks: str = field(default_factory=fingerprint)
     machine: dict[str, str] = field(default_factory=machine)
@@ -70,13 +70,13 @@ class Results:
         return all(row.is_reached for row in self.rows) and not any(self.faults())
 
     def faults(self) -> Iterator[str]:
-        """Why nothing is shown by this run, whatever its ratios are."""
+        """The reasons why this run is invalid."""
         for side, failed in self.failures.items():
             if failed:
                 yield f"{failed} streams failed on the side {side}."
         for row in self.rows:
             if statistics.median(row.figures) <= 0:
-                yield f"{row}: below zero, which is noise, not a cost."
+                yield f"{row}: below zero, so it is noise."
         for name, busy in (("client", self.client_busy), ("stand-in", self.standin_busy)):
             if busy > MOST_BUSY:
                 yield f"The {name} took {busy:.0%} of a core: it may have been the bottleneck."

@@ -1,4 +1,4 @@
-"""Scrapes as Prometheus makes them, so that what they cost is part of what is measured."""
+"""Scrapes the metrics like Prometheus, so that the cost of scrapes is included."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""The servers of a benchmark: the stand-in for Groq, Lex, what Lex is compared with, and stores."""
+"""The servers of a benchmark: the stand-in for Groq, Lex, the yardsticks, and the stores."""
 
 import os
 import shutil
@@ -33,7 +33,7 @@ def standin() -> Iterator[Server]:
 
 @contextmanager
 def lex(upstream: str, folder: Path, *, variables: Mapping[str, str]) -> Iterator[Server]:
-    """One worker, as in a pod, with a store of its own. `variables` are its settings."""
+    """Start one worker with a new store. `variables` are its settings."""
     port = free_port()
     folder.mkdir()
     environment = {
@@ -63,7 +63,7 @@ def obvious(upstream: str, folder: Path) -> Iterator[Server]:
 
 @contextmanager
 def nginx(upstream: str, folder: Path) -> Iterator[Server]:
-    """A proxy with one worker that passes every byte through as it comes."""
+    """Start a proxy with one worker that forwards every byte at once."""
     program = shutil.which("nginx", path="/usr/sbin:/usr/bin")
     if program is None:
         sys.exit("nginx is missing: make system-deps")
@@ -101,7 +101,7 @@ def _nginx_configuration(upstream: str, folder: Path, port: int) -> str:
 
 @contextmanager
 def collector(folder: Path) -> Iterator[Server]:
-    """Of spans; `GET /` says how many came."""
+    """Start a span collector. `GET /` returns the number of spans."""
     port = free_port()
     folder.mkdir()
     command = python("loadtests.bench.collector", "--port", str(port))
@@ -111,7 +111,7 @@ def collector(folder: Path) -> Iterator[Server]:
 
 @contextmanager
 def redis(folder: Path) -> Iterator[str]:
-    """The address of a Redis that keeps nothing on disk."""
+    """Start a Redis without persistence, and yield its URL."""
     program = shutil.which("redis-server")
     if program is None:
         sys.exit("redis-server is missing: make system-deps")
@@ -125,8 +125,8 @@ def redis(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def postgres() -> Iterator[str]:
-    """The address of the Postgres of the tests, which does not wait for the disk: how quick a disk
-    is says nothing about Lex.
+    """Yield the URL of the Postgres of the tests. It does not wait for the disk, whose speed says
+    nothing about Lex.
     """
     with keeping_postgres() as keeper, postgres_of(keeper, "bench").database() as url:
         yield url

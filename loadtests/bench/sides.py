@@ -12,7 +12,7 @@ from loadtests.bench.dialects import GROQ, LEX, Dialect, Script
 from loadtests.bench.processes import Server
 
 STORES = ("sqlite", "redis", "postgres")
-"""Lex is measured with each of them. Redis comes beside SQLite, not in its place."""
+"""The stores with which Lex is measured. `redis` is SQLite with Redis."""
 
 OBVIOUS, NGINX = "obvious", "nginx"
 
@@ -23,7 +23,7 @@ EVERYTHING = {
     "OTEL_TRACES_SAMPLER_ARG": "0.1",
     "LOG_FORMAT": "json",
     "MAX_STREAMS": "6000",
-    # Streams are held open for minutes.
+    # Held streams stay open for minutes.
     "TURN_TIMEOUT_SECONDS": "600",
 }
 """Limits, JSON logs and a tenth of the traces, as in production."""
@@ -31,7 +31,7 @@ EVERYTHING = {
 
 @dataclass
 class Side:
-    """One server, and what went wrong with its streams."""
+    """One server, and the failures of its streams."""
 
     name: str
     server: Server
@@ -59,27 +59,27 @@ class Side:
         return got
 
     async def hold(self, script: Script, *, streams: int, at_once: int) -> None:
-        """Streams beside those that are held already."""
+        """Open more streams, beside those that are held already."""
         self.held += await self.client.hold(script, streams=streams, at_once=at_once)
 
     def leave(self) -> None:
-        """The end of what is held, all of which should still be open."""
+        """Close all held streams. A stream that has ended already is a failure."""
         self.failures += failures([one.stream for one in self.held if one.ended.is_set()])
         for reader in self.held:
             reader.leave()
         self.held.clear()
 
     def note(self, streams: Sequence[Stream]) -> None:
-        """A side may fail now and then, which is counted; one that only fails ends the run."""
+        """Count failed streams. If all failed, end the run."""
         failed = failures(streams)
         if failed and len(failed) == len(streams):
-            sys.exit(f"Nothing works on the side {self.name}: {failed[0]}")
+            sys.exit(f"All streams of the side {self.name} failed: {failed[0]}")
         self.failures += failed
 
 
 @contextmanager
 def opened(upstream: str, folder: Path, *, stores: Sequence[str]) -> Iterator[list[Side]]:
-    """Fresh servers: the obvious service, Lex with each of `stores`, and nginx."""
+    """Start new servers: the obvious service, Lex with each of `stores`, and nginx."""
     folder.mkdir()
     with ExitStack() as stack:
         spans = stack.enter_context(servers.collector(folder / "collector"))
@@ -94,7 +94,7 @@ def opened(upstream: str, folder: Path, *, stores: Sequence[str]) -> Iterator[li
 
 
 def _store(store: str, folder: Path, stack: ExitStack) -> dict[str, str]:
-    """Started, and the setting that makes Lex use it."""
+    """Start a store, and return the setting for Lex."""
     match store:
         case "redis":
             return {"REDIS_URL": stack.enter_context(servers.redis(folder / "redis-server"))}

@@ -1,4 +1,4 @@
-"""Rows as a table: aligned for a terminal, in Markdown for a page."""
+"""Rows as a table: aligned for a terminal, or in Markdown."""
 
 import statistics
 from collections.abc import Iterable, Iterator, Sequence

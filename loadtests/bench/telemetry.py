@@ -1,11 +1,11 @@
-"""What it costs to be watched: `make bench-telemetry`.
+"""The CPU cost of telemetry: `make bench-telemetry`.
 
-Two servers, one that tells everything (every turn traced and sent to a collector, metrics scraped,
-a line of JSON for each turn, call and request) and one that is silent (no collector, no scrape,
-`LOG_LEVEL=ERROR`), are asked the same by turns, a second each: what else a machine does changes
-from one second to the next, and makes both dearer. What is compared is the processor time that the
-kernel says a turn took of the server, all that it does while the other is asked included; clients,
-the stand-in for Groq and the collector are other processes.
+Two servers get the same queries alternately, for a second each, because the load of a machine
+changes from second to second. One has everything on: every turn traced and sent to a collector,
+metrics scraped, a line of JSON for each turn, call and request. The other has everything off: no
+collector, no scrape, `LOG_LEVEL=ERROR`. The benchmark compares the CPU time of a turn that the
+kernel counts for each server, including the time in which the other one is asked. Clients, the
+stand-in and the collector are other processes.
 """
 
 import argparse
@@ -32,19 +32,19 @@ EVERYTHING = {
 }
 
 SLICES = 8
-"""Of a window, in each of which either is asked for about a second. It is scraped once in a window,
-so about as often as it has worked for ten seconds."""
+"""Slices of a window, with about a second for each server. One scrape a window means one scrape for
+about ten seconds of work."""
 
 SPANS_LEAVE_SECONDS = 6.0
-"""The SDK sends what it has every five."""
+"""Longer than the five seconds after which the SDK sends its spans."""
 
 SPANS_PER_TURN = 3
-"""At least: the request's, the turn's and the call's."""
+"""Minimum number of spans: the request, the turn and the call."""
 
 
 @dataclass
 class Side:
-    """One of the two servers, and what a turn cost it in each window, in milliseconds."""
+    """One of the two servers, and its milliseconds of CPU a turn in each window."""
 
     name: str
     server: Server
@@ -62,7 +62,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Load:
-    """What is asked in one slice."""
+    """The queries of one slice."""
 
     turns: int
     at_once: int
@@ -98,13 +98,13 @@ async def _ask(client: aiohttp.ClientSession, server: Server, query: str) -> Non
 
 
 async def measure(sides: Sequence[Side], load: Load, *, windows: int) -> None:
-    """The first window is for warming up."""
+    """Measure all windows. The first one warms up and does not count."""
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as client:
         for number in range(windows + 1):
             begun = [side.server.cpu_seconds for side in sides]
             for place in range(SLICES):
-                # Each goes first as often as the other.
+                # Each goes first equally often.
                 for side in sides if place % 2 else reversed(sides):
                     if side.is_scraped and not place:
                         await scrape(side.server.url)
@@ -148,11 +148,11 @@ def main() -> None:
 def _check_that_it_was_watched(server: Server, collector: Server, *, turns: int) -> None:
     told = server.log.read_text().count('"turn_finished"')
     if told != turns:
-        sys.exit(f"{told} of {turns} turns are in the log: nothing was measured.")
+        sys.exit(f"{told} of {turns} turns are in the log, so the measurement is invalid.")
     with urllib.request.urlopen(collector.url) as answer:
         spans = int(answer.read())
     if spans < SPANS_PER_TURN * turns:
-        sys.exit(f"Only {spans} spans came: nothing was measured.")
+        sys.exit(f"Only {spans} spans arrived, so the measurement is invalid.")
 
 
 def _tell(silent: Side, watched: Side, load: Load, *, at_most: float) -> int:
@@ -162,7 +162,7 @@ def _tell(silent: Side, watched: Side, load: Load, *, at_most: float) -> int:
     print(f"\nA window is {window}, {load.at_once} at once, {load.tokens_per_second:g} a second")
     print(silent, watched, sep="\n")
     spread = f"{min(prices):+.1f} … {max(prices):+.1f}"
-    print(f"price       {median:+.1f} % ({spread}); it may be {at_most:g} %")
+    print(f"price       {median:+.1f} % ({spread}); the limit is {at_most:g} %")
     return 0 if median <= at_most else 1
 
 

@@ -1,8 +1,7 @@
-"""Windows: the same asked of each side by turns, so that everything else which the machine does
-meets all of them, and a ratio within one window says something.
+"""Measures all sides alternately in windows, so that other load on the machine affects all of them.
 
-All measures are taken in a window before the next one begins: a neighbour that is loud for half a
-minute spoils one window of each measure, not each window of one.
+A window takes all measures before the next one starts. So a noisy neighbour spoils one window of
+each measure instead of all windows of one measure.
 """
 
 import os
@@ -18,13 +17,13 @@ from loadtests.bench.processes import Server, waited_seconds
 from loadtests.bench.sides import NGINX, OBVIOUS, Side
 
 Windows = dict[str, dict[str, list[float]]]
-"""By measure and side, a figure for each window."""
+"""A figure for each window, by measure and side."""
 
 
 @dataclass
 class Watch:
-    """How much of a core the client and the stand-in took at the most, and which part of the time
-    the client waited for a core.
+    """The maximum load of the client and the stand-in, and the share of the time for which the
+    client waited for a core.
     """
 
     standin: Server
@@ -46,7 +45,7 @@ class Watch:
         return waited_seconds(os.getpid()) / (time.monotonic() - self.begun)
 
     def tell(self, what: str) -> None:
-        """A line of progress."""
+        """Print a line of progress."""
         minutes, seconds = divmod(int(time.monotonic() - self.begun), 60)
         print(f"{minutes}:{seconds:02} {what}", flush=True)
 
@@ -72,7 +71,7 @@ def _note(found: Windows, figures: dict[str, Figures]) -> None:
 async def _window(
     probe: Probe, sides: Sequence[Side], number: int, *, form: Form, watch: Watch
 ) -> dict[str, Figures]:
-    """The mean of the window's slices."""
+    """Measure one window: the mean of its slices."""
     taken: dict[str, list[Figures]] = {side.name: [] for side in sides}
     for place in range(form.slices * probe.times):
         for side in in_turn(sides, number + place):
@@ -85,12 +84,12 @@ async def _window(
 
 
 def in_turn(sides: Sequence[Side], number: int) -> list[Side]:
-    """Each goes first as often as last."""
+    """Alternate the order, so that each side goes first and last equally often."""
     return list(sides) if number % 2 == 0 else list(reversed(sides))
 
 
 def _of(probe: Probe, sides: Sequence[Side]) -> list[Side]:
-    """The sides that are compared, and their yardstick alone."""
+    """The sides without the other yardstick."""
     others = {OBVIOUS, NGINX} - {probe.yardstick}
     return [side for side in sides if side.name not in others]
 

@@ -1,7 +1,7 @@
-"""The yardsticks are frozen: a ratio of today and one of last year are by the same.
+"""The yardsticks are frozen, so that ratios of different days can be compared.
 
-The obvious service and the stand-in for Groq have a fingerprint, which results carry; results with
-another fingerprint are by other yardsticks, and are not compared.
+The obvious service and the stand-in for Groq have a fingerprint, and results contain it. Results
+with different fingerprints are not compared.
 """
 
 import hashlib

@@ -1,1 +1,1 @@
-"""`make chaos`: real servers under load and faults, and a check of all that they acknowledged."""
+"""`make chaos`: real servers under load and faults, and checks of everything they acknowledged."""

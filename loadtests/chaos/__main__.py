@@ -1,7 +1,7 @@
-"""`make chaos`: whether Lex keeps what it acknowledges, whatever happens to its workers and stores.
+"""`make chaos`: does Lex keep what it acknowledges while workers and stores fail?
 
-Postgres, Redis, gunicorn and the stand-in for Groq are started for the run, on loopback, and end
-with it. The seed decides which faults come when; clients and machine have a timing of their own.
+The run starts Postgres, Redis, gunicorn and the stand-in for Groq on loopback, and stops them at
+the end. The seed determines the faults and their order, but not the timing of clients and machine.
 """
 
 import argparse
@@ -20,12 +20,12 @@ from loadtests.chaos.run import Run
 def main() -> None:
     given = _options()
     raise_file_limit()
-    # So that servers are stopped in order, too, when a supervisor ends the run.
+    # Stop the servers in order, also if a supervisor ends the run.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     run = Run(given.seed, given.minutes, given.clients)
     folder = Path(tempfile.mkdtemp(prefix="lex-chaos-"))
     asyncio.run(run.go(folder))
-    shutil.rmtree(folder / "data")  # of Postgres
+    shutil.rmtree(folder / "data")  # the data of Postgres
     print("", *run.report.lines(), "", sep="\n")
     if not run.report.is_good:
         sys.exit(f"FAILED; SEED={run.seed} repeats the faults. The servers' logs are in {folder}.")
@@ -36,7 +36,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m loadtests.chaos")
     parser.add_argument("--seed", default=str(random.randrange(10**6)))
-    parser.add_argument("--minutes", type=float, default=10.0, help="that it takes, about")
+    parser.add_argument("--minutes", type=float, default=10.0, help="approximate duration")
     parser.add_argument("--clients", type=int, default=40)
     return parser.parse_args()
 

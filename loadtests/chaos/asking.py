@@ -1,4 +1,4 @@
-"""A client that asks and reads on: again and again, as long as its patience lasts."""
+"""A client that asks and resumes, with retries."""
 
 import asyncio
 import math
@@ -16,13 +16,13 @@ from loadtests.chaos.stage import Stage
 from loadtests.chaos.talking import Broken, Line, Refused, Socket, socket_to, streaming
 
 PERSISTENCE_SECONDS = 12.0
-"""For which a client tries to be answered, or to read on."""
+"""Time for which a client retries."""
 PAUSE_SECONDS = (0.2, 1.0)
 
 
 @dataclass
 class Crowd:
-    """What clients share: whom they ask, where they record, and their open lines."""
+    """The state that clients share: the servers, the record, and the open connections."""
 
     stage: Stage
     record: Record
@@ -31,14 +31,14 @@ class Crowd:
     lines: set[Line] = field(default_factory=set)
 
     def cut_all(self) -> int:
-        """Break every line that there is; returns how many."""
+        """Break all open connections. Returns their number."""
         for line in list(self.lines):
             line.break_off()
         return len(self.lines)
 
 
 class Asker:
-    """Records everything that it is told, at once."""
+    """Asks for one client, and records every answer at once."""
 
     def __init__(self, crowd: Crowd, chance: random.Random) -> None:
         self._crowd = crowd
@@ -47,7 +47,7 @@ class Asker:
 
     @property
     def url(self) -> str:
-        """Of an instance, by chance."""
+        """The address of a random instance."""
         return self._chance.choice(self._crowd.stage.urls)
 
     @property
@@ -64,7 +64,7 @@ class Asker:
         leaves_after: int | None = None,
         is_harmless: bool = False,
     ) -> Reading | None:
-        """What was read over the connection that was answered; nothing, if none was."""
+        """Ask, with retries. Returns what was read, or None without an answer."""
         body = {"query": asked.query(is_real=False), "session_id": session_id}
         given = {
             "json": {**body, "resume": is_resumable},
@@ -82,11 +82,11 @@ class Asker:
             except Broken:
                 self._record.broken += 1
                 if not (key or is_harmless):
-                    return None  # nobody knows whether it was asked
+                    return None  # the question may have arrived
         return None
 
     async def join(self, reading: Reading) -> None:
-        """Read on, until the turn is over."""
+        """Resume until the turn is over."""
         url = f"/turns/{reading.turn_id}/events"
         async for _ in self._tries():
             if reading.is_over or reading.is_gone:
@@ -103,7 +103,7 @@ class Asker:
                 self._record.broken += 1
 
     def _note(self, reading: Reading, refusal: Refused) -> None:
-        """A turn that was not read to its end has more to tell, whatever the service says."""
+        """Record a refusal. A turn that was not read to its end must not be gone."""
         if refusal.status in (204, 404, 410):
             reading.is_gone = True
             reading.problems.append(f"{refusal} behind {reading.last_id}, which is not its end")
@@ -132,7 +132,7 @@ class Asker:
         return reading
 
     async def _begun(self, socket: Socket, session_id: str) -> Reading:
-        """A turn on a WebSocket is known by its first event."""
+        """Start a reading. The first event on a WebSocket names its turn."""
         async with aclosing(socket.frames()) as frames:
             first = await anext(frames)
         reading = self._record.begin(Reading(socket.turn_id, session_id, is_resumable=True))
@@ -140,7 +140,7 @@ class Asker:
         return reading
 
     async def _read(self, line: Line, reading: Reading, leaves_after: int | None) -> None:
-        """Until it ends, breaks, or the client has had enough. Raises: Refused."""
+        """Read until the stream ends or breaks, or the client leaves. Raises Refused."""
         left = math.inf if leaves_after is None else leaves_after
         self._crowd.lines.add(line)
         try:
@@ -156,7 +156,7 @@ class Asker:
             self._crowd.lines.discard(line)
 
     async def _tries(self) -> AsyncIterator[int]:
-        """Again and again with a pause, until the client has no more patience."""
+        """Yield the number of each try, with pauses, until the time is over."""
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + PERSISTENCE_SECONDS
         number = 0

@@ -1,4 +1,4 @@
-"""Checks of test drives: confirmed once, booked as confirmed, and known to their conversations."""
+"""Checks of test drives: confirmed once, stored, and in the history of their session."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from loadtests.chaos.record import LOST, Attempt, Record, Slot
 
 
 def a_slot_has_one_booking(record: Record, _found: Found) -> Iterator[str]:
-    """By the confirmations that customers saw."""
+    """Compare the confirmations that customers saw."""
     users: dict[Slot, set[str]] = defaultdict(set)
     for user_id, slot, _ in _confirmed(record):
         users[slot].add(user_id)
@@ -24,7 +24,7 @@ def confirmations_are_stored(record: Record, found: Found) -> Iterator[str]:
 
 
 def bookings_are_known(record: Record, found: Found) -> Iterator[str]:
-    """The next turn of a session must know each booking that was made in it."""
+    """The history of a session must contain each booking, for its next turn."""
     for booked in found.bookings:
         attempt = record.attempts.get(booked.user_id)
         history = found.histories.get(attempt.session_id) if attempt else None
@@ -39,7 +39,7 @@ def _has_vanished(attempt: Attempt, found: Found) -> bool:
 
 
 def lost_turns_book_nothing(record: Record, found: Found) -> Iterator[str]:
-    """Once somebody has taken a turn's session over, its worker may wake, and must not book."""
+    """A frozen worker may wake after another one took over its session. It must not book then."""
     booked_at = {booked.user_id: booked.booked_at for booked in found.bookings}
     for user_id, attempt in record.attempts.items():
         turn_id = _turn_of(attempt, found)
@@ -50,7 +50,7 @@ def lost_turns_book_nothing(record: Record, found: Found) -> Iterator[str]:
 
 
 def _turn_of(attempt: Attempt, found: Found) -> str:
-    """Its client may not know it. Its question names its user."""
+    """The turn of an attempt. If its client does not know it, its question names the user."""
     history = found.histories.get(attempt.session_id, {})
     by_question = (id_ for id_, told in history.items() if f'"{attempt.user_id}"' in told.asked)
     return attempt.turn_id or next(by_question, "")

@@ -1,5 +1,6 @@
-"""All checks of a run, and their verdicts. A check yields one line for each thing that it looks at:
-an empty one if all is well with it.
+"""All checks of a run, and their verdicts.
+
+A check yields one string for each thing that it examines: empty if it is right, or the problem.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ Check = Callable[[Record, Found], Iterator[str]]
 CHECKS: tuple[Check, ...] = (
     service.the_service_stays_up,
     service.sessions_stay,
-    service.no_turn_runs_for_ever,
+    service.no_turn_runs_forever,
     service.no_session_is_held,
     told.streams_join,
     told.replays_are_what_was_streamed,
@@ -34,7 +35,7 @@ CHECKS: tuple[Check, ...] = (
 
 @dataclass
 class Verdict:
-    """Of one check, over all acts."""
+    """The verdict of one check over all acts."""
 
     looked_at: int = 0
     violations: list[str] = field(default_factory=list)
@@ -45,7 +46,7 @@ def name_of(check: Check) -> str:
 
 
 def judge(record: Record, found: Found, verdicts: dict[str, Verdict]) -> None:
-    """Add what the checks say of one act."""
+    """Run all checks for one act, and add their results."""
     for check in CHECKS:
         verdict = verdicts.setdefault(name_of(check), Verdict())
         for problem in check(record, found):

@@ -1,4 +1,4 @@
-"""Clients that come and go: each has customers who ask in sessions of their own."""
+"""Clients that come and go. Each has customers with separate sessions."""
 
 import asyncio
 import random
@@ -17,14 +17,14 @@ _users = count(1)
 
 
 class Client:
-    """One customer after the other. Chance decides what they do, never what is true."""
+    """One customer after the other. Chance decides their actions, not the checks."""
 
     def __init__(self, crowd: Crowd, chance: random.Random) -> None:
         self._crowd = crowd
         self._chance = chance
         self._record = crowd.record
         self._asker = Asker(crowd, chance)
-        # What customers do, and how often.
+        # The actions of customers, with weights.
         self._habits: dict[Callable[[str], Awaitable[bool]], int] = {
             self.talk: 3,
             self.look_up: 2,
@@ -45,7 +45,7 @@ class Client:
             await self._asker.pause()
 
     async def _new_session(self) -> str:
-        """Made by a call of its own, or by its first question."""
+        """A session that is created with a call, or by its first question."""
         if self._chance.random() < 0.2:
             with suppress(aiohttp.ClientError, TimeoutError, ConnectionError):
                 async with self._crowd.stage.http.post(f"{self._asker.url}/sessions") as answer:
@@ -56,8 +56,9 @@ class Client:
         return f"chaos-{uuid.uuid4().hex}"
 
     async def talk(self, session_id: str) -> bool:
-        """A plain stream, which some leave in the middle. Each habit says whether the customer
-        stays in this session.
+        """Read a plain stream; some customers leave in the middle.
+
+        All habits return whether the customer stays in this session.
         """
         leaves_after = self._chance.choice((None, None, None, self._chance.randint(1, 12)))
         asked = questions.plain(self._chance)
@@ -69,8 +70,10 @@ class Client:
         return await self._stays(reading, session_id)
 
     async def book(self, session_id: str) -> bool:
-        """Whoever is not answered in time asks something else, so that another worker takes the
-        session over while the first may be about to book.
+        """Book a test drive.
+
+        A customer without an answer asks something else. Another worker then takes over the
+        session, while the first one may be about to book.
         """
         slot, user_id = self._crowd.slots.take(), f"chaos-{next(_users)}"
         attempt = self._record.attempts[user_id] = Attempt(user_id, session_id, slot)
@@ -83,7 +86,7 @@ class Client:
         return await self._stays(reading, session_id, comes_back=0.7)
 
     async def repeat(self, session_id: str) -> bool:
-        """The same question two or three times under one key, some at once."""
+        """Ask the same question two or three times with one key, some at once."""
         key, asked = uuid.uuid4().hex, questions.plain(self._chance)
 
         async def once(after_seconds: float) -> Reading | None:
@@ -99,7 +102,7 @@ class Client:
         return await self._stays(readings[0], session_id)
 
     async def read_on(self, session_id: str) -> bool:
-        """A resumable stream on a bad line."""
+        """Read a resumable stream over a bad network."""
         asked = self._chance.choice((questions.plain, questions.with_tools))(self._chance)
         cut = self._chance.randint(1, 20)
         reading = await self._asker.ask(asked, session_id, is_resumable=True, leaves_after=cut)
@@ -108,7 +111,7 @@ class Client:
         return await self._stays(reading, session_id)
 
     async def converse(self, session_id: str) -> bool:
-        """Two turns over a WebSocket, or as many connections as it takes."""
+        """Have two turns over a WebSocket, with as many connections as needed."""
         for _ in range(2):
             reading = await self._asker.ask_on_socket(questions.plain(self._chance), session_id)
             if reading is None or not reading.is_over:
@@ -118,7 +121,7 @@ class Client:
     async def _stays(
         self, reading: Reading | None, session_id: str, *, comes_back: float = 0.5
     ) -> bool:
-        """Who was cut may ask again in the same session, or never come back to it."""
+        """A customer who was cut asks again in the session, or leaves it."""
         if reading and reading.is_over:
             return True
         if self._chance.random() >= comes_back:
@@ -130,7 +133,7 @@ class Client:
 
 @asynccontextmanager
 async def crowding(crowd: Crowd, clients: int, seed: str) -> AsyncIterator[None]:
-    """So many clients, who come to an end behind the block."""
+    """Run so many clients, and let them finish after the block."""
     tasks = [
         asyncio.create_task(Client(crowd, random.Random(f"{seed} client {number}")).run())
         for number in range(clients)

@@ -1,4 +1,4 @@
-"""Faults, each a function that has mended everything it broke when it returns."""
+"""The faults. Each function has repaired its damage when it returns."""
 
 import asyncio
 import signal
@@ -12,7 +12,7 @@ from loadtests.chaos.stage import RETENTION_DAYS, Stage
 from loadtests.chaos.waiting import left_after
 
 AWAY_SECONDS = 7.0
-"""Long enough for an ending to be offered to the store three times."""
+"""Long enough for three attempts to store the end of a turn."""
 RESETS = 10
 CLOCK_DAYS = RETENTION_DAYS + 10
 
@@ -54,7 +54,7 @@ async def kill_worker_while_postgres_is_away(crowd: Crowd, fault: Fault) -> None
 
 
 async def _until_it_halts(stage: Stage, seconds: float) -> None:
-    """Or for so long, if all goes on as it should."""
+    """Wait until gunicorn halts, or for so long."""
     halts = len(stage.halts)
 
     async def goes_on() -> bool:
@@ -72,7 +72,7 @@ async def restart_postgres(crowd: Crowd, fault: Fault) -> None:
 
 
 async def postgres_comes_back_slowly(crowd: Crowd, fault: Fault) -> None:
-    """Away, then there without an answer, and then well: as after a failover."""
+    """Postgres is away, then does not answer, then works, as in a failover."""
     store = crowd.stage.postgres
     await store.stop()
     try:
@@ -97,7 +97,7 @@ async def restart_redis(crowd: Crowd, fault: Fault) -> None:
 
 
 async def reset_upstream(crowd: Crowd, fault: Fault) -> None:
-    """Some completions are reset: before their first word, and in the middle."""
+    """Some completions are reset, before their first word or in the middle."""
     early = {"rounds": [{"tokens": 20, "fault": {"kind": "reset"}}], "times": RESETS}
     late = {"kind": "reset", "after_tokens": 6}
     in_the_middle = {"rounds": [{"tokens": 20, "fault": late}], "times": RESETS}
@@ -108,12 +108,12 @@ async def reset_upstream(crowd: Crowd, fault: Fault) -> None:
 
 
 async def cut_clients(crowd: Crowd, _fault: Fault) -> None:
-    """All of them lose their line at once, and come back."""
+    """All clients are disconnected at once."""
     crowd.cut_all()
 
 
 async def clock_ahead(crowd: Crowd, fault: Fault) -> None:
-    """A worker joins whose clock would have every session be too old."""
+    """A worker joins for whose clock every session is too old."""
     stage = crowd.stage
     folder = stage.folder
     async with guest(stage.http, stage.variables, folder, days_ahead=CLOCK_DAYS) as url:

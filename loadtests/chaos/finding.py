@@ -1,5 +1,6 @@
-"""Look up what the service has of an act, in the order in which it changes least: turns, histories
-and replays first, and new queries, which repair what they meet, last.
+"""Looks up the state of the service after an act.
+
+Turns, histories and replays come first. New queries come last, because they can repair a session.
 """
 
 import asyncio
@@ -22,14 +23,14 @@ from loadtests.chaos.waiting import left_after
 
 AT_ONCE = 16
 REPAIR_SECONDS = 4 * LEASE_SECONDS + 5.0
-"""In which a dead worker's turns must be closed, and its sessions free."""
+"""Time in which the turns of a dead worker must be closed, and its sessions free."""
 READ_TRIES = 10
 REFUSED_SECONDS = 20.0
-"""In which a query must be taken once all is well: breakers that have opened close meanwhile."""
+"""Time in which a query must be accepted again; open breakers close within it."""
 
 
 async def find(stage: Stage, record: Record, began_at: datetime) -> Found:
-    """When everybody has left, and all servers are up again."""
+    """Look everything up, after all clients have left and all servers are up again."""
     open_upstream = await _until_upstream_is_left(stage)
     await asyncio.sleep(LEASE_SECONDS)
     found = Found(began_at, await stage.postgres.now())
@@ -48,17 +49,17 @@ async def find(stage: Stage, record: Record, began_at: datetime) -> Found:
 
 
 async def _until_upstream_is_left(stage: Stage) -> int:
-    """Turns that nobody reads end by themselves; returns how many completions do not."""
+    """Wait for turns without readers to end. Returns the number of completions that do not."""
     return await left_after(TURN_SECONDS + 5.0, stage.open_upstream)
 
 
 async def _running_turns(stage: Stage) -> list[str]:
-    """Asked of the store itself, since whoever asks the service may have it repair."""
+    """Ask the database, because a request to the service could repair the turn."""
     return await left_after(REPAIR_SECONDS, stage.postgres.running_turns)
 
 
 async def _look_up_turns(stage: Stage, turns: Iterable[str], found: Found) -> None:
-    """Whatever says that it is running is asked again, until it should have been repaired."""
+    """Look up turns; look running ones up again until they should be repaired."""
     left = set(turns)
 
     async def look() -> set[str]:
@@ -80,14 +81,15 @@ async def _each(what: Iterable[Any], do: Callable[[Any], Awaitable[None]]) -> No
 
 
 def _some(stage: Stage, name: str) -> str:
-    """The address of an instance, always the same for what is asked for: any of them knows it."""
+    """The address of an instance, always the same for a name. Any instance could answer."""
     return stage.urls[crc32(name.encode()) % len(stage.urls)]
 
 
 async def _get(stage: Stage, path: str) -> Any:
-    """From any instance. Nothing, if it does not exist.
+    """Get a resource from any instance. None if it does not exist.
 
-    Raises: aiohttp.ClientError, if a service that is well does not answer within some tries.
+    Raises:
+        aiohttp.ClientError: no answer after some tries, although the service is up.
     """
     url = _some(stage, path)
     for left in reversed(range(READ_TRIES)):
@@ -123,7 +125,7 @@ async def _look_up_history(stage: Stage, session_id: str, found: Found) -> None:
 
 
 def history(messages: Iterable[dict[str, Any]]) -> History:
-    """The messages of the API, by their turns."""
+    """The messages of the API, by turn."""
     of_turn: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for message in messages:
         of_turn[message["turn_id"]].append(message)

@@ -1,4 +1,4 @@
-"""The state of the service after an act: what it stored, and what it still holds."""
+"""The state of the service after an act: its stored data and its open resources."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,12 +8,12 @@ from typing import Any
 from loadtests.chaos.record import Event, Slot
 
 CLOCKS_DIFFER = timedelta(seconds=2)
-"""Between a statement of ours and one of the service."""
+"""Tolerance between times of this run and of the service."""
 
 
 @dataclass(frozen=True)
 class StoredTurn:
-    """A turn as `GET /turns/{id}` tells it; while it runs it has no outcome."""
+    """A turn as in `GET /turns/{id}`. A running turn has no outcome."""
 
     outcome: str | None
     error_code: str | None
@@ -23,7 +23,7 @@ class StoredTurn:
 
 @dataclass(frozen=True)
 class Told:
-    """What the history of a session has of one turn."""
+    """The messages of one turn in the history of a session."""
 
     questions: int = 0
     asked: str = ""
@@ -48,7 +48,7 @@ class Booked:
 
 @dataclass(frozen=True)
 class Levels:
-    """Of the worker that has most."""
+    """The maximum over all workers."""
 
     descriptors: int
     memory_bytes: int
@@ -57,22 +57,22 @@ class Levels:
 @dataclass
 class Found:
     began_at: datetime
-    """By the database's clock, as the next."""
+    """By the database's clock, like `ended_at`."""
     ended_at: datetime
     turns: dict[str, StoredTurn] = field(default_factory=dict)
-    """A turn that does not exist is missing here."""
+    """Only turns that exist."""
     histories: dict[str, History] = field(default_factory=dict)
-    """By session. One that does not exist is missing here."""
+    """By session; only sessions that exist."""
     replays: dict[str, Sequence[Event]] = field(default_factory=dict)
     """By turn."""
     bookings: Sequence[Booked] = ()
     held: dict[str, str] = field(default_factory=dict)
-    """For each session, why its next query failed; empty if it was answered."""
+    """For each session the reason why its next query failed; empty if it was answered."""
     running_turns: Sequence[str] = ()
-    """Turns without an outcome in the store, long after everybody has left."""
+    """Turns without an outcome in the database, long after all clients have left."""
     halts: Sequence[str] = ()
-    """How often gunicorn gave up, and when."""
+    """Each end of gunicorn, with its time."""
     open_upstream: int = 0
-    """Completions that the stand-in still plays."""
+    """Number of completions that the stand-in still sends."""
     before: Levels | None = None
     after: Levels | None = None

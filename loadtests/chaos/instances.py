@@ -1,4 +1,4 @@
-"""Lex as it is deployed: instances under gunicorn, and a guest whose clock is ahead."""
+"""Instances of Lex under gunicorn, and a guest worker whose clock is ahead."""
 
 import asyncio
 import signal
@@ -18,8 +18,10 @@ from loadtests.chaos.waiting import until
 
 
 class Instance:
-    """gunicorn with its workers. If it gives up, that is noted, and it is started again as soon as
-    the database answers: a run that ends there would find nothing else.
+    """gunicorn with its workers.
+
+    If gunicorn ends, that is recorded, and it is started again when the database answers. So the
+    run can find more problems.
     """
 
     def __init__(
@@ -62,7 +64,7 @@ class Instance:
             arbiter = await self._start()
 
     async def until_ready(self, http: aiohttp.ClientSession) -> None:
-        """All of its workers are there, and answer."""
+        """Wait until all workers run and answer."""
 
         async def ready() -> bool:
             return len(self.workers) == self._count and await is_ready(http, self.url)
@@ -95,7 +97,7 @@ async def is_ready(http: aiohttp.ClientSession, url: str) -> bool:
 async def guest(
     http: aiohttp.ClientSession, variables: Mapping[str, str], folder: Path, *, days_ahead: int
 ) -> AsyncIterator[str]:
-    """One more worker, whose calendar is so far ahead. Time passes as it does for others."""
+    """Start one more worker, whose date is so many days ahead. Its clock runs at normal speed."""
     ahead = {
         "LD_PRELOAD": _libfaketime(),
         "FAKETIME": f"+{days_ahead}d",

@@ -1,4 +1,4 @@
-"""The schedule of faults: all of it follows from the seed, before anything is started."""
+"""The schedule of faults, which the seed determines completely."""
 
 import random
 from collections.abc import Iterator
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from itertools import cycle
 
 ACT_SECONDS = 100.0
-"""Roughly, of faults; then everything is looked up, checked and forgotten."""
+"""Approximate time of faults in an act, before everything is looked up and checked."""
 SHORT_SECONDS = 30.0
 SHARE = 0.6
-"""Of a run's time that is faults. The rest is its start, clients that finish, and the checks."""
+"""Share of a run for faults. The rest is for the start, clients that finish, and checks."""
 
 SECONDS = {
     "kill_worker": (0.0, 0.0),
@@ -24,12 +24,13 @@ SECONDS = {
     "reset_upstream": (1.0, 3.0),
     "cut_clients": (0.0, 0.0),
 }
-"""For how long each kind of fault lasts. A worker needs some seconds to start, and only then finds
-that Postgres is away. A connection to a Postgres that hangs is given up after 5 s, and tried again.
+"""The shortest and longest duration of each type of fault. A worker needs some seconds to start
+before it finds that Postgres is away. A connection to a hanging Postgres times out after 5 s, and
+is tried again.
 """
 
 CLOCK = "clock_ahead"
-"""The last fault of a run, which has an act of its own: it may leave nothing to check."""
+"""The last fault of a run, in a separate act, because it may delete what others check."""
 
 SHORT = (
     "cut_clients",
@@ -39,9 +40,9 @@ SHORT = (
     "kill_worker_while_postgres_is_away",
     "postgres_comes_back_slowly",
 )
-"""In a run that has no time for all of them."""
+"""Faults of a short run."""
 SMOKE = ("cut_clients", "kill_worker")
-"""In a run that only shows that the tool works."""
+"""Faults of a run that only shows that the tool works."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,9 @@ class Fault:
     kind: str
     seconds: float
     place: float
-    """From 0 to 1: which worker, or which way."""
+    """A number from 0 to 1 that selects the worker, or the variant."""
     pause_seconds: float
-    """Until the next one."""
+    """Pause before the next fault."""
 
     def __str__(self) -> str:
         lasting = f" for {self.seconds:.1f} s" if self.seconds else ""
@@ -62,8 +63,9 @@ Act = tuple[Fault, ...]
 
 
 def acts(seed: str, minutes: float) -> list[Act]:
-    """Faults of all kinds in turns, each time in another order, and the clock at the end. The run
-    takes about so many minutes.
+    """Faults of all types in rounds, each in a random order, with the clock last.
+
+    The run takes about so many minutes.
     """
     chance = random.Random(f"{seed} faults")
     seconds = SHARE * minutes * 60
@@ -93,7 +95,7 @@ def _endless(kinds: tuple[str, ...], chance: random.Random) -> Iterator[Fault]:
 
 
 def _within(seconds: float, faults: Iterator[Fault], *, least: int) -> list[Fault]:
-    """As many as fit, but one of each kind in any case."""
+    """As many faults as fit, but at least `least`."""
     planned: list[Fault] = []
     for fault in faults:
         seconds -= fault.seconds + fault.pause_seconds

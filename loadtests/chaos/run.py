@@ -1,4 +1,4 @@
-"""A run: a calm act to see what is normal, then acts of faults under load, each with its check."""
+"""A run: a calm act as a reference, then acts of faults under load, each followed by the checks."""
 
 import asyncio
 import random
@@ -18,7 +18,7 @@ from loadtests.chaos.stage import Stage, set_up
 
 CALM_SECONDS = 8.0
 LEAD_SECONDS = 4.0
-"""Before the first fault of an act: clients have begun by then."""
+"""Time before the first fault of an act, in which clients start."""
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Run:
     report: Report = field(default_factory=Report)
     slots: Slots = field(init=False)
     sessions: set[str] = field(default_factory=set)
-    """Of all acts so far."""
+    """Sessions of all acts so far."""
     stuck: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -39,7 +39,7 @@ class Run:
         planned = acts(self.seed, self.minutes)
         self.report.say(f"SEED={self.seed}: {sum(map(len, planned))} faults, {len(planned)} acts")
         async with set_up(folder) as stage:
-            self.report.say("all servers are up; a calm act first")
+            self.report.say("all servers are up; first a calm act")
             record = Record()
             self._check(record, await self._act(stage, (), record))
             before = stage.levels

@@ -1,4 +1,4 @@
-"""Checks of the service itself: it stays up, loses nothing, and holds nothing forever."""
+"""Checks of the service: it stays up, loses nothing, and releases its resources."""
 
 from collections.abc import Iterator
 
@@ -6,37 +6,37 @@ from loadtests.chaos.found import CLOCKS_DIFFER, Found
 from loadtests.chaos.record import Record
 
 MORE_DESCRIPTORS = 24
-"""That a worker may have at the end: connections that it keeps to its database, to Redis and to
-the upstream.
+"""Additional descriptors that a worker may have at the end, for kept connections to its database,
+to Redis and to the upstream.
 """
 MORE_MEMORY_BYTES = 64 * 2**20
-"""That a worker may have at the end: caches, and pages that the allocator keeps."""
+"""Additional memory that a worker may have at the end, for caches and the allocator."""
 
 
 def the_service_stays_up(_record: Record, found: Found) -> Iterator[str]:
-    """A worker that cannot reach the database at its start must not end the others."""
+    """A worker that starts without a database must not end the others."""
     yield from found.halts or [""]
 
 
 def sessions_stay(record: Record, found: Found) -> Iterator[str]:
-    """One that vanishes may be made again by its next question: then its turns are missing."""
+    """Check sessions and turns. A lost session may exist again, without its turns."""
     for session_id in sorted(record.sessions | record.earlier):
         is_there = session_id in found.histories
-        yield "" if is_there else f"session {session_id} was made, and does not exist"
+        yield "" if is_there else f"session {session_id} was created, and does not exist"
     for turn_id in sorted(record.turns):
-        yield "" if turn_id in found.turns else f"turn {turn_id} was begun, and does not exist"
+        yield "" if turn_id in found.turns else f"turn {turn_id} was started, and does not exist"
 
 
-def no_turn_runs_for_ever(record: Record, found: Found) -> Iterator[str]:
+def no_turn_runs_forever(record: Record, found: Found) -> Iterator[str]:
     for turn_id in set(found.running_turns) - record.turns - record.stuck:
-        yield f"turn {turn_id} has no outcome in the store, and nobody runs it"
+        yield f"turn {turn_id} has no outcome in the database, and no worker runs it"
     for turn_id, turn in found.turns.items():
         yield "" if turn.outcome else f"GET /turns/{turn_id} says that it is running"
 
 
 def no_session_is_held(_record: Record, found: Found) -> Iterator[str]:
     for session_id, why in found.held.items():
-        yield f"session {session_id} takes no query: {why}" if why else ""
+        yield f"session {session_id} accepts no query: {why}" if why else ""
 
 
 def stored_times_are_the_databases(_record: Record, found: Found) -> Iterator[str]:
@@ -44,12 +44,12 @@ def stored_times_are_the_databases(_record: Record, found: Found) -> Iterator[st
         times = [time for time in (turn.started_at, turn.finished_at) if time is not None]
         begin, end = found.began_at - CLOCKS_DIFFER, found.ended_at + CLOCKS_DIFFER
         is_within = all(begin <= time <= end for time in times)
-        yield "" if is_within else f"turn {turn_id} is said to be of {turn.started_at}"
+        yield "" if is_within else f"turn {turn_id} has the wrong time {turn.started_at}"
 
 
 def upstream_calls_are_closed(_record: Record, found: Found) -> Iterator[str]:
     count = found.open_upstream
-    yield f"{count} completions are still being played to nobody" if count else ""
+    yield f"{count} completions are still sent without a reader" if count else ""
 
 
 def descriptors_come_back(_record: Record, found: Found) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Everything that a run starts: stores, the stand-in for Groq, and two instances of Lex."""
+"""The servers of a run: the stores, the stand-in for Groq, and two instances of Lex."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -31,7 +31,7 @@ _SETTINGS = {
     "MAX_READERS_PER_CLIENT": "100000",
     "SUMMARY_IDLE_SECONDS": "0",
     "SESSION_RETENTION_DAYS": str(RETENTION_DAYS),
-    # Everything that waits does so for seconds, so that minutes of chaos show it.
+    # Short time-outs, so that minutes of chaos reach them.
     "LEASE_SECONDS": str(LEASE_SECONDS),
     "HEARTBEAT_SECONDS": "1",
     "DISCONNECT_GRACE_SECONDS": "5",
@@ -45,14 +45,14 @@ _SETTINGS = {
 class Stage:
     http: aiohttp.ClientSession
     folder: Path
-    """Of everybody's logs."""
+    """The folder of all logs."""
     postgres: Postgres
     redis: Redis
     upstream: str
     variables: dict[str, str]
     instances: list[Instance] = field(default_factory=list)
     guests: list[str] = field(default_factory=list)
-    """Addresses that are there for a while."""
+    """Addresses of temporary workers."""
 
     @property
     def urls(self) -> list[str]:
@@ -105,7 +105,7 @@ async def set_up(folder: Path) -> AsyncIterator[Stage]:
         }
         variables = {**_SETTINGS, **addresses}
         stage = Stage(http, folder, store, shared, upstream, variables)
-        # Two workers that share an address, and one of another machine.
+        # Two workers that share an address, and one as on another machine.
         for name, workers in (("a", 2), ("b", 1)):
             instance = Instance(name, workers, variables, folder, store)
             stack.push_async_callback(instance.stop)
@@ -116,7 +116,7 @@ async def set_up(folder: Path) -> AsyncIterator[Stage]:
 
 
 def client() -> aiohttp.ClientSession:
-    """No connection is kept, so that each request meets a worker by chance."""
+    """A client that keeps no connection, so that each request reaches a random worker."""
     connector = aiohttp.TCPConnector(limit=500, force_close=True)
     timeout = aiohttp.ClientTimeout(total=30)
     return aiohttp.ClientSession(connector=connector, timeout=timeout)

@@ -1,4 +1,4 @@
-"""One connection to the service, over which events of a turn come: a response or a WebSocket."""
+"""One connection to the service with the events of a turn: a response or a WebSocket."""
 
 import io
 import json
@@ -12,17 +12,17 @@ from loadtests import sse
 from loadtests.sse import Frame
 
 SILENCE_SECONDS = 4.0
-"""After which a client gives a connection up: heartbeats come every second."""
+"""Silence after which a client gives up. Heartbeats come every second."""
 SOCKET_SILENCE_SECONDS = 8.0
-"""The same for a WebSocket, on which only events come."""
+"""The same for a WebSocket, which has no heartbeats."""
 
 
 class Broken(Exception):
-    """The connection came to no end of its own."""
+    """The connection broke."""
 
 
 class Refused(Exception):
-    """What was asked was not begun, or there is nothing (more) to read."""
+    """The service refused the query, or has nothing more to read."""
 
     def __init__(self, status: int, code: str) -> None:
         super().__init__(f"{status} {code}")
@@ -36,16 +36,16 @@ class Line(Protocol):
     turn_id: str
 
     def frames(self) -> AsyncGenerator[Frame, None]:
-        """As they come. Raises: Broken, Refused."""
+        """Yield frames as they arrive. Raises Broken and Refused."""
         ...
 
     def break_off(self) -> None:
-        """As if the line went dead."""
+        """Break the connection."""
         ...
 
 
 class Stream:
-    """An answer in Server-Sent Events."""
+    """An answer as Server-Sent Events."""
 
     def __init__(self, answer: aiohttp.ClientResponse) -> None:
         self._answer = answer
@@ -73,7 +73,7 @@ class Stream:
 async def streaming(
     http: aiohttp.ClientSession, method: str, url: str, **given: Any
 ) -> AsyncIterator[Stream]:
-    """Raises: Refused, if there is no stream; Broken, if there is no answer."""
+    """Open a stream. Raises Refused without a stream, and Broken without an answer."""
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=2, sock_read=SILENCE_SECONDS)
     try:
         answer = await http.request(method, url, timeout=timeout, **given)
@@ -95,7 +95,7 @@ async def _code(answer: aiohttp.ClientResponse) -> str:
 
 
 class Socket:
-    """A WebSocket, on which one turn is read at a time."""
+    """A WebSocket with one turn at a time."""
 
     turn_id = ""
 
@@ -115,13 +115,13 @@ class Socket:
             raise Broken from error
 
     async def frames(self) -> AsyncGenerator[Frame, None]:
-        """Up to the end of the turn that was asked for."""
+        """Yield frames up to the end of the turn."""
         is_over = False
         while not is_over:
             try:
                 event = await self._socket.receive_json(timeout=SOCKET_SILENCE_SECONDS)
             except (aiohttp.ClientError, TimeoutError, ConnectionError, TypeError) as error:
-                raise Broken from error  # the last: it was closed, which is no text
+                raise Broken from error  # TypeError: a close message has no text
             if "id" not in event:
                 raise Refused(0, event["data"]["code"])
             self.turn_id = event["turn"]
@@ -135,13 +135,13 @@ class Socket:
 
 
 def _as_data(told: Any) -> str:
-    """What the same event has as its data in a stream."""
+    """The data of the same event in a stream."""
     return told if isinstance(told, str) else json.dumps(told)
 
 
 @asynccontextmanager
 async def socket_to(http: aiohttp.ClientSession, url: str) -> AsyncIterator[Socket]:
-    """Raises: Broken, if it is not opened."""
+    """Open a WebSocket. Raises Broken if that fails."""
     address = url.replace("http", "ws", 1)
     try:
         socket = await http.ws_connect(address, heartbeat=None)

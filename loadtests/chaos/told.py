@@ -1,4 +1,4 @@
-"""Checks of everything that was streamed: it is whole, and the store says the same."""
+"""Checks of everything that was streamed: it is complete, and the stored data agrees."""
 
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
@@ -8,7 +8,7 @@ from loadtests.chaos.record import LOST, NOT_STORED, Event, Reading, Record
 
 
 def streams_join(record: Record, _found: Found) -> Iterator[str]:
-    """No event missing and none twice, over all connections of a reader."""
+    """No event is missing or repeated over all connections of a reader."""
     for reading in record.readings:
         yield f"turn {reading.turn_id}: {'; '.join(reading.problems)}" if reading.problems else ""
 
@@ -23,7 +23,7 @@ def replays_are_what_was_streamed(record: Record, found: Found) -> Iterator[str]
 
 
 def _parting(read: Sequence[Event], replayed: Sequence[Event]) -> str:
-    """The first events in which two streams differ."""
+    """The first difference of two streams."""
     for number, (one, other) in enumerate(zip_longest(read, replayed), start=1):
         if one != other:
             return f"event {number} was {one} and is replayed as {other}"
@@ -31,7 +31,7 @@ def _parting(read: Sequence[Event], replayed: Sequence[Event]) -> str:
 
 
 def outcomes_are_what_was_told(record: Record, found: Found) -> Iterator[str]:
-    """The stream's word is the store's, and what is told without an error is stored."""
+    """The stored outcome is the streamed one, and a turn that ended without an error is stored."""
     for reading, turn in _stored(record, found):
         stored = LOST if turn.error_code == LOST else turn.outcome
         if reading.is_told_lost:
@@ -44,7 +44,7 @@ def outcomes_are_what_was_told(record: Record, found: Found) -> Iterator[str]:
 
 
 def histories_are_what_was_streamed(record: Record, found: Found) -> Iterator[str]:
-    """Of a stream that was cut, its part is the beginning of what the history has."""
+    """The history has what was streamed. The part of a cut stream is its beginning."""
     for reading, turn in _stored(record, found):
         history = found.histories.get(reading.session_id)
         if history is None:
@@ -59,15 +59,15 @@ def histories_are_what_was_streamed(record: Record, found: Found) -> Iterator[st
 
 def _difference(reading: Reading, told: Told) -> str:
     if told.questions != 1:
-        return f"its question is there {told.questions} times"
+        return f"its question is stored {told.questions} times"
     if reading.text and not told.text:
         return "its text was shown, and is missing"
     if reading.text != (told.text if reading.is_whole else told.text[: len(reading.text)]):
-        return f"its text was {reading.text!r} and is {told.text!r}"
+        return f"its text was {reading.text!r} and is stored as {told.text!r}"
     if not reading.outputs.items() <= told.outputs.items():
         return "an output was shown, and is missing"
     if reading.is_whole and reading.calls.keys() != told.calls.keys():
-        return "its tool calls are others"
+        return "its tool calls differ"
     return "" if told.calls.keys() == told.outputs.keys() else "a tool call has no output"
 
 
@@ -78,14 +78,14 @@ def _ending(reading: Reading, turn: StoredTurn) -> str:
 
 
 def keys_ask_once(record: Record, found: Found) -> Iterator[str]:
-    """A key goes with its session: one whose turn vanished may ask again."""
+    """One key starts one turn. If its turn has vanished, it may start another one."""
     for (session_id, key), turns in record.keys.items():
         is_once = len(turns) == 1 or not turns <= found.turns.keys()
         yield "" if is_once else f"key {key} of session {session_id} began {sorted(turns)}"
 
 
 def _stored(record: Record, found: Found) -> Iterator[tuple[Reading, StoredTurn]]:
-    """Readings of turns that still exist; those that vanished are told by their sessions."""
+    """Readings of turns that still exist. Another check reports vanished turns."""
     for reading in record.readings:
         turn = found.turns.get(reading.turn_id)
         if turn is not None and turn.outcome is not None:

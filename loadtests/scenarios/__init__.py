@@ -1,1 +1,1 @@
-"""One kind of user each."""
+"""One type of user in each module."""

@@ -1,4 +1,4 @@
-"""Users who leave in the middle of an answer: the turn has to stop, and soon."""
+"""Users who leave in the middle of an answer. The turn must stop soon."""
 
 import time
 
@@ -9,10 +9,10 @@ from loadtests.asking import HttpScenario, new_session
 from loadtests.sse import StreamFailed
 
 CHUNKS = 5
-"""After which they leave."""
+"""Chunks after which they leave."""
 
 SECONDS = 5.0
-"""Within which the turn has stopped."""
+"""Time in which the turn must stop."""
 
 
 class Abandon(HttpScenario):
@@ -32,7 +32,7 @@ class Abandon(HttpScenario):
                 if chunks == CHUNKS or frame.event == "end":
                     break
             if chunks < CHUNKS and not self.options.real_model:
-                raise StreamFailed("it ended before anybody left")
+                raise StreamFailed("the answer ended before the user left")
             reply.cut()
             turn_id = reply.turn_id
         if turn_id is not None:
@@ -43,7 +43,7 @@ class Abandon(HttpScenario):
         deadline = time.monotonic() + SECONDS
         while (outcome := self.turn(turn_id)["outcome"]) is None:
             if time.monotonic() > deadline:
-                raise StreamFailed("its turn went on without a reader")
+                raise StreamFailed("the turn went on without a reader")
             time.sleep(0.1)
         if outcome != "disconnected" and not self.options.real_model:
-            raise StreamFailed(f"its turn was {outcome}")
+            raise StreamFailed(f"the turn ended as {outcome}")

@@ -1,4 +1,4 @@
-"""Test drives: many users want the same few slots, and each is told the truth about its own."""
+"""Users who compete for a few test drives. Each must get the right answer about its own."""
 
 import datetime as dt
 import json
@@ -12,7 +12,7 @@ from loadtests.sse import Frame, StreamFailed, whole
 
 DEALERSHIPS = ("manhattan", "beverly-hills", "chicago", "london")
 HOURS = range(10, 17)
-"""At which a test drive may begin at all of them, from Tuesday to Friday."""
+"""Hours at which test drives start at all dealerships, from Tuesday to Friday."""
 
 AFTER = {"first_token_after": 0.1}
 
@@ -32,7 +32,7 @@ def booked(slot: dict[str, str], user_id: str) -> Asked:
 
 
 def some_slot() -> dict[str, str]:
-    """One that exists, among those up to 90 days ahead that may be booked."""
+    """An existing slot. Slots can be booked up to 90 days ahead."""
     today = dt.datetime.now(dt.UTC).date()
     days = (today + dt.timedelta(days=ahead) for ahead in range(2, 88))
     day = random.choice([day for day in days if day.weekday() in (1, 2, 3, 4)])
@@ -49,7 +49,7 @@ class Booking(HttpScenario):
 
     @task
     def book(self) -> None:
-        """The same twice: whoever has the slot keeps it, with the same confirmation."""
+        """Book the same slot twice. The user who has it keeps it, with the same confirmation."""
         asked = booked(some_slot(), user_id=f"load-{random.randrange(10**9)}")
         first = self.answer_to(asked)
         again = self.answer_to(asked)
@@ -57,10 +57,10 @@ class Booking(HttpScenario):
             return
         with self.telling("the same again"):
             if first != again:
-                raise StreamFailed("the same booking again was answered otherwise")
+                raise StreamFailed("the second booking had another result")
 
     def answer_to(self, asked: Asked) -> str | None:
-        """In a session of its own; nothing, if that failed."""
+        """Ask in a new session. None if that failed."""
         self.session_id = new_session()
         with self.telling() as timer:
             frames = list(timer.heard(whole(self.ask(self.query(asked)).frames)))
@@ -69,9 +69,10 @@ class Booking(HttpScenario):
 
 
 def confirmation(frames: list[Frame]) -> str:
-    """Its id, or `slot_taken`, which is a good answer too.
+    """The confirmation id, or `slot_taken`, which is a valid answer as well.
 
-    Raises: StreamFailed, if it was refused for any other reason.
+    Raises:
+        StreamFailed: the booking was refused for another reason, or not made.
     """
     outputs = [json.loads(frame.data) for frame in frames if frame.event == "tool_output"]
     for told in outputs:
@@ -81,4 +82,4 @@ def confirmation(frames: list[Frame]) -> str:
             if code not in (None, "slot_taken"):
                 raise StreamFailed(f"a booking was refused: {code}")
             return str(code or output["confirmation_id"])
-    raise StreamFailed("nothing was booked")
+    raise StreamFailed("the booking tool was not called")

@@ -1,4 +1,4 @@
-"""Conversations of a few turns, each a text of some length."""
+"""Users who have conversations of a few turns."""
 
 from locust import task
 
@@ -18,5 +18,5 @@ class Chat(HttpScenario):
     def ask_again(self) -> None:
         if self.turns % TURNS == 0:
             self.session_id = new_session()
-        # What failed may still hold its session.
+        # A failed turn may still hold its session, so start a new one.
         self.turns = self.turns + 1 if self.read(self.asked) else 0

@@ -1,6 +1,4 @@
-"""Streams that stay open for minutes, with hardly anything on them: a token every ten seconds, and
-heartbeats.
-"""
+"""Users with streams that stay open for minutes, with a token every ten seconds and heartbeats."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -15,7 +13,7 @@ TOKEN_SECONDS = 10.0
 
 
 def held(seconds: float) -> Asked:
-    """Answered over so many seconds."""
+    """A question that is answered over so many seconds."""
     tokens = 1 + max(1, round(seconds / TOKEN_SECONDS))
     return answered(
         "Think about it for as long as you like.",
@@ -37,7 +35,7 @@ class Hold(HttpScenario):
                 pass
 
     def beating(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        """The same frames; the time between two heartbeats is told."""
+        """Yield the same frames, and report the time between heartbeats."""
         last = time.perf_counter()
         for frame in frames:
             if frame.is_heartbeat:

@@ -1,7 +1,7 @@
-"""Whether exactly as many queries pass as may.
+"""Users who exceed the limit of a session. Exactly the allowed number of queries must pass.
 
-The service needs `RATE_LIMIT_SESSION=<n>/minute`, which `--session-limit` repeats, and no limit of
-a client that comes first.
+The service needs `RATE_LIMIT_SESSION=<n>/minute`, which `--session-limit` repeats, and no lower
+limit for a client.
 """
 
 import time
@@ -22,15 +22,15 @@ class RateLimit(HttpScenario):
 
     @task
     def ask_too_often(self) -> None:
-        """A session of its own asks a few times more than it may, one after the other."""
+        """Ask a few times more than allowed in a new session, one query after the other."""
         self.session_id = new_session()
         limit, began = self.options.session_limit, time.monotonic()
         with self.telling("count"):
             passed = sum(self.passes() for _ in range(limit + TOO_MANY))
             if time.monotonic() - began > WINDOW_SECONDS:
-                raise StreamFailed("it took longer than the window, so that nobody can tell")
+                raise StreamFailed("the queries took longer than the window")
             if passed != limit:
-                raise StreamFailed(f"{passed} passed where {limit} may")
+                raise StreamFailed(f"{passed} queries passed, and {limit} are allowed")
 
     def passes(self) -> bool:
         try:
@@ -44,7 +44,7 @@ class RateLimit(HttpScenario):
 
 
 def check(refused: Refused) -> None:
-    """Raises: StreamFailed, if it was not the limit, or it does not say when to come back."""
+    """Raises StreamFailed if the refusal is not a 429 with a useful Retry-After."""
     if (refused.status, refused.code) != (429, "too_many_requests"):
         raise refused
     after = refused.retry_after

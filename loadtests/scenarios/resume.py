@@ -1,4 +1,4 @@
-"""Users on a bad line: cut, back with `Last-Event-ID`, and missing nothing."""
+"""Users on a bad network: they are cut, resume with `Last-Event-ID`, and must miss nothing."""
 
 import random
 import time
@@ -13,7 +13,7 @@ from loadtests.sse import Frame, StreamFailed, whole
 
 
 class Resuming(HttpScenario):
-    """Reads on after each cut; who cuts is up to whoever inherits it."""
+    """Resumes after each cut. Subclasses decide when to cut."""
 
     abstract = True
 
@@ -24,7 +24,7 @@ class Resuming(HttpScenario):
         return random.uniform(0.0, 1.0)
 
     def read_on(self, asked: Asked) -> None:
-        """One turn, over as many connections as it takes; at the end it is read again in one."""
+        """Read one turn over several connections, then compare it with a replay."""
         self.session_id = new_session()
         with self.telling() as timer:
             read = Continuity()
@@ -42,11 +42,11 @@ class Resuming(HttpScenario):
         except StreamFailed:
             if not reply.is_cut:
                 raise
-        # The cut may have come behind the end, which was on this side of it already.
+        # The cut may have come after the end had arrived.
         return read.is_over
 
     def _back(self, turn_id: str, read: Continuity) -> Reply:
-        """Where it was left; the time until it is known that one is there is an entry."""
+        """Resume behind the last event. The entry `back` is the time to the opening frame."""
         began = time.perf_counter()
         reply = self.follow(turn_id, after=read.last_id)
         for opening in reply.frames:
@@ -63,12 +63,12 @@ class Resume(Resuming):
 
     @task
     def ask_on_a_bad_line(self) -> None:
-        # A busy service sends few large chunks: only behind the first is a cut certain to come.
+        # A busy service sends few large chunks, so only the first is sure to have more behind it.
         self._events_until_cut = 1
         self.read_on(self.asked)
 
     def cutting(self, reply: Reply, frames: Iterator[Frame]) -> Iterator[Frame]:
-        """A few events each time, so that it is cut about five times."""
+        """Cut after a few events, so about five times."""
         left, self._events_until_cut = self._events_until_cut, random.randint(1, 30)
         for frame in frames:
             yield frame

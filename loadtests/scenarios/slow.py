@@ -1,4 +1,4 @@
-"""Users who take a long answer more slowly than it is written, and still get all of it."""
+"""Users who read a long answer more slowly than it is written, and must get all of it."""
 
 import json
 import socket
@@ -14,12 +14,12 @@ from loadtests.asking import Refused, Scenario, new_session, reading
 from loadtests.sse import StreamFailed, whole
 
 TOKENS = 3_000
-"""Written at once, and passed on within a second: 20 kilobytes with its frames."""
+"""Written at once and forwarded within a second: 20 kilobytes with its frames."""
 
 BYTES_PER_SECOND = 6_000
 
 BUFFER_BYTES = 4096
-"""What the kernel takes in for a reader who is not there yet; by itself it would take megabytes."""
+"""Receive buffer of the kernel, whose default would take megabytes for a slow reader."""
 
 
 class SlowReader(Scenario):
@@ -37,10 +37,10 @@ class SlowReader(Scenario):
                 connection.close()
             text = "".join(frame.data for frame in frames if frame.event == "chunk")
             if not self.options.real_model and len(text.split()) != TOKENS:
-                raise StreamFailed("some of its text is missing")
+                raise StreamFailed("text is missing")
 
     def connect(self) -> HTTPConnection:
-        """Over plain HTTP, as behind whatever ends TLS."""
+        """Connect over plain HTTP, as behind a proxy that ends TLS."""
         place = urlsplit(str(self.host))
         connection = HTTPConnection(place.hostname or "", place.port)
         connection.sock = socket.socket()

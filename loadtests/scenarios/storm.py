@@ -1,6 +1,6 @@
-"""Streams that are all cut at the same moment, as by a proxy that starts again, and all come back.
+"""Users whose streams are all cut at the same moment, as by a restarted proxy, and who resume.
 
-`shapes/reconnect_storm.py` says when.
+`shapes/reconnect_storm.py` decides when.
 """
 
 import random
@@ -18,10 +18,10 @@ from loadtests.scenarios.resume import Resuming
 from loadtests.sse import Frame
 
 CUT = "cut"
-"""The message on which all of them are cut."""
+"""The message to workers that cuts all streams."""
 
 _reading: set[Reply] = set()
-"""The streams of this process."""
+"""The open streams of this process."""
 
 
 class Storm(Resuming):

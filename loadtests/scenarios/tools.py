@@ -1,4 +1,4 @@
-"""Questions that need tools: two at once, then another one, then an answer."""
+"""Users whose questions need tools: two at once, then another one, then an answer."""
 
 import json
 from collections import Counter
@@ -36,7 +36,7 @@ class Tools(HttpScenario):
 
 
 def check(frames: list[Frame], expected: Counter[str] | None) -> None:
-    """Raises: StreamFailed, if a call has no output, or others were made than expected."""
+    """Raises StreamFailed if a call has no output, or if other tools were used than expected."""
     used = Counter(frame.data for frame in frames if frame.event == "tool_use")
     calls = [json.loads(frame.data)["id"] for frame in frames if frame.event == "tool_call"]
     outputs = [json.loads(frame.data)["id"] for frame in frames if frame.event == "tool_output"]

@@ -1,4 +1,4 @@
-"""The same conversations over a WebSocket, several turns on one connection."""
+"""Users who have several turns on one WebSocket."""
 
 import json
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ class WebSocket(Scenario):
             connection.close(timeout=1)
 
     def answer(self, connection: websocket.WebSocket) -> list[Frame]:
-        """Nothing, if it failed."""
+        """Run one turn. Empty if it failed."""
         with self.telling() as timer:
             _sent(connection, {"type": "query", "query": self.query(self.asked)})
             return list(timer.heard(whole(frames(connection))))
@@ -53,22 +53,22 @@ def _sent(connection: websocket.WebSocket, question: dict[str, Any]) -> None:
     try:
         connection.send(json.dumps(question))
     except (OSError, websocket.WebSocketException) as error:
-        raise StreamFailed("it was cut before it was asked") from error
+        raise StreamFailed("the connection was cut before the query") from error
 
 
 def frames(connection: websocket.WebSocket) -> Iterator[Frame]:
-    """What comes up to the end of a turn, as the frames that a stream would have."""
+    """Yield the messages of a turn as frames, up to its end."""
     while True:
         try:
             told = json.loads(connection.recv())
         except websocket.WebSocketTimeoutException as error:
-            raise StreamFailed("nothing came any more") from error
+            raise StreamFailed("the stream fell silent") from error
         except (OSError, websocket.WebSocketException) as error:
-            raise StreamFailed("it was cut before its end") from error
+            raise StreamFailed("the stream was cut before its end") from error
         data = told.get("data", "")
         yield Frame(
             told["type"], data if isinstance(data, str) else json.dumps(data), told.get("id")
         )
-        # A refusal is an error that has no id, and no end behind it.
+        # A refusal is an error without an id, and without an `end` after it.
         if told["type"] == "end" or "id" not in told:
             return

@@ -1,4 +1,4 @@
-"""How many users there are when: between none and those of `--users`, over `--run-time`."""
+"""The number of users over `--run-time`, up to `--users`."""
 
 import argparse
 import math
@@ -12,19 +12,19 @@ from loadtests.hooks import options
 
 
 class Shape(LoadTestShape):
-    """Users come and go at `--spawn-rate`. Whoever goes ends the turn first (`--stop-timeout`)."""
+    """Users come and go at `--spawn-rate`, and end their turn first (`--stop-timeout`)."""
 
     abstract: ClassVar[bool] = True
     use_common_options: ClassVar[bool] = True
 
     @abstractmethod
     def curve(self, share: float) -> float:
-        """Which share of the users there is at which share of the run."""
+        """The share of the users at a share of the run."""
 
     @property
     def running(self) -> Runner:
         if self.runner is None:
-            raise RuntimeError("a shape is asked only during a run")
+            raise RuntimeError("a shape is only used during a run")
         return self.runner
 
     @property
@@ -33,7 +33,7 @@ class Shape(LoadTestShape):
 
     @property
     def share(self) -> float:
-        """How much of the run is over."""
+        """The share of the run that is over."""
         seconds: float = self.get_run_time()  # type: ignore[no-untyped-call]
         return seconds / float(self.given.run_time)
 

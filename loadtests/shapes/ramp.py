@@ -1,4 +1,4 @@
-"""In equal steps up to all of them."""
+"""Equal steps up to all users."""
 
 from loadtests import curves
 from loadtests.shapes import Shape

@@ -1,4 +1,4 @@
-"""All users of the scenario `Storm`; twice, all of their streams are cut at once."""
+"""All users; every stream of the scenario `Storm` is cut twice, all at once."""
 
 from loadtests.scenarios.storm import CUT
 from loadtests.shapes import Shape
@@ -6,7 +6,7 @@ from loadtests.shapes import Shape
 
 class ReconnectStorm(Shape):
     cuts = (0.4, 0.7)
-    """At which shares of the run."""
+    """The shares of the run at which the streams are cut."""
 
     made = 0
 

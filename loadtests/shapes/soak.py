@@ -1,4 +1,4 @@
-"""Like days one after the other: between 60 % and all of them, up and down."""
+"""Between 60 % and all users, up and down like a series of days."""
 
 from loadtests import curves
 from loadtests.shapes import Shape

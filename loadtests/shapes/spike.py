@@ -1,4 +1,4 @@
-"""A tenth, in the second third suddenly all, and a tenth again."""
+"""A tenth; all in the second third; a tenth."""
 
 from loadtests import curves
 from loadtests.shapes import Shape

@@ -15,59 +15,63 @@ REFUSED: dict[str, tuple[Values, Values, str]] = {
     "two replicas on SQLite": (
         {"redisUrl": "redis://redis"},
         {"replicaCount": 2},
-        "2 replicas with databaseUrl sqlite:////data/lex.db",
+        "2 replicas cannot share databaseUrl sqlite:////data/lex.db",
     ),
     "an autoscaler on SQLite": (
         {"redisUrl": "redis://redis"},
         {"autoscaling": {"enabled": True, "maxReplicas": 5}},
-        "5 replicas with databaseUrl sqlite",
+        "5 replicas cannot share databaseUrl sqlite",
     ),
     "two replicas that forget": (
         {"redisUrl": "redis://redis", "databaseUrl": "memory://"},
         {"replicaCount": 2},
-        "2 replicas with databaseUrl memory://",
+        "2 replicas cannot share databaseUrl memory://",
     ),
     "workers that forget": (
         {"redisUrl": "redis://redis", "databaseUrl": "memory://"},
         {"webConcurrency": 2},
-        "webConcurrency above 1 with databaseUrl memory://",
+        "webConcurrency above 1 does not work with databaseUrl memory://",
     ),
     "replicas that count alone": (
         RELEASES["postgres-alone"],
         {"replicaCount": 2},
-        "count limits together in Redis only",
+        "need Redis to share rate limits",
     ),
-    "workers that count alone": ({}, {"webConcurrency": 2}, "count limits together in Redis only"),
+    "workers that count alone": ({}, {"webConcurrency": 2}, "need Redis to share rate limits"),
     "KEDA that counts alone": (
         RELEASES["postgres-alone"],
         {"keda": {"enabled": True}},
-        "count limits together in Redis only",
+        "need Redis to share rate limits",
     ),
     "half of the limits": (
         RELEASES["no-limits"],
         {"rateLimitClient": "120/minute"},
-        "count limits together in Redis only",
+        "need Redis to share rate limits",
     ),
     "sessions that are counted alone": (
         RELEASES["no-limits"],
         {"rateLimitSessions": "60/minute"},
         "set rateLimitSession, rateLimitClient and rateLimitSessions to none",
     ),
-    "two autoscalers": (SCALED, {"keda": {"enabled": True}}, "two would scale the same pods"),
+    "two autoscalers": (
+        SCALED,
+        {"keda": {"enabled": True}},
+        "two autoscalers would scale the same pods",
+    ),
     "fewer at most than at least": (
         SCALED,
         {"autoscaling": {"enabled": True, "minReplicas": 9, "maxReplicas": 3}},
-        "minReplicas is more than",
+        "minReplicas is greater than",
     ),
     "an autoscaler that looks at nothing": (
         SCALED,
         {"autoscaling": {"enabled": True, "targetStreamsPerPod": 0, "targetCpuPercent": 0}},
-        "nothing else is looked at",
+        "autoscaling has no target",
     ),
     "a share of nothing": (
         SCALED,
         {"resources": {"requests": None}},
-        "a share of resources.requests.cpu",
+        "a percentage of resources.requests.cpu",
     ),
     "a drain longer than the grace": (
         {"terminationGracePeriodSeconds": 120},
@@ -82,17 +86,17 @@ REFUSED: dict[str, tuple[Values, Values, str]] = {
     "a password of the upstream": (
         {},
         {"groqBaseUrl": "https://user:hunter2@proxy.example"},
-        "groqBaseUrl has a password, and values are kept in the release: put GROQ_BASE_URL",
+        "groqBaseUrl has a password, and Helm stores values in the release: put GROQ_BASE_URL",
     ),
     "a password of the collector": (
         {},
         {"otelExporterOtlpEndpoint": "http://user:hunter2@collector:4318"},
-        "otelExporterOtlpEndpoint has a password, and values are kept in the release",
+        "otelExporterOtlpEndpoint has a password, and Helm stores values in the release",
     ),
     "nobody asked who they are, and nobody meant it": (
         {},
         {"allowAnonymous": False},
-        "auth: none lets anybody who reaches the Service act for any user",
+        "auth: none lets every client that reaches the Service act for any user",
     ),
     "a door for everybody": (
         {"forwardedAllowIps": "10.0.0.0/8"},
@@ -108,7 +112,7 @@ REFUSED: dict[str, tuple[Values, Values, str]] = {
     "a proxy that is not believed": (
         {**INGRESS, **BEHIND_A_PROXY},
         {"forwardedAllowIps": "127.0.0.1"},
-        "forwardedAllowIps must name the proxy",
+        "forwardedAllowIps does not name the proxy",
     ),
     "an Ingress for all names": (
         BEHIND_A_PROXY,
@@ -120,33 +124,33 @@ REFUSED: dict[str, tuple[Values, Values, str]] = {
         {"httpRoute": {"enabled": True}},
         "httpRoute.enabled needs httpRoute.parentRefs",
     ),
-    "metrics for everybody": ({}, {"metricsPort": 8000}, "metricsPort must not be port"),
-    "no key of Groq": ({}, {"secretKeys": ["REDIS_URL"]}, "secretKeys must have GROQ_API_KEY"),
+    "metrics for everybody": ({}, {"metricsPort": 8000}, "metricsPort and port are the same"),
+    "no key of Groq": ({}, {"secretKeys": ["REDIS_URL"]}, "secretKeys has no GROQ_API_KEY"),
     "two databases": (
         {},
         {"secretKeys": ["GROQ_API_KEY", "DATABASE_URL"]},
-        "databaseUrl and DATABASE_URL of the Secret are both there",
+        "databaseUrl and DATABASE_URL in secretKeys are both set",
     ),
-    "no database": ({}, {"databaseUrl": ""}, "conversations must be stored somewhere"),
+    "no database": ({}, {"databaseUrl": ""}, "secretKeys has no DATABASE_URL: set one of them"),
     "two Redis": (
         SHARED,
         {"redisUrl": "redis://redis"},
-        "redisUrl and REDIS_URL of the Secret are both there",
+        "redisUrl and REDIS_URL in secretKeys are both set",
     ),
     "a password of the database": (
         {},
         {"databaseUrl": "postgresql://lex:hunter2@db/lex"},
-        "databaseUrl has a password: put it into the Secret as DATABASE_URL",
+        "databaseUrl has a password: put the URL into the Secret as DATABASE_URL",
     ),
     "a password of Redis": (
         {},
         {"redisUrl": "redis://:hunter2@redis"},
-        "redisUrl has a password: put it into the Secret as REDIS_URL",
+        "redisUrl has a password: put the URL into the Secret as REDIS_URL",
     ),
     "a file beside the volume": (
         {},
         {"databaseUrl": "sqlite:///lex.db"},
-        "databaseUrl must be under sqlite:////data/",
+        "databaseUrl must start with sqlite:////data/",
     ),
     "an external secret from nowhere": (
         {},
@@ -168,12 +172,12 @@ REFUSED: dict[str, tuple[Values, Values, str]] = {
     "no keys of the issuer": (
         RELEASES["prod"],
         {"jwtJwksUrl": ""},
-        "auth: jwt needs jwtJwksUrl, or JWT_SECRET",
+        "auth: jwt needs either jwtJwksUrl or JWT_SECRET",
     ),
     "two kinds of keys": (
         JWT,
         {"jwtJwksUrl": "https://id.example.com/jwks"},
-        "auth: jwt needs jwtJwksUrl, or JWT_SECRET in secretKeys, and not both",
+        "auth: jwt needs either jwtJwksUrl or JWT_SECRET in secretKeys, not both",
     ),
 }
 

@@ -31,15 +31,15 @@ def test_each_package_is_told_and_when_all_are_there(capsys: pytest.CaptureFixtu
         "  1 of 2: alembic",
         "  1 of 2",
         "  2 of 2: idna",
-        "  All are there; unpacking them.",
-        "  All are installed.",
+        "  All packages are downloaded; installing them.",
+        "  All packages are installed.",
     ]
 
 
 def test_on_a_fast_line_little_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     follow(FOUND, 2, every_seconds=60)
 
-    assert capsys.readouterr().out == "  All are there; unpacking them.\n"
+    assert capsys.readouterr().out == "  All packages are downloaded; installing them.\n"
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_on_a_fast_line_little_is_told(capsys: pytest.CaptureFixture[str]) -> No
         ("WARNING: Retrying (Retry(total=4)) after connection broken by 'X'", "cannot be reached"),
         ("[Errno -3] Temporary failure in name resolution", "cannot be reached"),
         ("ReadTimeoutError: HTTPSConnectionPool(host='files')", "cannot be reached"),
-        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES", "its own words are above"),
+        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES", "its output is above"),
     ],
 )
 def test_the_last_line_names_the_cause(line: str, told: str) -> None:

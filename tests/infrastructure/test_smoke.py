@@ -54,7 +54,7 @@ def test_a_whole_stream_is_no_fault_and_has_its_price() -> None:
         ('{"temperature": "34°C"}', '{"error": {"code": "x"}}', "a tool answered x"),
         ('"completed"', '"failed"', "the turn ended failed"),
         ('"stop"', '"length"', "the answer ended with length"),
-        ("data: It is\ndata: warm.", "data:  ", "nothing was said"),
+        ("data: It is\ndata: warm.", "data:  ", "the answer has no text"),
         ("event: end\ndata: \n\n", "", "the stream has no end"),
         ("event: outcome", "event: chunk", "the turn ended without an outcome"),
         (
@@ -75,7 +75,7 @@ def test_a_model_without_a_price_is_named_and_not_counted() -> None:
 
     assert most_it_cost("other", input_tokens=1, output_tokens=1) is None
     assert "at most $0.9000" in told[0]
-    assert told[1].endswith("not in that sum: other.")
+    assert told[1] == "Not in this sum, because the price is unknown: other."
 
 
 def test_the_day_is_a_wednesday_that_is_a_week_away() -> None:

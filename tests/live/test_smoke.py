@@ -69,7 +69,7 @@ async def test_one_question_of_each_kind_calls_its_tool_and_is_counted(standin: 
     assert {row[-1] for row in smoked.rows.values()} == {"ok"}
     assert smoked.rows["reasoning"][0] == "groq-standin/openai/gpt-oss-120b"
     assert all(int(row[3]) > 0 and int(row[4]) > 0 for row in smoked.rows.values())
-    assert smoked.lines[-1] == "All went well."
+    assert smoked.lines[-1] == "All questions succeeded."
     assert (smoked.code, smoked.errors) == (0, "")
 
 

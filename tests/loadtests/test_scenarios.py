@@ -86,9 +86,9 @@ async def test_what_is_wrong_is_named_and_makes_the_exit_code() -> None:
     assert ran.failures == {
         ("chat: stream", "StreamFailed('error event: upstream_unavailable')"),
         ("websocket: stream", "StreamFailed('error event: upstream_garbled')"),
-        ("rate limit: count", "StreamFailed('5 passed where 4 may')"),
+        ("rate limit: count", "StreamFailed('5 queries passed, and 4 are allowed')"),
     }
-    assert "Missed: chat: stream: 100.00 % failed, 0.5 % may" in ran.log
+    assert "Missed: chat: stream: 100.00 % failed; the limit is 0.5 %" in ran.log
     assert "Missed: rate limit: count: 100.00 % failed" in ran.log
     late = re.search(r"Missed: resume: first chunk: 99 % came within (\d+\.\d+)", ran.log)
     assert late
@@ -109,8 +109,8 @@ async def test_whatever_ends_a_stream_early_is_named() -> None:
         )
 
     assert cut.failures == {
-        ("chat: stream", "StreamFailed('it was cut before its end')"),
-        ("websocket: stream", "StreamFailed('it was cut before its end')"),
+        ("chat: stream", "StreamFailed('the stream was cut before its end')"),
+        ("websocket: stream", "StreamFailed('the stream was cut before its end')"),
     }
     assert refused.failures == {
         ("chat: stream", "Refused('refused: 429 too_many_requests')"),

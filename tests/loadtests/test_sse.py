@@ -64,16 +64,16 @@ def test_what_is_left_of_a_stream_right_before_its_end_is_whole() -> None:
 @pytest.mark.parametrize(
     ("stream", "why"),
     [
-        ([], "it stopped without its end"),
-        ([CHUNK], "it stopped without its end"),
+        ([], "the stream has no end"),
+        ([CHUNK], "the stream has no end"),
         ([CHUNK, ERROR, END], "error event: upstream_garbled"),
         ([CHUNK, ERROR], "error event: upstream_garbled"),
         ([CHUNK, ERROR, Frame("outcome", '{"outcome": "failed"}'), END], "error event: upstream"),
-        ([CHUNK, END, CHUNK], "something came after its end"),
-        ([CHUNK, OUTCOME, END, END], "something came after its end"),
-        ([CHUNK, END, OUTCOME], "something came after its end"),
-        ([CHUNK, END], "it ended without its outcome"),
-        ([OUTCOME, CHUNK, END], "it ended without its outcome"),
+        ([CHUNK, END, CHUNK], "an event came after the end"),
+        ([CHUNK, OUTCOME, END, END], "an event came after the end"),
+        ([CHUNK, END, OUTCOME], "an event came after the end"),
+        ([CHUNK, END], "the stream has no outcome"),
+        ([OUTCOME, CHUNK, END], "the stream has no outcome"),
         ([CHUNK, STOPPED, END], "outcome: cancelled"),
     ],
 )

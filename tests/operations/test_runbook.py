@@ -16,10 +16,10 @@ def test_every_alert_has_a_section_and_every_section_an_alert() -> None:
 
 
 @pytest.mark.parametrize("name", SECTIONS)
-def test_a_section_says_what_it_means_where_to_look_and_what_to_do(name: str) -> None:
+def test_a_section_says_what_it_means_for_users_where_to_look_and_what_to_do(name: str) -> None:
     said = re.findall(r"^\*\*([\w ]+):\*\*", SECTIONS[name], re.MULTILINE)
 
-    assert said == ["It means", "Look at", "Do"]
+    assert said == ["It means", "Users notice", "Look at", "Do"]
     assert named_panels(SECTIONS[name])
 
 

@@ -38,7 +38,7 @@ class Memory:
     reply: str | None = None
 
     def hear(self, text: str) -> None:
-        """Take in what the user says; of a long text only how it begins."""
+        """Take in what the user says; of a very long text only how it begins."""
         text = text[:MAX_CHARS].replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
         allowed = intents.allowed(text)
         said = questions.in_sentences(mentions.without_rejected(allowed), self.asked_for)

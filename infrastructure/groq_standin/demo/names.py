@@ -77,7 +77,7 @@ def without(text: str, found: Iterable[str | None]) -> str:
 
 
 def is_fragment(text: str) -> bool:
-    """Whether it says only facts: "rather the Volt E at 11"."""
+    """Whether it says nothing but facts: "rather the Volt E at 11"."""
     plain = _plain(text, known={}, other=_ALL)
     rest = without(plain, (car(text), dealership(text), stray(text)))
     return set(re.findall(r"[^\W\d][\w']*", rest.lower())) <= NO_NAME - QUESTION_WORDS

@@ -36,7 +36,7 @@ def test_results_of_another_benchmark_are_not_compared(
 
 
 def test_nothing_is_compared_before_results_are_kept(tmp_path: Path) -> None:
-    assert obstacle(tmp_path) == "No results are kept."
+    assert obstacle(tmp_path) == "There are no kept results: make bench KEEP=1 writes them."
 
 
 def test_each_ratio_stands_beside_the_kept_one(tmp_path: Path) -> None:

@@ -45,12 +45,12 @@ def a_session_of_an_earlier_act_vanishes(made: MadeUp) -> None:
     del made.found.histories["s0"]
 
 
-@noticed_by(service.no_turn_runs_for_ever)
+@noticed_by(service.no_turn_runs_forever)
 def a_turn_says_that_it_is_running(made: MadeUp) -> None:
     made.store("t1", outcome=None)
 
 
-@noticed_by(service.no_turn_runs_for_ever)
+@noticed_by(service.no_turn_runs_forever)
 def a_turn_that_nobody_knows_is_running(made: MadeUp) -> None:
     made.found.running_turns = ["t9"]
 

@@ -1,4 +1,4 @@
-"""`helm test`: the service is alive, and ready to be asked."""
+"""`helm test`: the service is healthy and ready."""
 
 import json
 import sys

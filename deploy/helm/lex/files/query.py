@@ -1,4 +1,4 @@
-"""`helm test`: one real query, to the `end` of its stream."""
+"""`helm test`: one query, read up to the `end` of its stream."""
 
 import json
 import os
@@ -18,7 +18,7 @@ try:
         lines = [line.decode().rstrip("\n") for line in stream]
 except HTTPError as error:
     print(error.status, error.read().decode())
-    # Nobody is let in without a token, and that is as it should be.
+    # With authentication and without a token, 401 is the right answer.
     sys.exit(error.status != 401 or auth == "none" or bool(token))
 
 print("\n".join(lines))

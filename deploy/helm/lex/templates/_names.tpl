@@ -2,7 +2,7 @@
 {{ .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{/* Short enough for a suffix: names of objects have 63 characters. */}}
+{{/* Leaves room for a suffix: names of objects have at most 63 characters. */}}
 {{- define "lex.fullname" -}}
 {{- $name := include "lex.name" . -}}
 {{- $default := contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) -}}
@@ -24,7 +24,7 @@ app.kubernetes.io/name: {{ include "lex.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
-{{/* The pods that serve, and not those of `helm test`. A Deployment keeps its selector for ever. */}}
+{{/* Selects the serving pods, not those of `helm test`. A Deployment's selector cannot change. */}}
 {{- define "lex.selector" -}}
 {{ include "lex.release" . }}
 app.kubernetes.io/component: server

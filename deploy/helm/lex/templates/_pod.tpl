@@ -1,4 +1,4 @@
-{{/* Of every pod: nobody's root, nobody's token, nothing beside what it needs. */}}
+{{/* Shared by all pods: no root, no privileges. */}}
 {{- define "lex.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 10001
@@ -61,7 +61,7 @@ capabilities:
 {{- end }}
 {{- end }}
 
-{{/* Of a pod that `helm test` starts. */}}
+{{/* For pods that `helm test` starts. */}}
 {{- define "lex.testMetadata" -}}
 labels:
   {{- include "lex.labels" . | nindent 2 }}

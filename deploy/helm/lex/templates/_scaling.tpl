@@ -1,4 +1,4 @@
-{{/* Up at once, down slowly, one pod at a time: its streams have to come to their end. */}}
+{{/* Up at once; down slowly, one pod at a time, because its streams must end first. */}}
 {{- define "lex.scaling" -}}
 scaleUp:
   stabilizationWindowSeconds: 0

@@ -1,4 +1,4 @@
-{{/* Settings that have a value of their name: `modelName` here is MODEL_NAME in the environment. */}}
+{{/* The values that are settings: `modelName` becomes MODEL_NAME in the environment. */}}
 {{- define "lex.settings" -}}
 provider groqBaseUrl modelName modelFallbacks maxCompletionTokens maxRounds historyTokens
 maxToolCalls maxArgumentBytes maxCompletionBytes
@@ -16,12 +16,12 @@ otelExporterOtlpEndpoint otelExporterOtlpProtocol otelServiceName otelTracesSamp
 otelTracesSamplerArg otelInstrumentationGenaiCaptureMessageContent
 {{- end }}
 
-{{/* Helm reads every number as a float, and would write a million as 1e+06. */}}
+{{/* Helm reads numbers as floats, and would write a million as 1e+06. */}}
 {{- define "lex.text" -}}
 {{- if and (kindIs "float64" .) (eq . (floor .)) }}{{ printf "%.0f" . }}{{ else }}{{ toString . }}{{ end -}}
 {{- end }}
 
-{{/* Where conversations are: sqlite, memory or postgres. */}}
+{{/* The store of conversations: sqlite, memory or postgres. */}}
 {{- define "lex.store" -}}
 {{- $scheme := .Values.databaseUrl | splitList ":" | first -}}
 {{ has $scheme (list "sqlite" "memory") | ternary $scheme "postgres" }}
@@ -35,7 +35,7 @@ otelTracesSamplerArg otelInstrumentationGenaiCaptureMessageContent
 {{ if or .Values.autoscaling.enabled .Values.keda.enabled }}true{{ end }}
 {{- end }}
 
-{{/* The most pods that there may be, but for those that a rollout adds. */}}
+{{/* The maximum number of pods, without those that a rolling update adds. */}}
 {{- define "lex.mostReplicas" -}}
 {{ if include "lex.isScaled" . }}{{ .Values.autoscaling.maxReplicas }}{{ else }}{{ .Values.replicaCount }}{{ end }}
 {{- end }}

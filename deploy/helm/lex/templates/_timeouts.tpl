@@ -1,11 +1,11 @@
 {{/*
-How long a pod may take to leave. The same sum as in deploy/gunicorn.conf.py, which a test compares:
+Maximum shutdown time of a pod. A test compares this sum with deploy/gunicorn.conf.py:
 
     drainAcceptSeconds + drainSeconds + endings + flush  <  graceful_timeout
     preStopSeconds + graceful_timeout  <  terminationGracePeriodSeconds
 */}}
 
-{{/* A booking that has begun, two transactions, the last spans; the last bytes; the interpreter. */}}
+{{/* Endings: a running tool, two transactions, the last spans. Then 5 s flush, 3 s for the interpreter. */}}
 {{- define "lex.gracefulSeconds" -}}
 {{- $endings := addf .Values.toolTimeoutSeconds 20 3 -}}
 {{ addf .Values.drainAcceptSeconds .Values.drainSeconds $endings 5 3 | ceil | int }}
