@@ -238,7 +238,7 @@ async def test_another_reader_of_a_session_sees_that_an_answer_was_stopped(
     chat: Chat, transport: str
 ) -> None:
     async with lex() as service:
-        service.standin.script({"text": COUNTED, "tokens_per_second": 10})
+        service.standin.script({"text": COUNTED, "tokens_per_second": 3})
         await chat.open(service.url, transport=transport)
         await chat.say("Count")
         await chat.until_said("word2")
