@@ -290,6 +290,16 @@ async def test_who_left_is_not_read_for_any_more() -> None:
         assert not shared_logs._mirrors
 
 
+async def test_a_log_that_has_come_to_its_end_is_not_read_for_any_more() -> None:
+    log = EventLog("t1")
+    logs = MemoryLogs({"t1": [SharedBatch("t1", 0, 1, encode([End()]))]})
+    async with shared(logs, "w2") as shared_logs:
+        shared_logs.fill(log)
+        await until(lambda: log.is_closed)
+
+        assert not shared_logs._mirrors
+
+
 async def test_what_is_forgotten_is_kept_nowhere_though_the_logs_fail_meanwhile() -> None:
     kept: Kept = {}
     logs = MemoryLogs(kept)
