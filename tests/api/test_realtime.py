@@ -11,7 +11,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.fakes import Gates
 from tests.serving import Lex, lex
-from tests.waiting import waiting
+from tests.waiting import at_once, waiting
 
 
 def address(service: Lex, session_id: str = "s1") -> str:
@@ -163,6 +163,19 @@ async def test_a_client_that_leaves_leaves_nothing_behind() -> None:
         await service.standin.stats.until(lambda stats: stats.closed_in_mid_stream == 20)
 
         assert (await service.client.get("/readyz")).json()["free_slots"] == 2000
+
+
+async def test_leaving_while_nothing_is_said_closes_the_upstream_call() -> None:
+    async with lex(disconnect_grace_seconds=0.1) as service:
+        service.standin.script({"text": "late", "first_token_after": 60})
+        async with connect(address(service), proxy=None) as socket:
+            await socket.send("Hello")
+            await service.standin.stats.until(lambda stats: stats.open_streams == 1)
+
+        await at_once(
+            service.standin.stats.until(lambda stats: stats.closed_before_first_byte == 1),
+            seconds=5,
+        )
 
 
 async def test_a_client_that_leaves_while_its_turn_is_stopped_is_no_news(
