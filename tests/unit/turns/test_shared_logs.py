@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import pytest
+from structlog.testing import capture_logs
 
 from backend.aio.periodic import repeat
 from backend.domain.conversation import ANONYMOUS, Outcome
@@ -216,16 +217,18 @@ async def test_logs_that_end_while_nothing_can_be_written_are_not_kept() -> None
     assert list(logs.kept) == ["w2"]
 
 
-async def test_a_worker_that_leaves_shares_its_last_words() -> None:
+async def test_a_worker_that_leaves_shares_its_last_words_and_waits_no_longer() -> None:
     kept: Kept = {}
-    async with shared(MemoryLogs(kept), "w1") as shared_logs:
-        log = EventLog("t1")
-        shared_logs.share(log)
-        log.append(Chunk("Bye"))
-        log.append(End())
-        log.close()
+    with capture_logs() as said:
+        async with shared(MemoryLogs(kept), "w1") as shared_logs:
+            log = EventLog("t1")
+            shared_logs.share(log)
+            log.append(Chunk("Bye"))
+            log.append(End())
+            log.close()
 
     assert kept["t1"][-1].last == 2
+    assert "last_events_not_shared" not in [line["event"] for line in said]
 
 
 class WaitingLogs(MemoryLogs):
