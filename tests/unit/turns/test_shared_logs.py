@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import pytest
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from backend.aio.periodic import repeat
@@ -354,6 +355,20 @@ async def test_a_redis_that_can_be_read_and_not_written_is_down_with_its_reason(
 
     assert first == (False, "a replica, which takes no writes")
     assert shared_logs.fault is None
+
+
+async def test_a_redis_that_takes_no_more_writes_is_down_until_it_does() -> None:
+    logs = MemoryLogs({})
+    seen = []
+    async with shared(logs, "w1") as shared_logs:
+        await until(lambda: shared_logs.is_up)
+        for is_read_only in (True, False):
+            logs.is_read_only = is_read_only
+            shared_logs.nudge("w2")
+            await until(lambda: shared_logs.is_up is not logs.is_read_only)
+            seen.append(REGISTRY.get_sample_value("lex_redis_up"))
+
+    assert seen == [0, 1]
 
 
 class ForgetfulLogs(MemoryLogs):
