@@ -264,8 +264,10 @@ async def test_who_comes_while_others_are_read_for_misses_nothing() -> None:
         logs.gate.set()
 
         await until(lambda: second.events == events)
+        logs.kept["t1"].append(SharedBatch("t1", 3, 4, encode([Chunk("4")])))
+        await until(lambda: second.last == 4)
 
-    assert first.events == events[2:]
+    assert first.events == [*events[2:], Chunk("4")]
 
 
 async def test_between_two_batches_of_a_read_others_have_their_turn() -> None:
