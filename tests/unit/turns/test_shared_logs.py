@@ -342,6 +342,20 @@ async def test_what_is_forgotten_before_it_was_written_never_is() -> None:
     assert "gone" not in kept
 
 
+async def test_others_are_written_although_one_was_forgotten_before_it_was() -> None:
+    kept: Kept = {}
+    async with shared(MemoryLogs(kept), "w1") as shared_logs:
+        await until(lambda: shared_logs.is_up)
+        for turn_id in ("gone", "kept"):
+            log = EventLog(turn_id)
+            shared_logs.share(log)
+            log.append(Chunk("Hello"))
+        shared_logs.forget(["gone"])
+        await until(lambda: "kept" in kept)
+
+    assert "gone" not in kept
+
+
 async def test_a_redis_that_can_be_read_and_not_written_is_down_with_its_reason() -> None:
     logs = MemoryLogs({})
     logs.is_read_only = True
