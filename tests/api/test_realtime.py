@@ -131,6 +131,17 @@ async def test_a_senseless_message_is_refused_and_the_connection_stays(
     assert events[-1]["type"] == "end"
 
 
+async def test_a_message_may_have_as_many_bytes_as_a_body(service: Lex) -> None:
+    question = '{"type": "query", "query": "Hello"}'
+
+    async with connect(address(service), proxy=None) as socket:
+        await socket.send(question.ljust(4096))
+        events = await until_end(socket)
+
+    assert events[-1]["type"] == "end"
+    assert await closed_with(address(service), question.ljust(4097)) == 1009
+
+
 async def closed_with(url: str, *messages: str | bytes) -> int:
     async with connect(url, proxy=None) as socket:
         try:
