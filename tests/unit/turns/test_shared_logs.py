@@ -120,6 +120,7 @@ async def test_a_reader_elsewhere_goes_on_through_a_failure_and_misses_nothing()
         while len(received) < 3:
             received += (await anext(batches)).events
         assert await one.outcome(turn_id) is None
+        assert logs.kept[turn_id][0].after == 0
         gates[2].set()
         received += await read(follower)
 
@@ -141,10 +142,14 @@ async def test_what_the_shared_log_lacks_comes_from_the_store(fault: str) -> Non
                     "another length": SharedBatch(turn_id, 0, 2, encode([Chunk("Hel")])),
                 }[fault]
             ]
-        follower = await other.turns.follow(ANONYMOUS, turn_id)
-        gate.set()
+        with capture_logs() as said:
+            follower = await other.turns.follow(ANONYMOUS, turn_id)
+            gate.set()
+            events = await read(follower)
 
-        assert await read(follower) == [Chunk("Hel"), Chunk("lo"), *ended()]
+    assert events == [Chunk("Hel"), Chunk("lo"), *ended()]
+    losses = [line["turn"] for line in said if line["event"] == "shared_log_lost"]
+    assert losses == ([] if fault == "never up" else [turn_id])
 
 
 @pytest.mark.parametrize("seed", range(5))
