@@ -234,6 +234,7 @@ async def test_a_worker_that_leaves_shares_its_last_words_and_waits_no_longer() 
             log.close()
 
     assert kept["t1"][-1].last == 2
+    assert not shared_logs._outbox._written
     assert "last_events_not_shared" not in [line["event"] for line in said]
 
 
