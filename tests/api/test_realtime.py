@@ -163,6 +163,14 @@ async def test_close_codes_say_why(service: Lex) -> None:
             assert await closed_with(address(full)) == 1013
 
 
+async def test_one_free_slot_is_enough_for_a_conversation() -> None:
+    async with lex(max_streams=1) as service, connect(address(service), proxy=None) as socket:
+        await socket.send("Hello")
+        events = await until_end(socket)
+
+    assert events[-1]["type"] == "end"
+
+
 async def test_a_client_that_leaves_leaves_nothing_behind() -> None:
     async with lex(disconnect_grace_seconds=0.1) as service:
         service.standin.script({"tokens": 1000, "tokens_per_second": 20}, times=None)
