@@ -276,6 +276,19 @@ async def test_who_comes_while_others_are_read_for_misses_nothing() -> None:
     assert first.events == [*events[2:], Chunk("4")]
 
 
+async def test_what_cannot_be_read_is_no_loss_for_a_log_that_has_it_already() -> None:
+    garbled = SharedBatch("t1", 0, 1, b"garbled")
+    logs = MemoryLogs({"t1": [garbled, SharedBatch("t1", 1, 2, encode([End()]))]})
+    first, second = EventLog("t1", begins_after=1), EventLog("t1")
+    async with shared(logs, "w2") as shared_logs:
+        shared_logs.fill(first)
+        shared_logs.fill(second)
+        await until(lambda: first.is_closed)
+
+    assert first.events == [End()]
+    assert second.events == []
+
+
 async def test_between_two_batches_of_a_read_others_have_their_turn() -> None:
     batches = [SharedBatch("t1", after, after + 1, encode([Chunk("word")])) for after in range(50)]
     log, seen = EventLog("t1"), set()
