@@ -11,7 +11,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.fakes import Gates
 from tests.serving import Lex, lex
-from tests.waiting import waiting
+from tests.waiting import at_once, waiting
 
 
 def address(service: Lex, session_id: str = "s1") -> str:
@@ -131,6 +131,17 @@ async def test_a_senseless_message_is_refused_and_the_connection_stays(
     assert events[-1]["type"] == "end"
 
 
+async def test_a_message_may_have_as_many_bytes_as_a_body(service: Lex) -> None:
+    question = '{"type": "query", "query": "Hello"}'
+
+    async with connect(address(service), proxy=None) as socket:
+        await socket.send(question.ljust(4096))
+        events = await until_end(socket)
+
+    assert events[-1]["type"] == "end"
+    assert await closed_with(address(service), question.ljust(4097)) == 1009
+
+
 async def closed_with(url: str, *messages: str | bytes) -> int:
     async with connect(url, proxy=None) as socket:
         try:
@@ -152,6 +163,14 @@ async def test_close_codes_say_why(service: Lex) -> None:
             assert await closed_with(address(full)) == 1013
 
 
+async def test_one_free_slot_is_enough_for_a_conversation() -> None:
+    async with lex(max_streams=1) as service, connect(address(service), proxy=None) as socket:
+        await socket.send("Hello")
+        events = await until_end(socket)
+
+    assert events[-1]["type"] == "end"
+
+
 async def test_a_client_that_leaves_leaves_nothing_behind() -> None:
     async with lex(disconnect_grace_seconds=0.1) as service:
         service.standin.script({"tokens": 1000, "tokens_per_second": 20}, times=None)
@@ -163,6 +182,19 @@ async def test_a_client_that_leaves_leaves_nothing_behind() -> None:
         await service.standin.stats.until(lambda stats: stats.closed_in_mid_stream == 20)
 
         assert (await service.client.get("/readyz")).json()["free_slots"] == 2000
+
+
+async def test_leaving_while_nothing_is_said_closes_the_upstream_call() -> None:
+    async with lex(disconnect_grace_seconds=0.1) as service:
+        service.standin.script({"text": "late", "first_token_after": 60})
+        async with connect(address(service), proxy=None) as socket:
+            await socket.send("Hello")
+            await service.standin.stats.until(lambda stats: stats.open_streams == 1)
+
+        await at_once(
+            service.standin.stats.until(lambda stats: stats.closed_before_first_byte == 1),
+            seconds=5,
+        )
 
 
 async def test_a_client_that_leaves_while_its_turn_is_stopped_is_no_news(

@@ -433,3 +433,13 @@ async def test_an_event_source_is_refused_in_a_stream_and_stays_away(
     last = {"Last-Event-ID": ids_of(refused.text)[-1]}
     assert (await service.client.get("/query", params=params, headers=last)).status_code == 204
     assert service.standin.stats.requests == 0
+
+
+@pytest.mark.parametrize(("too_many", "event"), [(0, "outcome"), (1, "error")])
+async def test_an_address_may_be_8192_bytes_long(service: Lex, too_many: int, event: str) -> None:
+    address = "/query?query=Hello&more="
+    address += "x" * (8192 + len("?") - len(address) + too_many)
+
+    answer = await service.client.get(address)
+
+    assert event in dict(parse(without_ids(answer.text)))

@@ -181,7 +181,8 @@ async def test_what_is_postponed_by_nothing_is_due_at_once(stores: Stores) -> No
 
 async def test_what_is_given_up_waits_for_something_new(stores: Stores) -> None:
     await say(stores.sessions, new_turn("Hello"), "Hi")
-    await stores.summaries.postpone(await claimed(stores), seconds=None, failures=6)
+    # A claim that ends at once: it would hide that nothing was given up.
+    await stores.summaries.postpone(await claimed(stores, held=0), seconds=None, failures=6)
     assert await claim(stores) is None
 
     await say(stores.sessions, new_turn("Bye"), "See you")

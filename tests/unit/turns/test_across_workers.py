@@ -1,6 +1,7 @@
 """Follow, stop, delete and repeat turns that run on another worker with the same store."""
 
 import asyncio
+from collections.abc import Collection, Sequence
 
 import pytest
 
@@ -10,6 +11,7 @@ from backend.domain.errors import SessionBusy
 from backend.domain.events import Chunk
 from backend.llm.port import Text
 from backend.storage.memory.sessions import MemorySessions
+from backend.storage.ports.sessions import StopRequest
 from tests.fakes import Clock, Scripted, says
 from tests.unit.turns.turn_world import SlowSessions, World, broken_off, ended, read, until
 from tests.waiting import waiting
@@ -110,6 +112,42 @@ async def test_who_comes_back_before_the_worker_looked_keeps_the_turn() -> None:
         await other.start()
 
     await one.turns.follow(ANONYMOUS, turn_id)
+    await one.turns.renew()
+
+    assert await one.outcome(turn_id) is None
+    await one.turns.close()
+
+
+class SlowRenewals(MemorySessions):
+    """Takes what a worker says at once, and answers it later."""
+
+    def __init__(self) -> None:
+        super().__init__(lease_seconds=15)
+        self.renewed, self.gate = asyncio.Event(), asyncio.Event()
+        self.gate.set()
+
+    async def renew(
+        self, worker: str, *, unfollowed: Collection[str] = (), followed: Collection[str] = ()
+    ) -> Sequence[StopRequest]:
+        requests = await super().renew(worker, unfollowed=unfollowed, followed=followed)
+        self.renewed.set()
+        await self.gate.wait()
+        return requests
+
+
+async def test_who_comes_back_while_the_worker_is_asked_to_give_it_up_keeps_the_turn() -> None:
+    sessions = SlowRenewals()
+    one = World(half_an_answer(), sessions=sessions)
+    turn_id = await an_unfollowed_turn(one)
+    await sessions.request_end("anonymous", "s1", unless_read=True)
+    sessions.renewed.clear()
+    sessions.gate.clear()
+    renewing = asyncio.create_task(one.turns.renew())
+    await sessions.renewed.wait()
+
+    await one.turns.follow(ANONYMOUS, turn_id)
+    sessions.gate.set()
+    await renewing
     await one.turns.renew()
 
     assert await one.outcome(turn_id) is None

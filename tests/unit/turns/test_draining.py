@@ -23,10 +23,23 @@ async def test_a_drain_waits_for_the_turns_that_run_and_takes_no_more() -> None:
     await asyncio.sleep(0.01)
     with pytest.raises(Draining):
         await world.start(session_id="s2")
+    was_drained = world.turns.drained.is_set()
     gate.set()
     await draining
 
     assert await read(follower) == [Chunk("Hel"), Chunk("lo"), *ended()]
+    assert (was_drained, world.turns.drained.is_set()) == (False, True)
+
+
+async def test_a_drain_that_is_over_waits_for_nothing_more() -> None:
+    world = World(says("Hello"))
+    await world.ask()
+    before = asyncio.all_tasks()
+
+    await world.turns.drain(accept_seconds=0, drain_seconds=60)
+    await asyncio.sleep(0)
+
+    assert asyncio.all_tasks() <= before
 
 
 async def test_a_drain_takes_turns_for_a_little_while() -> None:

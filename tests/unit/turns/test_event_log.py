@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from backend.domain.events import Chunk, End, Event, Unknown
 from backend.turns.event_log import Batch, EventLog, Follower
 
@@ -140,6 +142,24 @@ async def test_quiet_is_reported_again_and_again_and_only_while_it_is_quiet() ->
 
     assert batched == [Batch(0, [Chunk("a")]), Batch(1, ()), Batch(1, ())]
     assert rest == [Batch(1, [End()])]
+
+
+async def test_a_reader_that_was_busy_when_quiet_would_have_been_over_reads_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log = EventLog("t1")
+    batches = log.follow().batches(quiet_seconds=0.01)
+    reading = asyncio.ensure_future(anext(batches))
+    await asyncio.sleep(0)
+    log.append(Chunk("a"))
+    await reading
+
+    await asyncio.sleep(0.05)
+    log.append(End())
+    log.close()
+
+    assert [batch async for batch in batches] == [Batch(1, [End()])]
+    assert caplog.records == []
 
 
 async def test_quiet_begins_anew_with_each_change() -> None:

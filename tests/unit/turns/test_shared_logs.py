@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import pytest
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from backend.aio.periodic import repeat
 from backend.domain.conversation import ANONYMOUS, Outcome
@@ -118,6 +120,7 @@ async def test_a_reader_elsewhere_goes_on_through_a_failure_and_misses_nothing()
         while len(received) < 3:
             received += (await anext(batches)).events
         assert await one.outcome(turn_id) is None
+        assert logs.kept[turn_id][0].after == 0
         gates[2].set()
         received += await read(follower)
 
@@ -139,10 +142,14 @@ async def test_what_the_shared_log_lacks_comes_from_the_store(fault: str) -> Non
                     "another length": SharedBatch(turn_id, 0, 2, encode([Chunk("Hel")])),
                 }[fault]
             ]
-        follower = await other.turns.follow(ANONYMOUS, turn_id)
-        gate.set()
+        with capture_logs() as said:
+            follower = await other.turns.follow(ANONYMOUS, turn_id)
+            gate.set()
+            events = await read(follower)
 
-        assert await read(follower) == [Chunk("Hel"), Chunk("lo"), *ended()]
+    assert events == [Chunk("Hel"), Chunk("lo"), *ended()]
+    losses = [line["turn"] for line in said if line["event"] == "shared_log_lost"]
+    assert losses == ([] if fault == "never up" else [turn_id])
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -216,16 +223,19 @@ async def test_logs_that_end_while_nothing_can_be_written_are_not_kept() -> None
     assert list(logs.kept) == ["w2"]
 
 
-async def test_a_worker_that_leaves_shares_its_last_words() -> None:
+async def test_a_worker_that_leaves_shares_its_last_words_and_waits_no_longer() -> None:
     kept: Kept = {}
-    async with shared(MemoryLogs(kept), "w1") as shared_logs:
-        log = EventLog("t1")
-        shared_logs.share(log)
-        log.append(Chunk("Bye"))
-        log.append(End())
-        log.close()
+    with capture_logs() as said:
+        async with shared(MemoryLogs(kept), "w1") as shared_logs:
+            log = EventLog("t1")
+            shared_logs.share(log)
+            log.append(Chunk("Bye"))
+            log.append(End())
+            log.close()
 
     assert kept["t1"][-1].last == 2
+    assert not shared_logs._outbox._written
+    assert "last_events_not_shared" not in [line["event"] for line in said]
 
 
 class WaitingLogs(MemoryLogs):
@@ -260,8 +270,23 @@ async def test_who_comes_while_others_are_read_for_misses_nothing() -> None:
         logs.gate.set()
 
         await until(lambda: second.events == events)
+        logs.kept["t1"].append(SharedBatch("t1", 3, 4, encode([Chunk("4")])))
+        await until(lambda: second.last == 4)
 
-    assert first.events == events[2:]
+    assert first.events == [*events[2:], Chunk("4")]
+
+
+async def test_what_cannot_be_read_is_no_loss_for_a_log_that_has_it_already() -> None:
+    garbled = SharedBatch("t1", 0, 1, b"garbled")
+    logs = MemoryLogs({"t1": [garbled, SharedBatch("t1", 1, 2, encode([End()]))]})
+    first, second = EventLog("t1", begins_after=1), EventLog("t1")
+    async with shared(logs, "w2") as shared_logs:
+        shared_logs.fill(first)
+        shared_logs.fill(second)
+        await until(lambda: first.is_closed)
+
+    assert first.events == [End()]
+    assert second.events == []
 
 
 async def test_between_two_batches_of_a_read_others_have_their_turn() -> None:
@@ -287,6 +312,16 @@ async def test_who_left_is_not_read_for_any_more() -> None:
         assert other.turns._replays.followed == frozenset()
         shared_logs = other.turns._shared_logs
         assert shared_logs is not None
+        assert not shared_logs._mirrors
+
+
+async def test_a_log_that_has_come_to_its_end_is_not_read_for_any_more() -> None:
+    log = EventLog("t1")
+    logs = MemoryLogs({"t1": [SharedBatch("t1", 0, 1, encode([End()]))]})
+    async with shared(logs, "w2") as shared_logs:
+        shared_logs.fill(log)
+        await until(lambda: log.is_closed)
+
         assert not shared_logs._mirrors
 
 
@@ -326,6 +361,20 @@ async def test_what_is_forgotten_before_it_was_written_never_is() -> None:
     assert "gone" not in kept
 
 
+async def test_others_are_written_although_one_was_forgotten_before_it_was() -> None:
+    kept: Kept = {}
+    async with shared(MemoryLogs(kept), "w1") as shared_logs:
+        await until(lambda: shared_logs.is_up)
+        for turn_id in ("gone", "kept"):
+            log = EventLog(turn_id)
+            shared_logs.share(log)
+            log.append(Chunk("Hello"))
+        shared_logs.forget(["gone"])
+        await until(lambda: "kept" in kept)
+
+    assert "gone" not in kept
+
+
 async def test_a_redis_that_can_be_read_and_not_written_is_down_with_its_reason() -> None:
     logs = MemoryLogs({})
     logs.is_read_only = True
@@ -341,6 +390,20 @@ async def test_a_redis_that_can_be_read_and_not_written_is_down_with_its_reason(
 
     assert first == (False, "a replica, which takes no writes")
     assert shared_logs.fault is None
+
+
+async def test_a_redis_that_takes_no_more_writes_is_down_until_it_does() -> None:
+    logs = MemoryLogs({})
+    seen = []
+    async with shared(logs, "w1") as shared_logs:
+        await until(lambda: shared_logs.is_up)
+        for is_read_only in (True, False):
+            logs.is_read_only = is_read_only
+            shared_logs.nudge("w2")
+            await until(lambda: shared_logs.is_up is not logs.is_read_only)
+            seen.append(REGISTRY.get_sample_value("lex_redis_up"))
+
+    assert seen == [0, 1]
 
 
 class ForgetfulLogs(MemoryLogs):

@@ -1,6 +1,7 @@
 """The outcome of a turn: clients see the one that is stored."""
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import pytest
@@ -88,6 +89,23 @@ async def test_a_turn_that_is_stopped_at_its_tools_has_the_reason_that_called_th
 
     assert events[-2:] == ended(Outcome.CANCELLED, finish_reason="tool_calls")
     assert await is_stored_alike(world, turn_id, outcome_in([*events]))
+
+
+async def test_the_time_to_the_first_chunk_ends_with_it_and_not_with_a_later_one() -> None:
+    gate = asyncio.Event()
+    begun = time.perf_counter()
+    world = World(Scripted([Text("One"), gate, *says("Two").steps]))
+    turn_id, follower = await world.start()
+    await anext(follower.batches())
+    seconds = time.perf_counter() - begun
+    await asyncio.sleep(0.05)
+    gate.set()
+    await read(follower)
+
+    stored = (await world.sessions.turn("anonymous", turn_id)).first_chunk_seconds
+
+    assert stored is not None
+    assert 0 < stored < seconds
 
 
 async def test_every_reader_is_shown_the_same_live_and_in_a_replay() -> None:

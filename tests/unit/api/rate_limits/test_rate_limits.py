@@ -1,5 +1,6 @@
 """The local tier of rate limits, and the combination of both tiers."""
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
@@ -192,3 +193,20 @@ async def test_a_refusal_here_asks_no_other_worker() -> None:
 
     assert [verdict.is_granted for verdict in verdicts] == [True, True, False, False, False]
     assert shared.asked == 2
+
+
+class DistantWorkers(OtherWorkers):
+    """Takes a moment, in which others may ask."""
+
+    async def charge(self, windows: Sequence[Window]) -> Verdict:
+        verdict = await super().charge(windows)
+        await asyncio.sleep(0)
+        return verdict
+
+
+async def test_of_many_at_once_a_worker_lets_through_what_its_own_windows_hold() -> None:
+    limits = TieredLimits(LocalLimits(Clock()), DistantWorkers())
+
+    verdicts = await asyncio.gather(*[limits.charge(windows()) for _ in range(5)])
+
+    assert [verdict.is_granted for verdict in verdicts] == [True, True, False, False, False]

@@ -7,6 +7,7 @@ from typing import ClassVar
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 from starlette.types import Message
 
 from backend.api.sse.plain import Plain, frame
@@ -167,6 +168,16 @@ async def test_under_a_server_that_knows_no_other_way_all_of_it_does() -> None:
         map(frame, (Chunk("one"), Chunk("two"), End()))
     )
     assert ends.wrapped[-1]["more_body"] is False
+
+
+@pytest.mark.parametrize("has_stalled", [False, True])
+async def test_a_client_was_slow_if_the_kernel_closed_its_connection(has_stalled: bool) -> None:
+    before = REGISTRY.get_sample_value("lex_slow_clients_total") or 0.0
+
+    await streamed(EventLog("t1"), Ends(), extensions={"lex.cut": {"has_stalled": has_stalled}})
+
+    after = REGISTRY.get_sample_value("lex_slow_clients_total") or 0.0
+    assert after - before == has_stalled
 
 
 class Parts(Framing):

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.domain.errors import UpstreamGarbled
+from backend.llm.groq.frame_template import FrameTemplate
 from backend.llm.groq.wire import Decoder
 from backend.llm.port import Finish
 
@@ -103,6 +104,15 @@ def test_frames_that_say_more_than_a_text_are_each_read_in_full(more: dict[str, 
     text = decoder.feed(line({"content": "a"}, **more) * 3)
 
     assert (text, decoder.failure) == ("aaa", None)
+
+
+def test_a_template_is_learned_once() -> None:
+    template = FrameTemplate(lambda line: "probe \x7f" if b"probe" in line else None)
+
+    learned = [template.learn(said) for said in (TOKEN, TOKEN.replace(b'"m"', b'"other"'))]
+
+    assert learned == [True, False]
+    assert template.before + b"a" + template.behind == TOKEN
 
 
 def test_a_finish_among_them_is_seen() -> None:
