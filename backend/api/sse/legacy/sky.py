@@ -1,7 +1,7 @@
 """Describe the weather in the words that pages search for.
 
-Pages look for `(\\d+)°C` and `sunny|cloudy|rainy|snowy|foggy`. A city name that contains one of these
-words (Sunnyvale) misleads them. That cannot be avoided here.
+Pages look for `(\\d+)°C` and `sunny|cloudy|rainy|snowy|foggy`. A city name that contains
+one of these words (Sunnyvale) misleads them. That cannot be avoided here.
 """
 
 import re
