@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install run smoke test slowest soak check format vendor dashboards bench bench-short bench-hold bench-long bench-peers bench-telemetry chaos load load-ui chart image up up-observability down lock system-deps test-system clean
+.PHONY: help install run smoke test slowest soak check check-lint check-types check-imports check-prose check-page format vendor dashboards bench bench-short bench-hold bench-long bench-peers bench-telemetry chaos load load-ui chart image up up-observability down lock system-deps test-system clean
 
 # With it, each of the many processes of the tests would compile all sources again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -34,12 +34,23 @@ SYSTEM := tests/browser tests/deploy tests/system
 soak: .venv/.development ## run long tests: thousands of cancelled calls, a thousand turns
 	$(BIN)/python -m pytest tests/soak
 
-check: .venv/.development .venv/npm/.fetched ## check lint, formatting, types, import rules and prose
+check: .venv/.development .venv/npm/.fetched ## lint, formatting, types, import rules, prose; side by side
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target check-types check-prose check-page check-lint check-imports
+
+check-lint:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+check-types:
 	$(BIN)/mypy
+
+check-imports:
 	$(BIN)/lint-imports --no-logo
+
+check-prose:
 	$(BIN)/python -m infrastructure.prose
+
+check-page:
 	$(BIN)/node .venv/npm/typescript/lib/tsc.js --project backend/web
 
 format: .venv/.development ## fix lint and formatting with ruff
