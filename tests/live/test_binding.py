@@ -135,4 +135,4 @@ def test_without_a_network_the_last_line_of_an_installation_says_so(tmp_path: Pa
     assert ran.returncode == 1
     assert ran.stdout.startswith(f"Installing 1 packages of {file} into ")
     assert "The package index does not answer; trying again." in ran.stdout
-    assert ran.stderr.splitlines()[-1].startswith(f"lex: the packages of {file} cannot be down")
+    assert ran.stderr.splitlines()[-1].startswith(f"lex: cannot download the packages of {file}, ")
