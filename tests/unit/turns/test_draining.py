@@ -124,6 +124,20 @@ async def test_readers_of_a_turn_on_another_worker_are_sent_elsewhere_and_miss_n
     assert await read(back) == [Chunk("lo"), *ended()]
 
 
+async def test_a_worker_that_leaves_looks_at_turns_of_others_no_more() -> None:
+    one = World(Scripted([Text("Half"), asyncio.Event()]))
+    other = World(says("unused"), sessions=one.sessions, worker="w2")
+    turn_id, _ = await one.start(is_resumable=True)
+    before = asyncio.all_tasks()
+    remote = await other.turns.follow(ANONYMOUS, turn_id)
+
+    await other.turns.drain(accept_seconds=0, drain_seconds=0)
+    remote.leave()
+
+    assert asyncio.all_tasks() <= before
+    await one.turns.close()
+
+
 async def test_a_reader_whose_turn_ends_elsewhere_during_the_drain_gets_a_notice_as_well() -> None:
     gate = asyncio.Event()
     sessions = StumblingSessions()

@@ -128,6 +128,19 @@ def running(world: World, turn_id: str) -> TurnTask:
     return turn
 
 
+async def test_nothing_goes_wrong_behind_the_end_of_a_turn_without_a_chunk() -> None:
+    gate = asyncio.Event()
+    world = World(breaks(UpstreamUnavailable(), gate))
+    turn_id, follower = await world.start()
+    task = running(world, turn_id).task
+
+    gate.set()
+    await read(follower)
+    await asyncio.wait([task])
+
+    assert task.exception() is None
+
+
 Cause = Callable[[World, str], None]
 
 

@@ -68,6 +68,18 @@ def test_reasoning_is_never_text() -> None:
     assert text == "Hi"
 
 
+def test_a_second_choice_is_not_read() -> None:
+    other, other_stop = (
+        line.replace(b'"index": 0', b'"index": 1')
+        for line in (frame({"content": "Hello"}), frame({}, "length"))
+    )
+
+    text, rest = decoded(FIRST, other, frame({"content": "Hi"}), other_stop, STOP)
+
+    assert text == "Hi"
+    assert [delta.reason for delta in rest if isinstance(delta, Finish)] == ["stop"]
+
+
 def test_calls_come_at_the_end_in_order_of_their_index() -> None:
     calls = (
         call_frame((1, "b", "get_weather", '{"city":"Tokyo"}')),
