@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from backend.agent.loop import Assistant, Turn
+from backend.domain.context_window import characters
 from backend.domain.conversation import INTERRUPTED, Message, Role, ToolCall, Usage
 from backend.domain.errors import (
     ToolRefused,
@@ -366,6 +367,18 @@ async def test_history_that_does_not_fit_is_left_out_from_its_oldest_end() -> No
     await collect(turn, history=[old, recent])
 
     assert list(model.requests[0].messages) == [*recent, Message.user("Hello")]
+
+
+@pytest.mark.parametrize(("missing", "fits"), [(0, True), (1, False)])
+async def test_the_prompt_takes_its_part_of_what_fits(missing: int, fits: bool) -> None:
+    model = scripted(says("Fine."))
+    recent = [Message.user("recent"), Message.assistant("yes")]
+    needed = len("You are Lex.") + characters([*recent, Message.user("Hello")])
+    turn = a_turn(model, history_tokens=needed - missing)
+
+    await collect(turn, history=[recent], characters_per_token=1.0)
+
+    assert (list(model.requests[0].messages[:-1]) == recent) is fits
 
 
 async def test_the_reported_usage_corrects_the_estimate() -> None:
