@@ -57,6 +57,12 @@ def test_a_good_stream_is_its_text_and_one_finish() -> None:
     assert rest == [finish]
 
 
+def test_the_space_behind_the_name_of_a_field_may_be_missing() -> None:
+    stream = (FIRST, frame({"content": "Hi"}), STOP, DONE)
+
+    assert decoded(*[line.replace(b"data: ", b"data:") for line in stream]) == decoded(*stream)
+
+
 def test_reasoning_is_never_text() -> None:
     text, _ = decoded(
         FIRST,
