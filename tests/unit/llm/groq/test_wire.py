@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from backend.domain.conversation import Message, ToolCall, Usage
 from backend.domain.errors import UpstreamError, UpstreamGarbled, UpstreamUnavailable
 from backend.llm.groq.completion_bounds import CompletionBounds
-from backend.llm.groq.wire import Decoder, messages_of
+from backend.llm.groq.wire import Decoder, body_of, messages_of
 from backend.llm.port import CompletionRequest, Delta, Finish, Text, ToolSpec
 
 
@@ -455,3 +455,9 @@ def test_an_answer_of_markup_alone_is_left_out() -> None:
     messages = sent(Message.user("Hi"), Message.assistant(call), Message.user("<think>"))
 
     assert [message["content"] for message in messages] == ["Hi", "<think>"]
+
+
+def test_of_tools_that_there_are_not_nothing_is_sent() -> None:
+    request = CompletionRequest(prompt="", messages=[Message.user("Hi")])
+
+    assert set(body_of(request)) == {"messages"}
