@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from backend.agent.loop import Assistant, Turn
+from backend.domain.context_window import characters
 from backend.domain.conversation import INTERRUPTED, Message, Role, ToolCall, Usage
 from backend.domain.errors import (
     ToolRefused,
@@ -368,12 +370,35 @@ async def test_history_that_does_not_fit_is_left_out_from_its_oldest_end() -> No
     assert list(model.requests[0].messages) == [*recent, Message.user("Hello")]
 
 
+@pytest.mark.parametrize(("missing", "fits"), [(0, True), (1, False)])
+async def test_the_prompt_takes_its_part_of_what_fits(missing: int, fits: bool) -> None:
+    model = scripted(says("Fine."))
+    recent = [Message.user("recent"), Message.assistant("yes")]
+    needed = len("You are Lex.") + characters([*recent, Message.user("Hello")])
+    turn = a_turn(model, history_tokens=needed - missing)
+
+    await collect(turn, history=[recent], characters_per_token=1.0)
+
+    assert (list(model.requests[0].messages[:-1]) == recent) is fits
+
+
 async def test_the_reported_usage_corrects_the_estimate() -> None:
     turn = a_turn(scripted(says("Fine.", usage=Usage(6, 2))), query="x" * 24)
 
     await collect(turn)
 
     assert turn.characters_per_token == pytest.approx(36 / 6)
+
+
+async def test_model_and_tools_take_no_longer_than_the_turn() -> None:
+    turn = a_turn(scripted(calls(("echo", '{"word": "x"}')), says("Done.")))
+    begun = time.perf_counter()
+
+    await collect(turn)
+
+    assert turn.on_upstream.seconds > 0
+    assert turn.on_tools.seconds > 0
+    assert turn.on_upstream.seconds + turn.on_tools.seconds < time.perf_counter() - begun
 
 
 def assert_sound(turn: Turn) -> None:

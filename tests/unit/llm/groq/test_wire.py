@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from backend.domain.conversation import Message, ToolCall, Usage
 from backend.domain.errors import UpstreamError, UpstreamGarbled, UpstreamUnavailable
 from backend.llm.groq.completion_bounds import CompletionBounds
-from backend.llm.groq.wire import Decoder, messages_of
+from backend.llm.groq.wire import Decoder, body_of, messages_of
 from backend.llm.port import CompletionRequest, Delta, Finish, Text, ToolSpec
 
 
@@ -55,6 +55,12 @@ def test_a_good_stream_is_its_text_and_one_finish() -> None:
     assert text == "Hi there"
     finish = Finish(reason="stop", model="m", usage=Usage(12, 3), id="chatcmpl-1")
     assert rest == [finish]
+
+
+def test_the_space_behind_the_name_of_a_field_may_be_missing() -> None:
+    stream = (FIRST, frame({"content": "Hi"}), STOP, DONE)
+
+    assert decoded(*[line.replace(b"data: ", b"data:") for line in stream]) == decoded(*stream)
 
 
 def test_reasoning_is_never_text() -> None:
@@ -449,3 +455,9 @@ def test_an_answer_of_markup_alone_is_left_out() -> None:
     messages = sent(Message.user("Hi"), Message.assistant(call), Message.user("<think>"))
 
     assert [message["content"] for message in messages] == ["Hi", "<think>"]
+
+
+def test_of_tools_that_there_are_not_nothing_is_sent() -> None:
+    request = CompletionRequest(prompt="", messages=[Message.user("Hi")])
+
+    assert set(body_of(request)) == {"messages"}
