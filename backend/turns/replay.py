@@ -152,8 +152,7 @@ class Replays:
 
         They can resume on another worker.
         """
-        # Set before the wait below: followers that arrive during it must get the notice. The
-        # cancelled look puts back a log that it had taken out of `_awaited`.
+        # Set before the wait below: followers that arrive during it must get the notice.
         self._is_closed = True
         if self._looking is not None:
             await cancel_and_wait([self._looking])
