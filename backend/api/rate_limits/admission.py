@@ -71,7 +71,7 @@ class Admissions:
 
 
 class QueryAdmission:
-    """The admission of one query. A refused query does not count against any limit."""
+    """The admission of one query. A query over a limit counts against none."""
 
     def __init__(
         self, limits: Limits, slots: ClientSlots, client: Client, windows: list[Window]

@@ -1,7 +1,7 @@
 """Checks whether this version can work with a database that a later version has migrated.
 
 During a rolling update both versions use the new schema, and so does an old version after a
-rollback. So a revision may only add to the schema. A later release may drop what is then unused.
+rollback. So a revision only adds, and drops only what the release before it no longer uses.
 """
 
 from collections.abc import Iterator, Sequence
