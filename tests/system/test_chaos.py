@@ -29,7 +29,7 @@ def test_a_run_counts_what_it_did_and_finds_nothing_lost() -> None:
         [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False
     )
 
-    looked_at = re.findall(r"^([a-z ]+?) +(\d+) looked at", run.stdout, re.MULTILINE)
+    looked_at = re.findall(r"^([a-z ]+?) +(\d+) checked", run.stdout, re.MULTILINE)
     assert [name for name, _ in looked_at] == [*map(name_of, CHECKS)], run.stdout + run.stderr
     counts = {name: int(count) for name, count in looked_at}
     assert min(counts[name_of(check)] for check in ALWAYS) > 20, run.stdout
