@@ -93,7 +93,7 @@ def create_app(
     clock: Callable[[], datetime] = now,
     providers: Sequence[Provider] = PROVIDERS,
 ) -> FastAPI:
-    """Build the application. Nothing is opened before its lifespan starts.
+    """Build the application. Its lifespan opens connections and files, and not before it starts.
 
     `on_open` is called when everything is open, before the first request that needs it. `clock` is
     the worker's own clock, which may be wrong: the store's clock decides.

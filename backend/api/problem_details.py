@@ -1,6 +1,6 @@
 """Answer refusals with problem details (RFC 9457), and those of WebSockets with a close code.
 
-Nothing in this module runs after a stream has started.
+After a stream has started, errors are events instead.
 """
 
 from collections.abc import Mapping

@@ -76,7 +76,7 @@ AllowanceKind = Literal["requests", "tokens"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allowance:
-    """What is left of a rate limit of our organisation.
+    """The rest of one of our organisation's rate limits.
 
     The full rate is back in `reset_seconds`.
     """

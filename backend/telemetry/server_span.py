@@ -122,7 +122,7 @@ class RequestShown:
             finally:
                 if not is_begun:
                     _name(span, request)
-        except Exception as error:
+        except Exception as error:  # of any type: it goes on, and the span only notes it
             _fail(span, error, is_begun=is_begun)
             raise
 

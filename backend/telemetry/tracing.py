@@ -1,7 +1,7 @@
 """The spans of a turn: their names, attributes and parents.
 
 Spans are started and ended by hand, and none is made per chunk. They contain no text of people,
-models or tools, unless `captures_content()`. Nothing is recorded until `exporting` opens.
+models or tools, unless `captures_content()`. Spans are recorded only after `exporting` has opened.
 """
 
 import json

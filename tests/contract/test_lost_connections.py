@@ -57,6 +57,7 @@ async def test_a_transaction_that_meets_too_many_clients_is_tried_again(
         database = Database(url)
         waiting_for = asyncio.create_task(database.run(_one))
 
+        # Long enough to fail, if it were not tried again.
         done, _ = await asyncio.wait([waiting_for], timeout=1)
         taken.close()
         async with waiting():
@@ -111,6 +112,7 @@ async def test_a_server_that_restarts_fails_no_transaction(gate: PostgresGate) -
     await database.run(_one)
     await gate.shut()
     running = [asyncio.create_task(database.run(_one)) for _ in range(20)]
+    # The length of the restart: all transactions meet the closed gate meanwhile.
     await asyncio.sleep(0.5)
 
     await gate.open()

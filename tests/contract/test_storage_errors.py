@@ -119,7 +119,7 @@ def killed(connection: Connection) -> None:
 
 def timed_out(connection: Connection) -> None:
     connection.execute(text("SET LOCAL statement_timeout = '10ms'"))
-    connection.execute(text("SELECT pg_sleep(5)"))
+    connection.execute(text("SELECT pg_sleep(5)"))  # Postgres ends it after 10 ms
 
 
 def read_only(connection: Connection) -> None:

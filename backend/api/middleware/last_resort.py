@@ -27,7 +27,7 @@ class LastResort:
 
         try:
             await self._app(scope, receive, send_noticed)
-        except Exception as error:
+        except Exception as error:  # of any type: the client must get an answer
             if scope["type"] != "http" or has_begun:
                 raise
             logger.exception("request_broke", error=type(error).__name__)

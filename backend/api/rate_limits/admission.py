@@ -90,7 +90,7 @@ class QueryAdmission:
         await self._slots.take(self.client, turn_id)
         try:
             self._check(await self._limits.charge(self._windows))
-        except BaseException:
+        except BaseException:  # includes cancellation: the slot above is already taken
             self.leave(turn_id)
             raise
         self._entered = turn_id

@@ -1,6 +1,6 @@
 """Reads JSON and its usual mistakes: Python literals, trailing commas, missing brackets.
 
-Only literals are read. Nothing is evaluated.
+The parser reads literals only and never evaluates an expression.
 """
 
 import json

@@ -97,5 +97,5 @@ async def _answers(
         for expression in missing:
             found[expression] = await prometheus.values(expression)
         missing = {expression for expression in missing if not found[expression]}
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.5)  # Prometheus evaluates on a timer and tells nobody
     return found
