@@ -2,6 +2,8 @@
 
 import re
 
+from playwright.async_api import Browser, Page
+
 from infrastructure.groq_standin import Standin
 from tests.browser.chat import Chat
 from tests.processes import lex_process
@@ -38,46 +40,78 @@ async def test_a_second_visit_asks_for_nothing_but_the_page(chat: Chat) -> None:
     assert sent == 0
 
 
-async def test_the_first_words_are_shown_soon(chat: Chat) -> None:
-    """Measured from the navigation, without the upstream's time.
+SHOWN = """
+    new MutationObserver((records, observer) => {
+        if (document.querySelector(".said")?.textContent) {
+            observer.disconnect();
+            requestAnimationFrame(() => requestAnimationFrame(
+                () => { document.documentElement.dataset.shown = performance.now(); }));
+        }
+    }).observe(document, {childList: true, subtree: true});
+"""
+"""Notes when the first words are on the screen, in milliseconds since the navigation."""
+
+CHAT_ASKS = """
+    sessionStorage.clear();
+    localStorage.clear();
+    const asks = setInterval(() => {
+        const button = document.querySelector("#suggestions button");
+        if (button) { clearInterval(asks); button.click(); }
+    }, 1);
+"""
+
+BARE_PAGE_ASKS = """
+    document.addEventListener("DOMContentLoaded", async () => {
+        const said = document.body.appendChild(document.createElement("p"));
+        said.className = "said";
+        const response = await fetch("/query", {
+            method: "POST",
+            headers: {"Content-Type": "application/json"},
+            body: JSON.stringify({query: "Hello"}),
+        });
+        const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+        let text = "";
+        while (!text.includes("event: chunk")) text += (await reader.read()).value;
+        said.textContent = text;
+    });
+"""
+"""The least that a page can do: one request, and what comes is shown as it is."""
+
+
+async def test_the_first_words_are_shown_soon(chat: Chat, browser: Browser) -> None:
+    """Measured from the navigation, without the upstream's time, beside a page that does the least.
 
     The service runs in a separate process, so that the browser's driver does not delay it.
     """
     upstream_seconds = 0.2
-    seconds = []
+
+    async def seconds_to_first_words(page: Page, url: str) -> float:
+        await page.goto(url)
+        shown = page.locator("html[data-shown]")
+        milliseconds = float(await shown.get_attribute("data-shown") or 0)
+        return milliseconds / 1000 - upstream_seconds
+
     async with (
         Standin.serve() as standin,
         lex_process(
             GROQ_BASE_URL=standin.url, DATABASE_URL="memory://", LOG_LEVEL="WARNING"
         ) as service,
+        # JSON may not load anything. Its policy is the one thing that this page lacks.
+        await browser.new_page(bypass_csp=True) as bare_page,
     ):
         url = str(service.base_url)
         standin.script({"text": "Hello there.", "first_token_after": upstream_seconds}, times=None)
         await chat.open(url)
-        await chat.page.add_init_script("""
-            new MutationObserver((records, observer) => {
-                if (document.querySelector(".said")?.textContent) {
-                    observer.disconnect();
-                    requestAnimationFrame(() => requestAnimationFrame(
-                        () => { document.documentElement.dataset.shown = performance.now(); }));
-                }
-            }).observe(document, {childList: true, subtree: true});
-            sessionStorage.clear();
-            localStorage.clear();
-            const asks = setInterval(() => {
-                const button = document.querySelector("#suggestions button");
-                if (button) { clearInterval(asks); button.click(); }
-            }, 1);
-        """)
+        await chat.page.add_init_script(SHOWN + CHAT_ASKS)
+        await bare_page.add_init_script(SHOWN + BARE_PAGE_ASKS)
+        seconds = []
+        bare_seconds = []
         for _ in range(8):
-            await chat.page.goto(url)
-            shown = chat.page.locator("html[data-shown]")
-            milliseconds = float(await shown.get_attribute("data-shown") or 0)
-            seconds.append(milliseconds / 1000 - upstream_seconds)
+            seconds.append(await seconds_to_first_words(chat.page, url))
+            bare_seconds.append(await seconds_to_first_words(bare_page, f"{url}/livez"))
 
-    # The best time counts: other programs slow the rest, and the first had to load everything.
-    assert min(seconds) < 0.3, seconds
-    assert seconds[0] < 1, seconds
+    # The best times count: other programs slow the rest, and the first had to load everything.
+    assert min(seconds) < 4 * min(bare_seconds), (seconds, bare_seconds)
 
 
 def long_answer() -> str:

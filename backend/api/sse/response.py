@@ -66,23 +66,25 @@ class EventStream(EventSourceResponse):
         self._framing = framing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        outcome = "disconnected"
+        is_slow = False
         watching = asyncio.create_task(self._leave_with_the_client(receive))
         with self._delivery as delivery:
             try:
                 await self._stream(send, _past_the_middleware(scope) or send)
             except _Stalled:
-                outcome = "slow_client"
-                logger.warning("slow_client", turn=self._follower.turn_id)
-                delivery.stalled()
+                is_slow = True
+                # Both clocks wait equally long. The server has said it if the kernel's was first.
+                if not _has_stalled(scope):
+                    logger.warning("slow_client", turn=self._follower.turn_id)
                 cut(scope)
             finally:
+                is_slow = is_slow or _has_stalled(scope)
                 watching.cancel()
                 self._timeout.close()
                 # Has no effect if the stream was read to its end: its span has ended already.
-                tracing.stream_ended(outcome)
+                tracing.stream_ended("slow_client" if is_slow else "disconnected")
                 self._follower.leave()
-            if _has_stalled(scope):
+            if is_slow:
                 delivery.stalled()
 
     async def _stream(self, send: Send, send_on: Send) -> None:

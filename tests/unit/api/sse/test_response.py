@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 from starlette.types import Message
+from structlog.testing import capture_logs
 
 from backend.api.sse.plain import Plain, frame
 from backend.api.sse.response import EventStream, StreamOptions
@@ -178,6 +179,29 @@ async def test_a_client_was_slow_if_the_kernel_closed_its_connection(has_stalled
 
     after = REGISTRY.get_sample_value("lex_slow_clients_total") or 0.0
     assert after - before == has_stalled
+
+
+@pytest.mark.parametrize("kernel_was_first", [False, True])
+async def test_a_client_that_two_clocks_find_slow_is_reported_once(kernel_was_first: bool) -> None:
+    """The server reports it if the kernel's clock is first, even in the same tick."""
+    log = EventLog("t1")
+    connection: dict[str, object] = {"cut": lambda: None, "has_stalled": False}
+
+    async def send(_: Message) -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            connection["has_stalled"] = kernel_was_first
+
+    follower = log.follow()
+    options = StreamOptions(heartbeat_seconds=60, send_timeout_seconds=0.01)
+    stream = EventStream(follower, framing=Plain(follower), headers={}, options=options)
+    scope = {"type": "http", "extensions": {"lex.cut": connection, "lex.body": {"send": send}}}
+    log.append(Chunk("one"))
+    with capture_logs() as lines:
+        await stream(scope, Ends().receive, Ends().send)
+
+    assert [line["event"] for line in lines] == ["slow_client"] * (not kernel_was_first)
 
 
 class Parts(Framing):
