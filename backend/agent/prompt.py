@@ -1,7 +1,8 @@
-"""The system prompt: the text of `prompt.md`, filled in for one turn.
+"""The system prompt: the text of `prompt.md` and `prompt_today.md`, filled in for one turn.
 
-It contains dates but no clock times, and only tells whether the caller is signed in. So it stays
-the same for a day, and hits the upstream's prompt cache.
+Providers cache prompts that are equal from the first byte. So the text goes from what never changes
+to what changes most often: rules, cars and dealerships; the date of each dealership; whether the
+caller is signed in; and the earlier part of the session, which changes when the history is cut.
 """
 
 from datetime import datetime
@@ -33,13 +34,14 @@ class Prompt:
 
     @classmethod
     def load(cls, addition: str = "") -> Self:
-        """Load `prompt.md`. `addition` is appended, for a client profile with rules of its own."""
-        return cls(Path(__file__).with_name("prompt.md").read_text(encoding="utf-8") + addition)
+        """Load the text. `addition` follows the rules, for a client profile with its own."""
+        return cls(_read("prompt.md") + addition + _read("prompt_today.md"))
 
     def fill(self, showroom: Showroom, now: datetime, caller: Caller) -> str:
         return self._template.substitute(
             cars="\n".join(map(_car_line, showroom.car_models)),
-            dealerships="\n".join(_dealership_line(each, now) for each in showroom.dealerships),
+            dealerships="\n".join(map(_dealership_line, showroom.dealerships)),
+            today="\n".join(_today_line(each, now) for each in showroom.dealerships),
             customer=SIGNED_IN if caller.user_id else NOT_SIGNED_IN,
         )
 
@@ -48,9 +50,17 @@ def _car_line(car: CarModel) -> str:
     return f"- {car.name}: {car.description}"
 
 
-def _dealership_line(dealership: Dealership, now: datetime) -> str:
-    """One line with the id in backticks and the local date. The stand-in for Groq parses it."""
+def _dealership_line(dealership: Dealership) -> str:
     return (
         f"- `{dealership.id}`: {dealership.name}, {dealership.address}, "
-        f"time zone {dealership.time_zone}, today is {dealership.today(now):%A %Y-%m-%d}"
+        f"time zone {dealership.time_zone}"
     )
+
+
+def _today_line(dealership: Dealership, now: datetime) -> str:
+    """One line with the id in backticks and the local date. The stand-in for Groq parses it."""
+    return f"- `{dealership.id}`: today is {dealership.today(now):%A %Y-%m-%d}"
+
+
+def _read(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
