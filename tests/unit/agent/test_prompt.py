@@ -1,9 +1,13 @@
 import re
-from datetime import UTC, datetime, timedelta
-from os.path import commonprefix
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import takewhile
 
-from backend.agent.prompt import Prompt
+import pytest
+
+from backend.agent.prompt import EARLIER, Prompt, told
 from backend.domain.conversation import ANONYMOUS, Caller
+from backend.storage.ports.appointments import Appointment, Booking
+from backend.storage.ports.sessions import Earlier
 from backend.tools import TOOLS
 from tests.unit.tools.fakes import NOW, SHOWROOM
 
@@ -12,6 +16,11 @@ SIGNED_IN = Caller(owner="someone", user_id="123")
 
 def filled(now: datetime = NOW, caller: Caller = ANONYMOUS) -> str:
     return Prompt.load().fill(SHOWROOM, now, caller)
+
+
+def common_beginning(one: str, other: str) -> str:
+    pairs = zip(one, other, strict=False)
+    return "".join(a for a, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def test_each_dealership_has_a_line_and_later_its_own_date() -> None:
@@ -59,8 +68,8 @@ def test_what_changes_comes_last() -> None:
     )
     rules = Prompt.load("\nRules of a profile.\n").fill(SHOWROOM, NOW, ANONYMOUS)
 
-    assert commonprefix([anonymous, signed_in]).endswith("## The customer\n\nThe customer is ")
-    assert "## Cars" in commonprefix([anonymous, tomorrow])
+    assert common_beginning(anonymous, signed_in).endswith("## The customer\n\nThe customer is ")
+    assert "## Cars" in common_beginning(anonymous, tomorrow)
     assert rules.index("Rules of a profile.") < rules.index("## Today")
 
 
@@ -74,3 +83,41 @@ def test_no_tool_is_promised_that_does_not_exist() -> None:
     named = set(re.findall(r"`([a-z]+(?:_[a-z]+)+)`", filled(caller=SIGNED_IN)))
 
     assert named <= {tool.name for tool in TOOLS} | {"user_id"}
+
+
+BOOKING = Booking(
+    "TD-7Q2M",
+    Appointment(
+        user_id="123",
+        dealership_id="ginza",
+        date=date(2026, 11, 28),
+        time=time(10, 30),
+        car_model="Aurora",
+    ),
+)
+
+
+def test_nothing_is_told_of_a_session_that_was_never_cut() -> None:
+    assert told(Earlier()) == ""
+
+
+@pytest.mark.parametrize(
+    ("earlier", "expected"),
+    [
+        (Earlier(summary="They like red."), ["They like red."]),
+        (
+            Earlier(bookings=[BOOKING]),
+            ["Booked in it:\n- TD-7Q2M: Aurora at `ginza` on Saturday 2026-11-28 at 10:30"],
+        ),
+        (
+            Earlier(summary="They like red.", bookings=[BOOKING, BOOKING]),
+            [
+                "They like red.",
+                "Booked in it:\n"
+                + "\n".join(["- TD-7Q2M: Aurora at `ginza` on Saturday 2026-11-28 at 10:30"] * 2),
+            ],
+        ),
+    ],
+)
+def test_summary_and_bookings_stand_for_what_was_cut(earlier: Earlier, expected: list[str]) -> None:
+    assert told(earlier) == "\n" + "\n\n".join([EARLIER, *expected]) + "\n"
