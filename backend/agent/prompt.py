@@ -1,8 +1,8 @@
 """The system prompt: the text of `prompt.md` and `prompt_today.md`, filled in for one turn.
 
-Providers cache prompts that are equal from the first byte. So the text goes from what never changes
-to what changes most often: rules, cars and dealerships; the date of each dealership; whether the
-caller is signed in; and the earlier part of the session, which changes when the history is cut.
+Providers cache prompts that are equal from the first byte. So the text begins with the parts that
+never change: rules, cars and dealerships. The date of each dealership follows, and then the caller.
+The earlier part of the session comes last, and changes only when the history is cut.
 """
 
 from datetime import datetime

@@ -45,7 +45,7 @@ class RequestSize:
 
     @property
     def input_limit_tokens(self) -> int | None:
-        """What is left for the input besides the answer; None if no limit is known.
+        """The limit without the tokens of the answer; None if no limit is known.
 
         It is smaller than what `fitted` allows, so that requests within it are rarely cut again.
         """
