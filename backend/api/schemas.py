@@ -15,8 +15,8 @@ from backend.domain.conversation import (
     Session,
     ToolCall,
     TurnRecord,
-    Usage,
 )
+from backend.domain.usage import Usage
 from backend.storage.ports.sessions import StoredMessage
 from backend.tools.arguments import shown
 

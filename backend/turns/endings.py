@@ -12,6 +12,7 @@ from backend.agent.loop import Turn
 from backend.domain.conversation import Outcome, Role
 from backend.domain.errors import ServiceError, StorageError, TurnTimedOut
 from backend.domain.events import End, Logged, TokenUsage, Transport, TurnOutcome, encode, failure
+from backend.domain.usage import ModelCall
 from backend.storage.ports.sessions import Ending
 from backend.telemetry import metrics, tracing
 
@@ -28,9 +29,18 @@ def outcome_of(error: ServiceError | None) -> Outcome:
             return Outcome.FAILED
 
 
-def minimal_ending(turn_id: str, outcome: Outcome, error_code: str | None) -> Ending:
+def minimal_ending(
+    turn_id: str, outcome: Outcome, error_code: str | None, calls: Sequence[ModelCall] = ()
+) -> Ending:
     """An ending without the model's text, so that no text can make the store refuse it."""
-    ending = Ending(turn_id=turn_id, outcome=outcome, messages=(), log=b"", error_code=error_code)
+    ending = Ending(
+        turn_id=turn_id,
+        outcome=outcome,
+        messages=(),
+        log=b"",
+        error_code=error_code,
+        calls=tuple(calls),
+    )
     return replace(ending, log=encode([failure(StorageError()), outcome_event(ending), End()]))
 
 

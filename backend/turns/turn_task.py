@@ -229,7 +229,8 @@ class TurnTask:
         """Return the ending that counts, and whether the store took it from this worker."""
         # This makes later calls of `stop` ineffective, so that store and stream agree.
         outcome = self._stopped_as = self._stopped_as or outcome_of(error)
-        ending = minimal_ending(self.new.id, outcome, None if error is None else error.code)
+        error_code = None if error is None else error.code
+        ending = minimal_ending(self.new.id, outcome, error_code, self._turn.calls)
         try:
             self._append_last(error)
             ending = whole_ending(ending, self._turn, self._first_chunk_seconds, self.log.events)

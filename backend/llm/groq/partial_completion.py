@@ -27,7 +27,7 @@ class PartialCompletion:
         self.reported = ReportedUsage()
         self.model = ""
         self._id = ""
-        self._bytes_left = bounds.max_completion_bytes
+        self._bytes_allowed = self._bytes_left = bounds.max_completion_bytes
         self._calls = ToolCallParts(bounds)
         self._choice_index: int | None = None
         self._has_reasoned = False
@@ -36,6 +36,11 @@ class PartialCompletion:
         self._finish_reason: FinishReason | None = None
         self._trails_off = False
         """Whether the last frame had only an empty finish reason."""
+
+    @property
+    def written_bytes(self) -> int:
+        """The size of text, reasoning and tool calls so far."""
+        return self._bytes_allowed - self._bytes_left
 
     @property
     def has_begun(self) -> bool:

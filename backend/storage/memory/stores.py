@@ -12,6 +12,7 @@ from backend.storage.ports.profiles import ProfileStore
 from backend.storage.ports.sessions import SessionStore
 from backend.storage.ports.showrooms import ShowroomStore
 from backend.storage.ports.summaries import SummaryStore
+from backend.storage.ports.usage import UsageStore
 from backend.storage.seed import read_seed
 
 
@@ -22,6 +23,7 @@ class MemoryStores:
     appointments: AppointmentStore
     profiles: ProfileStore
     showrooms: ShowroomStore
+    usage: UsageStore
 
     async def ping(self) -> None:
         """Does nothing: memory is always there."""
@@ -39,4 +41,5 @@ def memory_stores(*, lease_seconds: float) -> MemoryStores:
         MemoryAppointments(sessions),
         MemoryProfiles(seed.profiles),
         MemoryShowrooms(seed.showroom),
+        sessions.usage,
     )

@@ -7,6 +7,7 @@ from backend.storage.ports.profiles import ProfileStore
 from backend.storage.ports.sessions import SessionStore
 from backend.storage.ports.showrooms import ShowroomStore
 from backend.storage.ports.summaries import SummaryStore
+from backend.storage.ports.usage import UsageStore
 
 
 class Stores(Protocol):
@@ -17,6 +18,7 @@ class Stores(Protocol):
     appointments: AppointmentStore
     profiles: ProfileStore
     showrooms: ShowroomStore
+    usage: UsageStore
 
     async def ping(self) -> None:
         """Raises: StorageError."""
