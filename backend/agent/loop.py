@@ -22,6 +22,7 @@ from backend.domain.context_window import (
 )
 from backend.domain.conversation import (
     INTERRUPTED,
+    Caller,
     History,
     Message,
     ToolCall,
@@ -116,6 +117,10 @@ class Turn:
         self.on_upstream = Stopwatch()
         """Time with the model, including retries and the pauses between chunks."""
         self.on_tools = Stopwatch()
+
+    @property
+    def caller(self) -> Caller:
+        return self._context.caller
 
     @property
     def characters_beside(self) -> int:

@@ -10,7 +10,9 @@ import structlog
 from backend.aio.periodic import repeat
 from backend.app.background import keep
 from backend.app.llm_providers import OpenProvider, Provider
+from backend.domain.usage import PICO, ModelCall
 from backend.llm.port import Allowance
+from backend.llm.prices import Prices
 from backend.llm.resilience.attempt import Attempt, SingleAttempt
 from backend.llm.resilience.circuit_breaker import CircuitBreaker
 from backend.llm.resilience.fallback import Candidate, Fallback
@@ -35,12 +37,20 @@ def open_models(
     *,
     ask_again_seconds: float = ASK_AGAIN_SECONDS,
 ) -> Fallback:
+    """Raises: UnusablePrices."""
     upstream = provider.open(settings, stack)
+    prices = Prices.load(settings.prices_file)
     # Retries and waits may take half of a turn's time: the other half is left for the answer.
     schedule = Schedule(budget_seconds=settings.turn_timeout_seconds / 2)
     models = Fallback(
         [
-            _candidate(name, upstream, schedule, answer_tokens=settings.max_completion_tokens)
+            _candidate(
+                name,
+                upstream,
+                schedule,
+                prices=prices,
+                answer_tokens=settings.max_completion_tokens,
+            )
             for name in settings.models
         ],
         longest_wait_seconds=settings.turn_timeout_seconds / 2,
@@ -51,7 +61,12 @@ def open_models(
 
 
 def _candidate(
-    name: str, upstream: OpenProvider, schedule: Schedule, *, answer_tokens: int
+    name: str,
+    upstream: OpenProvider,
+    schedule: Schedule,
+    *,
+    prices: Prices,
+    answer_tokens: int,
 ) -> Candidate:
     """Wrap a model, from the inside out: attempt with breaker and budget, repair, gate, retries."""
     metrics.prepare_model(name)
@@ -68,9 +83,27 @@ def _candidate(
 
     breaker = CircuitBreaker(on_change=lambda state: metrics.breaker_changed(name, state))
     asked = upstream.make_model(name, on_allowance=note)
-    attempt = SingleAttempt(asked, breaker=breaker, budget=budget, size=size, on_attempt=_attempted)
+    attempt = SingleAttempt(
+        asked, breaker=breaker, budget=budget, size=size, prices=prices, on_attempt=_attempted
+    )
     gate = Gate(lambda: budget.spacing_seconds)
     return Candidate(upstream.repair(attempt), breaker, gate, schedule, size)
+
+
+def _count(call: ModelCall) -> None:
+    usage = call.usage
+    metrics.model_called(
+        call.model,
+        call.purpose,
+        tokens={
+            "input": usage.input_tokens,
+            "cached": usage.cached_input_tokens,
+            "output": usage.output_tokens,
+            "reasoning": usage.reasoning_tokens,
+        },
+        is_estimated=call.is_estimated,
+        cost_usd=None if call.cost is None else call.cost / PICO,
+    )
 
 
 def _attempted(attempt: Attempt) -> None:
@@ -80,6 +113,8 @@ def _attempted(attempt: Attempt) -> None:
         seconds=attempt.seconds,
         first_chunk_seconds=attempt.first_chunk_seconds,
     )
+    if attempt.call is not None:
+        _count(attempt.call)
     # The `turn_finished` line covers successful attempts, so these are only for debugging.
     level = logging.DEBUG if attempt.outcome == "ok" else logging.INFO
     logger.log(level, "upstream_attempt", **_shown(attempt))
@@ -87,6 +122,7 @@ def _attempted(attempt: Attempt) -> None:
 
 def _shown(attempt: Attempt) -> dict[str, Any]:
     told = asdict(attempt)
+    del told["call"]  # the line of the turn has its tokens
     return {
         name: round(value, 4) if isinstance(value, float) else value for name, value in told.items()
     }

@@ -27,7 +27,7 @@ logger = structlog.get_logger()
 async def open_state(worker: Worker, stack: AsyncExitStack) -> State:
     """Open everything. `stack` closes it: turns first, the store last.
 
-    Raises: StorageError, UnusableKeyFile.
+    Raises: StorageError, UnusableFile.
     """
     settings = worker.settings
     _prepare(settings, stack)

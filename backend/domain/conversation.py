@@ -29,11 +29,14 @@ class Caller:
     """The sender of a request.
 
     Sessions belong to `owner`. Tools act for `user_id`. If that is None, the caller is not
-    authenticated, and tools use the `user_id` that the model passes.
+    authenticated, and tools use the `user_id` that the model passes. `key_name` is the name of the
+    caller's API key. An operator sees the usage of all owners.
     """
 
     owner: str
     user_id: str | None = None
+    key_name: str | None = None
+    is_operator: bool = False
 
 
 ANONYMOUS = Caller(owner="anonymous")

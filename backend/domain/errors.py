@@ -350,6 +350,12 @@ class NotStorable(StorageError):
     """The store cannot hold this content. A retry would fail again."""
 
 
+class UnusableFile(Exception):
+    """A file that a setting names cannot be read or is invalid. `setting` is its variable."""
+
+    setting: ClassVar[str]
+
+
 class ToolError(Exception):
     """An error for the model. `details` are the fields of `error` in the tool's output."""
 

@@ -9,6 +9,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from backend.domain.errors import UnusableFile
 from backend.domain.usage import PICO, Usage
 
 _MILLION = 1_000_000
@@ -16,8 +17,8 @@ _MILLION = 1_000_000
 UsdPerMillion = Annotated[Decimal, Field(ge=0, le=1_000_000, max_digits=12, decimal_places=6)]
 
 
-class UnusablePrices(Exception):
-    """The file cannot be read, or is invalid."""
+class UnusablePrices(UnusableFile):
+    setting = "PRICES_FILE"
 
 
 class _Price(BaseModel):

@@ -1,10 +1,10 @@
 """The ledger in dicts."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 
 from backend.domain.usage import ModelCall, Purpose, Spent
-from backend.storage.ports.usage import UsageRow
+from backend.storage.ports.usage import DayUsage, OwnerUsage
 
 
 class MemoryUsage:
@@ -16,9 +16,27 @@ class MemoryUsage:
             key = day, owner, call.model, call.purpose
             self._sums[key] = self._sums.get(key, Spent()) + Spent.of(call)
 
-    async def usage(self, first: date, last: date, *, owner: str | None) -> Sequence[UsageRow]:
+    async def by_day(self, first: date, last: date, *, owner: str | None) -> Sequence[DayUsage]:
+        sums: dict[tuple[date, str, Purpose], Spent] = {}
+        for (day, _, model, purpose), spent in self._of(first, last, owner):
+            sums[day, model, purpose] = sums.get((day, model, purpose), Spent()) + spent
         return [
-            UsageRow(owner=whose, day=day, model=model, purpose=purpose, spent=spent)
-            for (day, whose, model, purpose), spent in sorted(self._sums.items())
-            if first <= day <= last and owner in (None, whose)
+            DayUsage(day=day, model=model, purpose=purpose, spent=spent)
+            for (day, model, purpose), spent in sorted(sums.items(), key=lambda each: each[0])
         ]
+
+    async def by_owner(
+        self, first: date, last: date, *, owner: str | None, limit: int
+    ) -> Sequence[OwnerUsage]:
+        sums: dict[str, Spent] = {}
+        for (_, whose, _, _), spent in self._of(first, last, owner):
+            sums[whose] = sums.get(whose, Spent()) + spent
+        most_first = sorted(sums.items(), key=lambda each: (-each[1].usage.total_tokens, each[0]))
+        return [OwnerUsage(owner=whose, spent=spent) for whose, spent in most_first[:limit]]
+
+    def _of(
+        self, first: date, last: date, owner: str | None
+    ) -> Iterator[tuple[tuple[date, str, str, Purpose], Spent]]:
+        for key, spent in self._sums.items():
+            if first <= key[0] <= last and owner in (None, key[1]):
+                yield key, spent

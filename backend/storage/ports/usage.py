@@ -9,13 +9,18 @@ from backend.domain.usage import Purpose, Spent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UsageRow:
-    """The model calls of one owner on one UTC day, for one model and purpose."""
+class DayUsage:
+    """The model calls of one UTC day, for one model and purpose."""
 
-    owner: str
     day: date
     model: str
     purpose: Purpose
+    spent: Spent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnerUsage:
+    owner: str
     spent: Spent
 
 
@@ -25,9 +30,15 @@ class UsageStore(Protocol):
     It outlives the sessions. The calls of a turn whose worker died are missing.
     """
 
-    async def usage(self, first: date, last: date, *, owner: str | None) -> Sequence[UsageRow]:
-        """Return the rows from the first to the last day, in order of day, owner, model, purpose.
+    async def by_day(self, first: date, last: date, *, owner: str | None) -> Sequence[DayUsage]:
+        """Return the sums from the first to the last day, by day, model and purpose in order.
 
         Without an owner, those of everybody.
         """
+        ...
+
+    async def by_owner(
+        self, first: date, last: date, *, owner: str | None, limit: int
+    ) -> Sequence[OwnerUsage]:
+        """Return the sums by owner: those with the most tokens first, `limit` at most."""
         ...

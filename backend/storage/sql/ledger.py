@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, or_, select
+from sqlalchemy import BigInteger, Connection, Text, bindparam, cast, func, or_, select
 
 from backend.domain.usage import ModelCall, Spent
-from backend.storage.ports.usage import UsageRow
+from backend.storage.ports.usage import DayUsage, OwnerUsage
 from backend.storage.sql.dialects import insert
 from backend.storage.sql.ledger_rows import columns_of, spent_in
 from backend.storage.sql.operations import SqlStore, reading
@@ -28,14 +28,26 @@ _ADD = _NEW.on_conflict_do_update(
         if not column.primary_key
     },
 )
-_OWNER: Any = bindparam("owner")
-_USAGE = (
-    select(usage_days)
-    .where(
-        usage_days.c.day.between(bindparam("first"), bindparam("last")),
-        or_(_OWNER.is_(None), usage_days.c.owner == _OWNER),
-    )
-    .order_by(usage_days.c.day, usage_days.c.owner, usage_days.c.model, usage_days.c.purpose)
+_OWNER: Any = bindparam("owner", type_=Text)
+_THESE = (
+    usage_days.c.day.between(bindparam("first"), bindparam("last")),
+    or_(_OWNER.is_(None), usage_days.c.owner == _OWNER),
+)
+# Postgres adds up BIGINT to NUMERIC, which would come back as Decimal.
+_SUMS = [
+    cast(func.sum(column), BigInteger).label(column.name)
+    for column in usage_days.columns
+    if not column.primary_key
+]
+_DAY_KEY = (usage_days.c.day, usage_days.c.model, usage_days.c.purpose)
+_BY_DAY = select(*_DAY_KEY, *_SUMS).where(*_THESE).group_by(*_DAY_KEY).order_by(*_DAY_KEY)
+_TOKENS = func.sum(usage_days.c.input_tokens + usage_days.c.output_tokens)
+_BY_OWNER = (
+    select(usage_days.c.owner, *_SUMS)
+    .where(*_THESE)
+    .group_by(usage_days.c.owner)
+    .order_by(_TOKENS.desc(), usage_days.c.owner)
+    .limit(bindparam("most"))
 )
 
 
@@ -50,20 +62,30 @@ def enter(connection: Connection, owner: str, calls: Iterable[ModelCall], at: da
         connection.execute(_ADD, {**key_of_row, **columns_of(spent)})
 
 
-def _usage(connection: Connection, first: date, last: date, *, owner: str | None) -> list[UsageRow]:
-    days = {"first": first, "last": last, "owner": owner}
-    return [_row_of(row) for row in connection.execute(_USAGE, days)]
+def _by_day(
+    connection: Connection, first: date, last: date, *, owner: str | None
+) -> list[DayUsage]:
+    these = {"first": first, "last": last, "owner": owner}
+    return [
+        DayUsage(day=row.day, model=row.model, purpose=row.purpose, spent=_spent_in(row))
+        for row in connection.execute(_BY_DAY, these)
+    ]
 
 
-def _row_of(row: AnyRow) -> UsageRow:
-    return UsageRow(
-        owner=row.owner,
-        day=row.day,
-        model=row.model,
-        purpose=row.purpose,
-        spent=spent_in(row._mapping),  # noqa: SLF001 - SQLAlchemy's public name for a row as a dict
-    )
+def _by_owner(
+    connection: Connection, first: date, last: date, *, owner: str | None, limit: int
+) -> list[OwnerUsage]:
+    these = {"first": first, "last": last, "owner": owner, "most": limit}
+    return [
+        OwnerUsage(owner=row.owner, spent=_spent_in(row))
+        for row in connection.execute(_BY_OWNER, these)
+    ]
+
+
+def _spent_in(row: AnyRow) -> Spent:
+    return spent_in(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented view of a row as a dict
 
 
 class SqlUsage(SqlStore):
-    usage = reading(_usage)
+    by_day = reading(_by_day)
+    by_owner = reading(_by_owner)
