@@ -68,6 +68,7 @@ RELEASES: dict[str, Values] = {
     "api-keys": {
         "auth": "api_key",
         "apiKeysSecretName": "lex-api-keys",
+        "pricesConfigMapName": "lex-prices",
         "secretKeys": ["GROQ_API_KEY", "SESSION_COOKIE_SECRET"],
         "testTokenSecretName": "lex-test",
     },
