@@ -1,12 +1,18 @@
 """`GET /usage`, and the usage of sessions and turns."""
 
+import asyncio
+import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from backend.api.auth.api_keys import hash_of
+from tests.credentials import WITH_SECRET, bearer, token, with_key_file
 from tests.serving import Lex, lex
+from tests.waiting import waiting
 
 PRICES = """
 source = "a test"
@@ -80,3 +86,102 @@ async def test_a_range_that_makes_no_sense_is_refused(service: Lex, query: str, 
     problem = answer.json()
     assert (answer.status_code, problem["code"]) == (422, "invalid_field")
     assert [error["field"] for error in problem["errors"]] == [field]
+
+
+def keys_with_an_operator(path: Path) -> Path:
+    entries = [
+        {"name": "page", "hash": hash_of("alice's"), "user": "alice"},
+        {"name": "billing", "hash": hash_of("the operator's"), "user": "otto", "operator": True},
+    ]
+    path.write_text(json.dumps({"keys": entries}))
+    return path
+
+
+async def report(service: Lex, query: str = "", **headers: Any) -> dict[str, Any]:
+    answer = await service.client.get(f"/usage{query}", headers=headers["headers"])
+    assert answer.status_code == 200, answer.text
+    shown: dict[str, Any] = answer.json()
+    return shown
+
+
+async def ask_as(service: Lex, headers: dict[str, str]) -> None:
+    body = {"query": "Hello", "session_id": "s1"}
+    await service.client.post("/query", json=body, headers=headers)
+
+
+async def test_a_caller_sees_its_own_and_an_operator_everybodys(tmp_path: Path) -> None:
+    keys = keys_with_an_operator(tmp_path / "keys.json")
+    async with lex(**with_key_file(keys), **STANDIN, summary_idle_seconds=0) as service:
+        alice, operator = bearer("alice's"), bearer("the operator's")
+        await ask_as(service, alice)
+        await ask_as(service, alice)
+        await ask_as(service, operator)
+
+        own = await report(service, headers=alice)
+        everybodys = await report(service, headers=operator)
+        of_one = await report(service, "?owner=user:alice", headers=operator)
+        refused = await service.client.get("/usage?owner=user:otto", headers=alice)
+        lines = (await service.client.get("/metrics")).text
+
+    assert (own["total"]["calls"], own["owners"]) == (2, None)
+    assert everybodys["total"]["calls"] == 3
+    assert [(one["owner"], one["calls"]) for one in everybodys["owners"]] == [
+        ("user:alice", 2),
+        ("user:otto", 1),
+    ]
+    assert of_one["total"]["calls"] == 2
+    assert [one["owner"] for one in of_one["owners"]] == ["user:alice"]
+    assert refused.status_code == 422
+    assert re.search(r'^lex_client_tokens_total\{client="page"\} [1-9]', lines, re.MULTILINE)
+
+
+async def test_a_cookie_of_an_operator_is_an_operators_until_its_key_is_not(
+    tmp_path: Path,
+) -> None:
+    keys = keys_with_an_operator(tmp_path / "keys.json")
+    async with lex(**with_key_file(keys), **STANDIN) as service:
+        signed_in = await service.client.post(
+            "/auth/session", headers=bearer("the operator's") | {"Origin": service.url}
+        )
+        cookie = {
+            "Cookie": signed_in.headers["set-cookie"].partition(";")[0],
+            "Origin": service.url,
+        }
+        with_cookie = await report(service, headers=cookie)
+        keys.write_text(keys.read_text().replace(', "operator": true', ""))
+
+        async with waiting():
+            while (await service.client.get("/usage", headers=cookie)).status_code == 200:
+                await asyncio.sleep(0.05)
+        plain = await report(service, headers=bearer("the operator's"))
+
+    assert with_cookie["owners"] == []
+    assert plain["owners"] is None
+
+
+@pytest.mark.parametrize(
+    ("roles", "is_operator"),
+    [
+        (["operator"], True),
+        (["sales", "operator"], True),
+        ("sales operator", True),
+        (["sales"], False),
+        ("operators", False),
+        ([["operator"]], False),
+        ({"operator": True}, False),
+        (1, False),
+        (None, False),
+    ],
+)
+async def test_a_token_with_the_role_is_an_operators(roles: object, is_operator: bool) -> None:
+    async with lex(**WITH_SECRET, **STANDIN) as service:
+        shown = await report(service, headers=bearer(token("123", roles=roles)))
+
+    assert (shown["owners"] is not None) == is_operator
+
+
+async def test_the_claim_with_the_roles_can_have_another_name() -> None:
+    async with lex(**WITH_SECRET, **STANDIN, jwt_roles_claim="groups") as service:
+        shown = await report(service, headers=bearer(token("123", groups=["operator"])))
+
+    assert shown["owners"] is not None
