@@ -72,6 +72,11 @@ def forget(settings: Settings, stores: Stores, clock: StoreClock, stack: AsyncEx
     _repeat(retention.watch_clock, CLOCK_SECONDS, stack)
 
 
+def forget_budgets(stores: Stores, stack: AsyncExitStack) -> None:
+    """Start to delete the windows of budgets that are over."""
+    _repeat(stores.budgets.purge, PURGE_SECONDS, stack)
+
+
 def summarize(
     settings: Settings, stores: Stores, assistant: Assistant, stack: AsyncExitStack
 ) -> Callable[[], None]:

@@ -35,11 +35,10 @@ def open_models(
     provider: Provider,
     stack: AsyncExitStack,
     *,
+    prices: Prices,
     ask_again_seconds: float = ASK_AGAIN_SECONDS,
 ) -> Fallback:
-    """Raises: UnusablePrices."""
     upstream = provider.open(settings, stack)
-    prices = Prices.load(settings.prices_file)
     # Retries and waits may take half of a turn's time: the other half is left for the answer.
     schedule = Schedule(budget_seconds=settings.turn_timeout_seconds / 2)
     models = Fallback(

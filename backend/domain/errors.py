@@ -138,6 +138,11 @@ class TooManyRequests(Refusal):
         self.fields = dict(fields or {})
 
 
+class BudgetExhausted(TooManyRequests):
+    code = "budget_exhausted"
+    message = "The budget is used up."
+
+
 class Overloaded(Refusal):
     status, code, retryable = 503, "overloaded", True
     message = "This server is at capacity at the moment."

@@ -75,6 +75,10 @@ class Prices:
             raise UnusablePrices(f"{path}: {error}") from error
         return cls({name: _price(price) for name, price in file.models.items()})
 
+    def highest(self, usage: Usage) -> int:
+        """Return the highest cost of any model, for budgets that must not miss an unpriced one."""
+        return max((price.of(usage) for price in self.by_model.values()), default=0)
+
     def cost(self, model: str, usage: Usage) -> int | None:
         """Return the cost of a call in units of `1 / PICO` USD; None if the model has no price."""
         price = self.by_model.get(model)

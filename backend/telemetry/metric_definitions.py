@@ -35,6 +35,7 @@ TOOL_OUTCOMES = ("ok", "refused", "invalid", "failed", "timed_out")
 TOKEN_TYPES = ("input", "output")
 USAGE_KINDS = ("input", "cached", "output", "reasoning")
 PURPOSES = ("turn", "summary")
+BUDGETS = ("session_tokens", "client_tokens", "client_cost")
 LIMITS = ("session", "client", "network", "sessions", "streams", "readers", "sockets")
 
 CALL_SECONDS = [0.01 * 2**n for n in range(14)]
@@ -196,6 +197,9 @@ rate_limited = Counter(
     "lex_rate_limited",
     "Requests and connections refused by a rate limit, by limit.",
     ["limit"],
+)
+budget_refusals = Counter(
+    "lex_budget_refusals", "Queries refused because a budget was used up, by budget.", ["budget"]
 )
 shared_limits = Gauge(
     "lex_shared_limits_available",

@@ -197,6 +197,10 @@ def slots_free(number: int) -> None:
     series.slots.set(number)
 
 
+def budget_exhausted(kind: str) -> None:
+    series.budget_refusals.labels(kind).inc()
+
+
 def draining(*, is_draining: bool) -> None:
     series.draining.set(is_draining)
 

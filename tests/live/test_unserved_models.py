@@ -7,6 +7,7 @@ from backend.app.llm_providers import chosen
 from backend.app.models import open_models
 from backend.domain.conversation import Message
 from backend.llm.port import CompletionRequest, Text
+from backend.llm.prices import Prices
 from backend.llm.resilience.fallback import Fallback
 from infrastructure.groq_standin import Standin
 from tests.serving import settings
@@ -18,7 +19,9 @@ QUESTION = "Are you there?"
 
 def opened(standin: Standin, stack: AsyncExitStack, *, ask_again_seconds: float) -> Fallback:
     given = settings(groq_base_url=standin.url, model_fallbacks=SECOND)
-    return open_models(given, chosen(given), stack, ask_again_seconds=ask_again_seconds)
+    return open_models(
+        given, chosen(given), stack, prices=Prices(), ask_again_seconds=ask_again_seconds
+    )
 
 
 async def answer(models: Fallback) -> str:

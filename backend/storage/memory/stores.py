@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 
 from backend.storage.memory.appointments import MemoryAppointments
+from backend.storage.memory.budgets import MemoryBudgets
 from backend.storage.memory.profiles import MemoryProfiles
 from backend.storage.memory.sessions import MemorySessions
 from backend.storage.memory.showrooms import MemoryShowrooms
 from backend.storage.memory.summaries import MemorySummaries
 from backend.storage.ports.appointments import AppointmentStore
+from backend.storage.ports.budgets import BudgetStore
 from backend.storage.ports.profiles import ProfileStore
 from backend.storage.ports.sessions import SessionStore
 from backend.storage.ports.showrooms import ShowroomStore
@@ -24,6 +26,7 @@ class MemoryStores:
     profiles: ProfileStore
     showrooms: ShowroomStore
     usage: UsageStore
+    budgets: BudgetStore
 
     async def ping(self) -> None:
         """Does nothing: memory is always there."""
@@ -42,4 +45,5 @@ def memory_stores(*, lease_seconds: float) -> MemoryStores:
         MemoryProfiles(seed.profiles),
         MemoryShowrooms(seed.showroom),
         sessions.usage,
+        MemoryBudgets(),
     )

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from backend.storage.ports.appointments import AppointmentStore
+from backend.storage.ports.budgets import BudgetStore
 from backend.storage.ports.profiles import ProfileStore
 from backend.storage.ports.sessions import SessionStore
 from backend.storage.ports.showrooms import ShowroomStore
@@ -19,6 +20,7 @@ class Stores(Protocol):
     profiles: ProfileStore
     showrooms: ShowroomStore
     usage: UsageStore
+    budgets: BudgetStore
 
     async def ping(self) -> None:
         """Raises: StorageError."""

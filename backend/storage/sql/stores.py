@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, select
 
 from backend.storage.ports.appointments import AppointmentStore
+from backend.storage.ports.budgets import BudgetStore
 from backend.storage.ports.profiles import ProfileStore
 from backend.storage.ports.sessions import SessionStore
 from backend.storage.ports.showrooms import ShowroomStore
 from backend.storage.ports.summaries import SummaryStore
 from backend.storage.ports.usage import UsageStore
 from backend.storage.sql.appointments import SqlAppointments
+from backend.storage.sql.budgets import SqlBudgets
 from backend.storage.sql.database import Database
 from backend.storage.sql.failure_detector import FailureDetector
 from backend.storage.sql.ledger import SqlUsage
@@ -29,6 +31,7 @@ class SqlStores:
     profiles: ProfileStore
     showrooms: ShowroomStore
     usage: UsageStore
+    budgets: BudgetStore
     database: Database
 
     async def ping(self) -> None:
@@ -56,6 +59,7 @@ async def open_sql(database_url: str, *, lease_seconds: float, migrate: bool) ->
         SqlProfiles(database),
         SqlShowrooms(database),
         SqlUsage(database),
+        SqlBudgets(database),
         database,
     )
 

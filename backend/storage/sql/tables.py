@@ -215,3 +215,22 @@ usage_days = Table(
     Column("unpriced_tokens", BigInteger, nullable=False),
     Column("cost", BigInteger, nullable=False),  # in 10⁻¹² USD
 )
+
+budget_windows = Table(
+    "budget_windows",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("began_at", BigInteger, primary_key=True, autoincrement=False),  # DatabaseTime
+    Column("ends_at", BigInteger, nullable=False, index=True),  # DatabaseTime
+    Column("used", BigInteger, nullable=False),
+)
+
+budget_reservations = Table(
+    "budget_reservations",
+    metadata,
+    Column("turn_id", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("amount", BigInteger, nullable=False),
+    Column("expires_at", Float, nullable=False),  # DatabaseTime
+)
+Index("budget_reservations_of_key", budget_reservations.c.key)
