@@ -10,7 +10,7 @@ from backend.api.sse import legacy
 from backend.app.background import summarize
 from backend.app.worker import Worker
 from backend.domain.context_window import CHARACTERS_PER_TOKEN
-from backend.domain.conversation import ANONYMOUS, Caller, as_json
+from backend.domain.conversation import ANONYMOUS, Caller
 from backend.domain.showroom import Showroom
 from backend.llm.resilience.fallback import Fallback
 from backend.settings import Settings
@@ -54,7 +54,7 @@ async def typical_input_tokens(worker: Worker, stores: Stores) -> int:
     showroom = await stores.showrooms.showroom()
     prompt = load_prompt(worker.settings).fill(showroom, worker.clock(), ANONYMOUS)
     specs = Toolbox(worker.tools, timeout_seconds=0).specs
-    tools = as_json([[spec.name, spec.description, spec.parameters] for spec in specs])
+    tools = str([[spec.name, spec.description, spec.parameters] for spec in specs])
     return round((len(prompt) + len(tools)) / CHARACTERS_PER_TOKEN)
 
 

@@ -257,6 +257,8 @@ for _transport in TRANSPORTS:
     streams.labels(_transport)
 for _window in WINDOWS:
     disconnects.labels(_window)
+for _budget in BUDGETS:
+    budget_refusals.labels(_budget)
 for _limit in LIMITS:
     rate_limited.labels(_limit)
 for _outcome in REPAIR_OUTCOMES:

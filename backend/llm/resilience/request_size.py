@@ -11,7 +11,7 @@ from dataclasses import replace
 import structlog
 
 from backend.domain.context_window import CHARACTERS_PER_TOKEN, characters, characters_per_token
-from backend.domain.conversation import Role, as_json
+from backend.domain.conversation import Role
 from backend.domain.errors import RequestTooLarge
 from backend.llm.port import (
     Allowance,
@@ -97,9 +97,7 @@ class RequestSize:
     def characters(self, request: CompletionRequest) -> int:
         """The size of a request with its prompt and tools."""
         if request.tools is not self._tools[0]:
-            written = (
-                f"{each.name}{each.description}{as_json(each.parameters)}" for each in request.tools
-            )
+            written = (f"{each.name}{each.description}{each.parameters}" for each in request.tools)
             self._tools = request.tools, sum(map(len, written))
         return len(request.prompt) + characters(request.messages) + self._tools[1]
 
