@@ -15,6 +15,7 @@ from backend.app.store_clock import StoreClock
 from backend.app.turn_factory import open_shared_logs, open_turns
 from backend.app.worker import Worker
 from backend.llm.resilience.fallback import Fallback
+from backend.llm.resilience.shared_rates import LiveWorkers
 from backend.network import file_descriptors
 from backend.settings import Settings
 from backend.storage.factory import open_stores
@@ -36,10 +37,13 @@ async def open_state(worker: Worker, stack: AsyncExitStack) -> State:
     await clock.look()  # before the first lease: what this worker stores would hide a wrong clock
     authentication = await open_authentication(settings, stack)
     admission = await open_admission(settings, stack)
-    models = open_models(settings, worker.provider, stack)
+    live_workers = LiveWorkers()
+    models = open_models(
+        settings, worker.provider, stack, worker=worker.name, live_workers=live_workers
+    )
     shared_logs = open_shared_logs(settings, worker.name, stack)
     turns = await open_turns(worker, stores, models, clock.now, shared_logs, stack)
-    await take_lease(settings, stores, turns, worker.name, stack)
+    await take_lease(settings, stores, turns, worker.name, live_workers, stack)
     forget(settings, stores, clock, stack)
     # Pushed last, so it runs first: storing the last endings needs the lease and the store.
     stack.push_async_callback(turns.close)
