@@ -349,6 +349,8 @@ class StoreAway(StorageError):
 class NotStorable(StorageError):
     """The store cannot hold this content. A retry would fail again."""
 
+    retryable = False
+
 
 class ToolError(Exception):
     """An error for the model. `details` are the fields of `error` in the tool's output."""
