@@ -8,8 +8,10 @@ from typing import Any, Literal, Protocol
 from backend.domain.conversation import Message, ToolCall, Usage
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "other"]
-"""`length` and `content_filter` mean a truncated answer; `other` is a reason that we do not know.
-"""
+"""`other` is a reason that we do not know."""
+
+CUT: frozenset[FinishReason] = frozenset({"length", "content_filter"})
+"""The reasons of truncated answers, whose last tool call may be incomplete."""
 
 
 @dataclass(frozen=True, slots=True)
