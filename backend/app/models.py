@@ -70,7 +70,7 @@ def _candidate(
     asked = upstream.make_model(name, on_allowance=note)
     attempt = SingleAttempt(asked, breaker=breaker, budget=budget, size=size, on_attempt=_attempted)
     gate = Gate(lambda: budget.spacing_seconds)
-    return Candidate(upstream.repair(attempt), breaker, gate, schedule)
+    return Candidate(upstream.repair(attempt), breaker, gate, schedule, size)
 
 
 def _attempted(attempt: Attempt) -> None:
