@@ -12,11 +12,13 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
+from backend.agent.prompt import told
 from backend.domain.context_window import (
     CHARACTERS_PER_TOKEN,
+    FULL,
     characters,
     characters_per_token,
-    fitted,
+    without_oldest,
 )
 from backend.domain.conversation import (
     INTERRUPTED,
@@ -30,6 +32,7 @@ from backend.domain.conversation import (
 from backend.domain.errors import TooManyRounds, UpstreamGarbled
 from backend.domain.events import Chunk, Event, ToolCalled, ToolOutput, ToolUse
 from backend.llm.port import ChatModel, CompletionRequest, Finish, FinishReason, Text
+from backend.storage.ports.sessions import Earlier
 from backend.storage.ports.side_effects import SideEffect
 from backend.tools.arguments import shown
 from backend.tools.context import ToolContext
@@ -40,13 +43,23 @@ Emit = Callable[[Event], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assistant:
-    """The model, tools and settings that all turns share."""
+    """The model, tools and settings that all turns share.
+
+    `history_tokens` bounds prompt and messages of a request. `input_limit_tokens` returns what the
+    first model accepts, as far as that is known, and the smaller number counts.
+    """
 
     model: ChatModel
     toolbox: Toolbox
     max_rounds: int = 8
     history_tokens: int = 16_000
+    input_limit_tokens: Callable[[], int | None] = lambda: None
     flush_seconds: float = 0.025
+
+    @property
+    def budget_tokens(self) -> int:
+        limit = self.input_limit_tokens()
+        return self.history_tokens if limit is None else min(limit, self.history_tokens)
 
 
 class Stopwatch:
@@ -78,7 +91,8 @@ class Turn:
         prompt: str,
         query: str,
     ) -> None:
-        self.history_tokens = assistant.history_tokens
+        self.history_tokens = int(assistant.budget_tokens * FULL)
+        """The tokens that prompt, history and query may have when the turn begins."""
         self._assistant = assistant
         self._context = context
         self._prompt = prompt
@@ -100,16 +114,23 @@ class Turn:
         """Time with the model, including retries and the pauses between chunks."""
         self.on_tools = Stopwatch()
 
+    @property
+    def characters_beside(self) -> int:
+        """The size of everything in the first request that is not history."""
+        return len(self._prompt) + self._question.characters
+
     async def run(
         self,
         emit: Emit,
         history: History = (),
         *,
+        earlier: Earlier = Earlier(),  # noqa: B008 - it is immutable
         turn_id: str | None = None,
         characters_per_token: float = CHARACTERS_PER_TOKEN,
     ) -> None:
         """Emit the events of the turn, except its `outcome` and `end`.
 
+        The model reads of what was cut from the history in `earlier`.
         Tools with side effects act for `turn_id`, and only while that turn holds its session. To
         stop the turn, cancel this coroutine. It still waits for a booking that has begun, and emits
         its output.
@@ -120,6 +141,7 @@ class Turn:
         """
         self._emit = emit
         self._history = history
+        self._prompt += told(earlier)
         self._turn_id = turn_id
         self.characters_per_token = characters_per_token
         is_over = False
@@ -174,18 +196,17 @@ class Turn:
         return calls
 
     def _request(self) -> CompletionRequest:
-        assistant = self._assistant
         current = [self._question, *self.messages]
-        messages = fitted(
-            self._history,
-            current,
-            budget_characters=self.history_tokens * self.characters_per_token - len(self._prompt),
-        )
+        beside = len(self._prompt) + characters(current)
+        room = self._assistant.budget_tokens * self.characters_per_token - beside
+        # Later rounds keep what is cut now, so that they begin with the same bytes.
+        self._history = without_oldest(self._history, room)
+        history = [message for turn in self._history for message in turn]
         return CompletionRequest(
             prompt=self._prompt,
-            messages=messages,
-            history_length=len(messages) - len(current),
-            tools=assistant.toolbox.specs,
+            messages=[*history, *current],
+            history_length=len(history),
+            tools=self._assistant.toolbox.specs,
             silent=self._silent_models,
         )
 

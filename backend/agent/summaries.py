@@ -1,7 +1,7 @@
-"""Writes summaries of idle sessions, in the background.
+"""Writes summaries of sessions that are idle or about to be cut, in the background.
 
-No user waits for them, so they never compete with turns: only a few run at once, only on a model
-with plenty of its rate left, and a turn that begins voids the claim on its session.
+No user waits for them, so they never compete with turns: only a few run at once, and only on a
+model with plenty of its rate left. Each one adds the turns since the last summary to that summary.
 """
 
 import asyncio
@@ -25,6 +25,9 @@ AT_ONCE = 2
 
 MOST_TOKENS = 400
 """The token limit of a summary. Five sentences take about 150; the rest is for reasoning."""
+
+LEFT_OUT = "\n[…]\n"
+"""Stands for the middle of a transcript that is too long."""
 
 TIMEOUT_SECONDS = 60.0
 CLAIM_SECONDS = 1.5 * TIMEOUT_SECONDS
@@ -50,16 +53,14 @@ class Summaries:
         model: ChatModel,
         prompt: str,
         idle_seconds: float,
-        history_tokens: int,
+        budget_tokens: Callable[[], int],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._model = model
         self._prompt = prompt
         self._idle_seconds = idle_seconds
-        # The prompt and the previous summary share the budget with the history.
-        beside = len(prompt) / CHARACTERS_PER_TOKEN + MOST_TOKENS
-        self._history_tokens = max(0, history_tokens - round(beside))
+        self._budget_tokens = budget_tokens
         self._clock = clock
         self._failures = 0
         self._resting_until = 0.0
@@ -73,13 +74,13 @@ class Summaries:
             idle = await self._store.claim(
                 idle_seconds=self._idle_seconds,
                 claim_seconds=CLAIM_SECONDS,
-                history_tokens=self._history_tokens,
+                history_tokens=self._room_tokens,
             )
             if idle is None:
                 return
             if idle.history:
                 await self._summarize(idle)
-            else:  # even its last turn alone exceeds the budget
+            else:  # the summary knows all its messages already
                 await self._store.postpone(idle, seconds=None, failures=idle.failures)
 
     async def _summarize(self, idle: IdleSession) -> None:
@@ -103,7 +104,7 @@ class Summaries:
     async def _ask(self, idle: IdleSession) -> str:
         request = CompletionRequest(
             prompt=self._prompt,
-            messages=[Message.user(transcript(idle))],
+            messages=[Message.user(self._shortened(transcript(idle)))],
             max_tokens=MOST_TOKENS,
             is_awaited=False,
         )
@@ -112,6 +113,19 @@ class Summaries:
         if summary := "".join(texts).strip():
             return summary
         raise UpstreamGarbled("The model's summary was empty.")
+
+    @property
+    def _room_tokens(self) -> int:
+        """The budget without the prompt, the previous summary and the answer."""
+        beside = len(self._prompt) / CHARACTERS_PER_TOKEN + 2 * MOST_TOKENS
+        return max(0, self._budget_tokens() - round(beside))
+
+    def _shortened(self, text: str) -> str:
+        """Leave out the middle of a text that is too long: a turn that exceeds the budget alone."""
+        most = int(self._room_tokens * CHARACTERS_PER_TOKEN)
+        if len(text) <= most:
+            return text
+        return f"{text[: most // 2]}{LEFT_OUT}{text[-(most // 2) :]}"
 
     async def _put_off(self, idle: IdleSession, error: Exception) -> None:
         """Postpone this session, and pause all summaries; longer after each failure in a row."""

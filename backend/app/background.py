@@ -7,13 +7,13 @@ from contextlib import AsyncExitStack
 
 import structlog
 
+from backend.agent.loop import Assistant
 from backend.agent.summaries import AT_ONCE, Summaries, load_prompt
 from backend.aio.periodic import repeat
 from backend.aio.tasks import cancel_and_wait
 from backend.app.retention import Retention
 from backend.app.store_clock import StoreClock
 from backend.domain.errors import StorageError
-from backend.llm.port import ChatModel
 from backend.llm.resilience.shared_rates import LiveWorkers
 from backend.settings import Settings
 from backend.storage.ports.stores import Stores
@@ -82,16 +82,16 @@ def forget(settings: Settings, stores: Stores, clock: StoreClock, stack: AsyncEx
 
 
 def summarize(
-    settings: Settings, stores: Stores, model: ChatModel, stack: AsyncExitStack
+    settings: Settings, stores: Stores, assistant: Assistant, stack: AsyncExitStack
 ) -> Callable[[], None]:
-    """Start to summarize idle sessions. Return a function that stops this at once."""
+    """Start to write the summaries that are due. Return a function that stops this at once."""
     idle_seconds = settings.summary_idle_seconds
     summaries = Summaries(
         store=stores.summaries,
-        model=model,
+        model=assistant.model,
         prompt=load_prompt(),
         idle_seconds=idle_seconds,
-        history_tokens=settings.history_tokens,
+        budget_tokens=lambda: assistant.budget_tokens,
     )
     every_seconds = min(SUMMARIES_SECONDS, max(0.25, idle_seconds / 4))
     tasks = [

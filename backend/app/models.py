@@ -106,7 +106,7 @@ def _candidate(
     breaker = CircuitBreaker(on_change=lambda state: metrics.breaker_changed(name, state))
     asked = upstream.make_model(name, on_allowance=note)
     attempt = SingleAttempt(asked, breaker=breaker, budget=budget, size=size, on_attempt=_attempted)
-    candidate = Candidate(upstream.repair(attempt), breaker, gate, schedule)
+    candidate = Candidate(upstream.repair(attempt), breaker, gate, schedule, size)
     return candidate, SharedRate(name, budget=budget, gate=gate)
 
 

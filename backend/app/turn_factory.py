@@ -62,6 +62,7 @@ async def open_turns(
         toolbox=Toolbox(worker.tools, timeout_seconds=settings.tool_timeout_seconds),
         max_rounds=settings.max_rounds,
         history_tokens=settings.history_tokens,
+        input_limit_tokens=lambda: models.input_limit_tokens,
         flush_seconds=settings.chunk_flush_ms / 1000,
     )
     showroom = await stores.showrooms.showroom()
@@ -78,7 +79,7 @@ async def open_turns(
             remote_timeout_seconds=settings.lease_seconds,
         ),
         shared_logs=shared_logs,
-        on_drain=summarize(settings, stores, models, stack),
+        on_drain=summarize(settings, stores, assistant, stack),
     )
 
 

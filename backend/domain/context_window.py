@@ -1,6 +1,7 @@
 """Selects the part of a conversation that fits into the model's context."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
 
 from backend.domain.conversation import History, Message
 
@@ -8,28 +9,34 @@ CHARACTERS_PER_TOKEN = 4.0
 """An estimate for English, used until the upstream reports real usage."""
 
 
-def fitted(
-    history: History, current: Sequence[Message], *, budget_characters: float
-) -> list[Message]:
-    """Return the newest turns of `history` that fit beside the current turn, and that turn.
+FULL = 0.85
+"""The share of the budget that prompt and history may fill before the history is cut. The rest is
+for the current turn."""
 
-    The current turn is never cut, and a tool call is never separated from its output.
+KEPT = 0.5
+"""The share of its room that a cut leaves in the history.
+
+Then the history can grow for many turns until the next cut, and all of them begin with the same
+bytes. A window that slides by one turn each time would lose the provider's prompt cache each time.
+"""
+
+
+def without_oldest(history: History, room_characters: float) -> History:
+    """Return the history if it fits the room, otherwise what a cut keeps of it."""
+    sizes = [characters(turn) for turn in history]
+    if sum(sizes) <= room_characters:
+        return history
+    return history[len(history) - kept_by_a_cut(sizes, room_characters) :]
+
+
+def kept_by_a_cut(sizes: Sequence[int], room_characters: float) -> int:
+    """Return how many of the newest turns a cut keeps. `sizes` are in characters, oldest first.
+
+    They fill at most half of the room. Only the newest turn may fill more of it.
     """
-    # The store has already fitted the history, but each round must do it again: the current turn
-    # grows, and the ratio of characters to tokens changes with the reported usage.
-    kept = newest_that_fit(reversed(history), budget_characters - characters(current))
-    return [message for turn in (*reversed(list(kept)), current) for message in turn]
-
-
-def newest_that_fit(
-    newest_first: Iterable[Sequence[Message]], budget_characters: float
-) -> Iterator[Sequence[Message]]:
-    """Yield turns while they fit. Stops reading at the first one that does not."""
-    for turn in newest_first:
-        budget_characters -= characters(turn)
-        if budget_characters < 0:
-            return
-        yield turn
+    totals = accumulate(reversed(sizes))
+    fitting = sum(total <= room_characters * KEPT for total in totals)
+    return fitting or int(bool(sizes) and sizes[-1] <= room_characters)
 
 
 def characters(messages: Iterable[Message]) -> int:

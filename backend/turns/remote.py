@@ -7,6 +7,7 @@ A nudge only makes it look sooner.
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from backend.domain.errors import SessionBusy
 from backend.storage.ports.sessions import Claim, Holder, NewTurn, SessionStore
@@ -36,20 +37,26 @@ class RemoteTurns:
         self._is_claimed_here = is_claimed_here
         self._timeout_seconds = timeout_seconds
 
-    async def claim(self, new: NewTurn, history_tokens: int) -> Claim:
+    async def claim(self, new: NewTurn, *, history_tokens: int, beside_characters: int) -> Claim:
         """Claim the session, after ending a turn of another worker that has no readers.
 
         Raises: whatever `SessionStore.claim` raises.
         """
+        claim = partial(
+            self._sessions.claim,
+            new,
+            history_tokens=history_tokens,
+            beside_characters=beside_characters,
+        )
         try:
-            return await self._sessions.claim(new, history_tokens=history_tokens)
+            return await claim()
         except SessionBusy:
             # A turn of this worker that holds the session has readers: unread ones were ended
             # before the claim. The store may not know a reader that has just come back, and would
             # let us stop the turn, so it is not asked.
             if self._is_claimed_here(new.owner, new.session_id) or not await self._supersede(new):
                 raise
-            return await self._sessions.claim(new, history_tokens=history_tokens)
+            return await claim()
 
     async def stop(self, owner: str, turn_id: str) -> None:
         """Request the stop of a turn, without waiting for it. Raises: TurnNotFound."""

@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Protocol
 
 import structlog
 
@@ -35,6 +36,14 @@ from backend.turns.event_log import Follower
 logger = structlog.get_logger()
 
 
+class ClaimSession(Protocol):
+    async def __call__(
+        self, new: NewTurn, /, *, history_tokens: int, beside_characters: int
+    ) -> Claim:
+        """Do what `SessionStore.claim` promises."""
+        ...
+
+
 class TurnTask:
     """Claims the session, runs the conversation into the log, stores the ending, ends the stream.
 
@@ -47,7 +56,7 @@ class TurnTask:
         new: NewTurn,
         turn: Turn,
         *,
-        claim: Callable[[NewTurn, int], Awaitable[Claim]],
+        claim: ClaimSession,
         sessions: SessionStore,
         timeout_seconds: float,
         grace_seconds: float = 0.0,
@@ -137,7 +146,11 @@ class TurnTask:
                 is_own_trace=self._transport == "websocket",
             )
             new = replace(self.new, traceparent=tracing.traceparent(span))
-            claim = await self._claim(new, self._turn.history_tokens)
+            claim = await self._claim(
+                new,
+                history_tokens=self._turn.history_tokens,
+                beside_characters=self._turn.characters_beside,
+            )
         except Exception as error:  # noqa: BLE001 - `join` raises it in every request that waits
             self._refuse(error)
             return
@@ -174,6 +187,7 @@ class TurnTask:
                 await self._turn.run(
                     self._append,
                     claim.history,
+                    earlier=claim.earlier,
                     turn_id=self.new.id,
                     characters_per_token=claim.characters_per_token,
                 )

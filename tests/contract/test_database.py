@@ -18,7 +18,7 @@ from sqlalchemy.sql import ClauseElement
 from backend.domain.conversation import Message, Outcome, now
 from backend.domain.errors import SessionBusy, StorageError
 from backend.storage.factory import open_stores
-from backend.storage.sql import appointments, claims, leases, sessions, summaries
+from backend.storage.sql import appointments, claims, histories, leases, sessions, summaries
 from backend.storage.sql.database import Database
 from backend.storage.sql.dialects import DatabaseTime
 from backend.storage.sql.migrate import upgrade
@@ -318,7 +318,7 @@ def _fill(connection: Connection, session_id: str, *, turns_stored: int) -> None
 async def _seconds_to_claim(store: SqlSessions, session_id: str) -> float:
     turn = new_turn(session_id=session_id)
     started = time.perf_counter()
-    claim = await store.claim(turn, history_tokens=3000)
+    claim = await store.claim(turn, history_tokens=6_000)
     seconds = time.perf_counter() - started
     assert len(flat(claim.history)) >= 10
     await store.finish(ending(turn))
@@ -348,7 +348,7 @@ def _plan_of_lost(connection: Connection, name: str) -> str:
 
 
 def _plan_of_history(connection: Connection) -> str:
-    page = claims._PAGE_BACKWARDS.params(owner="o", session_id="s", before=9)
+    page = histories._PAGE_BACKWARDS.params(owner="o", session_id="s", before=9, after=0)
     query = page.compile(connection, compile_kwargs={"literal_binds": True})
     rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}")
     return "\n".join(row.detail for row in rows)

@@ -6,6 +6,7 @@ import pytest
 
 from backend.domain.conversation import Message
 from backend.domain.errors import SessionNotFound
+from backend.storage.ports.sessions import NewTurn
 from backend.storage.ports.stores import Stores
 from backend.storage.ports.summaries import IdleSession
 from tests.contract.conftest import SHORT_LEASE
@@ -148,13 +149,86 @@ async def test_something_new_is_a_reason_for_a_new_summary_that_knows_the_old_on
     assert await summary(stores) == "They greeted."
 
 
-async def test_the_history_is_the_newest_that_fits(stores: Stores) -> None:
+async def test_a_summary_is_asked_for_what_the_last_one_does_not_know(stores: Stores) -> None:
+    await say(stores.sessions, new_turn("Hello"), "Hi")
+    await stores.summaries.store(await claimed(stores), "They greeted.")
+    await say(stores.sessions, new_turn("Bye"), "See you")
+
+    assert said(await claimed(stores)) == ["Bye", "See you"]
+
+
+async def test_what_does_not_fit_is_told_in_parts_oldest_first(stores: Stores) -> None:
+    for number in (1, 2, 3):
+        await say(stores.sessions, new_turn(f"Q{number}"), f"{number}" * 50)
+
+    parts = []
+    while idle := await claim(stores, tokens=30):
+        parts.append(said(idle)[::2])
+        assert await stores.summaries.store(idle, f"Part {len(parts)}")
+
+    assert parts == [["Q1", "Q2"], ["Q3"]]
+
+
+async def test_a_turn_that_is_too_long_alone_is_told_all_the_same(stores: Stores) -> None:
     await say(stores.sessions, new_turn("x" * 400), "x" * 400)
     await say(stores.sessions, new_turn("Short"), "Answer")
 
     idle = await claimed(stores, tokens=50)
 
-    assert said(idle) == ["Short", "Answer"]
+    assert said(idle) == ["x" * 400, "x" * 400]
+
+
+async def nearly_full(stores: Stores, *, room: int = 90) -> NewTurn:
+    """Run turns of 10 characters until a summary is wanted, and leave the last one running."""
+    beside = 4 * EVERYTHING - room
+    for number in range(10, 17):
+        turn = new_turn(f"Q{number}")
+        await stores.sessions.claim(turn, history_tokens=EVERYTHING, beside_characters=beside)
+        await stores.sessions.finish(ending(turn, Message.assistant("x" * 7)))
+    running = new_turn("Q17")
+    await stores.sessions.claim(running, history_tokens=EVERYTHING, beside_characters=beside)
+    return running
+
+
+async def test_what_is_about_to_be_cut_is_told_at_once_while_a_turn_runs(stores: Stores) -> None:
+    turn = await nearly_full(stores)
+
+    idle = await claim(stores, idle=1e6)
+    assert idle
+    await stores.sessions.finish(ending(turn, Message.assistant("Last")))
+    is_stored = await stores.summaries.store(idle, "What was said.")
+
+    assert said(idle)[::2] == [f"Q{number}" for number in range(10, 17)]
+    assert is_stored
+    assert await summary(stores) == "What was said."
+    assert await claim(stores, idle=1e6) is None
+    assert said(await claimed(stores)) == ["Q17", "Last"]
+
+
+async def test_nothing_is_wanted_while_there_is_room(stores: Stores) -> None:
+    await nearly_full(stores, room=200)
+
+    assert await claim(stores, idle=1e6) is None
+
+
+async def test_of_two_who_want_what_is_about_to_be_cut_one_gets_it(stores: Stores) -> None:
+    turn = await nearly_full(stores)
+    first = await claimed(stores)
+    await stores.sessions.finish(ending(turn, Message.assistant("Last")))
+    await stores.sessions.claim(new_turn("Q18"), history_tokens=EVERYTHING)
+
+    assert await claim(stores, idle=1e6) is None
+    assert await stores.summaries.store(first, "What was said.")
+
+
+async def test_a_wanted_summary_that_is_postponed_stays_wanted(stores: Stores) -> None:
+    await nearly_full(stores)
+    await stores.summaries.postpone(await claimed(stores), seconds=0, failures=1)
+
+    again = await claim(stores, idle=1e6)
+
+    assert again
+    assert again.failures == 1
 
 
 async def test_what_is_postponed_is_due_again_later_and_knows_its_failures(

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from backend.agent.prompt import EARLIER
 from infrastructure.groq_standin import Standin
 from tests.deploy.servers import PLAIN, deployed
 from tests.processes import lex_process
@@ -197,3 +198,20 @@ async def test_what_a_leaving_worker_did_not_finish_its_successor_does(
         await until_summarized(successor, "s1")
 
     assert len(transcripts(standin)) == 2
+
+
+async def test_what_is_cut_from_a_long_session_stays_in_the_prompt() -> None:
+    async with lex(summary_idle_seconds=1, history_tokens=3_000) as service:
+        await service.ask("Book a test drive at `manhattan`", "s1")
+        requests: list[list[dict[str, Any]]] = []
+
+        async def is_told() -> bool:
+            await service.ask("Tell me more. ".ljust(1_500, "x"), "s1")
+            requests.append(service.standin.stats.last_requests[-1].body["messages"])
+            return f"{EARLIER}\n\nThe customer said: Book a test" in requests[-1][0]["content"]
+
+        await eventually(is_told)
+
+    prompt = requests[-1][0]["content"]
+    assert prompt.index("## Today") < prompt.index(EARLIER)
+    assert len(requests[-1]) < 2 * len(requests)

@@ -19,6 +19,7 @@ from backend.domain.errors import (
 from backend.llm.port import CompletionRequest, Delta, NamedModel
 from backend.llm.resilience.circuit_breaker import CircuitBreaker
 from backend.llm.resilience.gate import Gate
+from backend.llm.resilience.request_size import RequestSize
 from backend.llm.resilience.retry import ONCE, Begun, Retry, Schedule
 from backend.llm.resilience.unserved_models import UnservedModels
 
@@ -39,6 +40,7 @@ class Candidate:
     breaker: CircuitBreaker
     gate: Gate = field(default_factory=Gate)
     schedule: Schedule = ONCE
+    size: RequestSize = field(default_factory=RequestSize)
 
     @property
     def name(self) -> str:
@@ -154,6 +156,14 @@ class Fallback:
     def in_use(self) -> list[Candidate]:
         """The candidates that the upstream serves, in their configured order."""
         return [each for each in self.candidates if each.name not in self.unserved]
+
+    @property
+    def input_limit_tokens(self) -> int | None:
+        """The largest input of the first model, without the tokens of the answer; None if unknown.
+
+        A session's history is cut for this model. For a smaller one, each request is cut alone.
+        """
+        return self.in_use[0].size.input_limit_tokens if self.in_use else None
 
     def check(self) -> None:
         """Raises: UpstreamUnavailable, if no model is served or all breakers are open."""

@@ -43,6 +43,16 @@ class RequestSize:
         """The smallest known limit; None if none is known."""
         return min(self._limits.values(), default=None)
 
+    @property
+    def input_limit_tokens(self) -> int | None:
+        """The limit without the tokens of the answer; None if no limit is known.
+
+        It is smaller than what `fitted` allows, so that requests within it are rarely cut again.
+        """
+        if self.limit_tokens is None:
+            return None
+        return max(0, int(self.limit_tokens * (1 - 2 * MARGIN)) - self._answer_tokens)
+
     def allowed(self, allowance: Allowance) -> None:
         """Learn from a reported rate: no request may exceed the tokens per minute."""
         if allowance.kind == "tokens" and allowance.limit:

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from backend.domain.context_window import CHARACTERS_PER_TOKEN
-from backend.domain.conversation import History, LastTurn, Message, Outcome, Session, TurnRecord
+from backend.domain.conversation import LastTurn, Message, Outcome, Session, TurnRecord
+from backend.storage.history import Cut, Summary, Window, oldest_that_fit, window
 from backend.storage.ports.sessions import WORKER_LOST, Ending, Holder, NewTurn, StoredMessage
-from backend.storage.recent_turns import newest_whole_turns
 from backend.storage.turn_journal import closed
 
 
@@ -40,12 +40,22 @@ class Untold:
     not_before: float = 0.0
     claim_id: str | None = None
     failures: int = 0
+    is_wanted: bool = False
+    """Whether the summary is due now, because the history is about to be cut."""
+
+    def again(self, since: float, *, is_wanted: bool) -> "Untold":
+        """The state after a turn began or ended, which voids a claim unless it is wanted."""
+        if self.is_wanted:
+            return replace(self, since=since, is_wanted=is_wanted)
+        return Untold(since, is_wanted=is_wanted)
 
 
 @dataclass(slots=True)
 class KeptSession:
     session: Session
     untold: Untold | None = None
+    cut: Cut = field(default_factory=Cut)
+    summarized_until: int = 0
     characters_per_token: float = CHARACTERS_PER_TOKEN
     current: KeptTurn | None = None
     turns: list[KeptTurn] = field(default_factory=list)
@@ -63,9 +73,31 @@ class KeptSession:
         for message in messages:
             self.messages.append(StoredMessage(len(self.messages) + 1, turn_id, message))
 
-    def history(self, history_tokens: int) -> History:
-        budget = history_tokens * self.characters_per_token
-        return newest_whole_turns(reversed(self.messages), characters=budget)
+    def window(self, room_characters: float) -> Window:
+        """Look back from the last message, and keep the cut."""
+        found = window(
+            reversed(self.messages[self.cut.start - 1 :]),
+            self.cut,
+            Summary(self.session.summary, self.summarized_until),
+            behind=len(self.messages),
+            room_characters=room_characters,
+        )
+        self.cut = found.cut
+        return found
+
+    def turns_before(self, turn_id: str | None) -> list[str]:
+        """The ids of the turns before this one; all if it is None. Oldest first."""
+        ids = [turn.record.id for turn in self.turns]
+        return ids if turn_id is None else ids[: ids.index(turn_id)]
+
+    def untold_turns(self, room_characters: float) -> list[list[StoredMessage]]:
+        """The oldest turns that the summary does not know of."""
+        is_wanted = self.untold is not None and self.untold.is_wanted
+        running = self.current.record.id if self.current and is_wanted else None
+        untold = self.messages[self.summarized_until :]
+        return oldest_that_fit(
+            (stored for stored in untold if stored.turn_id != running), room_characters
+        )
 
     def turn_with_key(self, key: str) -> KeptTurn | None:
         return next((turn for turn in self.turns if turn.idempotency_key == key), None)

@@ -8,6 +8,7 @@ from itertools import chain
 
 from backend.domain.conversation import Message, Outcome, Session, TurnRecord, now
 from backend.domain.errors import SessionBusy, SessionNotFound, TurnNotFound
+from backend.storage.history import Window
 from backend.storage.memory.records import KeptSession, KeptTurn, Untold
 from backend.storage.ports.appointments import BookedBy, Booking
 from backend.storage.ports.sessions import (
@@ -15,6 +16,7 @@ from backend.storage.ports.sessions import (
     AlreadyStarted,
     Claim,
     ClockDoubt,
+    Earlier,
     Ending,
     Holder,
     NewTurn,
@@ -40,6 +42,8 @@ class MemorySessions:
         self._now = wall_clock
         self._sessions: dict[tuple[str, str], KeptSession] = {}
         self._seen: dict[str, float] = {}
+        self.bookings: dict[str, list[Booking]] = {}
+        """By the id of the turn that made them."""
 
     async def create(self, owner: str, session_id: str) -> Session:
         return self._found_or_made(owner, session_id).shown
@@ -137,7 +141,9 @@ class MemorySessions:
             for turn in self._all_turns()
         )
 
-    async def claim(self, turn: NewTurn, *, history_tokens: int) -> Claim:
+    async def claim(
+        self, turn: NewTurn, *, history_tokens: int, beside_characters: int = 0
+    ) -> Claim:
         find = self._found_or_made if turn.creates_session else self._found
         session = find(turn.owner, turn.session_id)
         if turn.idempotency_key and (known := session.turn_with_key(turn.idempotency_key)):
@@ -146,17 +152,31 @@ class MemorySessions:
             if self._is_alive(session.current.worker):
                 raise SessionBusy
             session.close_lost(session.current, self._now())
-        history = session.history(history_tokens)
+        room = history_tokens * session.characters_per_token - beside_characters
+        window = session.window(room)
         session.open(turn, self._now())
-        session.untold = Untold(self.clock())
+        session.untold = (session.untold or Untold(0)).again(
+            self.clock(), is_wanted=window.wants_summary
+        )
         self._seen[turn.worker] = self.clock()
-        return Claim(history, session.characters_per_token)
+        return Claim(window.history, session.characters_per_token, self._earlier(session, window))
+
+    def _earlier(self, session: KeptSession, window: Window) -> Earlier:
+        if window.cut.start == 1:
+            return Earlier()
+        bookings = [
+            booking
+            for turn_id in session.turns_before(window.first_turn_id)
+            for booking in self.bookings.get(turn_id, ())
+        ]
+        return Earlier(summary=window.cut.summary.text, bookings=bookings)
 
     async def finish(self, ending: Ending) -> bool:
         for session in self._sessions.values():
             if session.current and session.current.record.id == ending.turn_id:
                 session.close(session.current, ending, self._now())
-                session.untold = Untold(self.clock())
+                untold = session.untold or Untold(0)
+                session.untold = untold.again(self.clock(), is_wanted=untold.is_wanted)
                 return True
         return False
 
@@ -188,8 +208,11 @@ class MemorySessions:
         self._seen.pop(worker, None)
 
     def note(self, by: BookedBy, booking: Booking) -> None:
-        """Add the booking to the turn's journal."""
+        """Add the booking to the turn and its journal."""
         turn = self.held(by.call.turn_id)
+        booked = self.bookings.setdefault(by.call.turn_id, [])
+        if booking.turn_id == by.call.turn_id and booking not in booked:
+            booked.append(booking)
         output = Message.tool(by.call.call, by.output_of(booking))
         turn.journal = with_output(by.call.messages, output, kept=turn.journal)
 
@@ -200,12 +223,14 @@ class MemorySessions:
                 return session.current
         raise ClaimLost
 
-    def quiet(self) -> Iterator[tuple[str, KeptSession, Untold]]:
-        """Yield the sessions, with their owners, that have no running turn and need a summary."""
+    def untold(self) -> Iterator[tuple[str, KeptSession, Untold]]:
+        """Yield the sessions, with their owners, that need a summary."""
         for (owner, _), session in self._sessions.items():
-            is_held = session.current and self._is_alive(session.current.worker)
-            if session.untold and not is_held:
+            if session.untold:
                 yield owner, session, session.untold
+
+    def is_held(self, session: KeptSession) -> bool:
+        return session.current is not None and self._is_alive(session.current.worker)
 
     def _repaired(self, owner: str, session_id: str) -> KeptSession:
         session = self._found(owner, session_id)

@@ -19,34 +19,42 @@ class MemorySummaries:
         at = self._sessions.clock()
         due = [
             (owner, session, untold)
-            for owner, session, untold in self._sessions.quiet()
-            if at - untold.since >= idle_seconds and at >= untold.not_before
+            for owner, session, untold in self._sessions.untold()
+            if at >= untold.not_before
+            and (
+                untold.is_wanted
+                or (at - untold.since >= idle_seconds and not self._sessions.is_held(session))
+            )
         ]
         if not due:
             return None
         owner, session, untold = min(due, key=lambda each: each[2].since)
         untold.not_before = at + claim_seconds
         untold.claim_id = str(next(self._claim_ids))
+        turns = session.untold_turns(history_tokens * session.characters_per_token)
         return IdleSession(
             claim_id=untold.claim_id,
             owner=owner,
             session_id=session.session.id,
-            history=session.history(history_tokens),
+            history=[[stored.message for stored in turn] for turn in turns],
+            until=turns[-1][-1].position if turns else len(session.messages),
             summary=session.session.summary,
             failures=untold.failures,
         )
 
     async def store(self, idle: IdleSession, summary: str) -> bool:
-        for _, session, untold in self._sessions.quiet():
+        for _, session, untold in self._sessions.untold():
             if untold.claim_id == idle.claim_id:
                 session.session = replace(session.session, summary=summary)
-                session.untold = None
+                session.summarized_until = idle.until
+                knows_all = idle.until >= len(session.messages)
+                session.untold = None if knows_all else Untold(untold.since)
                 return True
         return False
 
     async def postpone(self, idle: IdleSession, *, seconds: float | None, failures: int) -> None:
-        for _, session, untold in self._sessions.quiet():
+        for _, session, untold in self._sessions.untold():
             if untold.claim_id == idle.claim_id:
                 not_before = self._sessions.clock() + (seconds or 0.0)
-                later = Untold(untold.since, not_before=not_before, failures=failures)
+                later = replace(untold, not_before=not_before, claim_id=None, failures=failures)
                 session.untold = None if seconds is None else later

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from backend.domain.conversation import History, Message, Outcome, Session, TurnRecord, Usage
+from backend.storage.ports.appointments import Booking
 
 WORKER_LOST = "worker_lost"
 """The error code of a turn that was closed because its worker died. That turn has no log."""
@@ -32,15 +33,25 @@ class NewTurn:
     """The turn's span, in the format of W3C Trace Context."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Earlier:
+    """What a session had before its history begins: a summary, and the bookings, oldest first."""
+
+    summary: str | None = None
+    bookings: Sequence[Booking] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """A session that one worker holds for one turn.
 
+    `history` begins where the last cut left it, and `earlier` stands for what was cut.
     `characters_per_token` is derived from the usage that the upstream reported for this session.
     """
 
     history: History
     characters_per_token: float
+    earlier: Earlier = Earlier()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,11 +235,14 @@ class SessionStore(Protocol):
         """Whether, within the last lease, another worker reported a follower of this turn."""
         ...
 
-    async def claim(self, turn: NewTurn, *, history_tokens: int) -> Claim:
+    async def claim(
+        self, turn: NewTurn, *, history_tokens: int, beside_characters: int = 0
+    ) -> Claim:
         """Store the turn and the user's message, and hold the session for the turn.
 
         If a worker with an expired lease holds the session, its turn is closed as failed and the
-        claim succeeds. The history has the newest whole turns that fit `history_tokens`.
+        claim succeeds. The history has whole turns. It begins at the same message until it and
+        `beside_characters` no longer fit `history_tokens`; then it is cut to about half.
 
         Raises:
             AlreadyStarted: the session already has a turn with this idempotency key.

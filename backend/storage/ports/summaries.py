@@ -8,9 +8,10 @@ from backend.domain.conversation import History
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdleSession:
-    """An idle session, claimed for writing its summary.
+    """A session, claimed for writing its summary.
 
-    `history` has the newest turns that fit the requested budget, and `summary` is the previous one.
+    `summary` is the previous one. `history` has the turns after those that it knows of: the oldest
+    that fit the requested budget, at least one. It reaches to the message at position `until`.
     `failures` counts the failed attempts since the last turn.
     """
 
@@ -18,6 +19,7 @@ class IdleSession:
     owner: str
     session_id: str
     history: History
+    until: int = 0
     summary: str | None = None
     failures: int = 0
 
@@ -25,13 +27,15 @@ class IdleSession:
 class SummaryStore(Protocol):
     """Tracks the sessions whose newest turns are not summarized yet, and who works on them.
 
-    When a turn begins or ends, it voids the claim of its session here, and the wait starts again.
+    A session is due when it was idle for some time, and at once when its history is about to be
+    cut. When a turn begins or ends, the wait of an idle session starts again, and its claim is
+    void. A claim because of a cut stays valid, even while a turn runs.
     """
 
     async def claim(
         self, *, idle_seconds: float, claim_seconds: float, history_tokens: int
     ) -> IdleSession | None:
-        """Claim the session that has waited longest, if it was idle for `idle_seconds`.
+        """Claim the session that has waited longest of those that are due.
 
         Across all workers, only one gets it, and for `claim_seconds` nobody else can. Returns None
         if no session is due.
@@ -39,7 +43,7 @@ class SummaryStore(Protocol):
         ...
 
     async def store(self, idle: IdleSession, summary: str) -> bool:
-        """Store the summary. The session is not due again before its next turn.
+        """Store the summary. The session is due again when a message follows that it misses.
 
         Returns False and stores nothing if the claim is void: a turn has begun, the session was
         deleted, or another worker has claimed it meanwhile.

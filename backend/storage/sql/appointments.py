@@ -10,7 +10,7 @@ from backend.storage.ports.appointments import Appointment, BookedBy, Booking, S
 from backend.storage.sql import claims, journals
 from backend.storage.sql.dialects import DatabaseNow, insert
 from backend.storage.sql.operations import SqlStore, reading, writing
-from backend.storage.sql.rows import AnyRow
+from backend.storage.sql.rows import booking_of
 from backend.storage.sql.tables import appointments
 
 _SLOT = (appointments.c.dealership_id, appointments.c.date, appointments.c.time)
@@ -51,14 +51,14 @@ def _booked(connection: Connection, appointment: Appointment, turn_id: str | Non
     # Insert first, then look: the row that is there, new or old, tells who has the slot.
     connection.execute(_BOOK, {**_row_of(appointment), "turn_id": turn_id})
     slot = {column.name: getattr(appointment, column.name) for column in _SLOT}
-    booking = _booking_of(connection.execute(_AT, slot).one())
+    booking = booking_of(connection.execute(_AT, slot).one())
     if booking.appointment != appointment:
         raise SlotTaken
     return booking
 
 
 def _of_user(connection: Connection, user_id: str) -> list[Booking]:
-    return [_booking_of(row) for row in connection.execute(_OF_USER, {"user_id": user_id})]
+    return [booking_of(row) for row in connection.execute(_OF_USER, {"user_id": user_id})]
 
 
 def _row_of(appointment: Appointment) -> dict[str, Any]:
@@ -70,17 +70,6 @@ def _row_of(appointment: Appointment) -> dict[str, Any]:
         "time": appointment.time,
         "car_model": appointment.car_model,
     }
-
-
-def _booking_of(row: AnyRow) -> Booking:
-    appointment = Appointment(
-        user_id=row.user_id,
-        dealership_id=row.dealership_id,
-        date=row.date,
-        time=row.time,
-        car_model=row.car_model,
-    )
-    return Booking(row.confirmation_id, appointment, row.turn_id)
 
 
 class SqlAppointments(SqlStore):

@@ -8,42 +8,32 @@ The lock statement also returns the time to store. It is the database's time, be
 two workers cannot be compared.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Float, and_, bindparam, func, select, update
+from sqlalchemy import Connection, Float, and_, bindparam, case, func, select, update
 
 from backend.domain.context_window import CHARACTERS_PER_TOKEN
 from backend.domain.conversation import Message, Outcome, Role
 from backend.domain.errors import SessionBusy, SessionNotFound
+from backend.storage.history import Window
 from backend.storage.ports.sessions import (
     WORKER_LOST,
     AlreadyStarted,
     Claim,
     Ending,
     NewTurn,
-    StoredMessage,
 )
 from backend.storage.ports.side_effects import ClaimLost
-from backend.storage.recent_turns import newest_whole_turns
-from backend.storage.sql import journals, leases
+from backend.storage.sql import histories, journals, leases
 from backend.storage.sql.dialects import DatabaseNow, DatabaseTime, insert
-from backend.storage.sql.rows import AnyRow, message_of, message_row
+from backend.storage.sql.rows import AnyRow, message_row
 from backend.storage.sql.tables import messages, sessions, turns
 
-PAGE = 64
-"""Messages per query while the history is read backwards."""
-
 _AT = DatabaseNow().label("at")
-_STATE = (
-    sessions.c.current_turn_id,
-    sessions.c.turns,
-    sessions.c.messages,
-    sessions.c.characters_per_token,
-    _AT,
-)
+_STATE = (sessions.c.current_turn_id, sessions.c.turns, *histories.STATE, _AT)
 _LOCK = (
     select(*_STATE)
     .where(sessions.c.owner == bindparam("owner"), sessions.c.id == bindparam("session_id"))
@@ -61,16 +51,6 @@ _LOCK_OF_TURN = (
     .join(turns, and_(turns.c.owner == sessions.c.owner, turns.c.session_id == sessions.c.id))
     .where(turns.c.id == bindparam("turn_id"), sessions.c.current_turn_id == turns.c.id)
     .with_for_update(of=sessions)
-)
-_PAGE_BACKWARDS = (
-    select(messages)
-    .where(
-        messages.c.owner == bindparam("owner"),
-        messages.c.session_id == bindparam("session_id"),
-        messages.c.position < bindparam("before"),
-    )
-    .order_by(messages.c.position.desc())
-    .limit(PAGE)
 )
 _NEW_TURN = turns.insert()
 _NEW_MESSAGES = messages.insert()
@@ -97,12 +77,14 @@ _WITH_KEY = select(turns.c.id).where(
     turns.c.session_id == bindparam("session_id"),
     turns.c.idempotency_key == bindparam("key"),
 )
-# A turn voids the claim of a worker that was about to summarize the session.
+# A turn voids the claim of a worker that was about to summarize the idle session. If the summary is
+# wanted because of a cut, it stays useful, and goes on while the turn runs.
+_IS_WANTED = sessions.c.summary_wanted.is_(True)
 _UNTOLD = {
     "untold_since": DatabaseTime(),
-    "summary_claim": None,
-    "summary_not_before": None,
-    "summary_failures": 0,
+    "summary_claim": case((_IS_WANTED, sessions.c.summary_claim), else_=None),
+    "summary_not_before": case((_IS_WANTED, sessions.c.summary_not_before), else_=None),
+    "summary_failures": case((_IS_WANTED, sessions.c.summary_failures), else_=0),
 }
 _LET_GO = update(sessions).where(*_THIS_SESSION).values(current_turn_id=None)
 # A summary written after the turn was lost may lack its side effects, so a new one is due.
@@ -115,6 +97,10 @@ _OPENED = (
     .values(
         turns=sessions.c.turns + 1,
         messages=sessions.c.messages + bindparam("new_messages"),
+        history_start=bindparam("new_start"),
+        earlier_summary=bindparam("new_earlier_summary"),
+        earlier_until=bindparam("new_earlier_until"),
+        summary_wanted=bindparam("wants_summary"),
         **_UNTOLD,
     )
 )
@@ -139,6 +125,7 @@ def claim(
     turn: NewTurn,
     *,
     history_tokens: int,
+    beside_characters: int,
     lease_seconds: float,
     lost_after_seconds: Callable[[], float],
 ) -> Claim:
@@ -154,13 +141,16 @@ def claim(
         repaired = _close_lost(connection, lost, behind=session.messages, at=session.at)
     # In this transaction, or the turn of a worker without a lease would count as lost at once.
     leases.ensure(connection, turn.worker, lease_seconds)
-    last = session.messages + repaired
-    history = newest_whole_turns(
-        newest_first(connection, turn.owner, turn.session_id, before=last + 1),
-        characters=history_tokens * session.characters_per_token,
+    window, earlier = histories.look_back(
+        connection,
+        turn.owner,
+        turn.session_id,
+        session,
+        behind=session.messages + repaired,
+        room_characters=history_tokens * session.characters_per_token - beside_characters,
     )
-    _open(connection, turn, session, repaired=repaired)
-    return Claim(history, session.characters_per_token)
+    _open(connection, turn, session, window, repaired=repaired)
+    return Claim(window.history, session.characters_per_token, earlier)
 
 
 def finish(connection: Connection, ending: Ending) -> bool:
@@ -279,18 +269,9 @@ def _close_lost(connection: Connection, lost: dict[str, str], *, behind: int, at
     return len(done)
 
 
-def newest_first(
-    connection: Connection, owner: str, session_id: str, *, before: int
-) -> Iterator[StoredMessage]:
-    """Yield the messages before a position, newest first. Queries a page only when it is needed."""
-    while before > 1:
-        page = {"owner": owner, "session_id": session_id, "before": before}
-        rows = connection.execute(_PAGE_BACKWARDS, page).all()
-        yield from map(message_of, rows)
-        before = rows[-1].position
-
-
-def _open(connection: Connection, turn: NewTurn, session: AnyRow, *, repaired: int) -> None:
+def _open(
+    connection: Connection, turn: NewTurn, session: AnyRow, window: Window, *, repaired: int
+) -> None:
     place = {"owner": turn.owner, "session_id": turn.session_id}
     connection.execute(
         _NEW_TURN,
@@ -315,6 +296,7 @@ def _open(connection: Connection, turn: NewTurn, session: AnyRow, *, repaired: i
             "current_turn_id": turn.id,
             "last_turn_at": session.at,
             "new_messages": repaired + 1,
+            **histories.columns_of(window),
         },
     )
 

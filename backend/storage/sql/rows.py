@@ -14,6 +14,7 @@ from backend.domain.conversation import (
     TurnRecord,
     Usage,
 )
+from backend.storage.ports.appointments import Appointment, Booking
 from backend.storage.ports.sessions import StoredMessage
 
 AnyRow = Row[*tuple[Any, ...]]
@@ -81,3 +82,14 @@ def message_row(message: Message) -> dict[str, Any]:
 
 def _call_row(call: ToolCall) -> dict[str, str]:
     return {"id": call.id, "name": call.name, "arguments": call.arguments}
+
+
+def booking_of(row: AnyRow) -> Booking:
+    appointment = Appointment(
+        user_id=row.user_id,
+        dealership_id=row.dealership_id,
+        date=row.date,
+        time=row.time,
+        car_model=row.car_model,
+    )
+    return Booking(row.confirmation_id, appointment, row.turn_id)

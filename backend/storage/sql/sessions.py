@@ -57,11 +57,14 @@ class SqlSessions(LookUps):
     time = reading(retention.purge_clock)
     doubt_clock = writing(retention.doubt_clock)
 
-    async def claim(self, turn: NewTurn, *, history_tokens: int) -> Claim:
+    async def claim(
+        self, turn: NewTurn, *, history_tokens: int, beside_characters: int = 0
+    ) -> Claim:
         return await self.database.run(
             claims.claim,
             turn,
             history_tokens=history_tokens,
+            beside_characters=beside_characters,
             lease_seconds=self._lease_seconds,
             lost_after_seconds=self.detector.lost_after_seconds,
         )

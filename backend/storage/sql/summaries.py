@@ -1,16 +1,16 @@
 """Tracks in SQL which sessions need a summary, and which worker writes it.
 
 A turn never waits for a summary. The search skips locked sessions, and a turn voids the claim of
-the worker that summarizes its session (see `claims`).
+the worker that summarizes its idle session (see `claims`).
 """
 
 import secrets
 
-from sqlalchemy import Connection, Float, bindparam, or_, select, update
+from sqlalchemy import Connection, Float, and_, bindparam, case, or_, select, update
 
+from backend.storage.history import oldest_that_fit
 from backend.storage.ports.summaries import IdleSession
-from backend.storage.recent_turns import newest_whole_turns
-from backend.storage.sql import claims, leases
+from backend.storage.sql import histories, leases
 from backend.storage.sql.database import Database
 from backend.storage.sql.dialects import DatabaseTime
 from backend.storage.sql.operations import SqlStore, writing
@@ -21,15 +21,16 @@ _IS_HELD = (
     .correlate(sessions)
     .exists()
 )
+_IS_IDLE = sessions.c.untold_since <= DatabaseTime() - bindparam("idle_seconds", type_=Float)
 _DUE = (
     select(sessions)
     .where(
-        sessions.c.untold_since <= DatabaseTime() - bindparam("idle_seconds", type_=Float),
+        sessions.c.untold_since.is_not(None),
+        or_(sessions.c.summary_wanted.is_(True), and_(_IS_IDLE, ~_IS_HELD)),
         or_(
             sessions.c.summary_not_before.is_(None),
             sessions.c.summary_not_before <= DatabaseTime(),
         ),
-        ~_IS_HELD,
     )
     .order_by(sessions.c.untold_since)
     .limit(1)
@@ -49,13 +50,22 @@ _HELD = update(sessions).where(
     sessions.c.id == bindparam("this_session"),
     sessions.c.summary_claim == bindparam("claim_id"),
 )
-_STORE = _HELD.values(summary=bindparam("new_summary"), summary_claim=None, untold_since=None)
+_STORE = _HELD.values(
+    summary=bindparam("new_summary"),
+    summary_until=bindparam("until"),
+    summary_wanted=False,
+    summary_claim=None,
+    summary_not_before=None,
+    untold_since=case(
+        (sessions.c.messages > bindparam("until"), sessions.c.untold_since), else_=None
+    ),
+)
 _POSTPONE = _HELD.values(
     summary_claim=None,
     summary_failures=bindparam("new_failures"),
     summary_not_before=DatabaseTime() + bindparam("seconds", type_=Float),
 )
-_GIVE_UP = _HELD.values(summary_claim=None, untold_since=None)
+_GIVE_UP = _HELD.values(summary_claim=None, untold_since=None, summary_wanted=False)
 
 
 def _claim_idle(
@@ -74,23 +84,30 @@ def _claim_idle(
             "claim_seconds": claim_seconds,
         },
     )
-    newest_first = claims.newest_first(
-        connection, session.owner, session.id, before=session.messages + 1
+    # The turn that runs now, if there is one, is told when it has ended.
+    running = session.current_turn_id if session.summary_wanted else None
+    untold = histories.oldest_first(
+        connection, session.owner, session.id, after=session.summary_until or 0
+    )
+    turns = oldest_that_fit(
+        (stored for stored in untold if stored.turn_id != running),
+        history_tokens * session.characters_per_token,
     )
     return IdleSession(
         claim_id=claim_id,
         owner=session.owner,
         session_id=session.id,
-        history=newest_whole_turns(
-            newest_first, characters=history_tokens * session.characters_per_token
-        ),
+        history=[[stored.message for stored in turn] for turn in turns],
+        until=turns[-1][-1].position if turns else session.messages,
         summary=session.summary,
-        failures=session.summary_failures,
+        failures=session.summary_failures or 0,
     )
 
 
 def _store_summary(connection: Connection, idle: IdleSession, summary: str) -> bool:
-    stored = connection.execute(_STORE, {**_place(idle), "new_summary": summary})
+    stored = connection.execute(
+        _STORE, {**_place(idle), "new_summary": summary, "until": idle.until}
+    )
     return stored.rowcount > 0
 
 

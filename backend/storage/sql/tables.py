@@ -50,6 +50,11 @@ sessions = Table(
     Column("summary_claim", Text),  # random id; whoever has it writes the summary
     Column("summary_not_before", Float),  # DatabaseTime before which nobody else may claim
     Column("summary_failures", Integer),  # failed attempts since the last turn
+    Column("history_start", Integer),  # position of the first message that goes to the model
+    Column("earlier_summary", Text),  # stands in the prompt for the messages before that
+    Column("earlier_until", Integer),  # position of the last message that it knows of
+    Column("summary_until", Integer),  # the same for `summary`
+    Column("summary_wanted", Boolean),  # now, because the history is about to be cut
 )
 Index(
     "sessions_untold",
@@ -187,6 +192,6 @@ appointments = Table(
     Column("time", Time, nullable=False),
     Column("car_model", Text, nullable=False),
     Column("booked_at", UtcDateTime, nullable=False),
-    Column("turn_id", Text),  # the turn that made the booking
+    Column("turn_id", Text, index=True),  # the turn that made the booking
     UniqueConstraint("dealership_id", "date", "time"),
 )

@@ -1,8 +1,13 @@
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import takewhile
 
-from backend.agent.prompt import Prompt
+import pytest
+
+from backend.agent.prompt import EARLIER, Prompt, told
 from backend.domain.conversation import ANONYMOUS, Caller
+from backend.storage.ports.appointments import Appointment, Booking
+from backend.storage.ports.sessions import Earlier
 from backend.tools import TOOLS
 from tests.unit.tools.fakes import NOW, SHOWROOM
 
@@ -13,18 +18,24 @@ def filled(now: datetime = NOW, caller: Caller = ANONYMOUS) -> str:
     return Prompt.load().fill(SHOWROOM, now, caller)
 
 
-def test_each_dealership_has_one_line_with_its_id_and_its_own_date() -> None:
-    lines = [line for line in filled().splitlines() if "today is" in line]
+def common_beginning(one: str, other: str) -> str:
+    pairs = zip(one, other, strict=False)
+    return "".join(a for a, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
+
+def test_each_dealership_has_a_line_and_later_its_own_date() -> None:
+    lines = [line for line in filled().splitlines() if line.startswith("- `")]
+
+    number = len(SHOWROOM.dealerships)
     assert lines[0] == (
         "- `manhattan`: SuperCar Manhattan, 1 Example Avenue, New York, NY 10001, "
-        "time zone America/New_York, today is Saturday 2026-11-21"
+        "time zone America/New_York"
     )
-    assert lines[1] == (
-        "- `ginza`: SuperCar Ginza, 1-1 Example, Chuo, Tokyo, "
-        "time zone Asia/Tokyo, today is Sunday 2026-11-22"
-    )
-    assert len(lines) == len(SHOWROOM.dealerships)
+    assert lines[number:][:2] == [
+        "- `manhattan`: today is Saturday 2026-11-21",
+        "- `ginza`: today is Sunday 2026-11-22",
+    ]
+    assert len(lines) == 2 * number
 
 
 def test_the_car_line_is_listed() -> None:
@@ -48,6 +59,20 @@ def test_the_prompt_stays_the_same_for_a_day_and_for_all_who_are_signed_in() -> 
     assert filled(noon) != filled(noon + timedelta(days=1))
 
 
+def test_what_changes_comes_last() -> None:
+    """So the provider's cache keeps everything before it."""
+    anonymous, signed_in, tomorrow = (
+        filled(),
+        filled(caller=SIGNED_IN),
+        filled(NOW + timedelta(days=1)),
+    )
+    rules = Prompt.load("\nRules of a profile.\n").fill(SHOWROOM, NOW, ANONYMOUS)
+
+    assert common_beginning(anonymous, signed_in).endswith("## The customer\n\nThe customer is ")
+    assert "## Cars" in common_beginning(anonymous, tomorrow)
+    assert rules.index("Rules of a profile.") < rules.index("## Today")
+
+
 def test_dates_in_the_text_come_from_the_clock_alone() -> None:
     written = Prompt.load().fill(SHOWROOM, datetime(2030, 5, 6, 12, tzinfo=UTC), ANONYMOUS)
 
@@ -58,3 +83,41 @@ def test_no_tool_is_promised_that_does_not_exist() -> None:
     named = set(re.findall(r"`([a-z]+(?:_[a-z]+)+)`", filled(caller=SIGNED_IN)))
 
     assert named <= {tool.name for tool in TOOLS} | {"user_id"}
+
+
+BOOKING = Booking(
+    "TD-7Q2M",
+    Appointment(
+        user_id="123",
+        dealership_id="ginza",
+        date=date(2026, 11, 28),
+        time=time(10, 30),
+        car_model="Aurora",
+    ),
+)
+
+
+def test_nothing_is_told_of_a_session_that_was_never_cut() -> None:
+    assert told(Earlier()) == ""
+
+
+@pytest.mark.parametrize(
+    ("earlier", "expected"),
+    [
+        (Earlier(summary="They like red."), ["They like red."]),
+        (
+            Earlier(bookings=[BOOKING]),
+            ["Booked in it:\n- TD-7Q2M: Aurora at `ginza` on Saturday 2026-11-28 at 10:30"],
+        ),
+        (
+            Earlier(summary="They like red.", bookings=[BOOKING, BOOKING]),
+            [
+                "They like red.",
+                "Booked in it:\n"
+                + "\n".join(["- TD-7Q2M: Aurora at `ginza` on Saturday 2026-11-28 at 10:30"] * 2),
+            ],
+        ),
+    ],
+)
+def test_summary_and_bookings_stand_for_what_was_cut(earlier: Earlier, expected: list[str]) -> None:
+    assert told(earlier) == "\n" + "\n\n".join([EARLIER, *expected]) + "\n"

@@ -12,11 +12,13 @@ from backend.agent.summaries import (
     CLAIM_SECONDS,
     FIRST_REST_SECONDS,
     FIRST_WAIT_SECONDS,
+    LEFT_OUT,
     MOST_FAILURES,
     TIMEOUT_SECONDS,
     Summaries,
     transcript,
 )
+from backend.domain.context_window import CHARACTERS_PER_TOKEN
 from backend.domain.conversation import Message
 from backend.domain.errors import StorageError, UpstreamBusy, UpstreamRefused, UpstreamUnavailable
 from backend.llm.port import ChatModel, CompletionRequest, Delta, Text
@@ -47,7 +49,7 @@ class World:
             model=model or self.model,
             prompt="Sum up.",
             idle_seconds=IDLE_SECONDS,
-            history_tokens=bounds.get("history_tokens", 16_000),
+            budget_tokens=lambda: bounds.get("budget_tokens", 16_000),
             clock=self.clock,
         )
 
@@ -89,14 +91,13 @@ async def test_something_new_is_summarized_with_what_was_known_before() -> None:
 
     assert await world.summary() == "They left."
     (message,) = world.model.requests[1].messages
-    assert message.content.startswith("Earlier summary: They greeted.\nCustomer: Hello\nLex: Hi\n")
+    assert message.content == "Earlier summary: They greeted.\nCustomer: Bye\nLex: Hi"
 
 
 async def test_a_summary_is_asked_for_in_a_bounded_way_and_awaited_by_nobody() -> None:
     world = World(says("Long."))
-    await world.talk(query="x" * 10_000)
     await world.talk(query="Short")
-    world.summaries = world.worker(history_tokens=1_000)
+    world.summaries = world.worker(budget_tokens=1_000)
 
     await world.pass_by()
 
@@ -107,17 +108,34 @@ async def test_a_summary_is_asked_for_in_a_bounded_way_and_awaited_by_nobody() -
     assert request.messages == [Message.user("Customer: Short\nLex: Hi")]
 
 
-async def test_a_turn_that_is_too_long_alone_costs_no_call_and_holds_up_nobody() -> None:
-    world = World(says("Short."))
-    await world.talk("long", query="x" * 10_000)
-    await world.talk("short")
-    world.summaries = world.worker(history_tokens=1_000)
+async def test_what_is_too_long_for_one_summary_is_told_in_parts_oldest_first() -> None:
+    world = World(says("One."), says("One and two."))
+    world.summaries = world.worker(budget_tokens=1_000)
+    for number in (1, 2):
+        await world.talk(query=f"{number}" * 600)
 
     await world.pass_by()
 
-    assert await world.summary("long") is None
-    assert await world.summary("short") == "Short."
-    assert len(world.model.requests) == 1
+    first, second = (request.messages[0].content for request in world.model.requests)
+    assert first == f"Customer: {'1' * 600}\nLex: Hi"
+    assert second == f"Earlier summary: One.\nCustomer: {'2' * 600}\nLex: Hi"
+    assert await world.summary() == "One and two."
+
+
+async def test_the_middle_of_a_turn_that_is_too_long_alone_is_left_out() -> None:
+    world = World(says("Long."))
+    await world.talk(query="begins " + "x" * 10_000 + " ends")
+    world.summaries = world.worker(budget_tokens=1_000)
+
+    await world.pass_by()
+
+    (request,) = world.model.requests
+    (message,) = request.messages
+    assert message.content.startswith("Customer: begins xxx")
+    assert message.content.endswith("xxx ends\nLex: Hi")
+    assert LEFT_OUT in message.content
+    assert message.characters < 1_000 * CHARACTERS_PER_TOKEN
+    assert await world.summary() == "Long."
 
 
 async def test_a_transcript_tells_who_said_and_did_what() -> None:

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.domain.context_window import characters, characters_per_token, fitted
-from backend.domain.conversation import Message, Role, ToolCall
+from backend.domain.context_window import KEPT, characters, characters_per_token, without_oldest
+from backend.domain.conversation import Message, ToolCall
 
 CALL = ToolCall("c1", "echo", "{}")
 
@@ -18,33 +18,34 @@ histories = st.lists(st.builds(a_turn, st.integers(1, 50), with_tool=st.booleans
 
 
 def test_everything_is_kept_while_it_fits() -> None:
-    history = a_turn(5, with_tool=True)
-    question = [Message.user("now")]
+    history = [a_turn(5, with_tool=True)]
 
-    assert fitted([history], question, budget_characters=1000) == [*history, *question]
+    assert without_oldest(history, characters(history[0])) == history
 
 
-@given(histories, st.integers(0, 300))
-def test_only_whole_turns_from_the_newest_end_are_kept(
-    turns: list[list[Message]], budget: int
+@given(histories, st.integers(-50, 300))
+def test_a_cut_leaves_whole_turns_that_fill_half_the_room(
+    turns: list[list[Message]], room: int
 ) -> None:
-    question = [Message.user("now")]
+    kept = without_oldest(turns, room)
 
-    kept = fitted(turns, question, budget_characters=budget)
-
-    assert kept[-1:] == question
-    earlier = kept[:-1]
-    newest = sum(message.role is Role.USER for message in earlier)
-    dropped, whole = turns[: len(turns) - newest], turns[len(turns) - newest :]
-    assert earlier == [message for turn in whole for message in turn]
-    assert not earlier or characters(kept) <= budget
-    assert not dropped or characters(kept) + characters(dropped[-1]) > budget
+    assert kept == turns[len(turns) - len(kept) :]
+    size = sum(map(characters, kept))
+    if len(kept) < len(turns):
+        dropped = turns[-len(kept) - 1]
+        assert not kept or size <= (room if len(kept) == 1 else room * KEPT)
+        assert size + characters(dropped) > room * KEPT
 
 
-def test_the_current_turn_is_kept_even_if_it_alone_is_too_long() -> None:
-    question = [Message.user("x" * 100)]
+@given(histories, st.integers(1, 300), st.integers(1, 50))
+def test_after_a_cut_the_history_grows_before_it_is_cut_again(
+    turns: list[list[Message]], room: int, more: int
+) -> None:
+    kept = without_oldest(turns, room)
+    grown = [*kept, a_turn(more, with_tool=False)]
 
-    assert fitted([a_turn(5, with_tool=False)], question, budget_characters=10) == question
+    cut_again = without_oldest(grown, room) != grown
+    assert not cut_again or sum(map(characters, grown)) > room
 
 
 def test_a_reported_ratio_is_believed_within_bounds() -> None:

@@ -111,9 +111,9 @@ class SlowSessions(MemorySessions):
         super().__init__(lease_seconds=15)
         self.gate = asyncio.Event()
 
-    async def claim(self, turn: NewTurn, *, history_tokens: int) -> Claim:
+    async def claim(self, turn: NewTurn, **sizes: int) -> Claim:
         await self.gate.wait()
-        return await super().claim(turn, history_tokens=history_tokens)
+        return await super().claim(turn, **sizes)
 
 
 class DistantSessions(MemorySessions):
@@ -131,10 +131,10 @@ class FailingSessions(MemorySessions):
         self.is_down = True
         self._fails_to_claim = fails_to_claim
 
-    async def claim(self, turn: NewTurn, *, history_tokens: int) -> Claim:
+    async def claim(self, turn: NewTurn, **sizes: int) -> Claim:
         if self._fails_to_claim:
             raise StorageError
-        return await super().claim(turn, history_tokens=history_tokens)
+        return await super().claim(turn, **sizes)
 
     async def finish(self, ending: Ending) -> bool:
         await asyncio.sleep(0)
@@ -235,8 +235,8 @@ class MuteSessions(MemorySessions):
     is_mute = True
     gate: asyncio.Event | None = None
 
-    async def claim(self, turn: NewTurn, *, history_tokens: int) -> Claim:
-        claim = await super().claim(turn, history_tokens=history_tokens)
+    async def claim(self, turn: NewTurn, **sizes: int) -> Claim:
+        claim = await super().claim(turn, **sizes)
         if self.gate is not None:
             await self.gate.wait()
         if self.is_mute:
