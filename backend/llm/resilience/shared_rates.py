@@ -140,6 +140,8 @@ class SharedRates:
                     await store.check()
                     self._is_checked = True
                 told = await store.exchange(self._worker, reports)
+            for rate, news in zip(self._rates, told, strict=True):
+                rate.learn(news)
         except Exception as error:  # noqa: BLE001 - the turns that queue must pass all the same
             if not self._has_failed:
                 logger.warning("shared_rates_unavailable", error=_cause(error))
@@ -150,8 +152,6 @@ class SharedRates:
         if self._has_failed:
             logger.info("shared_rates_available")
         self._has_failed = False
-        for rate, news in zip(self._rates, told, strict=True):
-            rate.learn(news)
 
     async def _pause(self) -> None:
         seconds = min(rate.next_seconds for rate in self._rates)
