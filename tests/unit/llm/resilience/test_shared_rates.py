@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 import pytest
 from structlog.testing import capture_logs
@@ -184,3 +185,17 @@ async def test_a_store_that_hangs_delays_only_turns_that_queue_and_those_not_for
     assert world.budget.wait_seconds == 0
     tasks = await world.queued(2)
     await within_limit(asyncio.gather(exchanging, *tasks))
+
+
+async def test_news_that_make_no_sense_do_not_end_the_exchanges() -> None:
+    world = World()
+    world.store.news = RateNews(refused_seconds=cast("float", None))
+    with capture_logs() as logged:
+        await world.exchange()
+    tasks = await world.queued(1)
+    await within_limit(asyncio.gather(*tasks))
+    world.store.news = RateNews()
+    await world.exchange()
+
+    assert [entry["event"] for entry in logged] == ["shared_rates_unavailable"]
+    assert world.gate.is_shared
