@@ -234,8 +234,8 @@ class TurnView(BaseModel):
     outcome: Outcome | None
     error_code: str | None
     finish_reason: str | None = Field(
-        description="The finish reason of the last completion: `stop`, `tool_calls`, or `length` "
-        "if the answer was cut. It is null if that completion broke off."
+        description="The finish reason of the last completion: `stop`, `tool_calls`, `length` if "
+        "the answer was cut, `content_filter`, or `other`. It is null if that completion broke off."
     )
     model: str | None
     rounds: int

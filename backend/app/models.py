@@ -1,8 +1,10 @@
 """Build the chain of models, each wrapped in breaker, rate budget, repair and retries."""
 
 import logging
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import structlog
@@ -20,8 +22,10 @@ from backend.llm.resilience.gate import Gate
 from backend.llm.resilience.rate_budget import RateBudget
 from backend.llm.resilience.request_size import RequestSize
 from backend.llm.resilience.retry import Schedule
+from backend.llm.resilience.shared_rates import LiveWorkers, SharedRate, SharedRates
 from backend.llm.resilience.unserved_models import UnservedModels
 from backend.settings import Settings
+from backend.storage.redis_rates import RedisRates
 from backend.telemetry import metrics
 
 logger = structlog.get_logger()
@@ -36,46 +40,70 @@ def open_models(
     stack: AsyncExitStack,
     *,
     prices: Prices,
+    worker: str,
+    live_workers: LiveWorkers,
     ask_again_seconds: float = ASK_AGAIN_SECONDS,
 ) -> Fallback:
+    """Open the models of a worker, and share their rates with the other workers if Redis is set."""
     upstream = provider.open(settings, stack)
     # Retries and waits may take half of a turn's time: the other half is left for the answer.
     schedule = Schedule(budget_seconds=settings.turn_timeout_seconds / 2)
+    made = [
+        _candidate(
+            name,
+            upstream,
+            schedule,
+            live_workers,
+            prices=prices,
+            answer_tokens=settings.max_completion_tokens,
+        )
+        for name in settings.models
+    ]
     models = Fallback(
-        [
-            _candidate(
-                name,
-                upstream,
-                schedule,
-                prices=prices,
-                answer_tokens=settings.max_completion_tokens,
-            )
-            for name in settings.models
-        ],
+        [candidate for candidate, _ in made],
         longest_wait_seconds=settings.turn_timeout_seconds / 2,
         unserved=UnservedModels(on_away=metrics.model_away, on_back=metrics.model_back),
     )
     keep(repeat(models.ask_again, every_seconds=ask_again_seconds, name="ask_again"), stack)
+    _share([rate for _, rate in made], settings, worker, stack)
     return models
+
+
+def _share(
+    rates: Sequence[SharedRate], settings: Settings, worker: str, stack: AsyncExitStack
+) -> None:
+    if settings.redis_url is not None:
+        store = RedisRates(settings.redis_url.get_secret_value())
+        stack.push_async_callback(store.close)
+        keep(SharedRates(rates, worker=worker).run(store), stack)
 
 
 def _candidate(
     name: str,
     upstream: OpenProvider,
     schedule: Schedule,
+    live_workers: LiveWorkers,
     *,
     prices: Prices,
     answer_tokens: int,
-) -> Candidate:
+) -> tuple[Candidate, SharedRate]:
     """Wrap a model, from the inside out: attempt with breaker and budget, repair, gate, retries."""
     metrics.prepare_model(name)
     budget = RateBudget()
-
+    gate = Gate(
+        lambda waiting: budget.spacing_seconds(
+            waiting, workers=1 if gate.is_shared else live_workers.count
+        ),
+        blocked_seconds=lambda: budget.wait_seconds,
+        on_waiting=partial(metrics.turns_wait, name),
+        on_release=budget.released,
+    )
     size = RequestSize(answer_tokens=answer_tokens)
 
     def note(allowance: Allowance) -> None:
         budget.note(allowance)
         size.allowed(allowance)
+        gate.replan()
         metrics.budget_noted(
             name, allowance.kind, remaining=allowance.remaining, limit=allowance.limit
         )
@@ -85,8 +113,8 @@ def _candidate(
     attempt = SingleAttempt(
         asked, breaker=breaker, budget=budget, size=size, prices=prices, on_attempt=_attempted
     )
-    gate = Gate(lambda: budget.spacing_seconds)
-    return Candidate(upstream.repair(attempt), breaker, gate, schedule, size)
+    candidate = Candidate(upstream.repair(attempt), breaker, gate, schedule, size)
+    return candidate, SharedRate(name, budget=budget, gate=gate)
 
 
 def _count(call: ModelCall) -> None:

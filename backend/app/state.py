@@ -16,6 +16,7 @@ from backend.app.turn_factory import open_shared_logs, open_turns, typical_input
 from backend.app.worker import Worker
 from backend.llm.prices import Prices
 from backend.llm.resilience.fallback import Fallback
+from backend.llm.resilience.shared_rates import LiveWorkers
 from backend.network import file_descriptors
 from backend.settings import Settings
 from backend.storage.factory import open_stores
@@ -44,10 +45,18 @@ async def open_state(worker: Worker, stack: AsyncExitStack) -> State:
         stack,
         typical_input_tokens=await typical_input_tokens(worker, stores),
     )
-    models = open_models(settings, worker.provider, stack, prices=prices)
+    live_workers = LiveWorkers()
+    models = open_models(
+        settings,
+        worker.provider,
+        stack,
+        prices=prices,
+        worker=worker.name,
+        live_workers=live_workers,
+    )
     shared_logs = open_shared_logs(settings, worker.name, stack)
     turns = await open_turns(worker, stores, models, clock.now, shared_logs, stack)
-    await take_lease(settings, stores, turns, worker.name, stack)
+    await take_lease(settings, stores, turns, worker.name, live_workers, stack)
     forget(settings, stores, clock, stack)
     forget_budgets(stores, stack)
     # Pushed last, so it runs first: storing the last endings needs the lease and the store.

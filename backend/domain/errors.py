@@ -354,6 +354,8 @@ class StoreAway(StorageError):
 class NotStorable(StorageError):
     """The store cannot hold this content. A retry would fail again."""
 
+    retryable = False
+
 
 class UnusableFile(Exception):
     """A file that a setting names cannot be read or is invalid. `setting` is its variable."""

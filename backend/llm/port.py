@@ -9,8 +9,10 @@ from backend.domain.conversation import Message, ToolCall
 from backend.domain.usage import ModelCall, Purpose, Usage
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "other"]
-"""`length` and `content_filter` mean a truncated answer; `other` is a reason that we do not know.
-"""
+"""`other` is a reason that we do not know."""
+
+CUT: frozenset[FinishReason] = frozenset({"length", "content_filter"})
+"""The reasons of truncated answers, whose last tool call may be incomplete."""
 
 
 @dataclass(frozen=True, slots=True)

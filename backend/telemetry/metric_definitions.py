@@ -155,6 +155,12 @@ budget_limit = Gauge(
     ["model", "kind"],
     multiprocess_mode="livemax",
 )
+upstream_waiting = Gauge(
+    "lex_upstream_waiting",
+    "Turns that wait until a model's rate has room for them.",
+    ["model"],
+    multiprocess_mode="livesum",
+)
 
 # Tools
 tool_seconds = Histogram(

@@ -44,6 +44,7 @@ def prepare_model(model: str) -> None:
             counter.labels(model, purpose)
     series.retired.labels(model).set(0)
     series.breaker.labels(model).set(0)
+    series.upstream_waiting.labels(model).set(0)
 
 
 def prepare_tools(names: Iterable[str]) -> None:
@@ -144,6 +145,10 @@ def model_back(model: str) -> None:
 
 def breaker_changed(model: str, state: int) -> None:
     series.breaker.labels(model).set(state)
+
+
+def turns_wait(model: str, number: int) -> None:
+    series.upstream_waiting.labels(model).set(number)
 
 
 def budget_noted(model: str, kind: str, *, remaining: int, limit: int | None) -> None:

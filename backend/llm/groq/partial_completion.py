@@ -6,11 +6,11 @@ from backend.domain.errors import AnswerCut, UpstreamGarbled, UpstreamRefused
 from backend.domain.text import clean, is_half, size_of
 from backend.llm.groq.completion_bounds import CompletionBounds
 from backend.llm.groq.errors import error_of
-from backend.llm.groq.finish_reasons import CUT, FAILED, reason_in
+from backend.llm.groq.finish_reasons import FAILED, reason_in
 from backend.llm.groq.frame_shapes import CallPart, Choice, Frame, FrameDelta
 from backend.llm.groq.reported_usage import ReportedUsage
 from backend.llm.groq.tool_call_parts import MAX_NAME, ToolCallParts, is_complete
-from backend.llm.port import Delta, Finish, FinishReason
+from backend.llm.port import CUT, Delta, Finish, FinishReason
 
 TOO_LONG = "The assistant's answer is too long."
 

@@ -115,6 +115,8 @@ class SingleAttempt:
                 call.failed()
             if isinstance(error, RequestTooLarge):
                 self._size.refused(fitted, error)
+            if isinstance(error, UpstreamBusy):
+                self._budget.refused(error.retry_after)
             raise
         finally:
             call.end()

@@ -211,6 +211,9 @@ class MemorySessions:
     async def renew_lease(self, worker: str) -> None:
         self._seen[worker] = self.clock()
 
+    async def live_workers(self) -> int:
+        return sum(map(self._is_lately, self._seen.values()))
+
     async def retire(self, worker: str) -> None:
         self._seen.pop(worker, None)
 

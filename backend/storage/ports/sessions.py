@@ -278,6 +278,10 @@ class SessionStore(Protocol):
         """Renew the worker's lease, and nothing else. This is the smallest possible write."""
         ...
 
+    async def live_workers(self) -> int:
+        """Return how many workers hold a lease."""
+        ...
+
     async def retire(self, worker: str) -> None:
         """Drop the worker's lease, so that the sessions it still holds are free at once."""
         ...
