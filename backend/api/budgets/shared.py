@@ -130,7 +130,7 @@ class SharedBudgets:
         await self._database.purge()
 
     async def _floors(self, amounts: Sequence[Amount]) -> Sequence[int]:
-        """What the database knows of budgets that Redis may have missed amounts of."""
+        """The database's figures for budgets of which Redis may have missed amounts."""
         keys = {each.budget.key for each in amounts}
         if not keys & self._missed or not self._pipeline.is_up:
             return [UNKNOWN] * len(amounts)
