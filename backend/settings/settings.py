@@ -20,10 +20,9 @@ from backend.settings.types import Count, Hours, ListOrNone, Seconds
 from backend.settings.urls import ENCODE, is_redis, unusable_address
 from backend.telemetry.redaction import secrets_in_url, secrets_of_environment
 
-_LIMIT = r"[1-9]\d{0,8} ?/ ?([1-9]\d{0,3} ?)?(second|minute|hour|day)s?"
-
-
-_COST = _LIMIT.replace(r"\d{0,8}", r"\d{0,8}(\.\d{1,6})?", 1).replace("[1-9]", r"(?=.*[1-9])\d", 1)
+_WINDOW = r" ?/ ?([1-9]\d{0,3} ?)?(second|minute|hour|day)s?"
+_LIMIT = rf"[1-9]\d{{0,8}}{_WINDOW}"
+_COST = rf"(?!0+(\.0+)? ?/)\d{{1,9}}(\.\d{{1,6}})?{_WINDOW}"
 
 
 class Settings(ProviderSettings, AuthSettings):
