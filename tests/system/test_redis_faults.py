@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from backend.api.budgets import shared as shared_budgets
 from backend.api.rate_limits import shared, stream_slots
 from backend.api.rate_limits.redis_pipeline import OutOfReach, RedisPipeline, Script, connect
 from backend.domain.errors import StorageError
@@ -25,7 +26,7 @@ from tests.waiting import waiting
 
 README = (Path(__file__).parents[2] / "deploy" / "README.md").read_text()
 
-PROBES = (*shared.PROBES, *stream_slots.PROBES)
+PROBES = (*shared.PROBES, *stream_slots.PROBES, *shared_budgets.PROBES)
 
 
 def documented_rule() -> list[str]:
@@ -110,6 +111,7 @@ async def test_keys_that_are_not_allowed_are_named(redis: RedisServer, keys: str
 KEYS = [
     *(
         "lex:limits:*",
+        "lex:{budgets}:*",
         "lex:rate:*",
         "lex:turn:*",
         "lex:worker:*",

@@ -67,10 +67,13 @@ for n = 1, #KEYS / 2 do
 end
 """
 
+_PROBED = ("lex:{budgets}:probe", "lex:{budgets}:probe:held")
 PROBES = (
-    Script(_RESERVE, ["lex:{budgets}:probe", "lex:{budgets}:probe:held"], ["", 1, 0, 1, 0, 0]),
+    Script(_RESERVE, _PROBED, ["", 1, 1, 86_400, 0, 0]),
+    Script(_SETTLE, _PROBED, ["", 86_400, 0]),
+    Script("redis.call('UNLINK', KEYS[1], KEYS[2])", _PROBED, []),
 )
-"""The script with unused keys, for `RedisPipeline`. A budget of nothing reserves nothing."""
+"""The scripts of this file with unused keys, for `RedisPipeline`. They leave nothing behind."""
 
 UNKNOWN = -1
 
