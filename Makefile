@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install run smoke test slowest soak check check-lint check-types check-imports check-prose check-page format vendor dashboards bench bench-short bench-hold bench-long bench-peers bench-telemetry chaos load load-ui chart image up up-observability down lock system-deps test-system clean
+.PHONY: help install run smoke test slowest soak check check-lint check-types check-imports check-prose check-page format vendor dashboards bench bench-short bench-hold bench-long bench-peers bench-telemetry chaos ledger load load-ui chart image up up-observability down lock system-deps test-system clean
 
 # With it, each of the many processes of the tests would compile all sources again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -86,6 +86,9 @@ chaos: .venv/.development ## ten minutes of faults under load, then checks of ev
 
 load: .venv/.development ## run a load test against HOST= (http://localhost:8000), with PROFILE= of loadtests/profiles (smoke)
 	$(LOCUST) --headless --only-summary --html $(REPORT); code=$$?; echo "Report: $(REPORT)"; exit $$code
+
+ledger: .venv/.development ## check the ledger of tokens in 20,000 turns against an upstream with its own; ten minutes
+	LEDGER_TURNS=20000 $(BIN)/python -m pytest -n 0 --timeout 3600 tests/live/test_ledger.py
 
 load-ui: .venv/.development ## the same, controlled in a browser on http://localhost:8089
 	$(LOCUST) --web-host 127.0.0.1

@@ -88,7 +88,7 @@ async def test_the_reservation_of_a_killed_worker_expires(budgets: BudgetStore) 
     assert await reserved(budgets, "killed", Amount(TOKENS, 100), expires=0.3)
     assert not await reserved(budgets, "t1", Amount(TOKENS, 1))
 
-    await asyncio.sleep(0.4)
+    await asyncio.sleep(0.4)  # the store's clock must pass the expiry
 
     assert await reserved(budgets, "t1", Amount(TOKENS, 1))
 

@@ -111,7 +111,7 @@ class MeteredUpstream:
                 cached_input_tokens=served.usage.input_tokens // 2,
                 reasoning_tokens=round(sizes["reasoning"] / ratio),
             )
-            await asyncio.sleep(self.chance.uniform(0, 0.003))
+            await asyncio.sleep(self.chance.uniform(0, 0.003))  # a model that takes its time
         if calls_a_tool:
             function = {"name": "get_weather", "arguments": '{"city": "New York"}'}
             call = {"index": 0, "id": "call_1", "type": "function", "function": function}

@@ -1,6 +1,7 @@
 """The ledger against an upstream that keeps its own, over the real SDK and a real socket."""
 
 import asyncio
+import os
 import random
 from collections import Counter
 from contextlib import suppress
@@ -14,7 +15,7 @@ from tests.live.metered_upstream import MeteredUpstream
 from tests.serving import Lex, lex
 from tests.waiting import waiting
 
-TURNS = 400
+TURNS = int(os.environ.get("LEDGER_TURNS", "400"))
 AT_ONCE = 20
 
 
@@ -30,7 +31,7 @@ async def a_turn(service: Lex, chance: random.Random, number: int) -> str | None
             if fate < 0.7:
                 await stream.aread()
                 return turn_id
-            await asyncio.sleep(chance.uniform(0, 0.1))
+            await asyncio.sleep(chance.uniform(0, 0.1))  # a customer who leaves at any moment
             if fate < 0.85:
                 await service.client.delete(f"/turns/{turn_id}")
     return turn_id

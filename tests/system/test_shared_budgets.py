@@ -71,7 +71,7 @@ async def test_a_reservation_of_a_killed_worker_expires(redis: RedisServer) -> N
         for number in range(10):
             assert await reserved(budgets, f"t{number}", expires=0.5)
         meanwhile = await reserved(budgets, "t10")
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(0.6)  # the clock of Redis must pass the expiry
 
         assert not meanwhile
         assert await reserved(budgets, "t11")
