@@ -29,10 +29,10 @@ from backend.api import (
     realtime,
     sessions,
     turns,
+    usage,
 )
 from backend.api import metrics as metrics_route
 from backend.api.auth import exchange
-from backend.api.auth.api_keys import UnusableKeyFile
 from backend.api.dependencies import LifespanState
 from backend.api.middleware.access_log import AccessLog
 from backend.api.middleware.allowed_hosts import AllowedHosts
@@ -52,7 +52,7 @@ from backend.app.startup_errors import OneLineStart, state_of_server
 from backend.app.state import open_state
 from backend.app.worker import Worker
 from backend.domain.conversation import now
-from backend.domain.errors import StorageError
+from backend.domain.errors import StorageError, UnusableFile
 from backend.network.exposure import STATE_KEY, Exposure
 from backend.settings import Settings
 from backend.storage.factory import server_of
@@ -125,7 +125,7 @@ def create_app(
 
 
 def _add_routes(app: FastAPI, settings: Settings) -> None:
-    for routes in (query, event_source, realtime, sessions, turns):
+    for routes in (query, event_source, realtime, sessions, turns, usage):
         app.include_router(routes.router, **guarded(auth=settings.auth))
     app.include_router(exchange.router, **exchanging(auth=settings.auth))
     app.include_router(exchange.leaving)
@@ -196,7 +196,7 @@ def _lifespan(
             )
             try:
                 await start.begin()
-            except (StorageError, UnusableKeyFile) as error:
+            except (StorageError, UnusableFile) as error:
                 raise SystemExit(redacted(exit_line(error), settings.secrets)) from None
             stack.push_async_callback(start.end)
             yield {"config": worker.config, "start": start}

@@ -131,8 +131,12 @@ async def issuer(*keys: SigningKey, port: int = 0) -> AsyncIterator[Issuer]:
 def key_file(path: Path, **users: str | None) -> Path:
     """A file of API keys. Maps each key to its user, or to None for a trusted key."""
     entries = [
-        {"name": key, "hash": hash_of(key), **({"user": user} if user else {"trusted": True})}
-        for key, user in users.items()
+        {
+            "name": f"key {number}",
+            "hash": hash_of(key),
+            **({"user": user} if user else {"trusted": True}),
+        }
+        for number, (key, user) in enumerate(users.items(), start=1)
     ]
     path.write_text(json.dumps({"keys": entries}))
     return path

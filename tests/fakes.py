@@ -7,9 +7,10 @@ from datetime import UTC, datetime, time
 
 from pydantic import Field
 
-from backend.domain.conversation import ANONYMOUS, Caller, ToolCall, Usage
+from backend.domain.conversation import ANONYMOUS, Caller, ToolCall
 from backend.domain.errors import StorageError, ToolRefused, UpstreamError
 from backend.domain.showroom import CarModel, Dealership, OpenHours, Showroom
+from backend.domain.usage import Usage
 from backend.llm.port import CompletionRequest, Delta, Finish, Text
 from backend.storage.memory.stores import memory_stores
 from backend.storage.ports.shared_logs import Received, SharedBatch

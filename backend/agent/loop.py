@@ -22,15 +22,16 @@ from backend.domain.context_window import (
 )
 from backend.domain.conversation import (
     INTERRUPTED,
+    Caller,
     History,
     Message,
     ToolCall,
-    Usage,
     as_json,
     unanswered,
 )
 from backend.domain.errors import TooManyRounds, UpstreamGarbled
 from backend.domain.events import Chunk, Event, ToolCalled, ToolOutput, ToolUse
+from backend.domain.usage import ModelCall, Usage
 from backend.llm.port import ChatModel, CompletionRequest, Finish, FinishReason, Text
 from backend.storage.ports.sessions import Earlier
 from backend.storage.ports.side_effects import SideEffect
@@ -106,6 +107,9 @@ class Turn:
         self._announced: set[str] = set()
         self._silent_models: set[str] = set()
         self.usage = Usage()
+        """As reported for the answer, so without calls that failed or were abandoned."""
+        self.calls: list[ModelCall] = []
+        """All calls of models, with reported or estimated usage."""
         self.rounds = 0
         self.model: str | None = None
         self.finish_reason: FinishReason | None = None
@@ -113,6 +117,10 @@ class Turn:
         self.on_upstream = Stopwatch()
         """Time with the model, including retries and the pauses between chunks."""
         self.on_tools = Stopwatch()
+
+    @property
+    def caller(self) -> Caller:
+        return self._context.caller
 
     @property
     def characters_beside(self) -> int:
@@ -208,6 +216,7 @@ class Turn:
             history_length=len(history),
             tools=self._assistant.toolbox.specs,
             silent=self._silent_models,
+            calls=self.calls,
         )
 
     def _account(self, request: CompletionRequest, finish: Finish) -> None:

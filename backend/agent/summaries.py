@@ -6,7 +6,7 @@ model with plenty of its rate left. Each one adds the turns since the last summa
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import structlog
 from backend.domain.context_window import CHARACTERS_PER_TOKEN
 from backend.domain.conversation import Message, Role
 from backend.domain.errors import ServiceError, StorageError, UpstreamError, UpstreamGarbled
+from backend.domain.usage import ModelCall
 from backend.llm.port import ChatModel, CompletionRequest, Text
 from backend.storage.ports.summaries import IdleSession, SummaryStore
 
@@ -84,29 +85,32 @@ class Summaries:
                 await self._store.postpone(idle, seconds=None, failures=idle.failures)
 
     async def _summarize(self, idle: IdleSession) -> None:
+        calls: list[ModelCall] = []
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                summary = await self._ask(idle)
-            is_stored = await self._store.store(idle, summary)
+                summary = await self._ask(idle, calls)
+            is_stored = await self._store.store(idle, summary, calls=calls)
         except asyncio.CancelledError:
             with suppress(StorageError):  # if this fails, the claim expires instead
-                await self._store.postpone(idle, seconds=0, failures=idle.failures)
+                await self._store.postpone(idle, seconds=0, failures=idle.failures, calls=calls)
             raise
         except Exception as error:
             # One session that breaks the model or the store must not end the summaries of others.
             if not isinstance(error, ServiceError | TimeoutError):
                 logger.exception("summary_broke")
-            await self._put_off(idle, error)
+            await self._put_off(idle, error, calls)
         else:
             self._failures = 0
             logger.info("session_summarized", is_stored=is_stored)
 
-    async def _ask(self, idle: IdleSession) -> str:
+    async def _ask(self, idle: IdleSession, calls: list[ModelCall]) -> str:
         request = CompletionRequest(
             prompt=self._prompt,
             messages=[Message.user(self._shortened(transcript(idle)))],
             max_tokens=MOST_TOKENS,
             is_awaited=False,
+            purpose="summary",
+            calls=calls,
         )
         async with aclosing(self._model.complete(request)) as deltas:
             texts = [delta.text async for delta in deltas if isinstance(delta, Text)]
@@ -127,7 +131,9 @@ class Summaries:
             return text
         return f"{text[: most // 2]}{LEFT_OUT}{text[-(most // 2) :]}"
 
-    async def _put_off(self, idle: IdleSession, error: Exception) -> None:
+    async def _put_off(
+        self, idle: IdleSession, error: Exception, calls: Sequence[ModelCall]
+    ) -> None:
         """Postpone this session, and pause all summaries; longer after each failure in a row."""
         was_asked = not isinstance(error, UpstreamError) or error.was_asked
         failures = idle.failures + int(was_asked)
@@ -138,7 +144,10 @@ class Summaries:
         code = error.code if isinstance(error, ServiceError) else type(error).__name__
         logger.warning("session_not_summarized", error=code, failures=failures, rest_seconds=rest)
         await self._store.postpone(
-            idle, seconds=wait if failures < MOST_FAILURES else None, failures=failures
+            idle,
+            seconds=wait if failures < MOST_FAILURES else None,
+            failures=failures,
+            calls=calls,
         )
 
 

@@ -7,10 +7,8 @@ from typing import Any
 
 from backend.api.schemas import SessionEvent, SessionEventType, ToolCallView
 from backend.domain.conversation import Outcome, Role, TurnRecord
+from backend.llm.port import CUT
 from backend.storage.ports.sessions import StoredMessage
-
-CUT = ("length", "content_filter")
-"""Finish reasons of answers that were cut."""
 
 
 def happened(

@@ -19,6 +19,7 @@ from backend.api.strict_json import StrictRoute
 from backend.domain.conversation import Caller
 from backend.domain.errors import (
     BodyTooLarge,
+    BudgetExhausted,
     Draining,
     InvalidField,
     LogGone,
@@ -57,6 +58,7 @@ STREAM_REFUSALS: tuple[type[Refusal], ...] = (
     SessionBusy,
     LogGone,
     BodyTooLarge,
+    BudgetExhausted,
     TooManyRequests,
     Overloaded,
     Draining,

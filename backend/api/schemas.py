@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from backend.api.usage_schemas import CallView, SpentView
 from backend.domain.conversation import (
     LastTurn,
     Message,
@@ -15,8 +16,8 @@ from backend.domain.conversation import (
     Session,
     ToolCall,
     TurnRecord,
-    Usage,
 )
+from backend.domain.usage import Usage, spent_by
 from backend.storage.ports.sessions import StoredMessage
 from backend.tools.arguments import shown
 
@@ -94,6 +95,8 @@ class MessageBody(BaseModel):
 
 
 class UsageView(BaseModel):
+    """The tokens of the answer, as the provider reported them."""
+
     input_tokens: int
     output_tokens: int
 
@@ -127,6 +130,7 @@ class SessionView(SessionCreated):
     turns: int
     last_turn: LastTurnView | None
     usage: UsageView
+    spent: SpentView
     summary: str | None = Field(
         description="Written by a model some time after a turn; it may not cover the newest turns."
     )
@@ -141,6 +145,7 @@ class SessionView(SessionCreated):
             turns=session.turns,
             last_turn=session.last_turn and LastTurnView.of(session.last_turn),
             usage=UsageView.of(session.usage),
+            spent=SpentView.of(session.spent),
             summary=session.summary,
         )
 
@@ -229,12 +234,14 @@ class TurnView(BaseModel):
     outcome: Outcome | None
     error_code: str | None
     finish_reason: str | None = Field(
-        description="The finish reason of the last completion: `stop`, `tool_calls`, or `length` "
-        "if the answer was cut. It is null if that completion broke off."
+        description="The finish reason of the last completion: `stop`, `tool_calls`, `length` if "
+        "the answer was cut, `content_filter`, or `other`. It is null if that completion broke off."
     )
     model: str | None
     rounds: int
     usage: UsageView
+    spent: SpentView
+    calls: list[CallView] = Field(description="Every call of a model, in order.")
     started_at: datetime
     finished_at: datetime | None
     seconds: float | None
@@ -254,6 +261,8 @@ class TurnView(BaseModel):
             model=turn.model,
             rounds=turn.rounds,
             usage=UsageView.of(turn.usage),
+            spent=SpentView.of(spent_by(turn.calls)),
+            calls=[CallView.of(call) for call in turn.calls],
             started_at=turn.started_at,
             finished_at=turn.finished_at,
             seconds=seconds,

@@ -40,6 +40,7 @@ async def _authority(settings: Settings, stack: AsyncExitStack) -> Authority:
         audience=settings.jwt_audience or "",
         algorithms=settings.signing_algorithms,
         leeway_seconds=settings.jwt_leeway_seconds,
+        roles_claim=settings.jwt_roles_claim,
     )
 
 

@@ -14,6 +14,7 @@ from backend.aio.tasks import cancel_and_wait
 from backend.app.retention import Retention
 from backend.app.store_clock import StoreClock
 from backend.domain.errors import StorageError
+from backend.llm.resilience.shared_rates import LiveWorkers
 from backend.settings import Settings
 from backend.storage.ports.stores import Stores
 from backend.telemetry import metrics
@@ -32,9 +33,16 @@ that workers that start together do not purge together."""
 
 
 async def take_lease(
-    settings: Settings, stores: Stores, turns: Turns, worker: str, stack: AsyncExitStack
+    settings: Settings,
+    stores: Stores,
+    turns: Turns,
+    worker: str,
+    live_workers: LiveWorkers,
+    stack: AsyncExitStack,
 ) -> None:
     """Take the worker's lease, and start the tasks that depend on it.
+
+    Each renewal also counts the `live_workers`.
 
     Raises: StorageError, if the first renewal fails.
     """
@@ -42,6 +50,7 @@ async def take_lease(
     async def renew() -> None:
         try:
             await turns.renew()
+            live_workers.count = max(1, await stores.sessions.live_workers())
         except StorageError:
             metrics.store_is_up(is_up=False)
             raise
@@ -70,6 +79,11 @@ def forget(settings: Settings, stores: Stores, clock: StoreClock, stack: AsyncEx
     soon = random.uniform(0, FIRST_PURGE_SECONDS)  # noqa: S311 - no secret
     _repeat(retention.purge, PURGE_SECONDS, stack, first_seconds=soon)
     _repeat(retention.watch_clock, CLOCK_SECONDS, stack)
+
+
+def forget_budgets(stores: Stores, stack: AsyncExitStack) -> None:
+    """Start to delete the windows of budgets that are over."""
+    _repeat(stores.budgets.purge, PURGE_SECONDS, stack)
 
 
 def summarize(

@@ -9,9 +9,8 @@ from typing import Any
 
 import structlog
 
-from backend.api.auth.api_keys import UnusableKeyFile
 from backend.api.dependencies import State
-from backend.domain.errors import StorageError, StoreAway
+from backend.domain.errors import StorageError, StoreAway, UnusableFile
 from backend.telemetry import metrics
 
 logger = structlog.get_logger()
@@ -59,7 +58,7 @@ class Start:
     async def begin(self) -> None:
         """Return when everything is open, or the store was found to be unavailable.
 
-        Raises: StorageError, if waiting would not help; UnusableKeyFile.
+        Raises: StorageError, if waiting would not help; UnusableFile.
         """
         self._task = asyncio.create_task(self._hold(), name="start")
         begun = asyncio.create_task(self._has_begun.wait())
@@ -87,7 +86,7 @@ class Start:
             async with AsyncExitStack() as stack:
                 try:
                     opened = await self._open_all(stack)
-                except (StorageError, UnusableKeyFile) as error:
+                except (StorageError, UnusableFile) as error:
                     self._note(error)
                 else:
                     self._opened(opened)
@@ -95,7 +94,7 @@ class Start:
                     return
             await asyncio.sleep(pause_seconds)
 
-    def _note(self, error: StorageError | UnusableKeyFile) -> None:
+    def _note(self, error: StorageError | UnusableFile) -> None:
         """Note why an attempt failed. Raise the error if it ends the start."""
         is_passing = isinstance(error, StoreAway)
         if self.reason is None:
@@ -142,10 +141,10 @@ class Start:
             self.has_broken = True
 
 
-def exit_line(error: StorageError | UnusableKeyFile) -> str:
+def exit_line(error: StorageError | UnusableFile) -> str:
     """Return the line that the process prints when its start fails."""
-    if isinstance(error, UnusableKeyFile):
-        return f"lex: API_KEYS_FILE cannot be used: {error}"
+    if isinstance(error, UnusableFile):
+        return f"lex: {error.setting} cannot be used: {error}"
     return f"lex: DATABASE_URL cannot be used: {error.explanation}"
 
 

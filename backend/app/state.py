@@ -8,13 +8,15 @@ from backend import __version__
 from backend.api import page
 from backend.api.dependencies import State
 from backend.app.auth import open_authentication
-from backend.app.background import forget, keep, take_lease
+from backend.app.background import forget, forget_budgets, keep, take_lease
 from backend.app.capacity import open_admission
 from backend.app.models import open_models
 from backend.app.store_clock import StoreClock
-from backend.app.turn_factory import open_shared_logs, open_turns
+from backend.app.turn_factory import open_shared_logs, open_turns, typical_input_tokens
 from backend.app.worker import Worker
+from backend.llm.prices import Prices
 from backend.llm.resilience.fallback import Fallback
+from backend.llm.resilience.shared_rates import LiveWorkers
 from backend.network import file_descriptors
 from backend.settings import Settings
 from backend.storage.factory import open_stores
@@ -27,7 +29,7 @@ logger = structlog.get_logger()
 async def open_state(worker: Worker, stack: AsyncExitStack) -> State:
     """Open everything. `stack` closes it: turns first, the store last.
 
-    Raises: StorageError, UnusableKeyFile.
+    Raises: StorageError, UnusableFile.
     """
     settings = worker.settings
     _prepare(settings, stack)
@@ -35,12 +37,28 @@ async def open_state(worker: Worker, stack: AsyncExitStack) -> State:
     clock = StoreClock(stores.sessions, worker=worker.name, clock=worker.clock)
     await clock.look()  # before the first lease: what this worker stores would hide a wrong clock
     authentication = await open_authentication(settings, stack)
-    admission = await open_admission(settings, stack)
-    models = open_models(settings, worker.provider, stack)
+    prices = Prices.load(settings.prices_file)
+    admission = await open_admission(
+        settings,
+        stores,
+        prices,
+        stack,
+        typical_input_tokens=await typical_input_tokens(worker, stores),
+    )
+    live_workers = LiveWorkers()
+    models = open_models(
+        settings,
+        worker.provider,
+        stack,
+        prices=prices,
+        worker=worker.name,
+        live_workers=live_workers,
+    )
     shared_logs = open_shared_logs(settings, worker.name, stack)
     turns = await open_turns(worker, stores, models, clock.now, shared_logs, stack)
-    await take_lease(settings, stores, turns, worker.name, stack)
+    await take_lease(settings, stores, turns, worker.name, live_workers, stack)
     forget(settings, stores, clock, stack)
+    forget_budgets(stores, stack)
     # Pushed last, so it runs first: storing the last endings needs the lease and the store.
     stack.push_async_callback(turns.close)
     _log_start(worker, models)

@@ -9,7 +9,8 @@ from backend.agent.prompt import Prompt
 from backend.api.sse import legacy
 from backend.app.background import summarize
 from backend.app.worker import Worker
-from backend.domain.conversation import Caller
+from backend.domain.context_window import CHARACTERS_PER_TOKEN
+from backend.domain.conversation import ANONYMOUS, Caller
 from backend.domain.showroom import Showroom
 from backend.llm.resilience.fallback import Fallback
 from backend.settings import Settings
@@ -46,6 +47,15 @@ def open_weather(settings: Settings, stack: AsyncExitStack) -> WeatherProvider:
 
 def load_prompt(settings: Settings) -> Prompt:
     return Prompt.load(legacy.PROMPT if settings.client_profile == "legacy" else "")
+
+
+async def typical_input_tokens(worker: Worker, stores: Stores) -> int:
+    """Estimate the input of a first question: the prompt and the tools."""
+    showroom = await stores.showrooms.showroom()
+    prompt = load_prompt(worker.settings).fill(showroom, worker.clock(), ANONYMOUS)
+    specs = Toolbox(worker.tools, timeout_seconds=0).specs
+    tools = str([[spec.name, spec.description, spec.parameters] for spec in specs])
+    return round((len(prompt) + len(tools)) / CHARACTERS_PER_TOKEN)
 
 
 async def open_turns(

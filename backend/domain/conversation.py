@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Self
 
+from backend.domain.usage import ModelCall, Spent, Usage
+
 
 class Role(StrEnum):
     USER = "user"
@@ -27,27 +29,17 @@ class Caller:
     """The sender of a request.
 
     Sessions belong to `owner`. Tools act for `user_id`. If that is None, the caller is not
-    authenticated, and tools use the `user_id` that the model passes.
+    authenticated, and tools use the `user_id` that the model passes. `key_name` is the name of the
+    caller's API key. An operator sees the usage of all owners.
     """
 
     owner: str
     user_id: str | None = None
+    key_name: str | None = None
+    is_operator: bool = False
 
 
 ANONYMOUS = Caller(owner="anonymous")
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Token counts, as the upstream reported them."""
-
-    input_tokens: int = 0
-    output_tokens: int = 0
-
-    def __add__(self, other: Self) -> "Usage":
-        return Usage(
-            self.input_tokens + other.input_tokens, self.output_tokens + other.output_tokens
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +127,10 @@ class Session:
     created_at: datetime
     last_turn_at: datetime | None = None
     turns: int = 0
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
+    """The reported usage of the answers."""
+    spent: Spent = field(default_factory=Spent)
+    """All model calls for the session, also abandoned ones and those for its summaries."""
     summary: str | None = None
     last_turn: LastTurn | None = None
 
@@ -162,7 +157,10 @@ class TurnRecord:
     """The last completion's; None if there was none, or it is incomplete."""
     model: str | None = None
     rounds: int = 0
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
+    """The reported usage of the answer."""
+    calls: Sequence[ModelCall] = ()
+    """All model calls of the turn, in their order, also retries and abandoned ones."""
     first_chunk_seconds: float | None = None
     traceparent: str | None = None
     """The turn's span. Only set where a caller needs it for a link."""

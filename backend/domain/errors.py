@@ -138,6 +138,11 @@ class TooManyRequests(Refusal):
         self.fields = dict(fields or {})
 
 
+class BudgetExhausted(TooManyRequests):
+    code = "budget_exhausted"
+    message = "The budget is used up."
+
+
 class Overloaded(Refusal):
     status, code, retryable = 503, "overloaded", True
     message = "This server is at capacity at the moment."
@@ -348,6 +353,14 @@ class StoreAway(StorageError):
 
 class NotStorable(StorageError):
     """The store cannot hold this content. A retry would fail again."""
+
+    retryable = False
+
+
+class UnusableFile(Exception):
+    """A file that a setting names cannot be read or is invalid. `setting` is its variable."""
+
+    setting: ClassVar[str]
 
 
 class ToolError(Exception):

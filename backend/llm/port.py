@@ -5,11 +5,14 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Literal, Protocol
 
-from backend.domain.conversation import Message, ToolCall, Usage
+from backend.domain.conversation import Message, ToolCall
+from backend.domain.usage import ModelCall, Purpose, Usage
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "other"]
-"""`length` and `content_filter` mean a truncated answer; `other` is a reason that we do not know.
-"""
+"""`other` is a reason that we do not know."""
+
+CUT: frozenset[FinishReason] = frozenset({"length", "content_filter"})
+"""The reasons of truncated answers, whose last tool call may be incomplete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +22,18 @@ class ToolSpec:
     name: str
     description: str
     parameters: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Meter:
+    """What one call of a model has used. The model keeps it true, also if nobody reads on."""
+
+    is_accepted: bool = False
+    """Whether the provider has accepted the request, and will charge for it."""
+    written_characters: int = 0
+    """The size of what arrived: text, reasoning and tool calls, shown or not."""
+    usage: Usage | None = None
+    """The provider's report, if there was one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +58,11 @@ class CompletionRequest:
     """Whether to ask for as little reasoning as possible, because the model ran out of tokens."""
     silent: set[str] = field(default_factory=set, compare=False)
     """Names of the models that timed out without an answer. One set serves the whole turn."""
+    purpose: Purpose = "turn"
+    calls: list[ModelCall] = field(default_factory=list, compare=False)
+    """Collects the calls of models that were made for this completion. One list serves the turn."""
+    meter: Meter = field(default_factory=Meter, compare=False)
+    """Belongs to one call of a model."""
     traceparent: str | None = None
     """The span of this call in the format of W3C Trace Context, sent to the upstream."""
 

@@ -31,6 +31,7 @@ class AuthSettings(BaseSettings):
     jwt_secret: SecretStr | None = None
     # Not `ListOrNone`: here the word `none` would name JWT's unsigned algorithm, which is refused.
     jwt_algorithms: CommaSeparated = ()
+    jwt_roles_claim: str = Field("roles", min_length=1)
     jwt_leeway_seconds: Annotated[float, Field(ge=0, le=300)] = 30
     session_cookie_secret: SecretStr | None = None
     session_cookie_hours: Hours = 12

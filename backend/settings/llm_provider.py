@@ -1,6 +1,7 @@
 """The settings of the provider that runs the models."""
 
 import re
+from pathlib import Path
 from typing import Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -14,6 +15,7 @@ class ProviderSettings(BaseSettings):
     """The name of a provider in `app.llm_providers`, which refuses other names."""
     groq_api_key: SecretStr | None = None
     groq_base_url: str = Field("https://api.groq.com", repr=False)
+    prices_file: Path | None = None
 
     @field_validator("groq_api_key")
     @classmethod

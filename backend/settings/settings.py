@@ -9,7 +9,7 @@ import os
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from backend.network.host_names import HostPattern
@@ -20,7 +20,9 @@ from backend.settings.types import Count, Hours, ListOrNone, Seconds
 from backend.settings.urls import ENCODE, is_redis, unusable_address
 from backend.telemetry.redaction import secrets_in_url, secrets_of_environment
 
-_LIMIT = r"[1-9]\d{0,8} ?/ ?([1-9]\d{0,3} ?)?(second|minute|hour|day)s?"
+_WINDOW = r" ?/ ?([1-9]\d{0,3} ?)?(second|minute|hour|day)s?"
+_LIMIT = rf"[1-9]\d{{0,8}}{_WINDOW}"
+_COST = rf"(?!0+(\.0+)? ?/)\d{{1,9}}(\.\d{{1,6}})?{_WINDOW}"
 
 
 class Settings(ProviderSettings, AuthSettings):
@@ -47,6 +49,9 @@ class Settings(ProviderSettings, AuthSettings):
     rate_limit_session: str = "20/minute;300/day"
     rate_limit_client: str = "120/minute;2000/day"
     rate_limit_sessions: str = "60/minute"
+    token_budget_session: str = ""
+    token_budget_client: str | None = None
+    cost_budget_client: str = ""
     max_streams_per_client: Count = 20
     max_readers_per_client: Count = 100
     max_sockets_per_client: Count = 50
@@ -108,6 +113,19 @@ class Settings(ProviderSettings, AuthSettings):
         if not all(re.fullmatch(_LIMIT, limit) for limit in limits):
             raise ValueError(f"it must be like 20/minute;300/day, or none, not {value!r}")
         return ";".join(limits)
+
+    @field_validator("token_budget_session", "token_budget_client", "cost_budget_client")
+    @classmethod
+    def _split_budgets(cls, value: str | None, info: ValidationInfo) -> str | None:
+        """Check budgets that are separated by semicolons; `none` becomes an empty string."""
+        if value is None or value.strip().lower() in ("", "none"):
+            return value and ""
+        is_cost = str(info.field_name).startswith("cost")
+        pattern, example = (_COST, "2.50/day") if is_cost else (_LIMIT, "100000/day;20000/hour")
+        parts = [part.strip() for part in value.split(";")]
+        if not all(re.fullmatch(pattern, part) for part in parts):
+            raise ValueError(f"it must be like {example}, or none, not {value!r}")
+        return ";".join(parts)
 
     @field_validator("forwarded_allow_ips")
     @classmethod

@@ -37,8 +37,8 @@ class RedisLogs:
 
     def __init__(self, url: str, *, kept_seconds: float) -> None:
         self._kept_seconds = round(kept_seconds)
-        self._writer = _connect(url, answer_seconds=ANSWER_SECONDS)
-        self._reader = _connect(url, answer_seconds=BLOCK_SECONDS + ANSWER_SECONDS)
+        self._writer = connect(url)
+        self._reader = connect(url, answer_seconds=BLOCK_SECONDS + ANSWER_SECONDS)
         # From the beginning: a nudge may have come before the first read.
         self._last_nudge: bytes | str = "0-0"
 
@@ -77,7 +77,7 @@ class RedisLogs:
         await self._run(pipeline)
 
     async def _run(self, pipeline: Pipeline) -> None:
-        for result in await _translated(pipeline.execute(raise_on_error=False)):
+        for result in await translated(pipeline.execute(raise_on_error=False)):
             if isinstance(result, Exception) and not _is_known(result):
                 raise StorageError(fault_of(result)) from result
 
@@ -86,7 +86,7 @@ class RedisLogs:
         streams: dict[Any, Any] = {_of_turn(turn): f"{last}-0" for turn, last in after.items()}
         streams[nudges] = self._last_nudge
         reading = self._reader.xread(streams, block=round(BLOCK_SECONDS * 1000))
-        found = dict(cast(Any, await _translated(cast(Awaitable[Any], reading))) or {})
+        found = dict(cast(Any, await translated(cast(Awaitable[Any], reading))) or {})
         if nudged := found.pop(nudges.encode(), None):
             self._last_nudge = nudged[-1][0]
         batches = [
@@ -101,7 +101,8 @@ class RedisLogs:
         await self._reader.aclose()
 
 
-def _connect(url: str, *, answer_seconds: float) -> Redis:
+def connect(url: str, *, answer_seconds: float = ANSWER_SECONDS) -> Redis:
+    """Return a client with one connection, which it opens on first use. The caller closes it."""
     return Redis.from_url(
         url,
         max_connections=1,
@@ -135,7 +136,8 @@ def _is_known(error: Exception) -> bool:
     return isinstance(error, ResponseError) and "equal or smaller" in str(error)
 
 
-async def _translated(answer: Awaitable[T]) -> T:
+async def translated(answer: Awaitable[T]) -> T:
+    """Raises: StorageError, for any failure of Redis."""
     try:
         return await answer
     except (RedisError, OSError) as error:

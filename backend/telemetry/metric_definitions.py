@@ -33,6 +33,9 @@ ATTEMPT_OUTCOMES = (
 REPAIR_OUTCOMES = ("rescued", "text", "asked_again", "lost")
 TOOL_OUTCOMES = ("ok", "refused", "invalid", "failed", "timed_out")
 TOKEN_TYPES = ("input", "output")
+USAGE_KINDS = ("input", "cached", "output", "reasoning")
+PURPOSES = ("turn", "summary")
+BUDGETS = ("session_tokens", "client_tokens", "client_cost")
 LIMITS = ("session", "client", "network", "sessions", "streams", "readers", "sockets")
 
 CALL_SECONDS = [0.01 * 2**n for n in range(14)]
@@ -73,6 +76,34 @@ tokens = Histogram(
     "Input or output tokens of a model call, as the upstream reports them.",
     ["model", "type"],
     buckets=[4**n for n in range(14)],
+)
+call_tokens = Counter(
+    "lex_tokens",
+    "Tokens of model calls, reported or estimated; cached ones are input, reasoning is output.",
+    ["gen_ai_request_model", "gen_ai_token_type", "purpose"],
+)
+estimated_tokens = Counter(
+    "lex_tokens_estimated",
+    "Tokens of model calls that were estimated, because the provider did not report them.",
+    ["gen_ai_request_model", "purpose"],
+)
+unpriced_tokens = Counter(
+    "lex_tokens_unpriced",
+    "Tokens of models without a price, which the cost does not contain.",
+    ["gen_ai_request_model", "purpose"],
+)
+cost = Counter(
+    "lex_cost_usd",
+    "Cost of model calls in USD, by the prices of the price file.",
+    ["gen_ai_request_model", "purpose"],
+)
+client_tokens = Counter(
+    "lex_client_tokens", "Tokens of the turns of clients with an API key, by its name.", ["client"]
+)
+client_cost = Counter(
+    "lex_client_cost_usd",
+    "Cost in USD of the turns of clients with an API key, by its name.",
+    ["client"],
 )
 first_byte_seconds = Histogram(
     "lex_upstream_first_byte_seconds",
@@ -124,6 +155,12 @@ budget_limit = Gauge(
     ["model", "kind"],
     multiprocess_mode="livemax",
 )
+upstream_waiting = Gauge(
+    "lex_upstream_waiting",
+    "Turns that wait until a model's rate has room for them.",
+    ["model"],
+    multiprocess_mode="livesum",
+)
 
 # Tools
 tool_seconds = Histogram(
@@ -166,6 +203,9 @@ rate_limited = Counter(
     "lex_rate_limited",
     "Requests and connections refused by a rate limit, by limit.",
     ["limit"],
+)
+budget_refusals = Counter(
+    "lex_budget_refusals", "Queries refused because a budget was used up, by budget.", ["budget"]
 )
 shared_limits = Gauge(
     "lex_shared_limits_available",
@@ -223,6 +263,8 @@ for _transport in TRANSPORTS:
     streams.labels(_transport)
 for _window in WINDOWS:
     disconnects.labels(_window)
+for _budget in BUDGETS:
+    budget_refusals.labels(_budget)
 for _limit in LIMITS:
     rate_limited.labels(_limit)
 for _outcome in REPAIR_OUTCOMES:

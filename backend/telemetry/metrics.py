@@ -8,7 +8,7 @@ only: each adds some fifteen lines to every scrape, and a counter shows the othe
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from opentelemetry import trace
 
@@ -37,8 +37,14 @@ def prepare_model(model: str) -> None:
         histogram.labels(model)
     for token_type in series.TOKEN_TYPES:
         series.tokens.labels(model, token_type)
+    for purpose in series.PURPOSES:
+        for kind in series.USAGE_KINDS:
+            series.call_tokens.labels(model, kind, purpose)
+        for counter in (series.estimated_tokens, series.unpriced_tokens, series.cost):
+            counter.labels(model, purpose)
     series.retired.labels(model).set(0)
     series.breaker.labels(model).set(0)
+    series.upstream_waiting.labels(model).set(0)
 
 
 def prepare_tools(names: Iterable[str]) -> None:
@@ -66,6 +72,32 @@ def upstream_attempted(
     series.call_seconds.labels(model, outcome).observe(seconds)
     if first_chunk_seconds is not None:
         series.call_first_chunk_seconds.labels(model).observe(first_chunk_seconds)
+
+
+def model_called(
+    model: str,
+    purpose: str,
+    *,
+    tokens: Mapping[str, int],
+    is_estimated: bool,
+    cost_usd: float | None,
+) -> None:
+    """Count a call that has ended. `tokens` are by `USAGE_KINDS`; no cost means no price."""
+    for kind, number in tokens.items():
+        series.call_tokens.labels(model, kind, purpose).inc(number)
+    total = tokens["input"] + tokens["output"]
+    if is_estimated:
+        series.estimated_tokens.labels(model, purpose).inc(total)
+    if cost_usd is None:
+        series.unpriced_tokens.labels(model, purpose).inc(total)
+    else:
+        series.cost.labels(model, purpose).inc(cost_usd)
+
+
+def client_spent(key_name: str, *, tokens: int, cost_usd: float) -> None:
+    """Count a turn for its client. The names of API keys are few, because operators write them."""
+    series.client_tokens.labels(key_name).inc(tokens)
+    series.client_cost.labels(key_name).inc(cost_usd)
 
 
 class UpstreamAnswer:
@@ -113,6 +145,10 @@ def model_back(model: str) -> None:
 
 def breaker_changed(model: str, state: int) -> None:
     series.breaker.labels(model).set(state)
+
+
+def turns_wait(model: str, number: int) -> None:
+    series.upstream_waiting.labels(model).set(number)
 
 
 def budget_noted(model: str, kind: str, *, remaining: int, limit: int | None) -> None:
@@ -164,6 +200,10 @@ def follower_left() -> None:
 
 def slots_free(number: int) -> None:
     series.slots.set(number)
+
+
+def budget_exhausted(kind: str) -> None:
+    series.budget_refusals.labels(kind).inc()
 
 
 def draining(*, is_draining: bool) -> None:

@@ -12,6 +12,7 @@ from backend.agent.loop import Turn
 from backend.domain.conversation import Outcome, Role
 from backend.domain.errors import ServiceError, StorageError, TurnTimedOut
 from backend.domain.events import End, Logged, TokenUsage, Transport, TurnOutcome, encode, failure
+from backend.domain.usage import ModelCall, spent_by
 from backend.storage.ports.sessions import Ending
 from backend.telemetry import metrics, tracing
 
@@ -28,9 +29,18 @@ def outcome_of(error: ServiceError | None) -> Outcome:
             return Outcome.FAILED
 
 
-def minimal_ending(turn_id: str, outcome: Outcome, error_code: str | None) -> Ending:
+def minimal_ending(
+    turn_id: str, outcome: Outcome, error_code: str | None, calls: Sequence[ModelCall] = ()
+) -> Ending:
     """An ending without the model's text, so that no text can make the store refuse it."""
-    ending = Ending(turn_id=turn_id, outcome=outcome, messages=(), log=b"", error_code=error_code)
+    ending = Ending(
+        turn_id=turn_id,
+        outcome=outcome,
+        messages=(),
+        log=b"",
+        error_code=error_code,
+        calls=tuple(calls),
+    )
     return replace(ending, log=encode([failure(StorageError()), outcome_event(ending), End()]))
 
 
@@ -99,6 +109,11 @@ def report(
         waited_seconds=turn.on_upstream.seconds + turn.on_tools.seconds,
         rounds=turn.rounds,
     )
+    spent = spent_by(ending.calls)
+    if turn.caller.key_name is not None:
+        metrics.client_spent(
+            turn.caller.key_name, tokens=spent.usage.total_tokens, cost_usd=spent.cost_usd
+        )
     tracing.end_turn(
         span,
         outcome=ending.outcome,
@@ -121,6 +136,10 @@ def report(
         tools=sum(message.role is Role.TOOL for message in turn.messages),
         input_tokens=ending.usage.input_tokens,
         output_tokens=ending.usage.output_tokens,
+        cached_input_tokens=ending.usage.cached_input_tokens,
+        reasoning_tokens=ending.usage.reasoning_tokens,
+        estimated_tokens=spent.estimated_tokens,
+        cost_usd=None if spent.unpriced_tokens else spent.cost_usd,
         first_chunk_seconds=_rounded(ending.first_chunk_seconds),
         upstream_seconds=_rounded(turn.on_upstream.seconds),
         tool_seconds=_rounded(turn.on_tools.seconds),

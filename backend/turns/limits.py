@@ -1,7 +1,10 @@
 """The limits on a worker's turns, and the admission check that precedes a turn."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+from backend.domain.usage import ModelCall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +21,14 @@ class Admission(Protocol):
     """Decides whether a client may start another turn. Joining a turn needs no admission."""
 
     async def enter(self, turn_id: str) -> None:
-        """Count a new turn against the client's limits. Raises: TooManyRequests."""
+        """Count a new turn against the client's limits.
+
+        Raises: TooManyRequests, BudgetExhausted, StorageError.
+        """
+        ...
+
+    async def settle(self, turn_id: str, calls: Sequence[ModelCall]) -> None:
+        """Count the turn's model calls against the client's budgets. Raises nothing."""
         ...
 
     def leave(self, turn_id: str) -> None:
@@ -28,6 +38,9 @@ class Admission(Protocol):
 
 class NoAdmission:
     async def enter(self, turn_id: str) -> None:
+        pass
+
+    async def settle(self, turn_id: str, calls: Sequence[ModelCall]) -> None:
         pass
 
     def leave(self, turn_id: str) -> None:

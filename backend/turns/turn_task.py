@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
@@ -19,6 +19,7 @@ from backend.domain.errors import (
     TurnTimedOut,
 )
 from backend.domain.events import Chunk, End, Event, Transport, encode, failure
+from backend.domain.usage import ModelCall
 from backend.storage.ports.sessions import Claim, Ending, NewTurn, SessionStore
 from backend.telemetry import tracing
 from backend.turns.disconnects import Readers
@@ -32,8 +33,13 @@ from backend.turns.endings import (
     whole_ending,
 )
 from backend.turns.event_log import Follower
+from backend.turns.limits import NoAdmission
 
 logger = structlog.get_logger()
+
+
+Settle = Callable[[str, Sequence[ModelCall]], Awaitable[None]]
+"""Counts the calls of a turn against budgets. Raises nothing."""
 
 
 class ClaimSession(Protocol):
@@ -61,6 +67,7 @@ class TurnTask:
         timeout_seconds: float,
         grace_seconds: float = 0.0,
         transport: Transport = "sse",
+        settle: Settle = NoAdmission().settle,  # noqa: B008 - it has no state
         readers_changed: Callable[[], None] = lambda: None,
     ) -> None:
         self.new = new
@@ -78,6 +85,7 @@ class TurnTask:
         self.unstored: Ending | None = None
         self._turn = turn
         self._claim = claim
+        self._settle = settle
         self._sessions = sessions
         self._timeout_seconds = timeout_seconds
         self._begun = time.perf_counter()
@@ -139,6 +147,13 @@ class TurnTask:
 
     async def _run(self) -> None:
         """Run from claim to end. Raises only a cancellation."""
+        try:
+            await self._claim_and_converse()
+        finally:
+            # After the end of the stream, which must not wait for it.
+            await self._settle(self.new.id, self._turn.calls)
+
+    async def _claim_and_converse(self) -> None:
         try:
             span = tracing.begin_turn(
                 turn_id=self.new.id,
@@ -229,7 +244,8 @@ class TurnTask:
         """Return the ending that counts, and whether the store took it from this worker."""
         # This makes later calls of `stop` ineffective, so that store and stream agree.
         outcome = self._stopped_as = self._stopped_as or outcome_of(error)
-        ending = minimal_ending(self.new.id, outcome, None if error is None else error.code)
+        error_code = None if error is None else error.code
+        ending = minimal_ending(self.new.id, outcome, error_code, self._turn.calls)
         try:
             self._append_last(error)
             ending = whole_ending(ending, self._turn, self._first_chunk_seconds, self.log.events)

@@ -18,7 +18,7 @@ from backend.turns.repeats import Key, Repeats
 from backend.turns.replay import Replays
 from backend.turns.running import RunningTurns
 from backend.turns.shared_logs import SharedLogs
-from backend.turns.turn_task import TurnTask
+from backend.turns.turn_task import Settle, TurnTask
 from backend.turns.unstored import UnstoredEndings
 
 OpenTurn = Callable[[Caller, str], Turn]
@@ -94,6 +94,7 @@ class Turns:
             Overloaded: every slot of this worker is taken.
             Draining: this worker is about to stop.
             TooManyRequests: `admission` refused the turn.
+            BudgetExhausted: a budget has nothing left.
             SessionBusy: another turn of this session has not ended yet.
             SessionNotFound: the session does not exist and `creates_session` is False.
             StorageError: the store cannot be reached.
@@ -133,9 +134,16 @@ class Turns:
             # Again: the slots may have been taken, or a drain begun, during the awaits above.
             # Nothing awaits between here and the launch, so a free slot stays free.
             self._check_start()
-            turn = self._launch(new, conversation, is_resumable=is_resumable, transport=transport)
+            turn = self._launch(
+                new,
+                conversation,
+                is_resumable=is_resumable,
+                transport=transport,
+                settle=admission.settle,
+            )
         except BaseException:  # includes cancellation: no turn was started
             admission.leave(new.id)
+            await admission.settle(new.id, ())
             raise
         turn.task.add_done_callback(lambda _: admission.leave(new.id))
         return turn
@@ -145,7 +153,13 @@ class Turns:
         self._check()
 
     def _launch(
-        self, new: NewTurn, conversation: Turn, *, is_resumable: bool, transport: Transport
+        self,
+        new: NewTurn,
+        conversation: Turn,
+        *,
+        is_resumable: bool,
+        transport: Transport,
+        settle: Settle,
     ) -> TurnTask:
         turn = TurnTask(
             new,
@@ -155,6 +169,7 @@ class Turns:
             timeout_seconds=self._limits.timeout_seconds,
             grace_seconds=self._limits.grace_seconds if is_resumable else 0.0,
             transport=transport,
+            settle=settle,
             readers_changed=self.wake.set,
         )
         self._running.add(turn)

@@ -77,7 +77,9 @@ class UnstoredEndings:
             return False
         ending = unstored.ending
         try:
-            await self._offer(minimal_ending(ending.turn_id, ending.outcome, ending.error_code))
+            await self._offer(
+                minimal_ending(ending.turn_id, ending.outcome, ending.error_code, ending.calls)
+            )
         except NotStorable as error:
             _warn(unstored, error)
             return False

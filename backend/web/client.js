@@ -74,12 +74,20 @@ export class Refused extends Error {
     const failure = {
       code: problem.code ?? "",
       message: problem.detail ?? response.statusText,
-      retryable: response.status === 409 || response.status === 429 || response.status >= 500,
+      retryable: isWorthARetry(response.status, problem.code),
       retry_after: problem.retry_after,
     };
     return new Refused(response.status, failure);
   }
 }
+
+/**
+ * A defect of the server fails again in the same way.
+ * @param {number} status
+ * @param {string | undefined} code
+ */
+const isWorthARetry = (status, code) =>
+  status === 409 || status === 429 || (status >= 500 && code !== "internal_error");
 
 export class Lex {
   /** @type {RequestCredentials} */

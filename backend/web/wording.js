@@ -14,6 +14,7 @@ const FAILURES = {
   session_busy: "Lex is still answering in this session, perhaps in another window.",
   body_too_large: "Your question is too long. Please shorten it.",
   too_many_requests: "You have asked many questions in a short time. Please wait a moment.",
+  budget_exhausted: "You have used up what you may ask for now. Please come back later.",
   overloaded: "Lex is talking to too many people at the moment.",
   draining: "This server is restarting. Another one takes over in a moment.",
   identity_unavailable: "Lex cannot check who you are at the moment.",

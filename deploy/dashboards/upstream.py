@@ -197,6 +197,13 @@ _BUDGET = row(
         unit=SHARE,
         limit=0.1,
     ),
+    lines(
+        "Waiting turns",
+        "How many turns wait until a rate limit has room for them?",
+        query("sum by (model) (lex_upstream_waiting{HERE})", "{{model}}"),
+        unit=COUNT,
+        width=24,
+    ),
 )
 
 _USE = row(

@@ -30,6 +30,7 @@ GUARDED: list[tuple[str, str, dict[str, str] | None]] = [
     ("GET", "/sessions/s1/messages", None),
     ("GET", "/sessions/s1/events", None),
     ("GET", f"/turns/{TURN}", None),
+    ("GET", "/usage", None),
     ("GET", f"/turns/{TURN}/events", None),
     ("DELETE", f"/turns/{TURN}", None),
     ("POST", "/auth/session", None),
@@ -160,7 +161,7 @@ async def test_sessions_and_turns_belong_to_their_caller(service: Lex) -> None:
     his = [
         await service.client.request(method, path.replace(TURN, turn), json=body, headers=BOB)
         for method, path, body in GUARDED
-        if path not in ("/query", "/sessions", "/auth/session")
+        if path not in ("/query", "/sessions", "/auth/session", "/usage")
     ]
     his.append(await service.client.get(f"/turns/{turn}/events", headers={**BOB, **read_on}))
     for url, said in (("/query", {"query": "x"}), ("/sessions/s1/messages", {"content": "x"})):

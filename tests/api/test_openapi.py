@@ -6,6 +6,7 @@ from typing import Any, get_args
 import pytest
 
 from backend.domain.events import Event
+from backend.llm.port import FinishReason
 from tests.credentials import key_file, with_key_file
 from tests.openapi import assert_answers_as_in_openapi
 from tests.serving import Lex, lex
@@ -66,3 +67,11 @@ async def test_the_description_says_how_long_a_text_may_be() -> None:
 
     assert schemas["QueryBody"]["properties"]["query"]["maxLength"] == 123
     assert schemas["MessageBody"]["properties"]["content"]["maxLength"] == 123
+
+
+async def test_every_finish_reason_is_in_the_openapi(service: Lex) -> None:
+    schemas = (await service.client.get("/openapi.json")).json()["components"]["schemas"]
+
+    description = schemas["TurnView"]["properties"]["finish_reason"]["description"]
+
+    assert all(f"`{reason}`" in description for reason in get_args(FinishReason))

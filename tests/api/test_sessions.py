@@ -78,15 +78,16 @@ async def test_the_events_tell_what_happened(service: Lex) -> None:
     assert events[-1]["data"] == {"outcome": "failed", "code": "upstream_refused"}
 
 
-async def test_the_events_tell_of_an_answer_that_was_cut(service: Lex) -> None:
-    service.standin.script({"text": "It is", "finish_reason": "length"}, times=1)
+@pytest.mark.parametrize("reason", ["length", "content_filter"])
+async def test_the_events_tell_of_an_answer_that_was_cut(service: Lex, reason: str) -> None:
+    service.standin.script({"text": "It is", "finish_reason": reason}, times=1)
     await service.ask("Weather?")
     await service.ask("And now?")
 
     events = (await service.client.get("/sessions/s1/events")).json()["events"]
 
     told = [event["data"] for event in events if event["type"] in ("error", "system")]
-    assert told == [{"outcome": "completed", "finish_reason": "length"}]
+    assert told == [{"outcome": "completed", "finish_reason": reason}]
 
 
 async def test_a_turn_can_be_looked_up(service: Lex) -> None:

@@ -30,9 +30,21 @@ lex.line.close();
 """
 
 
-async def run(folder: Path, *arguments: str) -> Any:
+REFUSALS = """
+const [file, refusals] = process.argv.slice(2);
+const { Refused } = await import(file);
+const retryable = [];
+for (const [status, code] of JSON.parse(refusals)) {
+  const refused = await Refused.of(new Response(JSON.stringify({ code }), { status }));
+  retryable.push(refused.failure.retryable);
+}
+console.log(JSON.stringify(retryable));
+"""
+
+
+async def run(folder: Path, *arguments: str, text: str = PROGRAM) -> Any:
     program = folder / "program.mjs"
-    program.write_text(PROGRAM)
+    program.write_text(text)
     node = await asyncio.create_subprocess_exec(
         str(Path(sys.executable).parent / "node"), "--no-warnings", str(program), *arguments,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
@@ -57,3 +69,18 @@ async def test_it_asks_reads_again_looks_back_and_forgets(transport: str, tmp_pa
     assert found["nothing"] == []
     assert found["code"] == [404, "turn_not_found"]
     assert found["models"] == 3
+
+
+async def test_only_a_refusal_that_may_pass_is_worth_a_retry(tmp_path: Path) -> None:
+    refusals = {
+        (409, "session_busy"): True,
+        (429, "too_many_requests"): True,
+        (503, "storage_unavailable"): True,
+        (502, None): True,
+        (500, "internal_error"): False,
+        (422, "invalid_field"): False,
+    }
+
+    found = await run(tmp_path, str(FOLDER / "client.js"), json.dumps([*refusals]), text=REFUSALS)
+
+    assert found == [*refusals.values()]

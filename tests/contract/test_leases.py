@@ -274,3 +274,16 @@ async def test_a_lease_is_measured_by_the_clock_it_is_given() -> None:
 async def _all(calls: Iterable[Awaitable[object]]) -> Counter[str]:
     results = await asyncio.gather(*calls, return_exceptions=True)
     return Counter(type(result).__name__ for result in results)
+
+
+async def test_workers_with_a_lease_are_counted(short_leases: Stores) -> None:
+    sessions = short_leases.sessions
+    await sessions.renew_lease("silent")
+    await asyncio.sleep(SHORT_LEASE * 1.25)
+    await sessions.renew_lease("w1")
+    await sessions.renew_lease("w2")
+    both = await sessions.live_workers()
+
+    await sessions.retire("w2")
+
+    assert (both, await sessions.live_workers()) == (2, 1)

@@ -7,8 +7,9 @@ from datetime import UTC, timedelta
 
 import pytest
 
-from backend.domain.conversation import LastTurn, Message, Outcome, ToolCall, Usage, now
+from backend.domain.conversation import LastTurn, Message, Outcome, ToolCall, now
 from backend.domain.errors import SessionNotFound, TurnNotFound
+from backend.domain.usage import Usage
 from backend.storage.factory import open_stores
 from backend.storage.ports.sessions import Ending
 from backend.storage.ports.stores import Stores

@@ -68,6 +68,10 @@ RELEASES: dict[str, Values] = {
     "api-keys": {
         "auth": "api_key",
         "apiKeysSecretName": "lex-api-keys",
+        "pricesConfigMapName": "lex-prices",
+        "tokenBudgetSession": "50000/day",
+        "tokenBudgetClient": "100000/day;20000/hour",
+        "costBudgetClient": "2.50/day",
         "secretKeys": ["GROQ_API_KEY", "SESSION_COOKIE_SECRET"],
         "testTokenSecretName": "lex-test",
     },

@@ -299,3 +299,30 @@ def run(module: str, *arguments: str) -> str:
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout
+
+
+def notes(release: str) -> str:
+    (text,) = [text for path, text in texts(RELEASES[release]).items() if path == "NOTES.txt"]
+    return text
+
+
+def test_the_notes_say_which_credential_a_request_needs() -> None:
+    asked = {release: notes(release) for release in ("defaults", "api-keys", "jwt-secret")}
+
+    assert "Bearer" not in asked["defaults"]
+    for release, credential in {"api-keys": "an API key", "jwt-secret": "a JSON Web Token"}.items():
+        (curl,) = [line for line in asked[release].splitlines() if "curl" in line]
+        assert '-H "Authorization: Bearer $TOKEN"' in curl
+        assert f"Each request needs {credential}" in asked[release]
+
+
+@every_release
+def test_the_notes_name_every_secret_that_somebody_must_create(release: str) -> None:
+    described = json.dumps(pod(RELEASES[release]))
+    keys = re.findall(r'"secretKeyRef": {[^}]*"name": "([\w-]+)"', described)
+    files = re.findall(r'"secretName": "([\w-]+)"', described)
+    kinds = [manifest["kind"] for manifest in manifests(RELEASES[release])]
+
+    assert keys
+    for name in files if "ExternalSecret" in kinds else (*keys, *files):
+        assert f"Secret {name} with" in notes(release)

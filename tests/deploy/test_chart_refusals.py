@@ -119,6 +119,16 @@ REFUSED: dict[str, tuple[Values, Values, str]] = {
         {"ingress": {"enabled": True}},
         "ingress.enabled needs ingress.hosts",
     ),
+    "an Ingress whose host is not allowed": (
+        {**BEHIND_A_PROXY, "allowedHosts": "lex, *.example.com:8000,example.com"},
+        {"ingress": {"enabled": True, "hosts": ["lex.example.com", "lex.example.org"]}},
+        "allowedHosts does not accept lex.example.org",
+    ),
+    "a route whose host is not allowed": (
+        {**RELEASES["httproute"], "allowedHosts": "*"},
+        {"allowedHosts": "lex"},
+        "allowedHosts does not accept lex.example.com",
+    ),
     "a route from nowhere": (
         BEHIND_A_PROXY,
         {"httpRoute": {"enabled": True}},
@@ -233,6 +243,14 @@ def test_a_password_in_a_url_is_refused_wherever_it_is(name: str, url: str) -> N
 )
 def test_a_url_without_a_password_is_none(name: str, url: str) -> None:
     assert texts({name: url})
+
+
+@pytest.mark.parametrize(
+    "allowed",
+    ["", "*", "lex.example.com", "lex, LEX.example.com:443", "*.example.com,lex", "*.com"],
+)
+def test_an_ingress_whose_host_is_allowed_is_accepted(allowed: str) -> None:
+    assert texts({**RELEASES["ingress"], "allowedHosts": allowed})
 
 
 def test_every_refusal_is_among_them() -> None:

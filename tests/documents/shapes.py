@@ -21,6 +21,7 @@ VARYING = {
     "day": r"\b\d{4}-\d\d-\d\d\b",
     "HTTP date": r"\b[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT",
     "tokens": r'(?<=_tokens": )\d+|(?<=_tokens":)\d+',
+    "calls": r'(?<=calls": )\d+',
     "seconds": r'(?<=seconds": )\d+(?:\.\d+)?|(?<=seconds":)\d+(?:\.\d+)?',
     "address": r"\bhttp://(?:127\.0\.0\.1|localhost):\d+",
     "seconds of a limit": r"(?<=;t=)\d+",

@@ -7,7 +7,9 @@ from backend.app.llm_providers import chosen
 from backend.app.models import open_models
 from backend.domain.conversation import Message
 from backend.llm.port import CompletionRequest, Text
+from backend.llm.prices import Prices
 from backend.llm.resilience.fallback import Fallback
+from backend.llm.resilience.shared_rates import LiveWorkers
 from infrastructure.groq_standin import Standin
 from tests.serving import settings
 from tests.waiting import waiting
@@ -18,7 +20,15 @@ QUESTION = "Are you there?"
 
 def opened(standin: Standin, stack: AsyncExitStack, *, ask_again_seconds: float) -> Fallback:
     given = settings(groq_base_url=standin.url, model_fallbacks=SECOND)
-    return open_models(given, chosen(given), stack, ask_again_seconds=ask_again_seconds)
+    return open_models(
+        given,
+        chosen(given),
+        stack,
+        prices=Prices(),
+        worker="w",
+        live_workers=LiveWorkers(),
+        ask_again_seconds=ask_again_seconds,
+    )
 
 
 async def answer(models: Fallback) -> str:

@@ -31,7 +31,7 @@ def test_the_files_are_what_the_source_says() -> None:
 
 def test_there_is_a_dashboard_for_each_side() -> None:
     assert {board["uid"] for board in BOARDS} == {
-        *("lex-overview", "lex-upstream", "lex-tools", "lex-runtime", "lex-limits")
+        *("lex-overview", "lex-upstream", "lex-tools", "lex-runtime", "lex-limits", "lex-costs")
     }
 
 

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from backend.api.budgets import shared as shared_budgets
 from backend.api.rate_limits import shared, stream_slots
 from backend.api.rate_limits.redis_pipeline import OutOfReach, RedisPipeline, Script, connect
 from backend.domain.errors import StorageError
 from backend.storage.redis import RedisLogs
 from backend.storage.redis_errors import CLUSTER
+from backend.storage.redis_rates import RedisRates
 from infrastructure.ports import free_port
 from tests.certificates import DAY, Authority, Signed, self_signed
 from tests.listening import listening
@@ -24,7 +26,7 @@ from tests.waiting import waiting
 
 README = (Path(__file__).parents[2] / "deploy" / "README.md").read_text()
 
-PROBES = (*shared.PROBES, *stream_slots.PROBES)
+PROBES = (*shared.PROBES, *stream_slots.PROBES, *shared_budgets.PROBES)
 
 
 def documented_rule() -> list[str]:
@@ -47,18 +49,20 @@ async def with_user(redis: RedisServer, *rights: str) -> AsyncIterator[str]:
 
 
 async def faults_at(url: str) -> set[str]:
-    """The causes that the rate limits' pipeline and the shared logs report."""
-    client, logs = connect(url), RedisLogs(url, kept_seconds=60)
+    """The causes that the rate limits' pipeline, the shared logs and the shared rates report."""
+    client, logs, rates = connect(url), RedisLogs(url, kept_seconds=60), RedisRates(url)
     pipeline = RedisPipeline(client, on_change=lambda _: None, probes=PROBES, probe_seconds=60)
     await pipeline.open()
     told = {pipeline.fault} if pipeline.fault else set()
-    try:
-        await logs.check()
-    except StorageError as error:
-        told.add(str(error))
+    for check in (logs.check, rates.check):
+        try:
+            await check()
+        except StorageError as error:
+            told.add(str(error))
     await pipeline.close()
     await client.aclose()
     await logs.close()
+    await rates.close()
     return told
 
 
@@ -107,6 +111,8 @@ async def test_keys_that_are_not_allowed_are_named(redis: RedisServer, keys: str
 KEYS = [
     *(
         "lex:limits:*",
+        "lex:{budgets}:*",
+        "lex:rate:*",
         "lex:turn:*",
         "lex:worker:*",
         "lex:streams:*",
@@ -153,7 +159,8 @@ async def test_what_works_in_part_is_down_and_stays_down_until_it_works(
     reason = f"no permission for the command {missing[1:]}"
     assert ready["redis_reason"] == still["redis_reason"] == reason
     assert "redis_reason" not in mended
-    assert [line["error"] for line in told] == [reason]
+    assert {line["error"] for line in told} == {reason}
+    assert len({line["event"] for line in told}) == len(told)
 
 
 async def test_a_wrong_password_a_missing_one_and_a_strange_user_are_told(

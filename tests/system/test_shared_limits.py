@@ -111,7 +111,8 @@ async def test_what_redis_keeps_names_nobody_and_expires(redis: RedisServer) -> 
             keys = await client.keys("*")
             lives = [await client.ttl(key) for key in keys]
 
-    assert len(keys) == 3
+    # The background task of the shared rates has its own keys, at a time of its own.
+    assert len([key for key in keys if "lex:rate:" not in str(key)]) == 3
     assert not any("my-session" in str(key) or "127.0.0.1" in str(key) for key in keys)
     assert all(0 < life <= 86_400 for life in lives)
 

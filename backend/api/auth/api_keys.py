@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from backend.aio.periodic import repeating
 from backend.api.auth.identity import Identity, is_user_id
-from backend.domain.errors import NotAuthenticated
+from backend.domain.errors import NotAuthenticated, UnusableFile
 
 logger = structlog.get_logger()
 
@@ -28,8 +28,10 @@ Stamp = tuple[int, int, int] | None
 """The file's inode, modification time in ns, and size; None if there is no file."""
 
 
-class UnusableKeyFile(Exception):
-    """The file cannot be read or is invalid. The message never contains any part of a key."""
+class UnusableKeyFile(UnusableFile):
+    """The message never contains any part of a key."""
+
+    setting = "API_KEYS_FILE"
 
 
 def new_key() -> str:
@@ -48,7 +50,10 @@ def _named(user: str) -> str:
 
 
 class ApiKey(BaseModel):
-    """One entry: the hash of a key, and its user. A trusted key acts for any user it names."""
+    """One entry: the hash of a key, and its user. A trusted key acts for any user it names.
+
+    An operator sees the usage of all users.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -56,6 +61,7 @@ class ApiKey(BaseModel):
     hash: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     user: Annotated[str, AfterValidator(_named)] | None = None
     trusted: bool = False
+    operator: bool = False
 
     @model_validator(mode="after")
     def _speaks_for_somebody(self) -> Self:
@@ -63,8 +69,9 @@ class ApiKey(BaseModel):
             raise ValueError('needs either a "user" or "trusted": true')
         return self
 
-    def may_speak_for(self, user_id: str | None) -> bool:
-        return self.trusted or self.user == user_id
+    def vouches_for(self, identity: Identity) -> bool:
+        is_user = self.trusted or self.user == identity.user_id
+        return is_user and (self.operator or not identity.is_operator)
 
 
 class KeyFile(BaseModel):
@@ -130,11 +137,11 @@ class ApiKeys:
         key = self._find(hash_of(credential))
         if key is None:
             raise NotAuthenticated
-        return Identity(user_id=key.user, key=key.hash)
+        return Identity(user_id=key.user, key=key.hash, key_name=key.name, is_operator=key.operator)
 
     def still_vouches(self, identity: Identity) -> bool:
         key = self._find(identity.key or "")
-        return key is not None and key.may_speak_for(identity.user_id)
+        return key is not None and key.vouches_for(identity)
 
     def _find(self, wanted: str) -> ApiKey | None:
         """In constant time: every hash is compared in full, even after a match."""

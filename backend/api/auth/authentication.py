@@ -41,9 +41,15 @@ class Authentication:
         if self._origins.is_foreign_socket(connection):
             raise NotAuthenticated
         identity = await self._presented(connection.headers)
-        user_id = _acting(identity or self._remembered(connection), connection.headers)
-        # Without the prefix, a user named "anonymous" would own all anonymous sessions.
-        return Caller(owner=f"user:{user_id}", user_id=user_id)
+        identity = identity or self._remembered(connection)
+        user_id = _acting(identity, connection.headers)
+        return Caller(
+            # Without the prefix, a user named "anonymous" would own all anonymous sessions.
+            owner=f"user:{user_id}",
+            user_id=user_id,
+            key_name=identity.key_name,
+            is_operator=identity.is_operator,
+        )
 
     async def exchange(self, connection: HTTPConnection) -> Sealed:
         """Issue a cookie for a credential, but not for a cookie, which could then live forever.

@@ -17,12 +17,15 @@ class Identity:
     """The content of a credential, which a cookie stores as well.
 
     `user_id` is None for a trusted key, which names its user with each request. `expires_at` is in
-    seconds since 1970. `key` is the hash of the API key, if the credential is one.
+    seconds since 1970. `key` and `key_name` are the hash and the name of the API key, if the
+    credential is one.
     """
 
     user_id: str | None
     expires_at: float | None = None
     key: str | None = None
+    key_name: str | None = None
+    is_operator: bool = False
 
 
 class Authority(Protocol):

@@ -20,10 +20,19 @@ def main() -> None:
         action="store_true",
         help="the key acts for any user, whom each request names in X-User-Id",
     )
+    parser.add_argument(
+        "--operator", action="store_true", help="the key shows the usage of all users"
+    )
     given = parser.parse_args()
     key = new_key()
     try:
-        entry = ApiKey(name=given.name, hash=hash_of(key), user=given.user, trusted=given.trusted)
+        entry = ApiKey(
+            name=given.name,
+            hash=hash_of(key),
+            user=given.user,
+            trusted=given.trusted,
+            operator=given.operator,
+        )
     except ValueError as error:
         parser.error(str(error))
     line = json.dumps(entry.model_dump(exclude_defaults=True))

@@ -25,6 +25,10 @@ class SharedSecret:
         return self._secret
 
 
+OPERATOR = "operator"
+"""The role that sees the usage of all users."""
+
+
 class Tokens:
     """An `Authority` for tokens.
 
@@ -39,18 +43,24 @@ class Tokens:
         audience: str,
         algorithms: Collection[str],
         leeway_seconds: float,
+        roles_claim: str = "roles",
     ) -> None:
         self._keys = keys
         self._issuer = issuer
         self._audience = audience
         self._algorithms = tuple(algorithms)
         self._leeway_seconds = leeway_seconds
+        self._roles_claim = roles_claim
 
     async def identify(self, credential: str) -> Identity:
         """Raises: NotAuthenticated, IdentityUnavailable."""
         try:
             claims = await self._claims(credential)
-            identity = Identity(user_id=claims["sub"], expires_at=float(claims["exp"]))
+            identity = Identity(
+                user_id=claims["sub"],
+                expires_at=float(claims["exp"]),
+                is_operator=OPERATOR in _roles(claims.get(self._roles_claim)),
+            )
         except (jwt.PyJWTError, UnicodeError, OverflowError) as error:
             raise NotAuthenticated from error
         if not is_user_id(claims["sub"]):
@@ -79,3 +89,10 @@ class Tokens:
     def still_vouches(self, identity: Identity) -> bool:  # noqa: ARG002
         """Always True: tokens cannot be revoked before they expire."""
         return True
+
+
+def _roles(claimed: Any) -> Collection[str]:
+    """Return the roles in a claim: a list, or a text with spaces between, as in `scope`."""
+    if isinstance(claimed, str):
+        return claimed.split()
+    return [role for role in claimed if isinstance(role, str)] if isinstance(claimed, list) else ()

@@ -1,12 +1,14 @@
 """Open the rate limits and slots: in this worker's memory, and with Redis across all workers."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from pydantic import SecretStr
 
 from backend.aio.periodic import repeating
+from backend.api.budgets import shared as shared_budgets
+from backend.api.budgets.budgets import Budgets
 from backend.api.rate_limits import shared as rate_limits
 from backend.api.rate_limits import stream_slots
 from backend.api.rate_limits.admission import Admissions
@@ -54,7 +56,11 @@ class AdmissionControl:
 
 @asynccontextmanager
 async def open_admission_control(
-    *, redis_url: SecretStr | None, rates: Rates, most: Most
+    *,
+    redis_url: SecretStr | None,
+    rates: Rates,
+    most: Most,
+    open_budgets: Callable[[RedisPipeline | None], Budgets],
 ) -> AsyncIterator[AdmissionControl]:
     """Open all limits. An unreachable Redis does not stop the start; it is found later."""
     async with AsyncExitStack() as stack:
@@ -65,6 +71,7 @@ async def open_admission_control(
             session_quotas=quotas("session", rates.per_session),
             client_quotas=quotas("client", rates.per_client),
             new_session_quotas=quotas("sessions", rates.new_sessions),
+            budgets=open_budgets(pipeline),
             shared_fault=lambda: pipeline.fault if pipeline else None,
         )
         sockets = await _client_slots("sockets", most.sockets, pipeline, stack)
@@ -103,7 +110,7 @@ async def _pipeline(url: str, stack: AsyncExitStack) -> RedisPipeline:
     pipeline = RedisPipeline(
         client,
         on_change=metrics.shared_limits_changed,
-        probes=(*rate_limits.PROBES, *stream_slots.PROBES),
+        probes=(*rate_limits.PROBES, *stream_slots.PROBES, *shared_budgets.PROBES),
     )
     await pipeline.open()
     stack.push_async_callback(pipeline.close)

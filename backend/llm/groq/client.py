@@ -36,7 +36,7 @@ from backend.domain.errors import (
 from backend.llm.groq.completion_bounds import CompletionBounds
 from backend.llm.groq.errors import allowances, error_of, retry_after_of
 from backend.llm.groq.wire import STREAM_OPTIONS, Decoder, body_of, parameters_of
-from backend.llm.port import Allowance, CompletionRequest, Delta, Finish, Text
+from backend.llm.port import Allowance, CompletionRequest, Delta, Finish, Meter, Text
 from backend.network.connection_errors import cause_of, is_distrust, is_exhaustion, is_timeout
 from backend.telemetry.metrics import UpstreamAnswer
 from backend.telemetry.redaction import without_credentials
@@ -132,10 +132,11 @@ class GroqModel:
         decoder, answer = Decoder(self._bounds), UpstreamAnswer(self.name)
         # Starts here and not at the first byte: connecting is part of the wait.
         first_delta_due = asyncio.get_running_loop().time() + self._first_delta_seconds
-        with self._translated(decoder):
+        with self._translated(decoder), _metered(request.meter, decoder):
             async with AsyncExitStack() as stack:
                 opening = stack.enter_async_context(self._asked(request))
                 response = await _in_time(opening, self._first_byte_seconds)
+                request.meter.is_accepted = True
                 self._note(response.headers)
                 body = stack.enter_context(
                     closing(_Body(response.iter_bytes(), decoder, gap_seconds=self._gap_seconds))
@@ -227,6 +228,16 @@ class GroqModel:
         if may_retry == "true":
             refusal.is_passing = True
         return refusal
+
+
+@contextmanager
+def _metered(meter: Meter, decoder: Decoder) -> Iterator[None]:
+    """Read the meter when the call ends, however it ends."""
+    try:
+        yield
+    finally:
+        meter.written_characters = decoder.written_bytes
+        meter.usage = decoder.reported.usage if decoder.reported.is_reported else None
 
 
 def _unreached(error: Exception) -> UpstreamError:

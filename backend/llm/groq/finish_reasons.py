@@ -23,9 +23,6 @@ _NO_REASON = frozenset({"", "null", "none"})
 FAILED = "error"
 """Some servers send this instead of a reason."""
 
-CUT: frozenset[FinishReason] = frozenset({"length", "content_filter"})
-"""The answer was truncated, so its last tool call may be incomplete."""
-
 
 def reason_in(told: str | None) -> FinishReason | None:
     """Translate a reason. None if there is none yet; `other` if it is unknown."""

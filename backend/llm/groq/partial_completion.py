@@ -6,11 +6,11 @@ from backend.domain.errors import AnswerCut, UpstreamGarbled, UpstreamRefused
 from backend.domain.text import clean, is_half, size_of
 from backend.llm.groq.completion_bounds import CompletionBounds
 from backend.llm.groq.errors import error_of
-from backend.llm.groq.finish_reasons import CUT, FAILED, reason_in
+from backend.llm.groq.finish_reasons import FAILED, reason_in
 from backend.llm.groq.frame_shapes import CallPart, Choice, Frame, FrameDelta
 from backend.llm.groq.reported_usage import ReportedUsage
 from backend.llm.groq.tool_call_parts import MAX_NAME, ToolCallParts, is_complete
-from backend.llm.port import Delta, Finish, FinishReason
+from backend.llm.port import CUT, Delta, Finish, FinishReason
 
 TOO_LONG = "The assistant's answer is too long."
 
@@ -27,7 +27,7 @@ class PartialCompletion:
         self.reported = ReportedUsage()
         self.model = ""
         self._id = ""
-        self._bytes_left = bounds.max_completion_bytes
+        self._bytes_allowed = self._bytes_left = bounds.max_completion_bytes
         self._calls = ToolCallParts(bounds)
         self._choice_index: int | None = None
         self._has_reasoned = False
@@ -36,6 +36,11 @@ class PartialCompletion:
         self._finish_reason: FinishReason | None = None
         self._trails_off = False
         """Whether the last frame had only an empty finish reason."""
+
+    @property
+    def written_bytes(self) -> int:
+        """The size of text, reasoning and tool calls so far."""
+        return self._bytes_allowed - self._bytes_left
 
     @property
     def has_begun(self) -> bool:

@@ -156,6 +156,11 @@ class Decoder:
         return self._completion.is_finished
 
     @property
+    def written_bytes(self) -> int:
+        """The size of text, reasoning and tool calls so far."""
+        return self._completion.written_bytes
+
+    @property
     def reported(self) -> ReportedUsage:
         return self._completion.reported
 

@@ -21,9 +21,12 @@ from backend.domain.errors import (
     UpstreamRefused,
     UpstreamUnavailable,
 )
-from backend.llm.port import CompletionRequest, Delta, Finish, NamedModel
+from backend.domain.usage import ModelCall
+from backend.llm.port import CompletionRequest, Delta, Finish, Meter, NamedModel
+from backend.llm.prices import Prices
 from backend.llm.resilience.circuit_breaker import BreakerState, CircuitBreaker
 from backend.llm.resilience.content_capture import content
+from backend.llm.resilience.metering import Metering
 from backend.llm.resilience.rate_budget import RateBudget
 from backend.llm.resilience.request_size import RequestSize
 from backend.telemetry import tracing
@@ -34,7 +37,8 @@ class Attempt:
     """The report on one call of one model.
 
     `outcome` is `ok`, `cancelled` or an error code; `internal_error` means a bug in Lex.
-    `first_chunk_seconds` is the time to the first text or tool call, if there was one.
+    `first_chunk_seconds` is the time to the first text or tool call, if there was one. `call` is
+    the call's entry in the ledger; None if it cost nothing.
     """
 
     model: str
@@ -42,6 +46,7 @@ class Attempt:
     outcome: str
     seconds: float
     first_chunk_seconds: float | None = None
+    call: ModelCall | None = None
 
 
 OnAttempt = Callable[[Attempt], None]
@@ -57,12 +62,15 @@ class SingleAttempt:
         breaker: CircuitBreaker,
         budget: RateBudget,
         size: RequestSize | None = None,
+        prices: Prices | None = None,
         on_attempt: OnAttempt,
     ) -> None:
         self.name = model.name
         self._breaker = breaker
         self._budget = budget
         self._size = size or RequestSize()
+        self._prices = prices or Prices()
+        self._metering = Metering()
         self._model = model
         self._on_attempt = on_attempt
 
@@ -74,8 +82,10 @@ class SingleAttempt:
         span = tracing.begin_chat(self.name)
         fitted = self._size.fitted(request)
         left_out = characters(request.messages[: len(request.messages) - len(fitted.messages)])
-        asked = replace(fitted, traceparent=tracing.traceparent(span))
+        meter = Meter()
+        asked = replace(fitted, traceparent=tracing.traceparent(span), meter=meter)
         outcome, first_chunk_seconds = ServiceError.code, None
+        failure: BaseException | None = None
         # After the loop this is the last delta: the `Finish`, if the completion is complete.
         delta: Delta | None = None
         said: list[Delta] | None = [] if tracing.captures_content() else None
@@ -100,11 +110,13 @@ class SingleAttempt:
             outcome = "cancelled"
             raise
         except UpstreamError as error:
-            outcome = error.code
+            outcome, failure = error.code, error
             if is_outage(error):
                 call.failed()
             if isinstance(error, RequestTooLarge):
                 self._size.refused(fitted, error)
+            if isinstance(error, UpstreamBusy):
+                self._budget.refused(error.retry_after)
             raise
         finally:
             call.end()
@@ -119,6 +131,9 @@ class SingleAttempt:
                 first_chunk_seconds=first_chunk_seconds,
                 attributes=_completion(delta) if isinstance(delta, Finish) else {},
             )
+            if isinstance(delta, Finish) and delta.usage.total_tokens:
+                meter.usage = meter.usage or delta.usage
+            spent = self._enter(fitted, meter, failure)
             self._on_attempt(
                 Attempt(
                     model=self.name,
@@ -126,8 +141,27 @@ class SingleAttempt:
                     outcome=outcome,
                     seconds=time.perf_counter() - begun,
                     first_chunk_seconds=first_chunk_seconds,
+                    call=spent,
                 )
             )
+
+    def _enter(
+        self, asked: CompletionRequest, meter: Meter, failure: BaseException | None
+    ) -> ModelCall | None:
+        """Enter a call that has ended into the ledger, unless it cost nothing."""
+        used = self._metering.used(meter, self._size.characters(asked), failure)
+        if used is None:
+            return None
+        usage, is_estimated = used
+        call = ModelCall(
+            model=self.name,
+            purpose=asked.purpose,
+            usage=usage,
+            is_estimated=is_estimated,
+            cost=self._prices.cost(self.name, usage),
+        )
+        asked.calls.append(call)
+        return call
 
     @property
     def _has_plenty(self) -> bool:

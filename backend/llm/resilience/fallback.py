@@ -74,6 +74,8 @@ class Passes:
     count: int = 0
     was_silent: bool = False
     """Whether the completion has already waited once because of a silent model."""
+    came_at: float = field(default_factory=time.monotonic)
+    """When the completion began, which decides its place in every queue."""
 
     @property
     def left_seconds(self) -> float:
@@ -111,8 +113,9 @@ def decide(
     if wish is None or passes.count >= MOST_PASSES or not is_awaited:
         return GiveUp(error, error.retry_after)
     pause = max(LEAST_PAUSE_SECONDS, wish)
-    if not error.is_passing or gate.estimate_seconds(pause) > passes.left_seconds:
-        # The estimate counts the turns that wait already, as if this one stood behind them.
+    queue_seconds = gate.estimate_seconds(pause, came_at=passes.came_at)
+    if not error.is_passing or queue_seconds > passes.left_seconds:
+        # The client would come back as a new turn, behind all that wait now.
         return GiveUp(error, gate.estimate_seconds(wish) or error.retry_after)
     return Wait(soonest, pause)
 
@@ -232,11 +235,14 @@ class Fallback:
             raise step.error
         candidate, error = step.failure.candidate, step.failure.error
         passes.was_silent |= error.is_silence
-        pause = step.seconds + self._jitter(LEAST_PAUSE_SECONDS * 2**passes.count)
+        pause = step.seconds
+        if not (isinstance(error, UpstreamBusy) and error.retry_after):
+            # The gate spreads those who wait for a known time, and jitter would mix their order.
+            pause += self._jitter(LEAST_PAUSE_SECONDS * 2**passes.count)
         logger.info("models_waited_for", model=candidate.name, wait=round(pause, 3))
         try:
             async with asyncio.timeout(max(passes.left_seconds, pause)):
-                await candidate.gate.passed(pause)
+                await candidate.gate.passed(pause, came_at=passes.came_at)
         except TimeoutError:
             raise error from None
         return candidate

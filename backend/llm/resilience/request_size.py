@@ -11,7 +11,7 @@ from dataclasses import replace
 import structlog
 
 from backend.domain.context_window import CHARACTERS_PER_TOKEN, characters, characters_per_token
-from backend.domain.conversation import Role, as_json
+from backend.domain.conversation import Role
 from backend.domain.errors import RequestTooLarge
 from backend.llm.port import (
     Allowance,
@@ -62,7 +62,7 @@ class RequestSize:
 
     def answered(self, request: CompletionRequest, input_tokens: int) -> None:
         """Learn from a request that the model accepted."""
-        ratio = characters_per_token(self._characters(request), input_tokens)
+        ratio = characters_per_token(self.characters(request), input_tokens)
         self._characters_per_token = ratio or self._characters_per_token
         if (refused := self._limits.get("refused")) and self._tokens(request) > refused:
             del self._limits["refused"]
@@ -72,7 +72,7 @@ class RequestSize:
         if error.requested_tokens:
             # Some servers count the tokens of the answer, and some do not. Assuming that they do
             # not may cut a little too much, but never too little.
-            ratio = characters_per_token(self._characters(request), error.requested_tokens)
+            ratio = characters_per_token(self.characters(request), error.requested_tokens)
             self._characters_per_token = min(self._characters_per_token, ratio or math.inf)
         if error.limit_tokens:
             self._limits["told"] = error.limit_tokens
@@ -88,22 +88,21 @@ class RequestSize:
         if self.limit_tokens is None:
             return request
         budget = self.limit_tokens * (1 - MARGIN) - self._reserve(request)
-        beside = self._characters(replace(request, messages=()))
+        beside = self.characters(replace(request, messages=()))
         return cut(request, budget * self._characters_per_token - beside)
 
     def _reserve(self, request: CompletionRequest) -> int:
         return min(self._answer_tokens, request.max_tokens or self._answer_tokens)
 
-    def _characters(self, request: CompletionRequest) -> int:
+    def characters(self, request: CompletionRequest) -> int:
+        """The size of a request with its prompt and tools."""
         if request.tools is not self._tools[0]:
-            written = (
-                f"{each.name}{each.description}{as_json(each.parameters)}" for each in request.tools
-            )
+            written = (f"{each.name}{each.description}{each.parameters}" for each in request.tools)
             self._tools = request.tools, sum(map(len, written))
         return len(request.prompt) + characters(request.messages) + self._tools[1]
 
     def _tokens(self, request: CompletionRequest) -> float:
-        return self._characters(request) / self._characters_per_token + self._reserve(request)
+        return self.characters(request) / self._characters_per_token + self._reserve(request)
 
 
 def cut(request: CompletionRequest, budget_characters: float) -> CompletionRequest:

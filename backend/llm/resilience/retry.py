@@ -125,7 +125,10 @@ class Retry:
                     raise
                 is_busy = isinstance(error, UpstreamBusy)
                 logger.info("upstream_retried", model=self.model.name, error=error.code, wait=wait)
-            await (self.gate.passed(wait) if is_busy else asyncio.sleep(wait))
+            if is_busy:
+                await self.gate.passed(wait, came_at=started)
+            else:
+                await asyncio.sleep(wait)
             attempt += 1
 
     def _wait_seconds(

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from backend.domain.context_window import CHARACTERS_PER_TOKEN
 from backend.domain.conversation import LastTurn, Message, Outcome, Session, TurnRecord
+from backend.domain.usage import ModelCall, spent_by
 from backend.storage.history import Cut, Summary, Window, oldest_that_fit, window
 from backend.storage.ports.sessions import WORKER_LOST, Ending, Holder, NewTurn, StoredMessage
 from backend.storage.turn_journal import closed
@@ -123,9 +124,13 @@ class KeptSession:
         turn.log = ending.log
         usage = self.session.usage + ending.usage
         self.session = replace(self.session, usage=usage, last_turn_at=at)
+        self.spend(ending.calls)
         self.store(ending.turn_id, ending.messages or closed(turn.journal))
         self.characters_per_token = ending.characters_per_token or self.characters_per_token
         self.current = None
+
+    def spend(self, calls: Sequence[ModelCall]) -> None:
+        self.session = replace(self.session, spent=self.session.spent + spent_by(calls))
 
     def close_lost(self, turn: KeptTurn, at: datetime) -> bool:
         """Close the turn as failed. Returns whether its journal added messages to the history."""
@@ -148,5 +153,6 @@ def _closed(record: TurnRecord, ending: Ending, at: datetime) -> TurnRecord:
         model=ending.model,
         rounds=ending.rounds,
         usage=ending.usage,
+        calls=tuple(ending.calls),
         first_chunk_seconds=ending.first_chunk_seconds,
     )

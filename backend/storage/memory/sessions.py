@@ -8,8 +8,10 @@ from itertools import chain
 
 from backend.domain.conversation import Message, Outcome, Session, TurnRecord, now
 from backend.domain.errors import SessionBusy, SessionNotFound, TurnNotFound
+from backend.domain.usage import ModelCall
 from backend.storage.history import Window
 from backend.storage.memory.records import KeptSession, KeptTurn, Untold
+from backend.storage.memory.usage import MemoryUsage
 from backend.storage.ports.appointments import BookedBy, Booking
 from backend.storage.ports.sessions import (
     LOST_AFTER_LEASES,
@@ -42,6 +44,7 @@ class MemorySessions:
         self._now = wall_clock
         self._sessions: dict[tuple[str, str], KeptSession] = {}
         self._seen: dict[str, float] = {}
+        self.usage = MemoryUsage()
         self.bookings: dict[str, list[Booking]] = {}
         """By the id of the turn that made them."""
 
@@ -172,13 +175,20 @@ class MemorySessions:
         return Earlier(summary=window.cut.summary.text, bookings=bookings)
 
     async def finish(self, ending: Ending) -> bool:
-        for session in self._sessions.values():
+        for (owner, _), session in self._sessions.items():
             if session.current and session.current.record.id == ending.turn_id:
+                self.usage.enter(owner, ending.calls, self._now().date())
                 session.close(session.current, ending, self._now())
                 untold = session.untold or Untold(0)
                 session.untold = untold.again(self.clock(), is_wanted=untold.is_wanted)
                 return True
         return False
+
+    def enter(self, owner: str, session_id: str, calls: Sequence[ModelCall]) -> None:
+        """Enter the calls for a summary into the ledger."""
+        self.usage.enter(owner, calls, self._now().date())
+        if session := self._sessions.get((owner, session_id)):
+            session.spend(calls)
 
     async def renew(
         self, worker: str, *, unfollowed: Collection[str] = (), followed: Collection[str] = ()
@@ -200,6 +210,9 @@ class MemorySessions:
 
     async def renew_lease(self, worker: str) -> None:
         self._seen[worker] = self.clock()
+
+    async def live_workers(self) -> int:
+        return sum(map(self._is_lately, self._seen.values()))
 
     async def retire(self, worker: str) -> None:
         self._seen.pop(worker, None)

@@ -3,15 +3,18 @@
 from dataclasses import dataclass
 
 from backend.storage.memory.appointments import MemoryAppointments
+from backend.storage.memory.budgets import MemoryBudgets
 from backend.storage.memory.profiles import MemoryProfiles
 from backend.storage.memory.sessions import MemorySessions
 from backend.storage.memory.showrooms import MemoryShowrooms
 from backend.storage.memory.summaries import MemorySummaries
 from backend.storage.ports.appointments import AppointmentStore
+from backend.storage.ports.budgets import BudgetStore
 from backend.storage.ports.profiles import ProfileStore
 from backend.storage.ports.sessions import SessionStore
 from backend.storage.ports.showrooms import ShowroomStore
 from backend.storage.ports.summaries import SummaryStore
+from backend.storage.ports.usage import UsageStore
 from backend.storage.seed import read_seed
 
 
@@ -22,6 +25,8 @@ class MemoryStores:
     appointments: AppointmentStore
     profiles: ProfileStore
     showrooms: ShowroomStore
+    usage: UsageStore
+    budgets: BudgetStore
 
     async def ping(self) -> None:
         """Does nothing: memory is always there."""
@@ -39,4 +44,6 @@ def memory_stores(*, lease_seconds: float) -> MemoryStores:
         MemoryAppointments(sessions),
         MemoryProfiles(seed.profiles),
         MemoryShowrooms(seed.showroom),
+        sessions.usage,
+        MemoryBudgets(),
     )

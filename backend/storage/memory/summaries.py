@@ -1,8 +1,10 @@
 """Tracks which sessions wait for a summary, in dicts."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count
 
+from backend.domain.usage import ModelCall
 from backend.storage.memory.records import Untold
 from backend.storage.memory.sessions import MemorySessions
 from backend.storage.ports.summaries import IdleSession
@@ -42,7 +44,10 @@ class MemorySummaries:
             failures=untold.failures,
         )
 
-    async def store(self, idle: IdleSession, summary: str) -> bool:
+    async def store(
+        self, idle: IdleSession, summary: str, *, calls: Sequence[ModelCall] = ()
+    ) -> bool:
+        self._sessions.enter(idle.owner, idle.session_id, calls)
         for _, session, untold in self._sessions.untold():
             if untold.claim_id == idle.claim_id:
                 session.session = replace(session.session, summary=summary)
@@ -52,7 +57,15 @@ class MemorySummaries:
                 return True
         return False
 
-    async def postpone(self, idle: IdleSession, *, seconds: float | None, failures: int) -> None:
+    async def postpone(
+        self,
+        idle: IdleSession,
+        *,
+        seconds: float | None,
+        failures: int,
+        calls: Sequence[ModelCall] = (),
+    ) -> None:
+        self._sessions.enter(idle.owner, idle.session_id, calls)
         for _, session, untold in self._sessions.untold():
             if untold.claim_id == idle.claim_id:
                 not_before = self._sessions.clock() + (seconds or 0.0)

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from backend.domain.conversation import History, Message, Outcome, Session, TurnRecord, Usage
+from backend.domain.conversation import History, Message, Outcome, Session, TurnRecord
+from backend.domain.usage import ModelCall, Usage
 from backend.storage.ports.appointments import Booking
 
 WORKER_LOST = "worker_lost"
@@ -67,6 +68,7 @@ class Ending:
     model: str | None = None
     rounds: int = 0
     usage: Usage = field(default_factory=Usage)
+    calls: Sequence[ModelCall] = ()
     first_chunk_seconds: float | None = None
     characters_per_token: float | None = None
 
@@ -274,6 +276,10 @@ class SessionStore(Protocol):
 
     async def renew_lease(self, worker: str) -> None:
         """Renew the worker's lease, and nothing else. This is the smallest possible write."""
+        ...
+
+    async def live_workers(self) -> int:
+        """Return how many workers hold a lease."""
         ...
 
     async def retire(self, worker: str) -> None:

@@ -3,10 +3,12 @@
 from typing import Protocol
 
 from backend.storage.ports.appointments import AppointmentStore
+from backend.storage.ports.budgets import BudgetStore
 from backend.storage.ports.profiles import ProfileStore
 from backend.storage.ports.sessions import SessionStore
 from backend.storage.ports.showrooms import ShowroomStore
 from backend.storage.ports.summaries import SummaryStore
+from backend.storage.ports.usage import UsageStore
 
 
 class Stores(Protocol):
@@ -17,6 +19,8 @@ class Stores(Protocol):
     appointments: AppointmentStore
     profiles: ProfileStore
     showrooms: ShowroomStore
+    usage: UsageStore
+    budgets: BudgetStore
 
     async def ping(self) -> None:
         """Raises: StorageError."""

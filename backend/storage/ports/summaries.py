@@ -1,9 +1,11 @@
 """Sessions that wait for a summary."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from backend.domain.conversation import History
+from backend.domain.usage import ModelCall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,14 +44,28 @@ class SummaryStore(Protocol):
         """
         ...
 
-    async def store(self, idle: IdleSession, summary: str) -> bool:
-        """Store the summary. The session is due again when a message follows that it misses.
+    async def store(
+        self, idle: IdleSession, summary: str, *, calls: Sequence[ModelCall] = ()
+    ) -> bool:
+        """Store the summary, and enter the calls that it took into the ledger.
 
-        Returns False and stores nothing if the claim is void: a turn has begun, the session was
+        The session is due again when a message follows that it misses.
+
+        Returns False and stores no summary if the claim is void: a turn has begun, the session was
         deleted, or another worker has claimed it meanwhile.
         """
         ...
 
-    async def postpone(self, idle: IdleSession, *, seconds: float | None, failures: int) -> None:
-        """Release the session for `seconds`; None means until its next turn."""
+    async def postpone(
+        self,
+        idle: IdleSession,
+        *,
+        seconds: float | None,
+        failures: int,
+        calls: Sequence[ModelCall] = (),
+    ) -> None:
+        """Release the session for `seconds`; None means until its next turn.
+
+        Enters the calls of the failed attempt into the ledger, even if the claim is void.
+        """
         ...

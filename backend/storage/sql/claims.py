@@ -27,7 +27,7 @@ from backend.storage.ports.sessions import (
     NewTurn,
 )
 from backend.storage.ports.side_effects import ClaimLost
-from backend.storage.sql import histories, journals, leases
+from backend.storage.sql import histories, journals, leases, ledger, ledger_rows
 from backend.storage.sql.dialects import DatabaseNow, DatabaseTime, insert
 from backend.storage.sql.rows import AnyRow, message_row
 from backend.storage.sql.tables import messages, sessions, turns
@@ -47,7 +47,14 @@ _MAKE_AND_LOCK = _NEW_SESSION.on_conflict_do_update(
 ).returning(*_STATE)
 # Finds no row if the turn no longer holds its session. Locks the session's row alone.
 _LOCK_OF_TURN = (
-    select(sessions.c.owner, sessions.c.id, sessions.c.messages, turns.c.started_at, _AT)
+    select(
+        sessions.c.owner,
+        sessions.c.id,
+        sessions.c.messages,
+        sessions.c.spent,
+        turns.c.started_at,
+        _AT,
+    )
     .join(turns, and_(turns.c.owner == sessions.c.owner, turns.c.session_id == sessions.c.id))
     .where(turns.c.id == bindparam("turn_id"), sessions.c.current_turn_id == turns.c.id)
     .with_for_update(of=sessions)
@@ -112,6 +119,7 @@ _CLOSED = (
         messages=sessions.c.messages + bindparam("new_messages"),
         input_tokens=sessions.c.input_tokens + bindparam("new_input_tokens"),
         output_tokens=sessions.c.output_tokens + bindparam("new_output_tokens"),
+        spent=bindparam("new_spent", type_=sessions.c.spent.type),
         characters_per_token=func.coalesce(
             bindparam("new_ratio", type_=Float), sessions.c.characters_per_token
         ),
@@ -173,9 +181,11 @@ def finish(connection: Connection, ending: Ending) -> bool:
             "new_messages": len(added),
             "new_input_tokens": ending.usage.input_tokens,
             "new_output_tokens": ending.usage.output_tokens,
+            "new_spent": ledger_rows.added(session.spent, ending.calls),
             "new_ratio": ending.characters_per_token,
         },
     )
+    ledger.enter(connection, session.owner, ending.calls, session.at)
     return True
 
 
@@ -326,4 +336,5 @@ def _ending_row(ending: Ending, at: datetime) -> dict[str, Any]:
         "first_chunk_seconds": ending.first_chunk_seconds,
         "log": ending.log,
         "journal": None,
+        "calls": [ledger_rows.entry_of(call) for call in ending.calls],
     }

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from sqlalchemy import Connection, Float, and_, bindparam, delete, literal, or_, select
+from sqlalchemy.sql.functions import count
 
 from backend.storage.sql.dialects import DatabaseTime, insert
 from backend.storage.sql.tables import sessions, turns, workers
@@ -49,6 +50,7 @@ _RENEWED_LATELY = select(literal(1)).where(
     workers.c.id == bindparam("worker"),
     workers.c.seen_at > DatabaseTime() - bindparam("seconds", type_=Float),
 )
+_LIVING = select(count()).select_from(workers).where(workers.c.seen_at > LEASE_AGO)
 _RENEW = (
     insert(workers)
     .values(id=bindparam("worker"), seen_at=DatabaseTime())
@@ -80,6 +82,10 @@ def ensure(connection: Connection, worker: str, lease_seconds: float) -> None:
     lately = {"worker": worker, "seconds": lease_seconds / 2}
     if not connection.scalar(_RENEWED_LATELY, lately):
         renew(connection, worker)
+
+
+def living(connection: Connection, lease_seconds: float) -> int:
+    return connection.scalar(_LIVING, {"lease_seconds": lease_seconds}) or 0
 
 
 def renew(connection: Connection, worker: str) -> None:

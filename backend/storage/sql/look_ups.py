@@ -51,7 +51,9 @@ _MESSAGES = (
 )
 # The columns before the log, which may have megabytes. SQLite reads the others without its pages.
 _TURN_COLUMNS = select(
-    *takewhile(lambda column: column is not turns.c.log, turns.c), turns.c.finish_reason
+    *takewhile(lambda column: column is not turns.c.log, turns.c),
+    turns.c.finish_reason,
+    turns.c.calls,
 )
 _TURNS = _TURN_COLUMNS.where(turns.c.owner == _OWNER, turns.c.session_id == _SESSION_ID).order_by(
     turns.c.number

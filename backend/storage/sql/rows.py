@@ -12,10 +12,11 @@ from backend.domain.conversation import (
     Session,
     ToolCall,
     TurnRecord,
-    Usage,
 )
+from backend.domain.usage import Usage
 from backend.storage.ports.appointments import Appointment, Booking
 from backend.storage.ports.sessions import StoredMessage
+from backend.storage.sql.ledger_rows import calls_in, spent_in
 
 AnyRow = Row[*tuple[Any, ...]]
 
@@ -27,6 +28,7 @@ def session_of(row: AnyRow) -> Session:
         last_turn_at=row.last_turn_at,
         turns=row.turns,
         usage=Usage(row.input_tokens, row.output_tokens),
+        spent=spent_in(row.spent),
         summary=row.summary,
         last_turn=_last_turn_of(row),
     )
@@ -51,6 +53,7 @@ def turn_of(row: AnyRow) -> TurnRecord:
         model=row.model,
         rounds=row.rounds,
         usage=Usage(row.input_tokens, row.output_tokens),
+        calls=calls_in(row.calls),
         first_chunk_seconds=row.first_chunk_seconds,
         traceparent=getattr(row, "traceparent", None),
     )

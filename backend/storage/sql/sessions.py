@@ -69,6 +69,9 @@ class SqlSessions(LookUps):
             lost_after_seconds=self.detector.lost_after_seconds,
         )
 
+    async def live_workers(self) -> int:
+        return await self.database.read(leases.living, self._lease_seconds)
+
     async def renew(
         self, worker: str, *, unfollowed: Collection[str] = (), followed: Collection[str] = ()
     ) -> Sequence[StopRequest]:

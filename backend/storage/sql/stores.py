@@ -5,13 +5,17 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, select
 
 from backend.storage.ports.appointments import AppointmentStore
+from backend.storage.ports.budgets import BudgetStore
 from backend.storage.ports.profiles import ProfileStore
 from backend.storage.ports.sessions import SessionStore
 from backend.storage.ports.showrooms import ShowroomStore
 from backend.storage.ports.summaries import SummaryStore
+from backend.storage.ports.usage import UsageStore
 from backend.storage.sql.appointments import SqlAppointments
+from backend.storage.sql.budgets import SqlBudgets
 from backend.storage.sql.database import Database
 from backend.storage.sql.failure_detector import FailureDetector
+from backend.storage.sql.ledger import SqlUsage
 from backend.storage.sql.migrate import require_current, upgrade
 from backend.storage.sql.profiles import SqlProfiles
 from backend.storage.sql.sessions import SqlSessions
@@ -26,6 +30,8 @@ class SqlStores:
     appointments: AppointmentStore
     profiles: ProfileStore
     showrooms: ShowroomStore
+    usage: UsageStore
+    budgets: BudgetStore
     database: Database
 
     async def ping(self) -> None:
@@ -52,6 +58,8 @@ async def open_sql(database_url: str, *, lease_seconds: float, migrate: bool) ->
         SqlAppointments(database),
         SqlProfiles(database),
         SqlShowrooms(database),
+        SqlUsage(database),
+        SqlBudgets(database),
         database,
     )
 

@@ -5,14 +5,16 @@ the worker that summarizes its idle session (see `claims`).
 """
 
 import secrets
+from collections.abc import Sequence
 
 from sqlalchemy import Connection, Float, and_, bindparam, case, or_, select, update
 
+from backend.domain.usage import ModelCall
 from backend.storage.history import oldest_that_fit
 from backend.storage.ports.summaries import IdleSession
-from backend.storage.sql import histories, leases
+from backend.storage.sql import histories, leases, ledger, ledger_rows
 from backend.storage.sql.database import Database
-from backend.storage.sql.dialects import DatabaseTime
+from backend.storage.sql.dialects import DatabaseNow, DatabaseTime
 from backend.storage.sql.operations import SqlStore, writing
 from backend.storage.sql.tables import sessions, turns
 
@@ -65,6 +67,14 @@ _POSTPONE = _HELD.values(
     summary_failures=bindparam("new_failures"),
     summary_not_before=DatabaseTime() + bindparam("seconds", type_=Float),
 )
+_THIS = (
+    sessions.c.owner == bindparam("this_owner"),
+    sessions.c.id == bindparam("this_session"),
+)
+_SPENT = select(sessions.c.spent).where(*_THIS).with_for_update()
+_SPEND = (
+    update(sessions).where(*_THIS).values(spent=bindparam("new_spent", type_=sessions.c.spent.type))
+)
 _GIVE_UP = _HELD.values(summary_claim=None, untold_since=None, summary_wanted=False)
 
 
@@ -104,21 +114,43 @@ def _claim_idle(
     )
 
 
-def _store_summary(connection: Connection, idle: IdleSession, summary: str) -> bool:
+def _store_summary(
+    connection: Connection, idle: IdleSession, summary: str, *, calls: Sequence[ModelCall] = ()
+) -> bool:
     stored = connection.execute(
         _STORE, {**_place(idle), "new_summary": summary, "until": idle.until}
     )
+    _enter(connection, idle, calls)
     return stored.rowcount > 0
 
 
 def _postpone_summary(
-    connection: Connection, idle: IdleSession, *, seconds: float | None, failures: int
+    connection: Connection,
+    idle: IdleSession,
+    *,
+    seconds: float | None,
+    failures: int,
+    calls: Sequence[ModelCall] = (),
 ) -> None:
     if seconds is None:
         connection.execute(_GIVE_UP, _place(idle))
     else:
         later = {"seconds": seconds, "new_failures": failures}
         connection.execute(_POSTPONE, {**_place(idle), **later})
+    _enter(connection, idle, calls)
+
+
+def _enter(connection: Connection, idle: IdleSession, calls: Sequence[ModelCall]) -> None:
+    """Enter the calls, whether or not the claim holds: they were paid for."""
+    if not calls:
+        return
+    this = {"this_owner": idle.owner, "this_session": idle.session_id}
+    session = connection.execute(_SPENT, this).one_or_none()
+    if session is not None:
+        spent = ledger_rows.added(session.spent, calls)
+        connection.execute(_SPEND, {**this, "new_spent": spent})
+    at = connection.execute(select(DatabaseNow().label("at"))).scalar_one()
+    ledger.enter(connection, idle.owner, calls, at)
 
 
 def _place(idle: IdleSession) -> dict[str, str]:

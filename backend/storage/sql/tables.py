@@ -55,6 +55,7 @@ sessions = Table(
     Column("earlier_until", Integer),  # position of the last message that it knows of
     Column("summary_until", Integer),  # the same for `summary`
     Column("summary_wanted", Boolean),  # now, because the history is about to be cut
+    Column("spent", JSON(none_as_null=True)),  # sum of all model calls
 )
 Index(
     "sessions_untold",
@@ -91,6 +92,7 @@ turns = Table(
     Column("traceparent", Text),  # of the turn's span
     Column("finish_reason", Text),  # of the last completion
     Column("journal", JSON(none_as_null=True)),  # messages up to the latest side effect
+    Column("calls", JSON(none_as_null=True)),  # each call of a model
     ForeignKeyConstraint(
         ["owner", "session_id"], ["sessions.owner", "sessions.id"], ondelete="CASCADE"
     ),
@@ -195,3 +197,40 @@ appointments = Table(
     Column("turn_id", Text, index=True),  # the turn that made the booking
     UniqueConstraint("dealership_id", "date", "time"),
 )
+
+# No foreign key: the sums outlive the sessions.
+usage_days = Table(
+    "usage_days",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("day", Date, primary_key=True, index=True),  # in UTC
+    Column("model", Text, primary_key=True),
+    Column("purpose", Text, primary_key=True),
+    Column("calls", BigInteger, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("cached_input_tokens", BigInteger, nullable=False),
+    Column("reasoning_tokens", BigInteger, nullable=False),
+    Column("estimated_tokens", BigInteger, nullable=False),
+    Column("unpriced_tokens", BigInteger, nullable=False),
+    Column("cost", BigInteger, nullable=False),  # in 10⁻¹² USD
+)
+
+budget_windows = Table(
+    "budget_windows",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("began_at", BigInteger, primary_key=True, autoincrement=False),  # DatabaseTime
+    Column("ends_at", BigInteger, nullable=False, index=True),  # DatabaseTime
+    Column("used", BigInteger, nullable=False),
+)
+
+budget_reservations = Table(
+    "budget_reservations",
+    metadata,
+    Column("turn_id", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("amount", BigInteger, nullable=False),
+    Column("expires_at", Float, nullable=False),  # DatabaseTime
+)
+Index("budget_reservations_of_key", budget_reservations.c.key)

@@ -10,8 +10,9 @@ from os.path import commonprefix
 from backend.agent.loop import Assistant, Turn
 from backend.agent.prompt import Prompt
 from backend.agent.summaries import Summaries, load_prompt
-from backend.domain.conversation import ToolCall, Usage, as_json
+from backend.domain.conversation import ToolCall, as_json
 from backend.domain.errors import RequestTooLarge
+from backend.domain.usage import Usage
 from backend.llm.port import CompletionRequest, Delta, Finish, Text
 from backend.llm.resilience.attempt import SingleAttempt
 from backend.llm.resilience.circuit_breaker import CircuitBreaker

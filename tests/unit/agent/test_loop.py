@@ -13,7 +13,7 @@ import pytest
 
 from backend.agent.loop import Assistant, Turn
 from backend.domain.context_window import characters
-from backend.domain.conversation import INTERRUPTED, Message, Role, ToolCall, Usage
+from backend.domain.conversation import INTERRUPTED, Message, Role, ToolCall
 from backend.domain.errors import (
     ToolRefused,
     TooManyRounds,
@@ -22,6 +22,7 @@ from backend.domain.errors import (
     UpstreamUnavailable,
 )
 from backend.domain.events import Chunk, Event, ToolCalled, ToolOutput, ToolUse
+from backend.domain.usage import Usage
 from backend.llm.port import CompletionRequest, Delta, Finish, FinishReason, Text
 from backend.storage.ports.side_effects import SideEffect
 from backend.tools.context import ToolContext

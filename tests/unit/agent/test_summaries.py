@@ -344,7 +344,7 @@ class DownSummaries(MemorySummaries):
 
 
 class PickySummaries(MemorySummaries):
-    async def store(self, idle: IdleSession, summary: str) -> bool:  # noqa: ARG002
+    async def store(self, *_: Any, **__: Any) -> bool:
         raise StorageError
 
 

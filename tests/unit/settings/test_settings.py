@@ -201,3 +201,43 @@ def test_what_does_not_suit_the_authentication_is_named_in_one_line(
 
 def test_without_authentication_all_pages_may_call() -> None:
     assert read(cors_origins="*").cors_origins == ("*",)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("100000/day", "100000/day"),
+        (" 100 / 5 minutes ; 7/hour ", "100 / 5 minutes;7/hour"),
+        ("none", ""),
+        ("None", ""),
+    ],
+)
+def test_budgets_of_tokens_are_several_or_none(given: str, kept: str) -> None:
+    assert read(token_budget_client=given).token_budget_client == kept
+    assert read(token_budget_session=given).token_budget_session == kept
+
+
+@pytest.mark.parametrize("given", ["2.50/day", "3/hour", "0.01/day;5/30 days", "0.000001/day"])
+def test_budgets_of_cost_may_have_a_fraction(given: str) -> None:
+    assert read(cost_budget_client=given).cost_budget_client == given
+
+
+def test_a_budget_that_is_not_set_is_not_none() -> None:
+    assert read().token_budget_client is None
+    assert read(token_budget_client="none").token_budget_client == ""
+
+
+@pytest.mark.parametrize(
+    "given", ["0/day", "1.5/day", "-1/day", "1000", "1/fortnight", "x", "1/day,2/hour"]
+)
+def test_a_token_budget_that_makes_no_sense_is_refused(given: str) -> None:
+    with pytest.raises(ValueError, match=r"it must be like 100000/day"):
+        read(token_budget_client=given)
+
+
+@pytest.mark.parametrize(
+    "given", ["0/day", "0.0/day", "-1/day", "2,50/day", "$2/day", "1e3/day", "2.50"]
+)
+def test_a_cost_budget_that_makes_no_sense_is_refused(given: str) -> None:
+    with pytest.raises(ValueError, match=r"it must be like 2\.50/day"):
+        read(cost_budget_client=given)

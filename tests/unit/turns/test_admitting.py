@@ -1,11 +1,13 @@
 """Each admitted query releases its admission, however its turn ends."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
 from backend.domain.errors import Overloaded, SessionBusy, TooManyRequests
 from backend.domain.events import Chunk
+from backend.domain.usage import ModelCall
 from backend.llm.port import Text
 from tests.fakes import Scripted, says
 from tests.unit.turns.turn_world import SlowSessions, World, ended, read, until
@@ -18,12 +20,16 @@ class NotedAdmission:
         self.is_open = is_open
         self.entered = 0
         self.inside: set[str] = set()
+        self.settled: list[str] = []
 
     async def enter(self, turn_id: str) -> None:
         if not self.is_open:
             raise TooManyRequests(retry_after=1)
         self.entered += 1
         self.inside.add(turn_id)
+
+    async def settle(self, turn_id: str, _: Sequence[ModelCall]) -> None:
+        self.settled.append(turn_id)
 
     def leave(self, turn_id: str) -> None:
         self.inside.discard(turn_id)
@@ -40,6 +46,7 @@ async def test_a_turn_is_inside_from_its_start_to_its_end() -> None:
     await until(lambda: not admission.inside)
 
     assert inside == {turn_id}
+    assert admission.settled == [turn_id]
 
 
 async def test_a_query_that_is_not_admitted_begins_nothing() -> None:
@@ -74,7 +81,7 @@ async def test_a_query_that_is_refused_after_it_entered_leaves() -> None:
         await world.start(session_id="s3", admission=admission)
 
     # A full worker refuses before it asks for admission.
-    assert admission.entered == 1
+    assert admission.entered == len(admission.settled) == 1
     await world.turns.close()
 
 
@@ -88,7 +95,7 @@ async def test_a_query_that_is_cancelled_at_its_claim_leaves() -> None:
     await asyncio.wait([starting])
     slow.gate.set()
 
-    await until(lambda: not admission.inside)
+    await until(lambda: not admission.inside and len(admission.settled) == 1)
 
 
 async def test_a_query_that_joins_or_replays_a_turn_need_not_enter() -> None:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from backend.domain.conversation import ANONYMOUS, Outcome, Usage
+from backend.domain.conversation import ANONYMOUS, Outcome
 from backend.domain.errors import StorageError, UpstreamUnavailable
 from backend.domain.events import Chunk, End, TokenUsage, TurnOutcome
+from backend.domain.usage import Usage
 from backend.llm.port import Finish, FinishReason, Text
 from backend.storage.memory.sessions import MemorySessions
 from backend.turns.turn_task import TurnTask

@@ -38,6 +38,11 @@ capabilities:
   mountPath: /etc/lex
   readOnly: true
 {{- end }}
+{{- if .Values.pricesConfigMapName }}
+- name: prices
+  mountPath: /etc/lex-prices
+  readOnly: true
+{{- end }}
 {{- end }}
 
 {{- define "lex.volumes" -}}
@@ -58,6 +63,14 @@ capabilities:
     items:
       - key: {{ $.Values.apiKeysSecretKey }}
         path: api-keys.json
+{{- end }}
+{{- with .Values.pricesConfigMapName }}
+- name: prices
+  configMap:
+    name: {{ . }}
+    items:
+      - key: {{ $.Values.pricesConfigMapKey }}
+        path: prices.toml
 {{- end }}
 {{- end }}
 

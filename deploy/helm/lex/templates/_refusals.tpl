@@ -116,6 +116,14 @@
 {{- if and $v.httpRoute.enabled (not $v.httpRoute.parentRefs) }}
   {{- fail "httpRoute.enabled needs httpRoute.parentRefs." }}
 {{- end }}
+{{- $hosts := list }}
+{{- if $v.ingress.enabled }}{{ $hosts = concat $hosts $v.ingress.hosts }}{{ end }}
+{{- if $v.httpRoute.enabled }}{{ $hosts = concat $hosts $v.httpRoute.hostnames }}{{ end }}
+{{- range $host := $hosts }}
+  {{- if and $v.allowedHosts (not (include "lex.isAllowedHost" (dict "host" $host "allowed" $v.allowedHosts))) }}
+    {{- fail (printf "allowedHosts does not accept %s, a host of the Ingress or the HTTPRoute, so its requests would get 421: add it." $host) }}
+  {{- end }}
+{{- end }}
 {{- if include "lex.isPublic" . }}
   {{- if and (eq $v.auth "none") (not $v.allowAnonymousIngress) }}
     {{- fail "auth: none behind an Ingress, an HTTPRoute or a load balancer lets every client act for any user: set auth, or allowAnonymousIngress: true." }}
@@ -124,4 +132,17 @@
 {{- if and (or $v.ingress.enabled $v.httpRoute.enabled) (has $v.forwardedAllowIps (list "127.0.0.1" "none")) }}
   {{- fail "forwardedAllowIps does not name the proxy in front: without its address all clients share one rate limit, and cookies are not Secure." }}
 {{- end }}
+{{- end }}
+
+{{/* "yes" if `.allowed`, names separated by commas, accepts `.host`, on any port. */}}
+{{- define "lex.isAllowedHost" -}}
+{{- $host := lower .host }}
+{{- $found := "" }}
+{{- range $pattern := splitList "," .allowed }}
+  {{- $name := regexReplaceAll ":[0-9]+$" (trim $pattern | lower) "" }}
+  {{- if or (eq $name "*") (eq $name $host) (and (hasPrefix "*." $name) (hasSuffix (trimPrefix "*" $name) $host)) }}
+    {{- $found = "yes" }}
+  {{- end }}
+{{- end }}
+{{- $found }}
 {{- end }}

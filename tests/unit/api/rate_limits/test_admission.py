@@ -5,6 +5,7 @@ import re
 import pytest
 from starlette.requests import HTTPConnection
 
+from backend.api.budgets.budgets import Budgets
 from backend.api.rate_limits.admission import Admissions, QueryAdmission
 from backend.api.rate_limits.client_slots import ClientSlots
 from backend.api.rate_limits.clients import client_of
@@ -13,6 +14,8 @@ from backend.api.rate_limits.stream_slots import LocalSlots
 from backend.api.rate_limits.windows import quotas
 from backend.domain.conversation import ANONYMOUS, Caller
 from backend.domain.errors import TooManyRequests
+from backend.domain.usage import ModelCall, Usage
+from backend.storage.memory.budgets import MemoryBudgets
 from tests.fakes import Clock
 
 KNOWN = Caller(owner="user 123", user_id="123")
@@ -37,6 +40,13 @@ class Door:
             slots=ClientSlots("streams", self.slots, LocalSlots(most=10 * most_streams)),
             session_quotas=quotas("session", per_session),
             client_quotas=quotas("client", "3/minute"),
+            budgets=Budgets(
+                MemoryBudgets(),
+                (),
+                expires_seconds=60,
+                cost_of=lambda _: 0,
+                typical=ModelCall(model="m", purpose="turn", usage=Usage()),
+            ),
         )
 
     def of(

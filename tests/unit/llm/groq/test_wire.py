@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.domain.conversation import Message, ToolCall, Usage
+from backend.domain.conversation import Message, ToolCall
 from backend.domain.errors import UpstreamError, UpstreamGarbled, UpstreamUnavailable
+from backend.domain.usage import Usage
 from backend.llm.groq.completion_bounds import CompletionBounds
 from backend.llm.groq.wire import Decoder, body_of, messages_of
 from backend.llm.port import CompletionRequest, Delta, Finish, Text, ToolSpec

@@ -197,7 +197,7 @@ async def test_the_pause_between_passes_is_jittered_in_full() -> None:
 async def test_turns_that_wait_for_a_rate_are_released_as_fast_as_it_refills() -> None:
     busy = [breaks(UpstreamBusy(retry_after=0.3)) for _ in range(10)]
     model = ScriptedModel([*busy, says("Hello.")], name="m")
-    gate = Gate(lambda: 0.05)
+    gate = Gate(lambda _: 0.05)
     models = Fallback([Candidate(model, CircuitBreaker(), gate)], jitter=lambda _: 0.0)
     ended_at: list[float] = []
 
@@ -214,7 +214,7 @@ async def test_turns_that_wait_for_a_rate_are_released_as_fast_as_it_refills() -
 async def test_a_newcomer_stands_behind_those_who_waited() -> None:
     busy = [breaks(UpstreamBusy(retry_after=0.01)) for _ in range(4)]
     model = ScriptedModel([*busy, says("Hello.")], name="m")
-    gate = Gate(lambda: 0.3)
+    gate = Gate(lambda _: 0.3)
     models = Fallback([Candidate(model, CircuitBreaker(), gate)], jitter=lambda _: 0.0)
     order: list[str] = []
 
@@ -233,7 +233,7 @@ async def test_a_newcomer_stands_behind_those_who_waited() -> None:
 
 async def test_a_line_that_is_too_long_is_told_to_the_client_at_once() -> None:
     model = a_model("m", breaks(UpstreamBusy(retry_after=0.0)))
-    gate = Gate(lambda: 20.0)
+    gate = Gate(lambda _: 20.0)
     models = Fallback([Candidate(model, CircuitBreaker(), gate)], longest_wait_seconds=60)
     line = [asyncio.create_task(gate.passed(0.0)) for _ in range(4)]
     await asyncio.sleep(0)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from backend.domain.rates import RateFigure
 from backend.llm.port import Allowance
 from backend.llm.resilience.rate_budget import RateBudget
 from tests.fakes import Clock
@@ -91,7 +92,7 @@ def test_an_answer_that_has_plenty_left_ends_the_low() -> None:
     [
         # 6,000 tokens a minute are 10 ms per token, and a call takes 1,500 tokens.
         (Allowance(kind="tokens", remaining=0, reset_seconds=60, limit=6000), 15.0),
-        (Allowance(kind="tokens", remaining=1000, reset_seconds=50, limit=6000), 15.0),
+        (Allowance(kind="tokens", remaining=1000, reset_seconds=50, limit=6000), 5.0),
         (Allowance(kind="tokens", remaining=2000, reset_seconds=40, limit=6000), 0.0),
         (Allowance(kind="tokens", remaining=0, reset_seconds=60), 0.0),
         (Allowance(kind="tokens", remaining=0, reset_seconds=60, limit=100), 60.0),
@@ -107,7 +108,7 @@ def test_a_rate_that_is_used_up_says_how_far_apart_calls_fit(
 
     budget.note(allowance)
 
-    assert budget.spacing_seconds == pytest.approx(spacing_seconds)
+    assert budget.spacing_seconds() == pytest.approx(spacing_seconds)
 
 
 def test_what_calls_cost_is_learned() -> None:
@@ -119,7 +120,7 @@ def test_what_calls_cost_is_learned() -> None:
 
     budget.note(used_up)
 
-    assert budget.spacing_seconds == pytest.approx(3.0, rel=0.01)
+    assert budget.spacing_seconds() == pytest.approx(3.0, rel=0.01)
 
 
 def test_an_answer_that_has_enough_left_ends_the_spacing() -> None:
@@ -128,4 +129,139 @@ def test_an_answer_that_has_enough_left_ends_the_spacing() -> None:
 
     budget.note(Allowance(kind="tokens", remaining=4500, reset_seconds=15, limit=6000))
 
-    assert budget.spacing_seconds == 0
+    assert budget.spacing_seconds() == 0
+
+
+# 6,000 tokens a minute are 100 a second, and a call takes 1,500 tokens.
+HALF = Allowance(kind="tokens", remaining=3000, reset_seconds=30, limit=6000)
+USED_UP = Allowance(kind="tokens", remaining=0, reset_seconds=60, limit=6000)
+
+
+def test_those_who_fit_now_need_no_gap_and_the_others_are_spread_over_the_refill() -> None:
+    budget = RateBudget(Clock())
+    budget.note(HALF)
+
+    gaps = [budget.spacing_seconds(waiting) for waiting in (1, 2, 4, 300)]
+
+    # Four turns take 6,000 tokens: the missing 3,000 take 30 seconds, for each turn a quarter.
+    assert gaps == pytest.approx([0.0, 0.0, 7.5, (300 * 15) / 300 - 30 / 300])
+
+
+@pytest.mark.parametrize("waiting", [3, 10, 300])
+def test_no_turn_that_keeps_the_gap_finds_the_rate_used_up(waiting: int) -> None:
+    clock = Clock()
+    budget = RateBudget(clock)
+    budget.note(HALF)
+    level, seconds = 3000.0, 0.0
+
+    for left in range(waiting, 0, -1):
+        gap = budget.spacing_seconds(left)
+        clock.sleep(gap)
+        seconds += gap
+        level += 100 * gap - 1500
+        assert level >= -1
+        budget.released()
+        reset = (6000 - level) / 100
+        budget.note(
+            Allowance(kind="tokens", remaining=round(level), reset_seconds=reset, limit=6000)
+        )
+
+    assert seconds == pytest.approx((waiting * 1500 - 3000) / 100, rel=0.01)
+
+
+def test_those_who_waited_for_a_reset_are_spread_too() -> None:
+    clock = Clock()
+    budget = RateBudget(clock)
+    budget.note(USED_UP)
+
+    clock.sleep(60)
+
+    assert budget.wait_seconds == 0
+    assert budget.spacing_seconds(300) == pytest.approx(15)
+
+
+def test_each_of_several_workers_takes_its_part() -> None:
+    budget = RateBudget(Clock())
+    budget.note(HALF)
+
+    assert budget.spacing_seconds(2, workers=2) == pytest.approx(15)
+    assert budget.spacing_seconds(300, workers=3) == pytest.approx(3 * 15 - 30 / 300)
+
+
+def test_calls_that_no_figure_includes_yet_count_as_used() -> None:
+    clock = Clock()
+    budget = RateBudget(clock)
+    budget.note(HALF)
+
+    budget.released()
+    budget.released()
+    after_two = budget.spacing_seconds(1)
+    budget.note(HALF)
+    after_an_answer = budget.spacing_seconds(1)
+    clock.sleep(10)
+
+    assert (after_two, after_an_answer) == pytest.approx((15, 0))
+    assert budget.spacing_seconds(1) == 0
+
+
+def test_a_refusal_blocks_for_its_time_and_overrides_the_figures() -> None:
+    clock = Clock()
+    budget = RateBudget(clock)
+    budget.note(HALF)
+
+    budget.refused(8.0)
+
+    assert budget.wait_seconds == budget.refused_seconds == pytest.approx(8)
+    assert budget.spacing_seconds(1) == pytest.approx(15, rel=0.01)
+    assert budget.is_low
+
+
+@pytest.mark.parametrize("retry_after", [0.0, None])
+def test_a_refusal_that_names_no_time_blocks_nobody_but_spreads(retry_after: float | None) -> None:
+    budget = RateBudget(Clock())
+    budget.note(HALF)
+
+    budget.refused(retry_after)
+
+    assert budget.wait_seconds == 0
+    assert budget.spacing_seconds(1) == pytest.approx(15, rel=0.01)
+
+
+def test_a_refusal_never_blocks_for_longer_than_an_hour() -> None:
+    budget = RateBudget(Clock())
+
+    budget.refused(1e9)
+
+    assert budget.wait_seconds == 3600
+
+
+def figure(remaining: int, age_seconds: float) -> RateFigure:
+    return RateFigure(
+        kind="tokens", remaining=remaining, reset_seconds=60, limit=6000, age_seconds=age_seconds
+    )
+
+
+def test_of_two_figures_the_newer_counts_in_whatever_order_they_come() -> None:
+    clock = Clock()
+    budget = RateBudget(clock)
+    budget.note(HALF)
+    clock.sleep(5)
+
+    budget.learn([figure(0, 6.0)], refused_seconds=0, unanswered=0)
+    after_the_older = budget.wait_seconds
+    budget.learn([figure(0, 4.0)], refused_seconds=0, unanswered=0)
+
+    assert after_the_older == 0
+    assert budget.wait_seconds == pytest.approx(60 - 4)
+
+
+def test_only_what_this_worker_has_noted_is_told() -> None:
+    budget = RateBudget(Clock())
+    budget.note(HALF)
+    noted, answered = budget.take_untold()
+    budget.learn([figure(0, 0.0)], refused_seconds=0, unanswered=0)
+
+    assert [figure.remaining for figure in noted] == [3000]
+    assert answered == 1
+    assert budget.take_untold() == ([], 0)
+    assert [figure.remaining for figure in budget.take_untold(repeats=True)[0]] == [3000]

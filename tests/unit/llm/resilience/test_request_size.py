@@ -6,8 +6,9 @@ from collections.abc import AsyncGenerator, Sequence
 import pytest
 
 from backend.domain.context_window import characters
-from backend.domain.conversation import Message, Usage
+from backend.domain.conversation import Message
 from backend.domain.errors import RequestTooLarge
+from backend.domain.usage import Usage
 from backend.llm.port import Allowance, CompletionRequest, Delta, Finish, Text
 from backend.llm.resilience.attempt import SingleAttempt
 from backend.llm.resilience.circuit_breaker import CircuitBreaker

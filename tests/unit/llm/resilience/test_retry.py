@@ -155,7 +155,7 @@ async def test_when_the_list_is_asked_again_one_that_says_when_is_asked_once(
 
 async def test_turns_that_wait_for_the_same_rate_ask_again_one_by_one() -> None:
     model = ScriptedModel([*[breaks(UpstreamBusy(retry_after=0.1))] * 6, says("Hello.")])
-    retry = Retrying(model, AT_ONCE, Gate(lambda: 0.05))
+    retry = Retrying(model, AT_ONCE, Gate(lambda _: 0.05))
     ended_at: list[float] = []
 
     async def turn() -> None:
@@ -169,7 +169,7 @@ async def test_turns_that_wait_for_the_same_rate_ask_again_one_by_one() -> None:
 
 async def test_the_end_of_a_long_line_is_left_to_the_next_model() -> None:
     model = ScriptedModel([breaks(UpstreamBusy(retry_after=0.1)), says("Hello.")])
-    gate = Gate(lambda: 1.0)
+    gate = Gate(lambda _: 1.0)
     line = [asyncio.create_task(gate.passed(0.0)) for _ in range(3)]
     await asyncio.sleep(0)
 

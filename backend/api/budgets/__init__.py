@@ -1,0 +1,1 @@
+"""Budgets of tokens and of cost, for sessions and clients."""

@@ -1,0 +1,91 @@
+"""The ledger in SQL: the calls of each turn, and their sums by owner, UTC day, model and purpose.
+
+The sums are written last in a transaction, in the order of their keys, so that two transactions
+never wait for each other in a circle.
+"""
+
+from collections.abc import Iterable
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, Connection, Text, bindparam, cast, func, or_, select
+
+from backend.domain.usage import ModelCall, Spent
+from backend.storage.ports.usage import DayUsage, OwnerUsage
+from backend.storage.sql.dialects import insert
+from backend.storage.sql.ledger_rows import columns_of, spent_in
+from backend.storage.sql.operations import SqlStore, reading
+from backend.storage.sql.rows import AnyRow
+from backend.storage.sql.tables import usage_days
+
+_KEY = list(usage_days.primary_key.columns)
+_NEW = insert(usage_days)
+_ADD = _NEW.on_conflict_do_update(
+    index_elements=_KEY,
+    set_={
+        column.name: column + _NEW.excluded[column.name]
+        for column in usage_days.columns
+        if not column.primary_key
+    },
+)
+_OWNER: Any = bindparam("owner", type_=Text)
+_THESE = (
+    usage_days.c.day.between(bindparam("first"), bindparam("last")),
+    or_(_OWNER.is_(None), usage_days.c.owner == _OWNER),
+)
+# Postgres adds up BIGINT to NUMERIC, which would come back as Decimal.
+_SUMS = [
+    cast(func.sum(column), BigInteger).label(column.name)
+    for column in usage_days.columns
+    if not column.primary_key
+]
+_DAY_KEY = (usage_days.c.day, usage_days.c.model, usage_days.c.purpose)
+_BY_DAY = select(*_DAY_KEY, *_SUMS).where(*_THESE).group_by(*_DAY_KEY).order_by(*_DAY_KEY)
+_TOKENS = func.sum(usage_days.c.input_tokens + usage_days.c.output_tokens)
+_BY_OWNER = (
+    select(usage_days.c.owner, *_SUMS)
+    .where(*_THESE)
+    .group_by(usage_days.c.owner)
+    .order_by(_TOKENS.desc(), usage_days.c.owner)
+    .limit(bindparam("most"))
+)
+
+
+def enter(connection: Connection, owner: str, calls: Iterable[ModelCall], at: datetime) -> None:
+    """Add the calls to the sums of the owner and of the UTC day of `at`."""
+    sums: dict[tuple[str, str], Spent] = {}
+    for call in calls:
+        key = call.model, call.purpose
+        sums[key] = sums.get(key, Spent()) + Spent.of(call)
+    for (model, purpose), spent in sorted(sums.items(), key=lambda each: each[0]):
+        key_of_row = {"owner": owner, "day": at.date(), "model": model, "purpose": purpose}
+        connection.execute(_ADD, {**key_of_row, **columns_of(spent)})
+
+
+def _by_day(
+    connection: Connection, first: date, last: date, *, owner: str | None
+) -> list[DayUsage]:
+    these = {"first": first, "last": last, "owner": owner}
+    return [
+        DayUsage(day=row.day, model=row.model, purpose=row.purpose, spent=_spent_in(row))
+        for row in connection.execute(_BY_DAY, these)
+    ]
+
+
+def _by_owner(
+    connection: Connection, first: date, last: date, *, owner: str | None, limit: int
+) -> list[OwnerUsage]:
+    these = {"first": first, "last": last, "owner": owner, "most": limit}
+    return [
+        OwnerUsage(owner=row.owner, spent=_spent_in(row))
+        for row in connection.execute(_BY_OWNER, these)
+    ]
+
+
+def _spent_in(row: AnyRow) -> Spent:
+    return spent_in(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented view of a row as a dict
+
+
+class SqlUsage(SqlStore):
+    by_day = reading(_by_day)
+    by_owner = reading(_by_owner)
