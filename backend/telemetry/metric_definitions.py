@@ -38,6 +38,9 @@ PURPOSES = ("turn", "summary")
 BUDGETS = ("session_tokens", "client_tokens", "client_cost")
 LIMITS = ("session", "client", "network", "sessions", "streams", "readers", "sockets")
 
+WITHOUT_KEY = "without a key"
+"""The label of all clients that have no API key."""
+
 CALL_SECONDS = [0.01 * 2**n for n in range(14)]
 """0.01 to 81.92, as OpenTelemetry's conventions for generative AI recommend."""
 TURN_SECONDS = [0.1 * 2**n for n in range(13)]
@@ -98,11 +101,11 @@ cost = Counter(
     ["gen_ai_request_model", "purpose"],
 )
 client_tokens = Counter(
-    "lex_client_tokens", "Tokens of the turns of clients with an API key, by its name.", ["client"]
+    "lex_client_tokens", "Tokens of turns, by the name of the client's API key.", ["client"]
 )
 client_cost = Counter(
     "lex_client_cost_usd",
-    "Cost in USD of the turns of clients with an API key, by its name.",
+    "Cost of turns in USD, by the name of the client's API key.",
     ["client"],
 )
 first_byte_seconds = Histogram(
@@ -263,6 +266,8 @@ for _transport in TRANSPORTS:
     streams.labels(_transport)
 for _window in WINDOWS:
     disconnects.labels(_window)
+client_tokens.labels(WITHOUT_KEY)
+client_cost.labels(WITHOUT_KEY)
 for _budget in BUDGETS:
     budget_refusals.labels(_budget)
 for _limit in LIMITS:

@@ -94,10 +94,11 @@ def model_called(
         series.cost.labels(model, purpose).inc(cost_usd)
 
 
-def client_spent(key_name: str, *, tokens: int, cost_usd: float) -> None:
+def client_spent(key_name: str | None, *, tokens: int, cost_usd: float) -> None:
     """Count a turn for its client. The names of API keys are few, because operators write them."""
-    series.client_tokens.labels(key_name).inc(tokens)
-    series.client_cost.labels(key_name).inc(cost_usd)
+    client = series.WITHOUT_KEY if key_name is None else key_name
+    series.client_tokens.labels(client).inc(tokens)
+    series.client_cost.labels(client).inc(cost_usd)
 
 
 class UpstreamAnswer:

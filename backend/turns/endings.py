@@ -110,10 +110,9 @@ def report(
         rounds=turn.rounds,
     )
     spent = spent_by(ending.calls)
-    if turn.caller.key_name is not None:
-        metrics.client_spent(
-            turn.caller.key_name, tokens=spent.usage.total_tokens, cost_usd=spent.cost_usd
-        )
+    metrics.client_spent(
+        turn.caller.key_name, tokens=spent.usage.total_tokens, cost_usd=spent.cost_usd
+    )
     tracing.end_turn(
         span,
         outcome=ending.outcome,

@@ -76,8 +76,8 @@ _WHO = row(
     ),
     lines(
         "Cost by API key",
-        "Which client costs how much, in USD per hour? Anonymous clients and those with tokens are"
-        " not among them.",
+        "Which client costs how much, in USD per hour? All clients without an API key count"
+        " together.",
         query(
             f"sum by (client) (rate(lex_client_cost_usd_total{{HERE}}[{_RANGE}])) * 3600",
             "{{client}}",
@@ -101,11 +101,12 @@ _TOKENS = row(
     ),
     lines(
         "Share of cached input",
-        "Does the provider's cache work? The last hour beside the last day. A fall to less than"
-        " half is an alert.",
+        "Does the provider's cache work? Below the dashed line for 30 minutes is an alert, where"
+        " the cache has worked in the last day.",
         query("max(job:lex_tokens_cached:ratio_rate1h{HERE})", "last hour"),
         query("max(job:lex_tokens_cached:ratio_rate1d{HERE})", "last day"),
         unit=SHARE,
+        limit=0.2,
     ),
     lines(
         "Tokens without a price",

@@ -47,6 +47,13 @@ async def little_is_left_at_groq(stage: Stage) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def a_call_is_large_and_not_cached(stage: Stage) -> AsyncIterator[None]:
+    usage = {"prompt_tokens": 100_000_000, "prompt_cache_hit_tokens": 1000}
+    await ask(stage.pair, script({"text": "Dear.", "usage": usage}), "dear")
+    yield
+
+
+@asynccontextmanager
 async def a_tool_does_not_answer(stage: Stage) -> AsyncIterator[None]:
     await asyncio.gather(*(ask(stage.single, LONG_TOOL, f"tool{number}") for number in range(6)))
     yield
@@ -135,6 +142,7 @@ FAULTS = (
     Fault(first_chunks_are_late, ("LexFirstChunkBurn",)),
     Fault(a_model_is_retired, ("LexModelRetired",)),
     Fault(little_is_left_at_groq, ("LexBudgetNearlyUsedUp",)),
+    Fault(a_call_is_large_and_not_cached, ("LexCacheShareFallen", "LexCostHigh")),
     Fault(a_tool_does_not_answer, ("LexToolFailing",)),
     Fault(the_loop_stands_still, ("LexEventLoopLag",)),
     Fault(groq_is_away, ("LexBreakerOpen", "LexTurnsBurn", "LexTurnsRefused")),
