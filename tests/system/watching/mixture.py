@@ -49,9 +49,11 @@ BUSY = {
     "kind": "status",
     "status": 429,
     "code": "rate_limit_exceeded",
-    "headers": {"retry-after": "35"},
+    "headers": {"retry-after": "5"},
 }
-"""A busy upstream that reports no remaining budget, since a low one would fire its own alert."""
+"""A busy upstream that reports no remaining budget, since a low one would fire its own alert.
+
+All workers leave the model alone for these seconds, which must be over before Groq goes away."""
 
 GOOD = [
     *(script({"text": f"{number} is good."}, word=f"Good {number}") for number in range(6)),
