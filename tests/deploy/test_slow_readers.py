@@ -27,6 +27,9 @@ BRIEFLY = {**PATIENCE, "DISCONNECT_GRACE_SECONDS": "0.5"}
 """A short grace, so that turns on WebSockets, which can be resumed, end soon as well."""
 
 PATIENT = {**BRIEFLY, "SEND_TIMEOUT_SECONDS": "4"}
+DRIPPING = {**BRIEFLY, "SEND_TIMEOUT_SECONDS": "2.5"}
+"""Too short for a flush of 75 kB at 20 kB a second, and longer than a busy machine stalls a client.
+"""
 
 
 async def test_clients_that_read_nothing_are_cut_and_leave_nothing_behind(
@@ -130,7 +133,7 @@ async def test_clients_that_read_far_too_slowly_are_cut(standin: Standin, tmp_pa
     say_everything(standin, words_per_second=1500)
 
     async with (
-        deployed(PLAIN, standin, tmp_path, **PATIENT) as service,
+        deployed(PLAIN, standin, tmp_path, **DRIPPING) as service,
         asyncio.TaskGroup() as tasks,
     ):
         with stalled(service.port, 4, EITHER_WAY) as clients:

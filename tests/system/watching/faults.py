@@ -49,7 +49,10 @@ async def little_is_left_at_groq(stage: Stage) -> AsyncIterator[None]:
 @asynccontextmanager
 async def a_call_is_large_and_not_cached(stage: Stage) -> AsyncIterator[None]:
     usage = {"prompt_tokens": 100_000_000, "prompt_cache_hit_tokens": 1000}
-    await ask(stage.pair, script({"text": "Dear.", "usage": usage}), "dear")
+    # The model without a price must not answer.
+    stage.standin.script({"text": "-", "fault": BUSY}, model=OLDER, contains="Dear", times=None)
+    answer, events = await ask(stage.pair, script({"text": "Dear.", "usage": usage}), "dear")
+    assert ("chunk", "Dear.") in events, answer.text
     yield
 
 
