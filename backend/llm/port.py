@@ -34,6 +34,8 @@ class Meter:
     """The size of what arrived: text, reasoning and tool calls, shown or not."""
     usage: Usage | None = None
     """The provider's report, if there was one."""
+    queue_seconds: float | None = None
+    """How long the request waited in the provider's queue, if the provider says so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,10 @@ from collections.abc import Iterable, Mapping
 from opentelemetry import trace
 
 from backend.telemetry import metric_definitions as series
+from backend.telemetry.turn_clock import Part
+
+OURS = (Part.STORE, Part.LEX, Part.EVENT_LOOP, Part.UNATTRIBUTED)
+"""The parts of a turn that make up `lex_overhead_seconds`."""
 
 UNKNOWN_TOOL = "unknown"
 """The label for tools that do not exist: models invent names, and labels must stay few."""
@@ -55,13 +59,14 @@ def prepare_tools(names: Iterable[str]) -> None:
     series.tool_calls.labels(UNKNOWN_TOOL, "invalid")
 
 
-def turn_ended(
-    outcome: str, transport: str, *, seconds: float, waited_seconds: float, rounds: int
-) -> None:
-    """Count a turn. `waited_seconds` is the part of `seconds` that the upstream and tools took."""
+def turn_ended(outcome: str, transport: str, *, seconds: Mapping[Part, float], rounds: int) -> None:
+    """Count a turn and its seconds by part."""
     series.turns.labels(outcome, transport).inc()
-    series.agent_seconds.labels(outcome).observe(seconds, _exemplar())
-    series.overhead_seconds.observe(max(0.0, seconds - waited_seconds))
+    series.agent_seconds.labels(outcome).observe(sum(seconds.values()), _exemplar())
+    series.overhead_seconds.observe(sum(seconds[part] for part in OURS))
+    for part, spent in seconds.items():
+        if spent:
+            series.part_seconds.labels(part).inc(spent)
     series.rounds.observe(rounds)
 
 

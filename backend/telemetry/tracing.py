@@ -16,6 +16,8 @@ from opentelemetry.trace import Span as Span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue as AttributeValue
 
+from backend.telemetry.turn_clock import Part
+
 NO_SPAN: Span = trace.INVALID_SPAN
 
 _W3C = TraceContextTextMapPropagator()
@@ -87,8 +89,10 @@ def end_turn(
     rounds: int,
     input_tokens: int,
     output_tokens: int,
+    seconds: Mapping[Part, float],
 ) -> None:
     attributes: dict[str, AttributeValue] = {
+        **{f"lex.turn.seconds.{part}": spent for part, spent in seconds.items()},
         "lex.outcome": outcome,
         "lex.rounds": rounds,
         "gen_ai.usage.input_tokens": input_tokens,
@@ -119,6 +123,21 @@ def stream_ended(outcome: str) -> None:
     span = trace.get_current_span()
     if span.is_recording():
         span.set_attribute("lex.stream.outcome", outcome)
+
+
+@contextmanager
+def waited(model: str, reason: str) -> Iterator[None]:
+    """Record a span for a wait of the turn until `model` may be called again.
+
+    Use it in a coroutine, not across the `yield` of a generator.
+    """
+    span = _tracer.start_span(
+        f"wait {model}", attributes={"gen_ai.request.model": model, "lex.wait.reason": reason}
+    )
+    try:
+        yield
+    finally:
+        span.end()
 
 
 def begin_chat(model: str) -> Span:

@@ -3,7 +3,7 @@
 The store, the client's `outcome` event and the reports all use one `Ending`, so they agree.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import structlog
@@ -15,6 +15,7 @@ from backend.domain.events import End, Logged, TokenUsage, Transport, TurnOutcom
 from backend.domain.usage import ModelCall, spent_by
 from backend.storage.ports.sessions import Ending
 from backend.telemetry import metrics, tracing
+from backend.telemetry.turn_clock import Part
 
 logger = structlog.get_logger()
 
@@ -98,17 +99,11 @@ def report(
     span: tracing.Span,
     *,
     transport: Transport,
-    seconds: float,
+    seconds: Mapping[Part, float],
     is_stored: bool,
 ) -> None:
-    """Report the ending to metrics, trace and log. `seconds` counts from the turn's start."""
-    metrics.turn_ended(
-        ending.outcome,
-        transport,
-        seconds=seconds,
-        waited_seconds=turn.on_upstream.seconds + turn.on_tools.seconds,
-        rounds=turn.rounds,
-    )
+    """Report the ending to metrics, trace and log, with the seconds of the turn by part."""
+    metrics.turn_ended(ending.outcome, transport, seconds=seconds, rounds=turn.rounds)
     spent = spent_by(ending.calls)
     metrics.client_spent(
         turn.caller.key_name, tokens=spent.usage.total_tokens, cost_usd=spent.cost_usd
@@ -121,6 +116,7 @@ def report(
         rounds=ending.rounds,
         input_tokens=ending.usage.input_tokens,
         output_tokens=ending.usage.output_tokens,
+        seconds=seconds,
     )
     logger.info(
         "turn_finished",
@@ -140,9 +136,8 @@ def report(
         estimated_tokens=spent.estimated_tokens,
         cost_usd=None if spent.unpriced_tokens else spent.cost_usd,
         first_chunk_seconds=_rounded(ending.first_chunk_seconds),
-        upstream_seconds=_rounded(turn.on_upstream.seconds),
-        tool_seconds=_rounded(turn.on_tools.seconds),
-        seconds=_rounded(seconds),
+        **{f"{part}_seconds": _rounded(spent) for part, spent in seconds.items()},
+        seconds=_rounded(sum(seconds.values())),
     )
 
 
