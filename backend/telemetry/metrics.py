@@ -70,6 +70,10 @@ def turn_ended(outcome: str, transport: str, *, seconds: Mapping[Part, float], r
     series.rounds.observe(rounds)
 
 
+def turn_lost() -> None:
+    series.turns_lost.inc()
+
+
 def upstream_attempted(
     model: str, outcome: str, *, seconds: float, first_chunk_seconds: float | None
 ) -> None:
@@ -178,6 +182,10 @@ def stream_closed(transport: str) -> None:
 
 def first_chunk_sent(transport: str, seconds: float) -> None:
     series.first_chunk_seconds.labels(transport).observe(seconds, _exemplar())
+
+
+def first_chunk_missed(outcome: str, transport: str) -> None:
+    series.first_chunks_missed.labels(outcome, transport).inc()
 
 
 def stream_resumed() -> None:

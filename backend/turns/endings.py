@@ -101,9 +101,14 @@ def report(
     transport: Transport,
     seconds: Mapping[Part, float],
     is_stored: bool,
+    is_counted: bool,
 ) -> None:
-    """Report the ending to metrics, trace and log, with the seconds of the turn by part."""
-    metrics.turn_ended(ending.outcome, transport, seconds=seconds, rounds=turn.rounds)
+    """Report the ending to metrics, trace and log, with the seconds of the turn by part.
+
+    `is_counted`: another worker has counted the turn as lost.
+    """
+    if not is_counted:
+        metrics.turn_ended(ending.outcome, transport, seconds=seconds, rounds=turn.rounds)
     spent = spent_by(ending.calls)
     metrics.client_spent(
         turn.caller.key_name, tokens=spent.usage.total_tokens, cost_usd=spent.cost_usd

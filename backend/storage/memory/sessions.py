@@ -29,6 +29,7 @@ from backend.storage.ports.sessions import (
 )
 from backend.storage.ports.side_effects import ClaimLost
 from backend.storage.turn_journal import with_output
+from backend.telemetry import metrics
 
 
 class MemorySessions:
@@ -55,7 +56,7 @@ class MemorySessions:
         return self._repaired(owner, session_id).shown
 
     async def delete(self, owner: str, session_id: str) -> None:
-        self._found(owner, session_id)
+        self._repaired(owner, session_id)
         del self._sessions[owner, session_id]
 
     async def messages(
@@ -155,6 +156,7 @@ class MemorySessions:
             if self._is_alive(session.current.worker):
                 raise SessionBusy
             session.close_lost(session.current, self._now())
+            metrics.turn_lost()
         room = history_tokens * session.characters_per_token - beside_characters
         window = session.window(room)
         session.open(turn, self._now())
@@ -255,6 +257,7 @@ class MemorySessions:
             return False
         if session.close_lost(session.current, self._now()):
             session.untold = Untold(self.clock())
+        metrics.turn_lost()
         return True
 
     def _is_alive(self, worker: str) -> bool:

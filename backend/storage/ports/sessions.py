@@ -48,11 +48,13 @@ class Claim:
 
     `history` begins where the last cut left it, and `earlier` stands for what was cut.
     `characters_per_token` is derived from the usage that the upstream reported for this session.
+    `took_over` is True if the claim closed the lost turn of a dead worker.
     """
 
     history: History
     characters_per_token: float
     earlier: Earlier = Earlier()
+    took_over: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

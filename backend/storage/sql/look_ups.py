@@ -17,6 +17,7 @@ from backend.storage.sql.failure_detector import FailureDetector
 from backend.storage.sql.operations import SqlStore
 from backend.storage.sql.rows import AnyRow, message_of, session_of, turn_of
 from backend.storage.sql.tables import messages, sessions, turns
+from backend.telemetry import metrics
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -149,7 +150,7 @@ def _shown(
         )
         if turn_id is None:
             return found
-        await database.run(claims.settle, turn_id, lost_after_seconds=lost_after_seconds)
+        await self.settle(turn_id, lost_after_seconds=lost_after_seconds)
         return await database.read(look_up, owner, id_, *args, **kwargs)
 
     return show
@@ -159,6 +160,12 @@ class LookUps(SqlStore):
     def __init__(self, database: Database, detector: FailureDetector) -> None:
         super().__init__(database)
         self.detector = detector
+
+    async def settle(self, turn_id: str, *, lost_after_seconds: Callable[[], float]) -> None:
+        """Close a turn as failed, if it still runs and its worker is dead, and count it."""
+        # Counted after the commit: all workers may find the turn, but one transaction closes it.
+        if await self.database.run(claims.settle, turn_id, lost_after_seconds=lost_after_seconds):
+            metrics.turn_lost()
 
     get = _shown(leases.LOST_OF_SESSION, get)
     messages = _shown(leases.LOST_OF_SESSION, _messages)

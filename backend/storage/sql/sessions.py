@@ -15,6 +15,7 @@ from backend.storage.sql.failure_detector import FailureDetector
 from backend.storage.sql.look_ups import LookUps, get
 from backend.storage.sql.operations import reading, writing
 from backend.storage.sql.tables import sessions
+from backend.telemetry import metrics
 
 logger = structlog.get_logger()
 
@@ -47,7 +48,7 @@ class SqlSessions(LookUps):
         self._lease_seconds = lease_seconds
 
     create = writing(_create)
-    delete = writing(_delete)
+    _delete = writing(_delete)
 
     finish = writing(claims.finish)
     request_stop = writing(worker_requests.request_stop)
@@ -60,7 +61,7 @@ class SqlSessions(LookUps):
     async def claim(
         self, turn: NewTurn, *, history_tokens: int, beside_characters: int = 0
     ) -> Claim:
-        return await self.database.run(
+        claim = await self.database.run(
             claims.claim,
             turn,
             history_tokens=history_tokens,
@@ -68,6 +69,13 @@ class SqlSessions(LookUps):
             lease_seconds=self._lease_seconds,
             lost_after_seconds=self.detector.lost_after_seconds,
         )
+        if claim.took_over:
+            metrics.turn_lost()
+        return claim
+
+    async def delete(self, owner: str, session_id: str) -> None:
+        await self.get(owner, session_id)  # closes and counts a lost turn before it disappears
+        await self._delete(owner, session_id)
 
     async def live_workers(self) -> int:
         return await self.database.read(leases.living, self._lease_seconds)
@@ -109,9 +117,7 @@ class SqlSessions(LookUps):
 
     async def _close_lost(self, turn_id: str) -> bool:
         try:
-            await self.database.run(
-                claims.settle, turn_id, lost_after_seconds=self._lost_unasked_after_seconds
-            )
+            await self.settle(turn_id, lost_after_seconds=self._lost_unasked_after_seconds)
         except NotStorable as error:  # concerns only this turn, so close the others all the same
             logger.warning("lost_turn_not_closed", turn=turn_id, error=str(error))
             return False

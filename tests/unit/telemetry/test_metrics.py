@@ -19,6 +19,7 @@ from backend.telemetry.loop_lag import LoopLag
 from backend.telemetry.turn_clock import Part
 from backend.tools.registry import Toolbox
 from backend.turns.event_log import EventLog
+from backend.turns.first_chunk import FirstChunk
 from tests.fakes import Gates, a_context, breaks, calls, echo, refuse, says
 from tests.unit.turns.turn_world import World, until
 
@@ -165,11 +166,12 @@ async def test_a_stream_that_was_read_to_its_end_has_a_first_chunk_and_no_leaver
     counted: Counted,
 ) -> None:
     log = EventLog("t1")
+    log.first_chunk = FirstChunk("websocket", asked_at=0)
     follower = log.follow()
     for event in (CALLED, ANSWERED, Chunk("One"), Chunk("Two"), End()):
         log.append(event)
 
-    with Delivery(follower, transport="websocket", asked_at=0) as delivery:
+    with Delivery(follower, transport="websocket") as delivery:
         await read_all(log, delivery, follower.batches())
     follower.leave()
 
