@@ -1,6 +1,7 @@
 """The metrics of a service in use."""
 
 import asyncio
+import gzip
 import json
 from dataclasses import replace
 
@@ -199,3 +200,28 @@ async def test_no_session_and_nothing_that_was_said_is_in_a_label(service: Lex) 
 
     assert "my-session" not in text
     assert "secret" not in text
+
+
+@pytest.mark.parametrize(
+    ("accepted", "is_compressed"),
+    [
+        ("gzip", True),
+        ("deflate, GZIP;q=0.5", True),
+        ("identity", False),
+        ("", False),
+        ("gzip;q=0", False),
+        ("gzip; q=0.000, br", False),
+    ],
+)
+async def test_the_metrics_are_compressed_for_those_who_accept_it(
+    accepted: str, is_compressed: bool, service: Lex
+) -> None:
+    headers = {"Accept-Encoding": accepted}
+    async with service.client.stream("GET", "/metrics", headers=headers) as answer:
+        raw = b"".join([part async for part in answer.aiter_raw()])
+    text = (gzip.decompress(raw) if is_compressed else raw).decode()
+
+    assert answer.headers.get("content-encoding") == ("gzip" if is_compressed else None)
+    assert answer.headers["vary"].startswith("Accept, Accept-Encoding")
+    assert "lex_build_info{" in text
+    assert len(raw) < 0.15 * len(text) or not is_compressed

@@ -268,9 +268,9 @@ def test_openmetrics_names_the_trace_of_a_turn_if_it_is_kept(is_sampled: bool) -
 
     with trace.use_span(NonRecordingSpan(context)):
         metrics.turn_ended("completed", "sse", seconds=dict.fromkeys(Part, 1.0), rounds=1)
-    openmetrics, media_type = exposition.exposition("application/openmetrics-text;version=1.0.0")
+    openmetrics, headers = exposition.exposition("application/openmetrics-text;version=1.0.0")
     plain, _ = exposition.exposition()
 
-    assert media_type.startswith("application/openmetrics-text")
+    assert headers["Content-Type"].startswith("application/openmetrics-text")
     assert (f'trace_id="{trace_id:032x}"'.encode() in openmetrics) is is_sampled
     assert b"trace_id" not in plain
