@@ -103,7 +103,13 @@ def report(
     is_stored: bool,
 ) -> None:
     """Report the ending to metrics, trace and log, with the seconds of the turn by part."""
-    metrics.turn_ended(ending.outcome, transport, seconds=seconds, rounds=turn.rounds)
+    metrics.turn_ended(
+        ending.outcome,
+        transport,
+        error=ending.error_code,
+        seconds=seconds,
+        rounds=turn.rounds,
+    )
     spent = spent_by(ending.calls)
     metrics.client_spent(
         turn.caller.key_name, tokens=spent.usage.total_tokens, cost_usd=spent.cost_usd
