@@ -133,7 +133,7 @@ def waited(model: str, reason: str) -> Iterator[None]:
     Use it in a coroutine, not across the `yield` of a generator.
     """
     span = _tracer.start_span(
-        f"wait {model}", attributes={"gen_ai.request.model": model, "lex.wait.reason": reason}
+        f"wait {model}", attributes={names.REQUEST_MODEL: model, "lex.wait.reason": reason}
     )
     try:
         yield

@@ -63,21 +63,28 @@ _MODELS = row(
     lines(
         "Attempts by model",
         "Does the first model of the list answer, or a fallback?",
-        query("sum by (gen_ai_request_model) (job_model_outcome:lex_upstream_attempts:rate5m{HERE})", "{{gen_ai_request_model}}"),
+        query(
+            "sum by (gen_ai_request_model) (job_model_outcome:lex_upstream_attempts:rate5m{HERE})",
+            "{{gen_ai_request_model}}",
+        ),
         unit=PER_SECOND,
         is_stacked=True,
     ),
     states(
         "Breakers",
         "Which model is not called because it fails? State in the worst pod; normally closed.",
-        query("max by (gen_ai_request_model) (lex_breaker_state{HERE})", "{{gen_ai_request_model}}"),
+        query(
+            "max by (gen_ai_request_model) (lex_breaker_state{HERE})", "{{gen_ai_request_model}}"
+        ),
         means={0: ("closed", "green"), 1: ("half open", "yellow"), 2: ("open", "red")},
     ),
     states(
         "Retired models",
         "Does Groq refuse to serve a model of the list? The model may be retired, unknown,"
         " blocked, or have terms to accept; `/readyz` has the reason.",
-        query("max by (gen_ai_request_model) (lex_model_retired{HERE})", "{{gen_ai_request_model}}"),
+        query(
+            "max by (gen_ai_request_model) (lex_model_retired{HERE})", "{{gen_ai_request_model}}"
+        ),
         means={0: ("served", "green"), 1: ("left out", "red")},
     ),
 )
@@ -215,7 +222,9 @@ _BUDGET = row(
     lines(
         "Waiting turns",
         "How many turns wait until a rate limit has room for them?",
-        query("sum by (gen_ai_request_model) (lex_upstream_waiting{HERE})", "{{gen_ai_request_model}}"),
+        query(
+            "sum by (gen_ai_request_model) (lex_upstream_waiting{HERE})", "{{gen_ai_request_model}}"
+        ),
         unit=COUNT,
         width=24,
     ),
