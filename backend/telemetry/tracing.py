@@ -16,6 +16,8 @@ from opentelemetry.trace import Span as Span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue as AttributeValue
 
+from backend.telemetry import genai_names as names
+
 NO_SPAN: Span = trace.INVALID_SPAN
 
 _W3C = TraceContextTextMapPropagator()
@@ -64,10 +66,10 @@ def begin_turn(*, turn_id: str, session_id: str, is_own_trace: bool) -> Span:
         context=context.Context() if is_own_trace else None,
         links=[Link(request)] if is_own_trace and request.is_valid else (),
         attributes={
-            "gen_ai.provider.name": _provider,
-            "gen_ai.operation.name": "invoke_agent",
-            "gen_ai.agent.name": "lex",
-            "gen_ai.conversation.id": session_id,
+            names.PROVIDER_NAME: _provider,
+            names.OPERATION_NAME: names.INVOKE_AGENT,
+            names.AGENT_NAME: "lex",
+            names.CONVERSATION_ID: session_id,
             "lex.turn.id": turn_id,
         },
     )
@@ -91,11 +93,11 @@ def end_turn(
     attributes: dict[str, AttributeValue] = {
         "lex.outcome": outcome,
         "lex.rounds": rounds,
-        "gen_ai.usage.input_tokens": input_tokens,
-        "gen_ai.usage.output_tokens": output_tokens,
+        names.USAGE_INPUT_TOKENS: input_tokens,
+        names.USAGE_OUTPUT_TOKENS: output_tokens,
     }
     if model is not None:
-        attributes["gen_ai.response.model"] = model
+        attributes[names.RESPONSE_MODEL] = model
     span.set_attributes(attributes)
     if error is not None:
         _fail(span, error)
@@ -131,10 +133,10 @@ def begin_chat(model: str) -> Span:
         f"chat {model}",
         kind=SpanKind.CLIENT,
         attributes={
-            "gen_ai.provider.name": _provider,
-            "gen_ai.operation.name": "chat",
-            "gen_ai.request.model": model,
-            "gen_ai.request.stream": True,
+            names.PROVIDER_NAME: _provider,
+            names.OPERATION_NAME: names.CHAT,
+            names.REQUEST_MODEL: model,
+            names.REQUEST_STREAM: True,
         },
     )
 
@@ -149,11 +151,11 @@ def completion(
 ) -> dict[str, AttributeValue]:
     """The attributes of a call with a complete answer, for `end_chat`."""
     return {
-        "gen_ai.response.id": response_id,
-        "gen_ai.response.model": model,
-        "gen_ai.response.finish_reasons": [finish_reason],
-        "gen_ai.usage.input_tokens": input_tokens,
-        "gen_ai.usage.output_tokens": output_tokens,
+        names.RESPONSE_ID: response_id,
+        names.RESPONSE_MODEL: model,
+        names.RESPONSE_FINISH_REASONS: [finish_reason],
+        names.USAGE_INPUT_TOKENS: input_tokens,
+        names.USAGE_OUTPUT_TOKENS: output_tokens,
     }
 
 
@@ -167,7 +169,7 @@ def end_chat(
     if first_chunk_seconds is not None:
         attributes = {
             **attributes,
-            "gen_ai.response.time_to_first_chunk": first_chunk_seconds,
+            names.RESPONSE_TIME_TO_FIRST_CHUNK: first_chunk_seconds,
         }
     span.set_attributes(attributes)
     if error is not None:
@@ -185,7 +187,7 @@ class ToolSpan:
     def ended(self, outcome: str, output: Mapping[str, Any]) -> None:
         self.outcome = outcome
         if _captures_content:
-            self._span.set_attribute("gen_ai.tool.call.result", json.dumps(output))
+            self._span.set_attribute(names.TOOL_CALL_RESULT, json.dumps(output))
 
     def end(self) -> None:
         self._span.set_attribute("lex.outcome", self.outcome)
@@ -201,14 +203,14 @@ def tool_called(name: str, *, call_id: str, description: str, arguments: str) ->
     Use it in a coroutine, not across the `yield` of a generator: it makes the span current.
     """
     attributes: dict[str, AttributeValue] = {
-        "gen_ai.operation.name": "execute_tool",
-        "gen_ai.tool.name": name,
-        "gen_ai.tool.call.id": call_id,
-        "gen_ai.tool.type": "function",
-        "gen_ai.tool.description": description,
+        names.OPERATION_NAME: names.EXECUTE_TOOL,
+        names.TOOL_NAME: name,
+        names.TOOL_CALL_ID: call_id,
+        names.TOOL_TYPE: "function",
+        names.TOOL_DESCRIPTION: description,
     }
     if _captures_content:
-        attributes["gen_ai.tool.call.arguments"] = arguments
+        attributes[names.TOOL_CALL_ARGUMENTS] = arguments
     span = _tracer.start_span(f"execute_tool {name}", attributes=attributes)
     token = context.attach(trace.set_span_in_context(span))
     tool_span = ToolSpan(span)
@@ -243,6 +245,6 @@ def transaction(name: str, *, failures: tuple[type[Exception], ...]) -> Iterator
 
 
 def _fail(span: Span, error_type: str) -> None:
-    span.set_attribute("error.type", error_type)
+    span.set_attribute(names.ERROR_TYPE, error_type)
     if error_type != "cancelled":  # a cancellation is not an error
         span.set_status(StatusCode.ERROR)

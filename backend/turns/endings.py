@@ -105,6 +105,7 @@ def report(
     metrics.turn_ended(
         ending.outcome,
         transport,
+        error=ending.error_code,
         seconds=seconds,
         waited_seconds=turn.on_upstream.seconds + turn.on_tools.seconds,
         rounds=turn.rounds,

@@ -108,10 +108,10 @@ def test_labels_have_the_values_that_are_promised(seen: Seen, pod: str) -> None:
     assert values("lex_stream_disconnects_total", "window") == set(series.WINDOWS)
     assert values("lex_rate_limited_total", "limit") == set(series.LIMITS)
     assert values("lex_upstream_attempts_total", "outcome") == set(series.ATTEMPT_OUTCOMES)
-    assert values("lex_upstream_attempts_total", "model") == {LLAMA, OLDER, OSS}
+    assert values("lex_upstream_attempts_total", "gen_ai_request_model") == {LLAMA, OLDER, OSS}
     assert values("lex_tool_calls_total", "outcome") == set(series.TOOL_OUTCOMES)
-    assert "make_coffee" not in values("lex_tool_calls_total", "tool")
-    assert values("gen_ai_client_token_usage", "type") == {*series.TOKEN_TYPES}
+    assert "make_coffee" not in values("lex_tool_calls_total", "gen_ai_tool_name")
+    assert values("gen_ai_client_token_usage", "gen_ai_token_type") == {*series.TOKEN_TYPES}
 
 
 def total(seen: Seen, name: str, **labels: str) -> float:
@@ -141,7 +141,7 @@ def test_every_turn_is_counted_once_as_its_client_saw_it(seen: Seen) -> None:
     assert total(seen, "lex_resumed_streams_total") == 1
     assert total(seen, "lex_upstream_rescued_calls_total", outcome="rescued") == 1
     assert total(seen, "lex_upstream_attempts_total", outcome="upstream_unavailable") == 1
-    assert total(seen, "lex_upstream_attempts_total", outcome="upstream_busy", model=LLAMA) == 1
+    assert total(seen, "lex_upstream_attempts_total", outcome="upstream_busy", gen_ai_request_model=LLAMA) == 1
     assert total(seen, "lex_heartbeats_total") >= 2
 
 

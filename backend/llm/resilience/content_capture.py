@@ -8,6 +8,7 @@ from typing import Any
 
 from backend.domain.conversation import Message, Role, ToolCall, as_json
 from backend.llm.port import CompletionRequest, Delta, Text
+from backend.telemetry import genai_names as names
 
 
 def content(request: CompletionRequest, said: Sequence[Delta]) -> dict[str, str]:
@@ -16,9 +17,9 @@ def content(request: CompletionRequest, said: Sequence[Delta]) -> dict[str, str]
     text = "".join(each.text for each in said if isinstance(each, Text))
     answer = Message.assistant(text, [each for each in said if isinstance(each, ToolCall)])
     return {
-        "gen_ai.system_instructions": as_json(prompt),
-        "gen_ai.input.messages": as_json([_message(message) for message in request.messages]),
-        "gen_ai.output.messages": as_json([_message(answer)]),
+        names.SYSTEM_INSTRUCTIONS: as_json(prompt),
+        names.INPUT_MESSAGES: as_json([_message(message) for message in request.messages]),
+        names.OUTPUT_MESSAGES: as_json([_message(answer)]),
     }
 
 
