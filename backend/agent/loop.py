@@ -6,7 +6,6 @@ everything is stored. The loop knows nothing of HTTP, SSE, Groq or SQL.
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -35,6 +34,8 @@ from backend.domain.usage import ModelCall, Usage
 from backend.llm.port import ChatModel, CompletionRequest, Finish, FinishReason, Text
 from backend.storage.ports.sessions import Earlier
 from backend.storage.ports.side_effects import SideEffect
+from backend.telemetry import turn_clock
+from backend.telemetry.turn_clock import Part
 from backend.tools.arguments import shown
 from backend.tools.context import ToolContext
 from backend.tools.registry import Toolbox, ToolResult
@@ -61,20 +62,6 @@ class Assistant:
     def budget_tokens(self) -> int:
         limit = self.input_limit_tokens()
         return self.history_tokens if limit is None else min(limit, self.history_tokens)
-
-
-class Stopwatch:
-    """Adds up the time that is spent in its `with` blocks."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self._begun = 0.0
-
-    def __enter__(self) -> None:
-        self._begun = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self.seconds += time.perf_counter() - self._begun
 
 
 class Turn:
@@ -114,9 +101,6 @@ class Turn:
         self.model: str | None = None
         self.finish_reason: FinishReason | None = None
         """The last completion's; None if there was none, or it is incomplete."""
-        self.on_upstream = Stopwatch()
-        """Time with the model, including retries and the pauses between chunks."""
-        self.on_tools = Stopwatch()
 
     @property
     def caller(self) -> Caller:
@@ -163,10 +147,8 @@ class Turn:
                     raise TooManyRounds
                 self.rounds += 1
                 self._announced.clear()  # call ids are only unique within a round
-                with self.on_upstream:
-                    calls = await self._ask()
-                with self.on_tools:
-                    await self._run_tools(calls)
+                calls = await self._ask()
+                await self._run_tools(calls)
                 is_over = not calls
         finally:
             self._answer_the_rest()
@@ -174,7 +156,8 @@ class Turn:
 
     async def _ask(self) -> Sequence[ToolCall]:
         """Run one completion: emit its text, append the assistant message, return the calls."""
-        request = self._request()
+        with turn_clock.part(Part.LEX):
+            request = self._request()
         self.finish_reason = None
         shown: list[str] = []
         calls: list[ToolCall] = []
@@ -186,7 +169,8 @@ class Turn:
                         case Text(text):
                             shown.append(text)
                             self.model = delta.model or self.model
-                            self._emit(Chunk(text))
+                            with turn_clock.part(Part.LEX):
+                                self._emit(Chunk(text))
                             # Do not read for a moment. The next read then brings all the text that
                             # came meanwhile, so the cost is per flush and not per token.
                             await asyncio.sleep(self._assistant.flush_seconds)
@@ -240,15 +224,24 @@ class Turn:
         return any(message.content for message in self.messages if not message.tool_call_id)
 
     async def _run_tools(self, calls: Sequence[ToolCall]) -> None:
-        """Announce the calls, run them concurrently, and emit each output as it comes."""
+        """Announce the calls, and run them concurrently."""
         # No `await` between the announcements and the start of the tools: a turn that is stopped
         # has announced all calls of the round or none.
-        for call in calls:
-            self._announced.add(call.id)
-            self._emit(ToolUse(call.name))
-            self._emit(ToolCalled(call.id, call.name, shown(call.arguments)))
-        run = self._assistant.toolbox.run
-        pending = {asyncio.create_task(run(call, self._context_of(call))): call for call in calls}
+        with turn_clock.part(Part.LEX):
+            for call in calls:
+                self._announced.add(call.id)
+                self._emit(ToolUse(call.name))
+                self._emit(ToolCalled(call.id, call.name, shown(call.arguments)))
+            pending = {asyncio.create_task(self._run_tool(call)): call for call in calls}
+        with turn_clock.part(Part.TOOLS):
+            await self._answer_each(pending)
+
+    async def _run_tool(self, call: ToolCall) -> ToolResult:
+        with turn_clock.current().tool():
+            return await self._assistant.toolbox.run(call, self._context_of(call))
+
+    async def _answer_each(self, pending: dict[asyncio.Task[ToolResult], ToolCall]) -> None:
+        """Emit each output as it comes."""
         try:
             while pending:
                 done, _ = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)

@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from backend.domain.events import Chunk, Event, Logged, ToolCalled, ToolOutput, Transport
 from backend.telemetry import metrics
+from backend.telemetry.turn_clock import NO_TURN, Sending
 from backend.turns.event_log import Follower
 
 Window = Literal["before_first_chunk", "streaming", "tool"]
@@ -26,6 +27,8 @@ class Delivery:
         self._transport = transport
         self._asked_at = asked_at
         self._is_stalled = False
+        self.sending = Sending(NO_TURN if asked_at is None else follower.clock)
+        """A `with` block around each message to the client."""
 
     def __enter__(self) -> Self:
         metrics.stream_opened(self._transport)

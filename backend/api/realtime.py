@@ -254,7 +254,8 @@ class Connection:
             try:
                 async for batch in follower.batches():
                     for frame in framing.frames(batch):
-                        await self._send(frame)
+                        with delivery.sending:
+                            await self._send(frame)
                     delivery.sent(batch.events)
             except TimeoutError:
                 delivery.stalled()

@@ -21,7 +21,8 @@ from backend.network import file_descriptors
 from backend.settings import Settings
 from backend.storage.factory import open_stores
 from backend.storage.ports.stores import Stores
-from backend.telemetry import loop_lag, metrics
+from backend.telemetry import metrics
+from backend.telemetry.loop_lag import LoopLag
 
 logger = structlog.get_logger()
 
@@ -32,7 +33,8 @@ async def open_state(worker: Worker, stack: AsyncExitStack) -> State:
     Raises: StorageError, UnusableFile.
     """
     settings = worker.settings
-    _prepare(settings, stack)
+    lag = LoopLag()
+    _prepare(settings, lag, stack)
     stores = await _open_stores(settings, stack)
     clock = StoreClock(stores.sessions, worker=worker.name, clock=worker.clock)
     await clock.look()  # before the first lease: what this worker stores would hide a wrong clock
@@ -55,7 +57,7 @@ async def open_state(worker: Worker, stack: AsyncExitStack) -> State:
         live_workers=live_workers,
     )
     shared_logs = open_shared_logs(settings, worker.name, stack)
-    turns = await open_turns(worker, stores, models, clock.now, shared_logs, stack)
+    turns = await open_turns(worker, stores, models, clock.now, shared_logs, lag, stack)
     await take_lease(settings, stores, turns, worker.name, live_workers, stack)
     forget(settings, stores, clock, stack)
     forget_budgets(stores, stack)
@@ -75,10 +77,10 @@ async def open_state(worker: Worker, stack: AsyncExitStack) -> State:
     )
 
 
-def _prepare(settings: Settings, stack: AsyncExitStack) -> None:
+def _prepare(settings: Settings, lag: LoopLag, stack: AsyncExitStack) -> None:
     metrics.prepare_build(version=__version__, revision=settings.lex_revision)
     page.prepare()
-    keep(loop_lag.watch(), stack)
+    keep(lag.watch(), stack)
     keep(file_descriptors.watch(), stack)
 
 

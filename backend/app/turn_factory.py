@@ -16,6 +16,8 @@ from backend.llm.resilience.fallback import Fallback
 from backend.settings import Settings
 from backend.storage.ports.stores import Stores
 from backend.storage.redis import RedisLogs
+from backend.telemetry.loop_lag import LoopLag
+from backend.telemetry.turn_clock import TurnClock
 from backend.tools.context import ToolContext, WeatherProvider
 from backend.tools.open_meteo import OpenMeteo
 from backend.tools.registry import Toolbox
@@ -64,6 +66,7 @@ async def open_turns(
     models: Fallback,
     clock: Callable[[], datetime],
     shared_logs: SharedLogs | None,
+    lag: LoopLag,
     stack: AsyncExitStack,
 ) -> Turns:
     settings = worker.settings
@@ -90,6 +93,7 @@ async def open_turns(
         ),
         shared_logs=shared_logs,
         on_drain=summarize(settings, stores, assistant, stack),
+        new_clock=lambda: TurnClock(lag.stood_still),
     )
 
 

@@ -5,12 +5,33 @@ import time
 
 from backend.telemetry import metrics
 
-EVERY_SECONDS = 0.25
+EVERY_SECONDS = 0.05
+
+USUAL_SECONDS = 0.01
+"""The delay of timers in a healthy loop, which rounds to milliseconds and has other work."""
 
 
-async def watch() -> None:
-    """Observe the lag of one timer after the other. Never returns."""
-    while True:
-        due = time.perf_counter() + EVERY_SECONDS
-        await asyncio.sleep(EVERY_SECONDS)
-        metrics.loop_lagged(max(0.0, time.perf_counter() - due))
+class LoopLag:
+    """Watches the event loop that runs `watch`."""
+
+    def __init__(self) -> None:
+        self._stood_seconds = 0.0
+        self._due = float("inf")
+
+    async def watch(self) -> None:
+        """Observe the lag of one timer after the other. Never returns."""
+        while True:
+            self._due = time.perf_counter() + EVERY_SECONDS
+            await asyncio.sleep(EVERY_SECONDS)
+            now = time.perf_counter()
+            metrics.loop_lagged(max(0.0, now - self._due))
+            self._stood_seconds, self._due = self.stood_still(now), float("inf")
+
+    def stood_still(self, now: float) -> float:
+        """Return the seconds for which the loop has stood still until `now`. It never decreases.
+
+        `now` is a time of `time.perf_counter`. A stall that lasts already counts, so a caller that
+        the loop resumes before our timer sees it too. Each stall is measured up to `EVERY_SECONDS`
+        plus `USUAL_SECONDS` too short.
+        """
+        return self._stood_seconds + max(0.0, now - self._due - USUAL_SECONDS)

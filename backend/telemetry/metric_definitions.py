@@ -10,6 +10,7 @@ from itertools import product
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
 from backend.telemetry import genai_names as names
+from backend.telemetry.turn_clock import Part
 
 # Otherwise each counter and histogram would have a second series, `…_created`.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -70,9 +71,14 @@ agent_seconds = Histogram(
 )
 turns = Counter("lex_turns", "Ended turns, by outcome and transport.", ["outcome", "transport"])
 rounds = Histogram("lex_turn_rounds", "Completions per turn.", buckets=[1, 2, 3, 4, 6, 8])
+part_seconds = Counter(
+    "lex_turn_part_seconds",
+    "Seconds of ended turns, by the part that took them. The parts add up to the turns.",
+    ["part"],
+)
 overhead_seconds = Histogram(
     "lex_overhead_seconds",
-    "Duration of a turn in seconds, without its waits for the upstream and for tools.",
+    "Time in seconds that Lex adds to a turn: its own work, its store and its event loop.",
     buckets=OUR_SECONDS,
 )
 
@@ -287,6 +293,8 @@ build = Gauge(
 # A worker that waits for its store sets this to 0 first, so 1 is right for all others.
 store.set(1)
 agent_seconds.labels(names.LEX, "")
+for _part in Part:
+    part_seconds.labels(_part)
 for _outcome, _transport in product(OUTCOMES, TRANSPORTS):
     turns.labels(_outcome, _transport)
 for _transport in TRANSPORTS:

@@ -14,6 +14,10 @@ from opentelemetry import trace
 
 from backend.telemetry import genai_names
 from backend.telemetry import metric_definitions as series
+from backend.telemetry.turn_clock import Part
+
+OURS = (Part.STORE, Part.LEX, Part.EVENT_LOOP, Part.UNATTRIBUTED)
+"""The parts of a turn that make up `lex_overhead_seconds`."""
 
 UNKNOWN_TOOL = "unknown"
 """The label for tools that do not exist: models invent names, and labels must stay few."""
@@ -69,14 +73,17 @@ def turn_ended(
     transport: str,
     *,
     error: str | None,
-    seconds: float,
-    waited_seconds: float,
+    seconds: Mapping[Part, float],
     rounds: int,
 ) -> None:
-    """Count a turn. `waited_seconds` is the part of `seconds` that the upstream and tools took."""
+    """Count a turn and its seconds by part."""
     series.turns.labels(outcome, transport).inc()
-    series.agent_seconds.labels(genai_names.LEX, error or "").observe(seconds, _exemplar())
-    series.overhead_seconds.observe(max(0.0, seconds - waited_seconds))
+    turn_seconds = sum(seconds.values())
+    series.agent_seconds.labels(genai_names.LEX, error or "").observe(turn_seconds, _exemplar())
+    series.overhead_seconds.observe(sum(seconds[part] for part in OURS))
+    for part, spent in seconds.items():
+        if spent:
+            series.part_seconds.labels(part).inc(spent)
     series.rounds.observe(rounds)
 
 

@@ -19,6 +19,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from opentelemetry.util.types import AttributeValue as AttributeValue
 
 from backend.telemetry import genai_names as names
+from backend.telemetry.turn_clock import Part
 
 NO_SPAN: Span = trace.INVALID_SPAN
 
@@ -129,10 +130,12 @@ def end_turn(
     rounds: int,
     input_tokens: int,
     output_tokens: int,
+    seconds: Mapping[Part, float],
     content: Mapping[str, AttributeValue],
 ) -> None:
     """End the span in the task that entered it. An error also marks the request's span."""
     attributes: dict[str, AttributeValue] = {
+        **{f"lex.turn.seconds.{part}": spent for part, spent in seconds.items()},
         "lex.outcome": outcome,
         "lex.rounds": rounds,
         names.USAGE_INPUT_TOKENS: input_tokens,
@@ -177,6 +180,21 @@ def stream_ended(outcome: str) -> None:
     span = trace.get_current_span()
     if span.is_recording():
         span.set_attribute("lex.stream.outcome", outcome)
+
+
+@contextmanager
+def waited(model: str, reason: str) -> Iterator[None]:
+    """Record a span for a wait of the turn until `model` may be called again.
+
+    Use it in a coroutine, not across the `yield` of a generator.
+    """
+    span = _tracer.start_span(
+        f"wait {model}", attributes={"lex.wait.model": model, "lex.wait.reason": reason}
+    )
+    try:
+        yield
+    finally:
+        span.end()
 
 
 def begin_chat(model: str) -> Span:

@@ -3,7 +3,7 @@
 The store, the client's `outcome` event and the reports all use one `Ending`, so they agree.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import structlog
@@ -16,6 +16,7 @@ from backend.domain.usage import ModelCall, spent_by
 from backend.llm.content_capture import turn_content
 from backend.storage.ports.sessions import Ending
 from backend.telemetry import metrics, tracing
+from backend.telemetry.turn_clock import Part
 
 logger = structlog.get_logger()
 
@@ -99,16 +100,15 @@ def report(
     span: tracing.Span,
     *,
     transport: Transport,
-    seconds: float,
+    seconds: Mapping[Part, float],
     is_stored: bool,
 ) -> None:
-    """Report the ending to metrics, trace and log. `seconds` counts from the turn's start."""
+    """Report the ending to metrics, trace and log, with the seconds of the turn by part."""
     metrics.turn_ended(
         ending.outcome,
         transport,
         error=ending.error_code,
         seconds=seconds,
-        waited_seconds=turn.on_upstream.seconds + turn.on_tools.seconds,
         rounds=turn.rounds,
     )
     spent = spent_by(ending.calls)
@@ -123,6 +123,7 @@ def report(
         rounds=ending.rounds,
         input_tokens=ending.usage.input_tokens,
         output_tokens=ending.usage.output_tokens,
+        seconds=seconds,
         content=_content(ending, turn) if tracing.captures_content() else {},
     )
     logger.info(
@@ -143,9 +144,8 @@ def report(
         estimated_tokens=spent.estimated_tokens,
         cost_usd=None if spent.unpriced_tokens else spent.cost_usd,
         first_chunk_seconds=_rounded(ending.first_chunk_seconds),
-        upstream_seconds=_rounded(turn.on_upstream.seconds),
-        tool_seconds=_rounded(turn.on_tools.seconds),
-        seconds=_rounded(seconds),
+        **{f"{part}_seconds": _rounded(spent) for part, spent in seconds.items()},
+        seconds=_rounded(sum(seconds.values())),
     )
 
 

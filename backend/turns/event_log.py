@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from backend.domain.events import Event, Logged, Unknown
 from backend.telemetry import metrics
+from backend.telemetry.turn_clock import NO_TURN, TurnClock
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,8 @@ class EventLog:
         self.on_change: Callable[[EventLog], None] | None = None
         """Called synchronously after each change, so it must return quickly."""
         self.closing_notice: Sequence[Logged] = ()
+        self.clock = NO_TURN
+        """The clock of the turn, if it runs on this worker."""
         self.is_lost = False
         self._followers: set[Follower] = set()
         self._unfollowed = unfollowed
@@ -153,6 +156,11 @@ class Follower:
     @property
     def session_id(self) -> str:
         return self._log.session_id
+
+    @property
+    def clock(self) -> TurnClock:
+        """The clock of the turn; `NO_TURN` if it runs on another worker."""
+        return self._log.clock
 
     @property
     def position(self) -> Place:

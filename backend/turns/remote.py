@@ -11,7 +11,8 @@ from functools import partial
 
 from backend.domain.errors import SessionBusy
 from backend.storage.ports.sessions import Claim, Holder, NewTurn, SessionStore
-from backend.telemetry import tracing
+from backend.telemetry import tracing, turn_clock
+from backend.telemetry.turn_clock import Part
 
 LOOK_SECONDS = 0.05
 """The interval at which the store is asked whether a turn has ended."""
@@ -82,7 +83,7 @@ class RemoteTurns:
             return False
         self._nudge(holder.worker)
         is_running = True
-        with suppress(TimeoutError):
+        with suppress(TimeoutError), turn_clock.part(Part.STORE):
             async with asyncio.timeout(self._timeout_seconds):
                 while is_running:
                     await asyncio.sleep(LOOK_SECONDS)

@@ -1,7 +1,6 @@
 """Run one turn: a task from the claim of its session to its end, and the log that it writes."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -21,7 +20,8 @@ from backend.domain.errors import (
 from backend.domain.events import Chunk, End, Event, Transport, encode, failure
 from backend.domain.usage import ModelCall
 from backend.storage.ports.sessions import Claim, Ending, NewTurn, SessionStore
-from backend.telemetry import tracing
+from backend.telemetry import tracing, turn_clock
+from backend.telemetry.turn_clock import Part, TurnClock
 from backend.turns.disconnects import Readers
 from backend.turns.endings import (
     minimal_ending,
@@ -69,8 +69,10 @@ class TurnTask:
         transport: Transport = "sse",
         settle: Settle = NoAdmission().settle,  # noqa: B008 - it has no state
         readers_changed: Callable[[], None] = lambda: None,
+        clock: TurnClock | None = None,
     ) -> None:
         self.new = new
+        self._clock = clock or TurnClock()
         self._span = tracing.NO_SPAN
         self._transport = transport
         self.readers = Readers(
@@ -82,13 +84,13 @@ class TurnTask:
             changed=readers_changed,
         )
         self.log = self.readers.log
+        self.log.clock = self._clock
         self.unstored: Ending | None = None
         self._turn = turn
         self._claim = claim
         self._settle = settle
         self._sessions = sessions
         self._timeout_seconds = timeout_seconds
-        self._begun = time.perf_counter()
         self._first_chunk_seconds: float | None = None
         self._stopped_as: Outcome | None = None
         self._stopped_for: ServiceError | None = None
@@ -148,7 +150,8 @@ class TurnTask:
     async def _run(self) -> None:
         """Run from claim to end. Raises only a cancellation."""
         try:
-            await self._claim_and_converse()
+            with turn_clock.entered(self._clock):
+                await self._claim_and_converse()
         finally:
             # After the end of the stream, which must not wait for it.
             await self._settle(self.new.id, self._turn.calls)
@@ -216,7 +219,7 @@ class TurnTask:
 
     def _append(self, event: Event) -> None:
         if self._first_chunk_seconds is None and isinstance(event, Chunk):
-            self._first_chunk_seconds = time.perf_counter() - self._begun
+            self._first_chunk_seconds = self._clock.total_seconds
         self.log.append(event)
 
     async def _end(self, error: ServiceError | None) -> None:
@@ -231,12 +234,13 @@ class TurnTask:
         if self.unstored is not None:
             # The log that is stored later must equal the one that the client has seen.
             self.unstored = replace(self.unstored, log=encode(self.log.events))
+        self._clock.stop()
         report(
             ending,
             self._turn,
             self._span,
             transport=self._transport,
-            seconds=time.perf_counter() - self._begun,
+            seconds=self._clock.seconds,
             is_stored=is_stored,
         )
 
@@ -247,8 +251,10 @@ class TurnTask:
         error_code = None if error is None else error.code
         ending = minimal_ending(self.new.id, outcome, error_code, self._turn.calls)
         try:
-            self._append_last(error)
-            ending = whole_ending(ending, self._turn, self._first_chunk_seconds, self.log.events)
+            with turn_clock.part(Part.LEX):
+                self._append_last(error)
+                shown = self.log.events
+                ending = whole_ending(ending, self._turn, self._first_chunk_seconds, shown)
             is_stored = await self._sessions.finish(ending)
         except Exception:
             # Catch everything: no bug may leave the stream open and the session held.

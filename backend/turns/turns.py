@@ -11,6 +11,7 @@ from backend.domain.errors import TurnNotFound
 from backend.domain.events import Transport
 from backend.storage.ports.sessions import NewTurn, SessionStore
 from backend.telemetry import metrics
+from backend.telemetry.turn_clock import TurnClock
 from backend.turns.event_log import Follower, Place
 from backend.turns.limits import Admission, NoAdmission, TurnLimits
 from backend.turns.remote import RemoteTurns
@@ -42,7 +43,9 @@ class Turns:
         check: Callable[[], None] = lambda: None,
         shared_logs: SharedLogs | None = None,
         on_drain: Callable[[], None] = lambda: None,
+        new_clock: Callable[[], TurnClock] = TurnClock,
     ) -> None:
+        self._new_clock = new_clock
         self._sessions = sessions
         self._open_turn = open_turn
         self._worker = worker
@@ -171,6 +174,7 @@ class Turns:
             transport=transport,
             settle=settle,
             readers_changed=self.wake.set,
+            clock=self._new_clock(),
         )
         self._running.add(turn)
         if is_resumable and self._shared_logs is not None:

@@ -143,7 +143,7 @@ _WHO = row(
         "Turn time by component",
         "Which component grows when turns become slow? Mean seconds of a turn. Tools that run"
         " in parallel count in full.",
-        query("max by (party) (job_party:lex_turn_seconds:mean5m{HERE})", "{{party}}"),
+        query("max by (part) (job_part:lex_turn_seconds:mean5m{HERE})", "{{part}}"),
         unit=SECONDS,
         width=12,
         is_stacked=True,

@@ -81,7 +81,7 @@ _LEAN = row(
     lines(
         "Tool time in a turn",
         "How many seconds of an average turn do tools take?",
-        query('max(job_party:lex_turn_seconds:mean5m{HERE, party="tools"})', "tools"),
+        query('max(job_part:lex_turn_seconds:mean5m{HERE, part="tools"})', "tools"),
         unit=SECONDS,
     ),
     lines(

@@ -8,6 +8,7 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect
 
+from backend.telemetry.turn_clock import Part
 from infrastructure.groq_standin import Standin
 from infrastructure.ports import free_port
 from tests.deploy.servers import GUNICORN, PLAIN, Deployed, deployed
@@ -53,8 +54,10 @@ async def test_a_turn_is_one_line_with_all_that_explains_it(
     assert turn["input_tokens"] > 0
     assert turn["output_tokens"] > 0
     assert 0.2 < turn["first_chunk_seconds"] < turn["seconds"]
-    assert 0.2 < turn["upstream_seconds"] < turn["seconds"]
-    assert 0 < turn["tool_seconds"] < turn["seconds"]
+    parts = {part: turn[f"{part}_seconds"] for part in Part}
+    assert 0.2 < parts[Part.MODEL] + parts[Part.QUEUE] < turn["seconds"]
+    assert 0 < parts[Part.TOOLS] < turn["seconds"]
+    assert sum(parts.values()) == pytest.approx(turn["seconds"], abs=0.001)
     assert request["request_id"] == turn["request_id"]
     assert request["trace_id"] == turn["trace_id"]
 

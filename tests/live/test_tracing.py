@@ -112,8 +112,12 @@ async def test_each_call_of_a_model_is_a_span_and_those_that_failed_say_why(
         service.standin.script({"text": "Here."}, model=OSS, times=None)
         await service.ask("Hello")
 
-    attempts = collector.under(collector.one(TURN))
-    assert [span.name for span in attempts] == [f"chat {LLAMA}"] * 3 + [f"chat {OSS}"]
+    below = collector.under(collector.one(TURN))
+    chat, wait = f"chat {LLAMA}", f"wait {LLAMA}"
+    assert [span.name for span in below] == [chat, wait, chat, wait, chat, f"chat {OSS}"]
+    waits = [span for span in below if span.name == wait]
+    assert {span.attributes["lex.wait.reason"] for span in waits} == {"back_off"}
+    attempts = [span for span in below if span.name != wait]
     errors = [span.attributes.get("error.type") for span in attempts]
     assert errors == ["upstream_unavailable"] * 3 + [None]
     assert [span.is_error for span in attempts] == [True, True, True, False]

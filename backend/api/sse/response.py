@@ -111,7 +111,7 @@ class EventStream(EventSourceResponse):
             tracing.stream_ended("read")
         message = {"type": "http.response.body", "body": data, "more_body": not is_last}
         try:
-            with self._timeout:
+            with self._delivery.sending, self._timeout:
                 await send(message)
         except TimeoutError as error:
             raise _Stalled from error

@@ -240,6 +240,7 @@ def _metered(meter: Meter, decoder: Decoder) -> Iterator[None]:
     finally:
         meter.written_characters = decoder.written_bytes
         meter.usage = decoder.reported.usage if decoder.reported.is_reported else None
+        meter.queue_seconds = decoder.reported.queue_seconds
 
 
 def _unreached(error: Exception) -> UpstreamError:

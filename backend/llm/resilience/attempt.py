@@ -29,7 +29,8 @@ from backend.llm.resilience.circuit_breaker import BreakerState, CircuitBreaker
 from backend.llm.resilience.metering import Metering
 from backend.llm.resilience.rate_budget import RateBudget
 from backend.llm.resilience.request_size import RequestSize
-from backend.telemetry import tracing
+from backend.telemetry import tracing, turn_clock
+from backend.telemetry.turn_clock import Part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +95,9 @@ class SingleAttempt:
         # After the loop this is the last delta: the `Finish`, if the completion is complete.
         delta: Delta | None = None
         said: list[Delta] | None = [] if tracing.captures_content() else None
+        clock = turn_clock.current()
+        model_seconds = clock.seconds_in(Part.MODEL)
+        before = clock.switch(Part.MODEL)
         try:
             async with aclosing(self._model.complete(asked)) as deltas:
                 async for delta in deltas:
@@ -126,6 +130,8 @@ class SingleAttempt:
                 self._budget.refused(error.retry_after)
             raise
         finally:
+            clock.switch(before)
+            clock.has_queued(meter.queue_seconds or 0.0, model_seconds_before=model_seconds)
             call.end()
             if isinstance(delta, Finish):
                 self._budget.spent(delta.usage.input_tokens + delta.usage.output_tokens)

@@ -22,6 +22,7 @@ from backend.llm.resilience.gate import Gate
 from backend.llm.resilience.request_size import RequestSize
 from backend.llm.resilience.retry import ONCE, Begun, Retry, Schedule
 from backend.llm.resilience.unserved_models import UnservedModels
+from backend.llm.resilience.waiting import waiting
 
 logger = structlog.get_logger()
 
@@ -242,7 +243,8 @@ class Fallback:
         logger.info("models_waited_for", model=candidate.name, wait=round(pause, 3))
         try:
             async with asyncio.timeout(max(passes.left_seconds, pause)):
-                await candidate.gate.passed(pause, came_at=passes.came_at)
+                with waiting(candidate.name, error):
+                    await candidate.gate.passed(pause, came_at=passes.came_at)
         except TimeoutError:
             raise error from None
         return candidate

@@ -23,6 +23,7 @@ from backend.domain.errors import (
 )
 from backend.llm.port import CompletionRequest, Delta, NamedModel
 from backend.llm.resilience.gate import Gate
+from backend.llm.resilience.waiting import waiting
 
 logger = structlog.get_logger()
 
@@ -123,12 +124,13 @@ class Retry:
                 wait = self._wait_seconds(request, attempt, error)
                 if wait is None or time.monotonic() - started + wait > self.schedule.budget_seconds:
                     raise
-                is_busy = isinstance(error, UpstreamBusy)
+                failure = error
                 logger.info("upstream_retried", model=self.model.name, error=error.code, wait=wait)
-            if is_busy:
-                await self.gate.passed(wait, came_at=started)
-            else:
-                await asyncio.sleep(wait)
+            with waiting(self.model.name, failure):
+                if isinstance(failure, UpstreamBusy):
+                    await self.gate.passed(wait, came_at=started)
+                else:
+                    await asyncio.sleep(wait)
             attempt += 1
 
     def _wait_seconds(

@@ -26,7 +26,7 @@ from backend.storage.sql.engines import (
 )
 from backend.storage.sql.errors import Failure, failure_of, translated
 from backend.storage.sql.sqlite_file import SqliteFile
-from backend.telemetry import metrics, tracing
+from backend.telemetry import metrics, tracing, turn_clock
 
 logger = structlog.get_logger()
 
@@ -117,7 +117,10 @@ class Database:
         transaction = partial(self._transact, pool.engine, call, deadline, failures)
         try:
             pending = asyncio.get_running_loop().run_in_executor(pool.threads, transaction)
-            with tracing.transaction(operation, failures=(StorageError, TimeoutError)):
+            with (
+                turn_clock.current().store(),
+                tracing.transaction(operation, failures=(StorageError, TimeoutError)),
+            ):
                 async with asyncio.timeout(self._timeout_seconds):
                     # After the time-out, a transaction that still waits for a thread never starts.
                     # After its start it runs to its end, because a thread cannot be stopped.

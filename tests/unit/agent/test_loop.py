@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -389,17 +388,6 @@ async def test_the_reported_usage_corrects_the_estimate() -> None:
     await collect(turn)
 
     assert turn.characters_per_token == pytest.approx(36 / 6)
-
-
-async def test_model_and_tools_take_no_longer_than_the_turn() -> None:
-    turn = a_turn(scripted(calls(("echo", '{"word": "x"}')), says("Done.")))
-    begun = time.perf_counter()
-
-    await collect(turn)
-
-    assert turn.on_upstream.seconds > 0
-    assert turn.on_tools.seconds > 0
-    assert turn.on_upstream.seconds + turn.on_tools.seconds < time.perf_counter() - begun
 
 
 def assert_sound(turn: Turn) -> None:

@@ -1,0 +1,24 @@
+"""Accounts for the time in which a turn waits until it may call a model again."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from backend.domain.errors import UpstreamBusy, UpstreamError
+from backend.telemetry import tracing, turn_clock
+from backend.telemetry.turn_clock import Part
+
+
+@contextmanager
+def waiting(model: str, after: UpstreamError) -> Iterator[None]:
+    """Count a `with` block as a wait for the model, and record it as a span. `after` is its reason.
+
+    Use it in a coroutine, not across the `yield` of a generator.
+    """
+    with turn_clock.part(Part.RATE_WAIT), tracing.waited(model, _reason(after)):
+        yield
+
+
+def _reason(error: UpstreamError) -> str:
+    if isinstance(error, UpstreamBusy):
+        return "rate_limit"
+    return "back_off" if error.was_asked else "circuit_breaker"
