@@ -220,7 +220,27 @@ first_chunk_seconds = Histogram(
     "Time in seconds from the arrival of a query to sending its first chunk to the client.",
     ["transport"],
     # Fine around the objective of 2 s, so that percentiles near it are read as they are.
-    buckets=[0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2, 2.25, 2.5, 3, 4, 5, 7.5, 10, 30],
+    buckets=[
+        0.05,
+        0.1,
+        0.2,
+        0.3,
+        0.5,
+        0.75,
+        1,
+        1.25,
+        1.5,
+        1.75,
+        2,
+        2.25,
+        2.5,
+        3,
+        4,
+        5,
+        7.5,
+        10,
+        30,
+    ],
 )
 missed_first_chunks = Counter(
     "lex_first_chunks_missed",
@@ -305,6 +325,7 @@ build = Gauge(
 # A worker that waits for its store sets this to 0 first, so 1 is right for all others.
 store.set(1)
 agent_seconds.labels(AGENT_NAME, "")
+agent_seconds.labels(names.LEX, "")
 for _part in Part:
     part_seconds.labels(_part)
 for _outcome, _transport in product(OUTCOMES, TRANSPORTS):

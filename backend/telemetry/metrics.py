@@ -28,7 +28,7 @@ _provider = ""
 
 def prepare_provider(name: str) -> None:
     """Name the provider of all models. Call it before the first `prepare_model`."""
-    global _provider
+    global _provider  # noqa: PLW0603 - metrics are global as well
     _provider = name
 
 
@@ -81,7 +81,7 @@ def turn_ended(
     total = sum(seconds.values())
     if not was_lost:
         series.turns.labels(outcome, transport).inc()
-    series.agent_seconds.labels(series.AGENT_NAME, error or "").observe(total, _exemplar())
+    series.agent_seconds.labels(genai_names.LEX, error or "").observe(total, _exemplar())
     series.overhead_seconds.observe(sum(seconds[part] for part in OURS))
     for part, spent in seconds.items():
         if spent:

@@ -173,7 +173,7 @@ class TurnTask:
             self._refuse(error)
             return
         self._span = span
-        tracing.enter(span)
+        tracing.enter(span, session_id=self.new.session_id)
         self._claimed.set_result(None)
         failed: ServiceError | None = None
         try:

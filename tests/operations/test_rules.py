@@ -36,7 +36,9 @@ def test_a_recorded_series_is_named_for_its_level_metric_and_operations(rule: Ru
     assert operations
     assert {"namespace", "job"} <= labels
     spoken = {"instance", "namespace", "pod", "job"}
-    assert set(level.split("_")) == (labels - spoken) | {level.split("_")[0]}
+    short = {"gen_ai_request_model": "model", "gen_ai_tool_name": "tool"}
+    others = {short.get(label, label) for label in labels - spoken}
+    assert set(level.split("_")) == others | {level.split("_")[0]}
     assert level.split("_")[0] == ("instance" if "instance" in labels else "job")
 
 

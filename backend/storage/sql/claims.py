@@ -158,9 +158,7 @@ def claim(
         room_characters=history_tokens * session.characters_per_token - beside_characters,
     )
     _open(connection, turn, session, window, repaired=repaired)
-    return Claim(
-        window.history, session.characters_per_token, earlier, closed_lost_turn=was_lost
-    )
+    return Claim(window.history, session.characters_per_token, earlier, closed_lost_turn=was_lost)
 
 
 def finish(connection: Connection, ending: Ending) -> bool:
