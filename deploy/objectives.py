@@ -15,10 +15,10 @@ _INTRODUCTION = """\
 # The objectives over 30 days, and alerts that fire when the error budget burns too fast.
 # `make dashboards` writes this file from deploy/objectives.py.
 #
-# These are multi-window, multi-burn-rate alerts as in the SRE workbook. A burn rate of 14.4 over one hour
-# uses up 2 % of the budget, 6 over six hours 5 %, 3 over a day 10 %, and 1 over three days 10 %. The
-# short window beside each ends the alert soon after the cause ends. An alert also needs ten bad cases, or
-# one failure among the three turns of a night would wake somebody.
+# These are multi-window, multi-burn-rate alerts as in the SRE workbook. A burn rate of 14.4 over
+# one hour uses up 2 % of the budget, 6 over six hours 5 %, 3 over a day 10 %, and 1 over three days
+# 10 %. The short window beside each ends the alert soon after the cause ends. An alert also needs
+# ten bad cases, or one failure among the three turns of a night would wake somebody.
 
 groups:
 """
@@ -92,7 +92,7 @@ def _turns(outcomes: str) -> str:
 
 
 def _later_than(histogram: str, bound: str, *, only: str = "", beside: str = "") -> tuple[str, str]:
-    """All cases, and those above a bound of the histogram. `beside` are bad cases without a time."""
+    """All cases, and those above a bound of the histogram. `beside` are bad ones without a time."""
     more = [f"FUNCTION({beside}[WINDOW])"] if beside else []
     labels = f"{{{only}}}" if only else ""
     every = _sum(f"FUNCTION({histogram}_count{labels}[WINDOW])", *more)
@@ -126,8 +126,8 @@ OBJECTIVES = (
     Objective(
         group="lex-objective-first-chunks",
         comment=(
-            "99 % of first chunks arrive within 2 s of the query. Who leaves later than that, without"
-            "\n  # a chunk, had none in time."
+            "99 % of first chunks arrive within 2 s of the query. A client that leaves later than"
+            "\n  # that, without a chunk, had none in time."
         ),
         recorded="job:lex_first_chunks_late",
         every=_CHUNKS,
@@ -186,7 +186,7 @@ def _indented(expression: str) -> str:
 
 def _alert(objective: Objective, burn: Burn) -> Iterator[str]:
     recorded, limit = objective.recorded, f"{burn.rate} * {objective.budget}"
-    what = objective.what.format(window=burn.said)
+    what = f"{objective.what.format(window=burn.said)}; the objective allows {objective.allows}."
     yield f"""
       - alert: {objective.alert}
         expr: |
@@ -197,7 +197,7 @@ def _alert(objective: Objective, burn: Burn) -> Iterator[str]:
         annotations:
           summary: {objective.summary}
           description: >-
-            {{{{ $value | humanizePercentage }}}} of the {what}; the objective allows {objective.allows}.
+            {{{{ $value | humanizePercentage }}}} of the {what}
             At this rate the error budget of 30 days lasts {burn.lasts}.
           runbook_url: deploy/RUNBOOK.md#{objective.alert.lower()}"""
 
