@@ -45,6 +45,7 @@ def open_models(
     ask_again_seconds: float = ASK_AGAIN_SECONDS,
 ) -> Fallback:
     """Open the models of a worker, and share their rates with the other workers if Redis is set."""
+    metrics.prepare_provider(provider.name)
     upstream = provider.open(settings, stack)
     # Retries and waits may take half of a turn's time: the other half is left for the answer.
     schedule = Schedule(budget_seconds=settings.turn_timeout_seconds / 2)
@@ -137,8 +138,11 @@ def _attempted(attempt: Attempt) -> None:
     metrics.upstream_attempted(
         attempt.model,
         attempt.outcome,
+        purpose=attempt.purpose,
         seconds=attempt.seconds,
         first_chunk_seconds=attempt.first_chunk_seconds,
+        seconds_per_token=attempt.seconds_per_token,
+        finish_reason=attempt.finish_reason,
     )
     if attempt.call is not None:
         _count(attempt.call)

@@ -36,6 +36,8 @@ class Meter:
     """The provider's report, if there was one."""
     queue_seconds: float | None = None
     """How long the request waited in the provider's queue, if the provider says so."""
+    began_at: float | None = None
+    """When the first output arrived, text, reasoning or a tool call, by `time.perf_counter()`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from itertools import product
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
+from backend.telemetry import genai_names as names
 from backend.telemetry.turn_clock import Part
 
 # Otherwise each counter and histogram would have a second series, `…_created`.
@@ -37,14 +38,18 @@ TOOL_OUTCOMES = ("ok", "refused", "invalid", "failed", "timed_out")
 TOKEN_TYPES = ("input", "output")
 USAGE_KINDS = ("input", "cached", "output", "reasoning")
 PURPOSES = ("turn", "summary")
+FINISH_REASONS = ("stop", "length", "tool_calls", "content_filter", "other")
 BUDGETS = ("session_tokens", "client_tokens", "client_cost")
 LIMITS = ("session", "client", "network", "sessions", "streams", "readers", "sockets")
 
+AGENT_NAME = "lex"
 WITHOUT_KEY = "without a key"
 """The label of all clients that have no API key."""
 
 CALL_SECONDS = [0.01 * 2**n for n in range(14)]
 """0.01 to 81.92, as OpenTelemetry's conventions for generative AI recommend."""
+CHUNK_SECONDS = sorted([*CALL_SECONDS, 0.1])
+"""The same, with the objective: ten tokens per second."""
 TURN_SECONDS = [0.1, 0.2, 0.4, 0.8, 1.2, 1.6, 2, 2.5, 3.2, 4, 5, 6.4, 8, 10, 12.8, 18, 25.6, 36]
 TURN_SECONDS += [51.2, 72, 102.4, 204.8, 409.6]
 """Dense between 1 s and 100 s, where turns end. A quantile is read within a fifth of the truth."""
@@ -53,16 +58,27 @@ FIRST_CHUNK_SECONDS += [10, 15, 30, 60]
 """Dense around the objective of 2 s, where a quantile is read within 0.25 s of the truth."""
 OUR_SECONDS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5]
 
+AGENT = names.label(names.AGENT_NAME)
+ERROR = names.label(names.ERROR_TYPE)
+"""Empty for a success, which Prometheus takes for a missing label."""
+MODEL = names.label(names.REQUEST_MODEL)
+TOKEN_TYPE = names.label(names.TOKEN_TYPE)
+TOOL = names.label(names.TOOL_NAME)
+CALL = [names.label(names.OPERATION_NAME), names.label(names.PROVIDER_NAME), MODEL]
+FINISH_REASON = names.label(names.RESPONSE_FINISH_REASONS).removesuffix("s")
+"""One of the reasons in the attribute."""
+
 # The turn
 agent_seconds = Histogram(
-    "gen_ai_invoke_agent_duration_seconds",
-    "Duration of a turn in seconds, from the claim of its session to its end.",
-    ["outcome"],
+    names.seconds(names.INVOKE_AGENT_DURATION),
+    "Duration of a turn in seconds, from the claim of its session to its end, by error.",
+    [AGENT, ERROR],
     buckets=TURN_SECONDS,
 )
 turns = Counter("lex_turns", "Ended turns, by outcome and transport.", ["outcome", "transport"])
-turns_lost = Counter(
-    "lex_turns_lost", "Turns whose worker died, counted once by the worker that closes them."
+lost_turns = Counter(
+    "lex_turns_lost",
+    "Turns whose worker died, counted by the worker that closed them. They have no outcome.",
 )
 rounds = Histogram("lex_turn_rounds", "Completions per turn.", buckets=[1, 2, 3, 4, 6, 8])
 part_seconds = Counter(
@@ -78,42 +94,53 @@ overhead_seconds = Histogram(
 
 # The upstream
 call_seconds = Histogram(
-    "gen_ai_client_operation_duration_seconds",
-    "Duration of an attempt to call a model in seconds, by outcome.",
-    ["model", "outcome"],
+    names.seconds(names.OPERATION_DURATION),
+    "Duration of an attempt to call a model in seconds, by error.",
+    [*CALL, ERROR, "purpose"],
     buckets=CALL_SECONDS,
 )
 call_first_chunk_seconds = Histogram(
-    "gen_ai_client_operation_time_to_first_chunk_seconds",
+    names.seconds(names.TIME_TO_FIRST_CHUNK),
     "Time in seconds from a call of a model to its first text or tool call.",
-    ["model"],
+    [*CALL, "purpose"],
     buckets=CALL_SECONDS,
 )
+chunk_seconds = Histogram(
+    names.seconds(names.TIME_PER_OUTPUT_CHUNK),
+    "Time in seconds from one output token of a call to the next, on average over the call.",
+    [*CALL, "purpose"],
+    buckets=CHUNK_SECONDS,
+)
+completions = Counter(
+    "lex_completions",
+    "Complete answers of models, by the reason why the model stopped.",
+    [MODEL, FINISH_REASON, "purpose"],
+)
 tokens = Histogram(
-    "gen_ai_client_token_usage",
+    names.label(names.TOKEN_USAGE),
     "Input or output tokens of a model call, as the upstream reports them.",
-    ["model", "type"],
+    [*CALL, TOKEN_TYPE],
     buckets=[4**n for n in range(14)],
 )
 call_tokens = Counter(
     "lex_tokens",
     "Tokens of model calls, reported or estimated; cached ones are input, reasoning is output.",
-    ["gen_ai_request_model", "gen_ai_token_type", "purpose"],
+    [MODEL, TOKEN_TYPE, "purpose"],
 )
 estimated_tokens = Counter(
     "lex_tokens_estimated",
     "Tokens of model calls that were estimated, because the provider did not report them.",
-    ["gen_ai_request_model", "purpose"],
+    [MODEL, "purpose"],
 )
 unpriced_tokens = Counter(
     "lex_tokens_unpriced",
     "Tokens of models without a price, which the cost does not contain.",
-    ["gen_ai_request_model", "purpose"],
+    [MODEL, "purpose"],
 )
 cost = Counter(
     "lex_cost_usd",
     "Cost of model calls in USD, by the prices of the price file.",
-    ["gen_ai_request_model", "purpose"],
+    [MODEL, "purpose"],
 )
 client_tokens = Counter(
     "lex_client_tokens", "Tokens of turns, by the name of the client's API key.", ["client"]
@@ -126,23 +153,25 @@ client_cost = Counter(
 first_byte_seconds = Histogram(
     "lex_upstream_first_byte_seconds",
     "Time in seconds from a call of a model to the first byte of its stream.",
-    ["model"],
+    [MODEL],
     buckets=CALL_SECONDS,
 )
 queue_seconds = Histogram(
     "lex_upstream_queue_seconds",
     "Time in seconds that a call waited in the upstream's queue, as the upstream reports it.",
-    ["model"],
+    [MODEL],
     buckets=CALL_SECONDS,
 )
 tokens_per_second = Histogram(
     "lex_upstream_tokens_per_second",
     "Output tokens per second of a call, over the upstream's writing time or else its stream's.",
-    ["model"],
+    [MODEL],
     buckets=[10, 25, 50, 100, 200, 300, 500, 1000, 2000],
 )
 attempts = Counter(
-    "lex_upstream_attempts", "Attempts to call a model, by outcome.", ["model", "outcome"]
+    "lex_upstream_attempts",
+    "Attempts to call a model, by outcome.",
+    [MODEL, "outcome", "purpose"],
 )
 repairs = Counter(
     "lex_upstream_rescued_calls",
@@ -152,42 +181,42 @@ repairs = Counter(
 retired = Gauge(
     "lex_model_retired",
     "1 while a model is left out because the upstream does not serve it, else 0.",
-    ["model"],
+    [MODEL],
     multiprocess_mode="livemax",
 )
 breaker = Gauge(
     "lex_breaker_state",
     "State of a model's circuit breaker: 0 closed, 1 half open, 2 open.",
-    ["model"],
+    [MODEL],
     multiprocess_mode="livemax",
 )
 budget = Gauge(
     "lex_upstream_budget_remaining",
     "Requests left today or tokens left this minute, as the upstream last reported.",
-    ["model", "kind"],
+    [MODEL, "kind"],
     multiprocess_mode="livemin",
 )
 budget_limit = Gauge(
     "lex_upstream_budget_limit",
     "Requests allowed per day or tokens allowed per minute, as the upstream last reported.",
-    ["model", "kind"],
+    [MODEL, "kind"],
     multiprocess_mode="livemax",
 )
 upstream_waiting = Gauge(
     "lex_upstream_waiting",
     "Turns that wait until a model's rate has room for them.",
-    ["model"],
+    [MODEL],
     multiprocess_mode="livesum",
 )
 
 # Tools
 tool_seconds = Histogram(
-    "gen_ai_execute_tool_duration_seconds",
-    "Duration of a tool call in seconds, by outcome.",
-    ["tool", "outcome"],
+    names.seconds(names.EXECUTE_TOOL_DURATION),
+    "Duration of a tool call in seconds, by error.",
+    [TOOL, ERROR],
     buckets=[0.001, 0.005, *CALL_SECONDS],
 )
-tool_calls = Counter("lex_tool_calls", "Tool calls, by outcome.", ["tool", "outcome"])
+tool_calls = Counter("lex_tool_calls", "Tool calls, by outcome.", [TOOL, "outcome"])
 
 # Streams and their clients
 first_chunk_seconds = Histogram(
@@ -196,7 +225,7 @@ first_chunk_seconds = Histogram(
     ["transport"],
     buckets=FIRST_CHUNK_SECONDS,
 )
-first_chunks_missed = Counter(
+missed_first_chunks = Counter(
     "lex_first_chunks_missed",
     "Turns whose client got no chunk after more than two seconds, by outcome and transport.",
     ["outcome", "transport"],
@@ -278,12 +307,13 @@ build = Gauge(
 
 # A worker that waits for its store sets this to 0 first, so 1 is right for all others.
 store.set(1)
-agent_seconds.labels("completed")
+agent_seconds.labels(AGENT_NAME, "")
+agent_seconds.labels(names.LEX, "")
 for _part in Part:
     part_seconds.labels(_part)
 for _outcome, _transport in product(OUTCOMES, TRANSPORTS):
     turns.labels(_outcome, _transport)
-    first_chunks_missed.labels(_outcome, _transport)
+    missed_first_chunks.labels(_outcome, _transport)
 for _transport in TRANSPORTS:
     first_chunk_seconds.labels(_transport)
     streams.labels(_transport)

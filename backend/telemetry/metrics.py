@@ -3,8 +3,8 @@
 Each is cheap enough for every turn, call or transaction, but not for every token.
 
 Counters are created at the start with all values of their labels, because `rate()` misses the
-first event of a series that did not exist before. Histograms by outcome are created for success
-only: each adds some fifteen lines to every scrape, and a counter shows the other outcomes.
+first event of a series that did not exist before. Histograms by error or purpose are created for
+successes of turns only: each adds some fifteen lines to every scrape, and counters show the rest.
 """
 
 import time
@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 
 from opentelemetry import trace
 
+from backend.telemetry import genai_names
 from backend.telemetry import metric_definitions as series
 from backend.telemetry.turn_clock import Part
 
@@ -21,6 +22,15 @@ OURS = (Part.STORE, Part.LEX, Part.EVENT_LOOP, Part.UNATTRIBUTED)
 UNKNOWN_TOOL = "unknown"
 """The label for tools that do not exist: models invent names, and labels must stay few."""
 
+# One per process, like the metrics.
+_provider = ""
+
+
+def prepare_provider(name: str) -> None:
+    """Name the provider of all models. Call it before the first `prepare_model`."""
+    global _provider  # noqa: PLW0603 - metrics are global as well
+    _provider = name
+
 
 def prepare_build(*, version: str, revision: str) -> None:
     series.build.labels(version, revision).set(1)
@@ -29,19 +39,18 @@ def prepare_build(*, version: str, revision: str) -> None:
 
 def prepare_model(model: str) -> None:
     """Create the series of a model, except its budgets, which its first answer will tell."""
-    for outcome in series.ATTEMPT_OUTCOMES:
-        series.attempts.labels(model, outcome)
-    series.call_seconds.labels(model, "ok")
-    for histogram in (
-        series.call_first_chunk_seconds,
-        series.first_byte_seconds,
-        series.queue_seconds,
-        series.tokens_per_second,
-    ):
+    series.call_seconds.labels(*_call(model), "", "turn")
+    series.call_first_chunk_seconds.labels(*_call(model), "turn")
+    series.chunk_seconds.labels(*_call(model), "turn")
+    for histogram in (series.first_byte_seconds, series.queue_seconds, series.tokens_per_second):
         histogram.labels(model)
     for token_type in series.TOKEN_TYPES:
-        series.tokens.labels(model, token_type)
+        series.tokens.labels(*_call(model), token_type)
     for purpose in series.PURPOSES:
+        for outcome in series.ATTEMPT_OUTCOMES:
+            series.attempts.labels(model, outcome, purpose)
+        for reason in series.FINISH_REASONS:
+            series.completions.labels(model, reason, purpose)
         for kind in series.USAGE_KINDS:
             series.call_tokens.labels(model, kind, purpose)
         for counter in (series.estimated_tokens, series.unpriced_tokens, series.cost):
@@ -55,14 +64,24 @@ def prepare_tools(names: Iterable[str]) -> None:
     for name in names:
         for outcome in series.TOOL_OUTCOMES:
             series.tool_calls.labels(name, outcome)
-        series.tool_seconds.labels(name, "ok")
+        series.tool_seconds.labels(name, "")
     series.tool_calls.labels(UNKNOWN_TOOL, "invalid")
 
 
-def turn_ended(outcome: str, transport: str, *, seconds: Mapping[Part, float], rounds: int) -> None:
-    """Count a turn and its seconds by part."""
-    series.turns.labels(outcome, transport).inc()
-    series.agent_seconds.labels(outcome).observe(sum(seconds.values()), _exemplar())
+def turn_ended(
+    outcome: str,
+    transport: str,
+    *,
+    error: str | None,
+    seconds: Mapping[Part, float],
+    rounds: int,
+    was_lost: bool = False,
+) -> None:
+    """Count a turn and its seconds by part. Other workers have counted a turn that `was_lost`."""
+    total = sum(seconds.values())
+    if not was_lost:
+        series.turns.labels(outcome, transport).inc()
+    series.agent_seconds.labels(genai_names.LEX, error or "").observe(total, _exemplar())
     series.overhead_seconds.observe(sum(seconds[part] for part in OURS))
     for part, spent in seconds.items():
         if spent:
@@ -70,17 +89,26 @@ def turn_ended(outcome: str, transport: str, *, seconds: Mapping[Part, float], r
     series.rounds.observe(rounds)
 
 
-def turn_lost() -> None:
-    series.turns_lost.inc()
-
-
 def upstream_attempted(
-    model: str, outcome: str, *, seconds: float, first_chunk_seconds: float | None
+    model: str,
+    outcome: str,
+    *,
+    purpose: str,
+    seconds: float,
+    first_chunk_seconds: float | None = None,
+    seconds_per_token: float | None = None,
+    finish_reason: str | None = None,
 ) -> None:
-    series.attempts.labels(model, outcome).inc()
-    series.call_seconds.labels(model, outcome).observe(seconds)
+    """Count an attempt. Pass None for what an attempt that broke off has not."""
+    series.attempts.labels(model, outcome, purpose).inc()
+    call = _call(model)
+    series.call_seconds.labels(*call, _error_type(outcome), purpose).observe(seconds)
     if first_chunk_seconds is not None:
-        series.call_first_chunk_seconds.labels(model).observe(first_chunk_seconds)
+        series.call_first_chunk_seconds.labels(*call, purpose).observe(first_chunk_seconds)
+    if seconds_per_token is not None:
+        series.chunk_seconds.labels(*call, purpose).observe(seconds_per_token)
+    if finish_reason is not None:
+        series.completions.labels(model, finish_reason, purpose).inc()
 
 
 def model_called(
@@ -132,8 +160,8 @@ class UpstreamAnswer:
         writing_seconds: float | None,
     ) -> None:
         """The answer is complete. Pass None for times that the upstream does not report."""
-        series.tokens.labels(self._model, "input").observe(input_tokens)
-        series.tokens.labels(self._model, "output").observe(output_tokens)
+        series.tokens.labels(*_call(self._model), "input").observe(input_tokens)
+        series.tokens.labels(*_call(self._model), "output").observe(output_tokens)
         if queue_seconds is not None:
             series.queue_seconds.labels(self._model).observe(queue_seconds)
         seconds = writing_seconds or time.perf_counter() - self._begun_at
@@ -169,7 +197,7 @@ def budget_noted(model: str, kind: str, *, remaining: int, limit: int | None) ->
 
 def tool_called(tool: str, outcome: str, seconds: float) -> None:
     series.tool_calls.labels(tool, outcome).inc()
-    series.tool_seconds.labels(tool, outcome).observe(seconds, _exemplar())
+    series.tool_seconds.labels(tool, _error_type(outcome)).observe(seconds, _exemplar())
 
 
 def stream_opened(transport: str) -> None:
@@ -184,8 +212,12 @@ def first_chunk_sent(transport: str, seconds: float) -> None:
     series.first_chunk_seconds.labels(transport).observe(seconds, _exemplar())
 
 
+def turn_was_lost() -> None:
+    series.lost_turns.inc()
+
+
 def first_chunk_missed(outcome: str, transport: str) -> None:
-    series.first_chunks_missed.labels(outcome, transport).inc()
+    series.missed_first_chunks.labels(outcome, transport).inc()
 
 
 def stream_resumed() -> None:
@@ -263,6 +295,16 @@ def transaction_ended(operation: str, seconds: float) -> None:
 
 def loop_lagged(seconds: float) -> None:
     series.loop_lag_seconds.observe(seconds)
+
+
+def _call(model: str) -> tuple[str, str, str]:
+    """The values of the labels `CALL`."""
+    return genai_names.CHAT, _provider, model
+
+
+def _error_type(outcome: str) -> str:
+    """The same as the span's `error.type`; empty without one. A tool's refusal is no error."""
+    return "" if outcome in ("ok", "refused") else outcome
 
 
 def _exemplar() -> dict[str, str] | None:

@@ -18,6 +18,8 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from backend.telemetry import genai_names as names
+
 PROBES = frozenset({"/health", "/livez", "/readyz", "/metrics"})
 """Paths that machines poll. They get no span."""
 
@@ -151,7 +153,7 @@ def _fail(span: Any, error: Exception, *, is_begun: bool) -> None:
         return
     if not is_begun:
         span.set_attribute("http.response.status_code", 500)  # which the server will send
-    span.set_attribute("error.type", type(error).__qualname__)
+    span.set_attribute(names.ERROR_TYPE, type(error).__qualname__)
     span.set_status(StatusCode.ERROR)
     span.end()
 

@@ -92,8 +92,8 @@ class TurnTask:
         self._sessions = sessions
         self._timeout_seconds = timeout_seconds
         self._first_chunk_seconds: float | None = None
-        self._is_counted = False
-        """Whether another worker has counted this turn, as lost."""
+        self._was_lost = False
+        """Whether another worker took this one for dead, and has closed the turn and counted it."""
         self._stopped_as: Outcome | None = None
         self._stopped_for: ServiceError | None = None
         self._conversing: asyncio.Task[None] | None = None
@@ -175,7 +175,7 @@ class TurnTask:
             self._refuse(error)
             return
         self._span = span
-        tracing.enter(span)
+        tracing.enter(span, session_id=self.new.session_id)
         self._claimed.set_result(None)
         failed: ServiceError | None = None
         try:
@@ -249,7 +249,7 @@ class TurnTask:
             transport=self._transport,
             seconds=self._clock.seconds,
             is_stored=is_stored,
-            is_counted=self._is_counted,
+            was_lost=self._was_lost,
         )
 
     async def _store(self, error: ServiceError | None) -> tuple[Ending, bool]:
@@ -271,11 +271,10 @@ class TurnTask:
             return ending, False
         if is_stored:
             return ending, True
-        self._is_counted = await self._was_lost()
+        self._was_lost = await self._is_closed_as_lost()
         return taken_over(ending), False
 
-    async def _was_lost(self) -> bool:
-        """Whether another worker has closed and counted this turn, because our lease expired."""
+    async def _is_closed_as_lost(self) -> bool:
         try:
             turn = await self._sessions.turn(self.new.owner, self.new.id)
         except ServiceError:  # it was deleted with its session, or the store is away

@@ -57,9 +57,9 @@ _RATES = row(
         "How often does Groq refuse a call because of a rate limit? Lex retried these calls,"
         " tried the next model, or failed the turn.",
         query(
-            "sum by (model) (job_model_outcome:lex_upstream_attempts:rate5m"
+            "sum by (gen_ai_request_model) (job_model_outcome:lex_upstream_attempts:rate5m"
             '{HERE, outcome="upstream_busy"}) * 60',
-            "{{model}}",
+            "{{gen_ai_request_model}}",
         ),
         unit=PER_MINUTE,
         is_stacked=True,

@@ -22,7 +22,10 @@ _WORK = row(
     lines(
         "Calls by tool",
         "Which tools do turns use?",
-        query("sum by (tool) (job_tool_outcome:lex_tool_calls:rate5m{HERE}) * 60", "{{tool}}"),
+        query(
+            "sum by (gen_ai_tool_name) (job_tool_outcome:lex_tool_calls:rate5m{HERE}) * 60",
+            "{{gen_ai_tool_name}}",
+        ),
         unit=PER_MINUTE,
         is_stacked=True,
     ),
@@ -41,7 +44,10 @@ _WORK = row(
         "Failing tools",
         "Which tool fails or times out? Share of its calls; normally 0. Above the dashed line"
         " for 10 minutes is an alert.",
-        query("max by (tool) (job_tool:lex_tool_calls_failed:ratio_rate5m{HERE})", "{{tool}}"),
+        query(
+            "max by (gen_ai_tool_name) (job_tool:lex_tool_calls_failed:ratio_rate5m{HERE})",
+            "{{gen_ai_tool_name}}",
+        ),
         unit=SHARE,
         limit=0.2,
         links=[_FAILED],
@@ -54,8 +60,9 @@ _SPEED = row(
         "Duration by tool",
         "How long does a tool take? 95th percentile.",
         query(
-            "max by (tool) (job_tool:gen_ai_execute_tool_duration_seconds:p95_rate5m{HERE})",
-            "{{tool}}",
+            "max by (gen_ai_tool_name)"
+            " (job_tool:gen_ai_execute_tool_duration_seconds:p95_rate5m{HERE})",
+            "{{gen_ai_tool_name}}",
         ),
         unit=SECONDS,
         width=12,

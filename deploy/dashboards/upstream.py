@@ -38,8 +38,9 @@ _ANSWERS = row(
         "Which model fails? Share of failed calls; normally near 0. At one half the circuit"
         " breaker opens.",
         query(
-            "max by (model) (job_model:lex_upstream_attempts_failed:ratio_rate5m{HERE})",
-            "{{model}}",
+            "max by (gen_ai_request_model)"
+            " (job_model:lex_upstream_attempts_failed:ratio_rate5m{HERE})",
+            "{{gen_ai_request_model}}",
         ),
         unit=SHARE,
         limit=0.5,
@@ -47,9 +48,10 @@ _ANSWERS = row(
     ),
     lines(
         "Attempts per round",
-        "How many calls does one completion need? Normally 1; more are retries and fallbacks.",
+        "How many calls does one completion of a turn need? Normally 1; more are retries and"
+        " fallbacks.",
         query(
-            "sum(job_model_outcome:lex_upstream_attempts:rate5m{HERE})"
+            'sum(rate(lex_upstream_attempts_total{HERE, purpose="turn"}[5m]))'
             " / (sum(rate(lex_turn_rounds_sum{HERE}[5m])) > 0)",
             "attempts",
         ),
@@ -62,21 +64,28 @@ _MODELS = row(
     lines(
         "Attempts by model",
         "Does the first model of the list answer, or a fallback?",
-        query("sum by (model) (job_model_outcome:lex_upstream_attempts:rate5m{HERE})", "{{model}}"),
+        query(
+            "sum by (gen_ai_request_model) (job_model_outcome:lex_upstream_attempts:rate5m{HERE})",
+            "{{gen_ai_request_model}}",
+        ),
         unit=PER_SECOND,
         is_stacked=True,
     ),
     states(
         "Breakers",
         "Which model is not called because it fails? State in the worst pod; normally closed.",
-        query("max by (model) (lex_breaker_state{HERE})", "{{model}}"),
+        query(
+            "max by (gen_ai_request_model) (lex_breaker_state{HERE})", "{{gen_ai_request_model}}"
+        ),
         means={0: ("closed", "green"), 1: ("half open", "yellow"), 2: ("open", "red")},
     ),
     states(
         "Retired models",
         "Does Groq refuse to serve a model of the list? The model may be retired, unknown,"
         " blocked, or have terms to accept; `/readyz` has the reason.",
-        query("max by (model) (lex_model_retired{HERE})", "{{model}}"),
+        query(
+            "max by (gen_ai_request_model) (lex_model_retired{HERE})", "{{gen_ai_request_model}}"
+        ),
         means={0: ("served", "green"), 1: ("left out", "red")},
     ),
 )
@@ -87,8 +96,9 @@ _SPEED = row(
         "First byte by model",
         "How long until Groq answers a call? 95th percentile; normally below the dashed line.",
         query(
-            "max by (model) (job_model:lex_upstream_first_byte_seconds:p95_rate5m{HERE})",
-            "{{model}}",
+            "max by (gen_ai_request_model)"
+            " (job_model:lex_upstream_first_byte_seconds:p95_rate5m{HERE})",
+            "{{gen_ai_request_model}}",
         ),
         unit=SECONDS,
         limit=2,
@@ -100,8 +110,8 @@ _SPEED = row(
         " rises with the first byte, Groq is full. If only the first byte rises, check the"
         " network and Lex.",
         query(
-            "max by (model) (job_model:lex_upstream_queue_seconds:p95_rate5m{HERE})",
-            "{{model}}",
+            "max by (gen_ai_request_model) (job_model:lex_upstream_queue_seconds:p95_rate5m{HERE})",
+            "{{gen_ai_request_model}}",
         ),
         unit=SECONDS,
         links=[_SLOW_CALLS],
@@ -138,9 +148,9 @@ _SPEED = row(
         "Duration of calls",
         "How long does a whole call take, by model? 95th percentile.",
         query(
-            "histogram_quantile(0.95, sum by (model, le) (rate("
+            "histogram_quantile(0.95, sum by (gen_ai_request_model, le) (rate("
             "gen_ai_client_operation_duration_seconds_bucket{HERE}[$__rate_interval])))",
-            "{{model}}",
+            "{{gen_ai_request_model}}",
         ),
         unit=SECONDS,
         links=[_SLOW_CALLS],
@@ -149,17 +159,31 @@ _SPEED = row(
         "Tokens per second",
         "How fast does a model write? Median of its calls.",
         query(
-            "histogram_quantile(0.5, sum by (model, le) (rate("
+            "histogram_quantile(0.5, sum by (gen_ai_request_model, le) (rate("
             "lex_upstream_tokens_per_second_bucket{HERE}[$__rate_interval])))",
-            "{{model}}",
+            "{{gen_ai_request_model}}",
         ),
         unit=PER_SECOND,
+    ),
+    lines(
+        "Time per output token",
+        "How fast does text arrive once it has begun, by model? 95th percentile of the calls of"
+        " turns. Above the dashed line are less than ten tokens per second.",
+        query(
+            "histogram_quantile(0.95, sum by (gen_ai_request_model, le) (rate("
+            "gen_ai_client_operation_time_per_output_chunk_seconds_bucket"
+            '{HERE, purpose="turn"}[$__rate_interval])))',
+            "{{gen_ai_request_model}}",
+        ),
+        unit=SECONDS,
+        width=12,
+        limit=0.1,
+        links=[_SLOW_CALLS],
     ),
     heat(
         "Every first byte",
         "Are all calls slow, or a few? A dot is one call, and opens its trace.",
         "lex_upstream_first_byte_seconds_bucket",
-        width=24,
         links=[_SLOW_CALLS],
     ),
 )
@@ -170,9 +194,9 @@ _BUDGET = row(
         "Requests left",
         "How many requests are left today, according to Groq's last answer?",
         query(
-            "min by (model) (job_model_kind:lex_upstream_budget_remaining:min"
+            "min by (gen_ai_request_model) (job_model_kind:lex_upstream_budget_remaining:min"
             '{HERE, kind="requests"})',
-            "{{model}}",
+            "{{gen_ai_request_model}}",
         ),
         unit=COUNT,
     ),
@@ -180,9 +204,9 @@ _BUDGET = row(
         "Tokens left",
         "How many tokens are left this minute, according to Groq's last answer?",
         query(
-            "min by (model) (job_model_kind:lex_upstream_budget_remaining:min"
+            "min by (gen_ai_request_model) (job_model_kind:lex_upstream_budget_remaining:min"
             '{HERE, kind="tokens"})',
-            "{{model}}",
+            "{{gen_ai_request_model}}",
         ),
         unit=COUNT,
     ),
@@ -191,8 +215,9 @@ _BUDGET = row(
         "How close is the rate limit? Share of the limit that is left. Below the dashed line"
         " for 5 minutes is an alert: raise the limit, or use another model.",
         query(
-            "min by (model, kind) (job_model_kind:lex_upstream_budget_remaining:ratio{HERE})",
-            "{{model}}, {{kind}}",
+            "min by (gen_ai_request_model, kind)"
+            " (job_model_kind:lex_upstream_budget_remaining:ratio{HERE})",
+            "{{gen_ai_request_model}}, {{kind}}",
         ),
         unit=SHARE,
         limit=0.1,
@@ -200,7 +225,9 @@ _BUDGET = row(
     lines(
         "Waiting turns",
         "How many turns wait until a rate limit has room for them?",
-        query("sum by (model) (lex_upstream_waiting{HERE})", "{{model}}"),
+        query(
+            "sum by (gen_ai_request_model) (lex_upstream_waiting{HERE})", "{{gen_ai_request_model}}"
+        ),
         unit=COUNT,
         width=24,
     ),
@@ -212,23 +239,26 @@ _USE = row(
         "Tokens",
         "How many tokens does Lex send and receive in a minute?",
         query(
-            "sum by (model, type) (rate(gen_ai_client_token_usage_sum{HERE}[$__rate_interval]))"
-            " * 60",
-            "{{model}}, {{type}}",
+            "sum by (gen_ai_request_model, gen_ai_token_type)"
+            " (rate(gen_ai_client_token_usage_sum{HERE}[$__rate_interval])) * 60",
+            "{{gen_ai_request_model}}, {{gen_ai_token_type}}",
         ),
         unit=PER_MINUTE,
+        width=12,
         is_stacked=True,
     ),
     lines(
         "Tokens of a call",
         "How large are calls? Mean by type. Input grows with histories and tool results.",
         query(
-            "sum by (type) (rate(gen_ai_client_token_usage_sum{HERE}[$__rate_interval]))"
-            " / (sum by (type) (rate(gen_ai_client_token_usage_count{HERE}[$__rate_interval]))"
-            " > 0)",
-            "{{type}}",
+            "sum by (gen_ai_token_type)"
+            " (rate(gen_ai_client_token_usage_sum{HERE}[$__rate_interval]))"
+            " / (sum by (gen_ai_token_type)"
+            " (rate(gen_ai_client_token_usage_count{HERE}[$__rate_interval])) > 0)",
+            "{{gen_ai_token_type}}",
         ),
         unit=COUNT,
+        width=12,
     ),
     lines(
         "Rescued tool calls",
@@ -241,6 +271,20 @@ _USE = row(
             "{{outcome}}",
         ),
         unit=PER_MINUTE,
+        width=12,
+        is_stacked=True,
+    ),
+    lines(
+        "Completions by finish reason",
+        "Why do models stop? length: the limit of tokens was reached, and the answer is cut."
+        " content_filter: the provider withheld the rest.",
+        query(
+            "sum by (gen_ai_response_finish_reason)"
+            " (rate(lex_completions_total{HERE}[$__rate_interval])) * 60",
+            "{{gen_ai_response_finish_reason}}",
+        ),
+        unit=PER_MINUTE,
+        width=12,
         is_stacked=True,
     ),
 )

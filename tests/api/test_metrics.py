@@ -36,15 +36,22 @@ async def test_series_exist_before_anything_has_happened(service: Lex) -> None:
     for model in (MODEL, "openai/gpt-oss-120b", "openai/gpt-oss-20b"):
         for histogram in (
             "gen_ai_client_operation_time_to_first_chunk_seconds",
+            "gen_ai_client_operation_time_per_output_chunk_seconds",
             "lex_upstream_first_byte_seconds",
             "lex_upstream_queue_seconds",
             "lex_upstream_tokens_per_second",
         ):
-            assert seen.value(f"{histogram}_count", model=model) >= 0
-        seen.value("lex_upstream_attempts_total", model=model, outcome="upstream_busy")
-        seen.value("gen_ai_client_token_usage_count", model=model, type="output")
+            assert seen.value(f"{histogram}_count", gen_ai_request_model=model) >= 0
+        seen.value(
+            "lex_upstream_attempts_total", gen_ai_request_model=model, outcome="upstream_busy"
+        )
+        seen.value(
+            "gen_ai_client_token_usage_count",
+            gen_ai_request_model=model,
+            gen_ai_token_type="output",
+        )
     for tool in ("get_weather", "schedule_appointment"):
-        seen.value("lex_tool_calls_total", tool=tool, outcome="timed_out")
+        seen.value("lex_tool_calls_total", gen_ai_tool_name=tool, outcome="timed_out")
     seen.value("lex_turns_total", outcome="timed_out", transport="websocket")
     seen.value("lex_stream_disconnects_total", window="tool")
     assert seen.value("lex_build_info", version="0.1.0", revision="unknown") == 1
@@ -63,11 +70,11 @@ async def test_the_rest_of_a_rate_stands_beside_its_limit(service: Lex) -> None:
     await service.ask("Hello")
     seen = await scrape(service.client)
 
-    requests = {"model": MODEL, "kind": "requests"}
+    requests = {"gen_ai_request_model": MODEL, "kind": "requests"}
     assert seen.value("lex_upstream_budget_remaining", **requests) == 250
     assert seen.value("lex_upstream_budget_limit", **requests) == 1000
     # The upstream reported nothing about it, so the value is unchanged.
-    tokens = {"model": MODEL, "kind": "tokens"}
+    tokens = {"gen_ai_request_model": MODEL, "kind": "tokens"}
     assert seen.value("lex_upstream_budget_remaining", **tokens) == 12
     assert limits(seen, **tokens) == limits(before, **tokens)
 
@@ -76,6 +83,14 @@ def limits(seen: Scrape, **labels: str) -> list[float]:
     """Return the limits; there are none before the upstream has reported one."""
     name = "lex_upstream_budget_limit"
     return [each.value for each in seen._with(name, labels)]
+
+
+CALL = {
+    "gen_ai_operation_name": "chat",
+    "gen_ai_provider_name": "groq",
+    "gen_ai_request_model": MODEL,
+    "purpose": "turn",
+}
 
 
 async def test_a_turn_with_a_tool_is_seen_from_the_query_to_the_upstream(service: Lex) -> None:
@@ -90,21 +105,49 @@ async def test_a_turn_with_a_tool_is_seen_from_the_query_to_the_upstream(service
     def counts(name: str, **labels: str) -> float:
         return grown(before, after, name, **labels)
 
+    call = {
+        "gen_ai_operation_name": "chat",
+        "gen_ai_provider_name": "groq",
+        "gen_ai_request_model": MODEL,
+        "purpose": "turn",
+    }
     assert counts("lex_turns_total", outcome="completed", transport="sse") == 1
     assert counts("lex_turn_rounds_sum") == 2
-    assert counts("lex_upstream_attempts_total", model=MODEL, outcome="ok") == 2
-    assert counts("gen_ai_client_operation_duration_seconds_count", model=MODEL, outcome="ok") == 2
-    assert counts("gen_ai_client_operation_time_to_first_chunk_seconds_count", model=MODEL) == 2
-    assert counts("lex_upstream_first_byte_seconds_count", model=MODEL) == 2
-    assert counts("lex_upstream_queue_seconds_count", model=MODEL) == 2
-    assert counts("lex_upstream_queue_seconds_sum", model=MODEL) > 0
-    assert counts("lex_upstream_tokens_per_second_count", model=MODEL) == 2
-    assert counts("gen_ai_client_token_usage_count", model=MODEL, type="input") == 2
-    assert counts("lex_tool_calls_total", tool="get_weather", outcome="ok") == 1
+    assert counts("lex_upstream_attempts_total", gen_ai_request_model=MODEL, outcome="ok") == 2
+    assert (
+        counts(
+            "gen_ai_client_operation_duration_seconds_count",
+            gen_ai_request_model=MODEL,
+            error_type="",
+        )
+        == 2
+    )
+    assert (
+        counts(
+            "gen_ai_client_operation_time_to_first_chunk_seconds_count", gen_ai_request_model=MODEL
+        )
+        == 2
+    )
+    assert counts("gen_ai_client_operation_time_per_output_chunk_seconds_count", **CALL) == 2
+    assert counts("lex_completions_total", gen_ai_response_finish_reason="tool_calls") == 1
+    assert counts("lex_completions_total", gen_ai_response_finish_reason="stop") == 1
+    assert counts("lex_upstream_first_byte_seconds_count", gen_ai_request_model=MODEL) == 2
+    assert counts("lex_upstream_queue_seconds_count", gen_ai_request_model=MODEL) == 2
+    assert counts("lex_upstream_queue_seconds_sum", gen_ai_request_model=MODEL) > 0
+    assert counts("lex_upstream_tokens_per_second_count", gen_ai_request_model=MODEL) == 2
+    assert (
+        counts(
+            "gen_ai_client_token_usage_count", gen_ai_request_model=MODEL, gen_ai_token_type="input"
+        )
+        == 2
+    )
+    assert counts("lex_tool_calls_total", gen_ai_tool_name="get_weather", outcome="ok") == 1
     assert counts("lex_time_to_first_chunk_seconds_count", transport="sse") == 1
     # The three points in time follow each other.
-    first_byte = counts("lex_upstream_first_byte_seconds_sum", model=MODEL)
-    content = counts("gen_ai_client_operation_time_to_first_chunk_seconds_sum", model=MODEL)
+    first_byte = counts("lex_upstream_first_byte_seconds_sum", gen_ai_request_model=MODEL)
+    content = counts(
+        "gen_ai_client_operation_time_to_first_chunk_seconds_sum", gen_ai_request_model=MODEL
+    )
     chunk = counts("lex_time_to_first_chunk_seconds_sum", transport="sse")
     assert 0 < first_byte <= content < chunk
     assert counts("lex_stream_disconnects_total") == 0
@@ -179,6 +222,38 @@ async def test_a_defect_inside_a_call_of_a_model_is_counted_as_ours() -> None:
     attempts = "lex_upstream_attempts_total"
     assert grown(before, after, attempts, outcome="internal_error") == 1
     assert grown(before, after, attempts, outcome="cancelled") == 0
+
+
+PACE = "gen_ai_client_operation_time_per_output_chunk_seconds"
+
+
+async def test_six_tokens_a_second_miss_the_pace_and_thirty_keep_it(service: Lex) -> None:
+    for tokens_per_second in (6, 30):
+        service.standin.script({"tokens": 8, "tokens_per_second": tokens_per_second})
+    before = await scrape(service.client)
+
+    await service.ask("Slowly")
+    slow = await scrape(service.client)
+    await service.ask("Quickly")
+    quick = await scrape(service.client)
+
+    assert grown(before, slow, f"{PACE}_count") == grown(slow, quick, f"{PACE}_count") == 1
+    assert grown(before, slow, f"{PACE}_bucket", le="0.1") == 0
+    assert grown(slow, quick, f"{PACE}_bucket", le="0.1") == 1
+
+
+async def test_a_client_that_leaves_a_slow_stream_leaves_a_slow_pace() -> None:
+    async with lex() as service:
+        service.standin.script({"tokens": 200, "tokens_per_second": 4})
+        before = await scrape(service.client)
+        async with asking(service, "Count", "s1") as reader:
+            for _ in range(3):
+                await reader.readuntil(b"event: chunk")
+        assert await outcome_of(service, "s1") == "disconnected"
+        after = await until_counted(service, f"{PACE}_count", before.value(f"{PACE}_count") + 1)
+
+    assert grown(before, after, f"{PACE}_bucket", le="0.1") == 0
+    assert grown(before, after, "lex_completions_total") == 0
 
 
 @pytest.mark.parametrize("accept", ["", OPENMETRICS])

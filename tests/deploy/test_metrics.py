@@ -51,8 +51,8 @@ def assert_turns(seen: Scrape, turns: int) -> None:
     assert seen.value("lex_overhead_seconds_count") == turns
     assert seen.value("lex_time_to_first_chunk_seconds_count", transport="sse") == turns
     assert seen.value("lex_upstream_attempts_total", outcome="ok") == turns
-    assert seen.value("gen_ai_client_operation_duration_seconds_count", outcome="ok") == turns
-    assert seen.value("gen_ai_client_token_usage_count", type="output") == turns
+    assert seen.value("gen_ai_client_operation_duration_seconds_count", error_type="") == turns
+    assert seen.value("gen_ai_client_token_usage_count", gen_ai_token_type="output") == turns
     assert seen.value("lex_store_transaction_seconds_count", operation="claim") == turns
     assert seen.value("lex_store_transaction_seconds_count", operation="finish") == turns
     assert seen.value("lex_stream_disconnects_total") == 0

@@ -17,7 +17,9 @@ from backend.domain import errors
 from backend.domain.conversation import Outcome, ToolCall
 from backend.domain.errors import Refusal, ServiceError
 from backend.domain.events import Event, Transport, TurnOutcome
+from backend.domain.usage import Purpose
 from backend.llm.groq.tool_call_repair import RepairOutcome
+from backend.llm.port import FinishReason
 from backend.settings import Settings
 from backend.telemetry import metric_definitions as series
 from backend.tools import TOOLS
@@ -181,7 +183,7 @@ metrics.prepare_tools(["tool"])
 metrics.prepare_refusals(["code"])
 for family in REGISTRY.collect():
     for sample in family.samples:
-        print(sample.name, sample.labels.get("outcome", ""))
+        print(sample.name, *(f"{name}={value}" for name, value in sample.labels.items()))
 """
 
 
@@ -190,15 +192,16 @@ def test_the_documentation_lists_which_series_appear_with_their_first_event() ->
     started = subprocess.run(
         [sys.executable, "-c", AT_THE_START], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    outcomes: dict[str, set[str]] = {}
+    seen: dict[str, set[str]] = {}
     for line in started.stdout.splitlines():
-        name, _, outcome = line.partition(" ")
-        outcomes.setdefault(re.sub(r"_(bucket|count|sum)$", "", name), set()).add(outcome)
-    missing = {name_of(metric) for metric in OURS} - set(outcomes)
+        name, *labels = line.split(" ")
+        seen.setdefault(re.sub(r"_(bucket|count|sum)$", "", name), set()).update(labels)
+    missing = {name_of(metric) for metric in OURS} - set(seen)
     partial = {
         name_of(metric)
         for metric in OURS
-        if "outcome" in metric._labelnames and len(outcomes[name_of(metric)]) == 1
+        for label in {"outcome", "error_type", "purpose"} & set(metric._labelnames)
+        if len([each for each in seen[name_of(metric)] if each.startswith(f"{label}=")]) == 1
     }
 
     _, _, later = section("docs/observability.md", "Series at the start").partition("These appear")
@@ -220,6 +223,8 @@ def test_the_labels_of_metrics_are_the_words_of_the_code() -> None:
     assert set(series.REPAIR_OUTCOMES) == set(get_args(RepairOutcome))
     assert set(series.TRANSPORTS) == set(get_args(Transport))
     assert set(series.WINDOWS) == set(get_args(Window))
+    assert set(series.PURPOSES) == set(get_args(Purpose))
+    assert set(series.FINISH_REASONS) == set(get_args(FinishReason))
 
 
 def test_the_documentation_lists_every_tool_with_its_arguments() -> None:

@@ -439,7 +439,7 @@ async def assert_spared(*, clients: int, turns: int) -> None:
     assert service.standin.stats.models[healthy] == clients * turns
     assert readiness["models"][0]["breaker"] in ("open", "half_open")
     assert readiness["models"][1] == {"name": healthy, "breaker": "closed"}
-    assert f'lex_breaker_state{{model="{failing}"}} 0.0' not in metrics
+    assert f'lex_breaker_state{{gen_ai_request_model="{failing}"}} 0.0' not in metrics
 
 
 async def test_with_every_breaker_open_new_turns_are_refused_at_once() -> None:

@@ -108,10 +108,10 @@ def test_labels_have_the_values_that_are_promised(seen: Seen, pod: str) -> None:
     assert values("lex_stream_disconnects_total", "window") == set(series.WINDOWS)
     assert values("lex_rate_limited_total", "limit") == set(series.LIMITS)
     assert values("lex_upstream_attempts_total", "outcome") == set(series.ATTEMPT_OUTCOMES)
-    assert values("lex_upstream_attempts_total", "model") == {LLAMA, OLDER, OSS}
+    assert values("lex_upstream_attempts_total", "gen_ai_request_model") == {LLAMA, OLDER, OSS}
     assert values("lex_tool_calls_total", "outcome") == set(series.TOOL_OUTCOMES)
-    assert "make_coffee" not in values("lex_tool_calls_total", "tool")
-    assert values("gen_ai_client_token_usage", "type") == {*series.TOKEN_TYPES}
+    assert "make_coffee" not in values("lex_tool_calls_total", "gen_ai_tool_name")
+    assert values("gen_ai_client_token_usage", "gen_ai_token_type") == {*series.TOKEN_TYPES}
 
 
 def total(seen: Seen, name: str, **labels: str) -> float:
@@ -141,7 +141,12 @@ def test_every_turn_is_counted_once_as_its_client_saw_it(seen: Seen) -> None:
     assert total(seen, "lex_resumed_streams_total") == 1
     assert total(seen, "lex_upstream_rescued_calls_total", outcome="rescued") == 1
     assert total(seen, "lex_upstream_attempts_total", outcome="upstream_unavailable") == 1
-    assert total(seen, "lex_upstream_attempts_total", outcome="upstream_busy", model=LLAMA) == 1
+    assert (
+        total(
+            seen, "lex_upstream_attempts_total", outcome="upstream_busy", gen_ai_request_model=LLAMA
+        )
+        == 1
+    )
     assert total(seen, "lex_heartbeats_total") >= 2
 
 
@@ -206,9 +211,16 @@ KINDS = {
         "internal",
         CALL
         | {"gen_ai.agent.name", "gen_ai.conversation.id", "lex.turn.id", "lex.outcome"}
+        | {"gen_ai.request.model"}
         | {"lex.rounds", "gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens"},
     ),
-    r"chat .*": ("client", CALL | {"gen_ai.request.model", "gen_ai.request.stream"}),
+    r"chat .*": (
+        "client",
+        CALL
+        | {"gen_ai.request.model", "gen_ai.request.stream", "gen_ai.conversation.id"}
+        | {"server.address", "server.port"},
+    ),
+    r"wait .*": ("internal", {"lex.wait.model", "lex.wait.reason"}),
     r"execute_tool \w+": (
         "internal",
         {"gen_ai.operation.name", "gen_ai.tool.name", "gen_ai.tool.call.id", "gen_ai.tool.type"}
@@ -220,6 +232,7 @@ PARENTS = {
     r"invoke_agent lex": r"POST /query",
     r"chat .*": r"invoke_agent lex",
     r"execute_tool .*": r"invoke_agent lex",
+    r"wait .*": r"invoke_agent lex",
     r"store finish": r"invoke_agent lex",
     r"store claim": r"POST /query|HTTP /ws/.*",
     r"store .*": r".*",

@@ -7,6 +7,7 @@ The SDK authenticates, connects and raises. The bytes of the stream bypass its p
 import asyncio
 import logging
 import ssl
+import time
 from base64 import b64encode
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, closing, contextmanager, suppress
@@ -142,6 +143,7 @@ class GroqModel:
                     closing(_Body(response.iter_bytes(), decoder, gap_seconds=self._gap_seconds))
                 )
                 text = await self._first_text(body, answer, due=first_delta_due)
+                request.meter.began_at = time.perf_counter()
                 while True:
                     # One read is one delta, however many frames it contained.
                     if text:

@@ -21,11 +21,11 @@ from backend.domain.errors import (
     UpstreamRefused,
     UpstreamUnavailable,
 )
-from backend.domain.usage import ModelCall
-from backend.llm.port import CompletionRequest, Delta, Finish, Meter, NamedModel
+from backend.domain.usage import ModelCall, Purpose
+from backend.llm.content_capture import call_content
+from backend.llm.port import CompletionRequest, Delta, Finish, FinishReason, Meter, NamedModel
 from backend.llm.prices import Prices
 from backend.llm.resilience.circuit_breaker import BreakerState, CircuitBreaker
-from backend.llm.resilience.content_capture import content
 from backend.llm.resilience.metering import Metering
 from backend.llm.resilience.rate_budget import RateBudget
 from backend.llm.resilience.request_size import RequestSize
@@ -38,15 +38,20 @@ class Attempt:
     """The report on one call of one model.
 
     `outcome` is `ok`, `cancelled` or an error code; `internal_error` means a bug in Lex.
-    `first_chunk_seconds` is the time to the first text or tool call, if there was one. `call` is
-    the call's entry in the ledger; None if it cost nothing.
+    `first_chunk_seconds` is the time to the first text or tool call, if there was one.
+    `seconds_per_token` is the mean time between output tokens, if there were two; if the answer
+    broke off, it includes the wait for the next one. `call` is the call's entry in the ledger; None
+    if it cost nothing.
     """
 
     model: str
     number: int
+    purpose: Purpose
     outcome: str
     seconds: float
     first_chunk_seconds: float | None = None
+    seconds_per_token: float | None = None
+    finish_reason: FinishReason | None = None
     call: ModelCall | None = None
 
 
@@ -85,7 +90,7 @@ class SingleAttempt:
         left_out = characters(request.messages[: len(request.messages) - len(fitted.messages)])
         meter = Meter()
         asked = replace(fitted, traceparent=tracing.traceparent(span), meter=meter)
-        outcome, first_chunk_seconds = ServiceError.code, None
+        outcome, first_chunk_seconds, written_at = ServiceError.code, None, begun
         failure: BaseException | None = None
         # After the loop this is the last delta: the `Finish`, if the completion is complete.
         delta: Delta | None = None
@@ -102,6 +107,8 @@ class SingleAttempt:
                         call.answered()
                         if not isinstance(delta, Finish):
                             first_chunk_seconds = time.perf_counter() - begun
+                    if not isinstance(delta, Finish):
+                        written_at = time.perf_counter()
                     if said is not None:
                         said.append(delta)
                     if left_out and isinstance(delta, Finish):
@@ -130,7 +137,7 @@ class SingleAttempt:
                 self._budget.spent(delta.usage.input_tokens + delta.usage.output_tokens)
                 self._size.answered(fitted, delta.usage.input_tokens)
             if said is not None:
-                span.set_attributes(content(asked, said))
+                span.set_attributes(call_content(asked, said))
             tracing.end_chat(
                 span,
                 error=None if outcome == "ok" else outcome,
@@ -140,13 +147,19 @@ class SingleAttempt:
             if isinstance(delta, Finish) and delta.usage.total_tokens:
                 meter.usage = meter.usage or delta.usage
             spent = self._enter(fitted, meter, failure)
+            ended, is_whole = time.perf_counter(), isinstance(delta, Finish)
             self._on_attempt(
                 Attempt(
                     model=self.name,
                     number=number,
+                    purpose=asked.purpose,
                     outcome=outcome,
-                    seconds=time.perf_counter() - begun,
+                    seconds=ended - begun,
                     first_chunk_seconds=first_chunk_seconds,
+                    seconds_per_token=_pace(
+                        meter, spent, until=written_at if is_whole else ended, is_whole=is_whole
+                    ),
+                    finish_reason=delta.reason if isinstance(delta, Finish) else None,
                     call=spent,
                 )
             )
@@ -193,7 +206,18 @@ def _completion(finish: Finish) -> dict[str, tracing.AttributeValue]:
         finish_reason=finish.reason,
         input_tokens=finish.usage.input_tokens,
         output_tokens=finish.usage.output_tokens,
+        cached_input_tokens=finish.usage.cached_input_tokens,
+        reasoning_tokens=finish.usage.reasoning_tokens,
     )
+
+
+def _pace(meter: Meter, call: ModelCall | None, *, until: float, is_whole: bool) -> float | None:
+    """The mean time from one output token to the next; None if there were too few tokens."""
+    if call is None or meter.began_at is None:
+        return None
+    # The next token of an answer that broke off was awaited until the end.
+    steps = call.usage.output_tokens - int(is_whole)
+    return (until - meter.began_at) / steps if steps > 0 else None
 
 
 def is_outage(error: UpstreamError) -> bool:

@@ -29,7 +29,6 @@ from backend.storage.ports.sessions import (
 )
 from backend.storage.ports.side_effects import ClaimLost
 from backend.storage.turn_journal import with_output
-from backend.telemetry import metrics
 
 
 class MemorySessions:
@@ -156,7 +155,6 @@ class MemorySessions:
             if self._is_alive(session.current.worker):
                 raise SessionBusy
             session.close_lost(session.current, self._now())
-            metrics.turn_lost()
         room = history_tokens * session.characters_per_token - beside_characters
         window = session.window(room)
         session.open(turn, self._now())
@@ -257,7 +255,6 @@ class MemorySessions:
             return False
         if session.close_lost(session.current, self._now()):
             session.untold = Untold(self.clock())
-        metrics.turn_lost()
         return True
 
     def _is_alive(self, worker: str) -> bool:

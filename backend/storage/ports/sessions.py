@@ -48,13 +48,13 @@ class Claim:
 
     `history` begins where the last cut left it, and `earlier` stands for what was cut.
     `characters_per_token` is derived from the usage that the upstream reported for this session.
-    `took_over` is True if the claim closed the lost turn of a dead worker.
     """
 
     history: History
     characters_per_token: float
     earlier: Earlier = Earlier()
-    took_over: bool = False
+    closed_lost_turn: bool = False
+    """Whether a turn of a dead worker held the session, and was closed by this claim."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,8 +69,8 @@ class SqlSessions(LookUps):
             lease_seconds=self._lease_seconds,
             lost_after_seconds=self.detector.lost_after_seconds,
         )
-        if claim.took_over:
-            metrics.turn_lost()
+        if claim.closed_lost_turn:
+            metrics.turn_was_lost()
         return claim
 
     async def delete(self, owner: str, session_id: str) -> None:
@@ -117,11 +117,10 @@ class SqlSessions(LookUps):
 
     async def _close_lost(self, turn_id: str) -> bool:
         try:
-            await self.settle(turn_id, lost_after_seconds=self._lost_unasked_after_seconds)
+            return await self.settle(turn_id, lost_after_seconds=self._lost_unasked_after_seconds)
         except NotStorable as error:  # concerns only this turn, so close the others all the same
             logger.warning("lost_turn_not_closed", turn=turn_id, error=str(error))
             return False
-        return True
 
     def _lost_unasked_after_seconds(self) -> float:
         return LOST_AFTER_LEASES * self.detector.lost_after_seconds()

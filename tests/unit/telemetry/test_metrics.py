@@ -25,6 +25,17 @@ from tests.unit.turns.turn_world import World, until
 
 Counted = Callable[..., float]
 
+AGENT = {"gen_ai_agent_name": "lex"}
+
+
+def call(model: str) -> dict[str, str]:
+    """The labels of a call of a model, by a process that has not prepared its provider."""
+    return {
+        "gen_ai_operation_name": "chat",
+        "gen_ai_provider_name": metrics._provider,
+        "gen_ai_request_model": model,
+    }
+
 
 @pytest.fixture
 def counted() -> Counted:
@@ -49,11 +60,11 @@ async def test_a_turn_is_counted_once_with_its_rounds(counted: Counted) -> None:
     await world.turns.close()
 
     assert counted("lex_turns_total", outcome="completed", transport="sse") == 1
-    assert counted("gen_ai_invoke_agent_duration_seconds_count", outcome="completed") == 1
+    assert counted("gen_ai_invoke_agent_duration_seconds_count", **AGENT, error_type="") == 1
     assert counted("lex_turn_rounds_sum") == 2
     assert counted("lex_turn_rounds_count") == 1
     assert counted("lex_overhead_seconds_count") == 1
-    assert counted("lex_tool_calls_total", tool="echo", outcome="ok") == 2
+    assert counted("lex_tool_calls_total", gen_ai_tool_name="echo", outcome="ok") == 2
 
 
 async def test_a_turn_says_what_carried_it_and_how_it_ended(counted: Counted) -> None:
@@ -65,6 +76,8 @@ async def test_a_turn_says_what_carried_it_and_how_it_ended(counted: Counted) ->
     follower.leave()
     await world.turns.close()
 
+    failed = AGENT | {"error_type": "upstream_unavailable"}
+    assert counted("gen_ai_invoke_agent_duration_seconds_count", **failed) == 1
     assert counted("lex_turns_total", outcome="failed", transport="websocket") == 1
     assert counted("lex_turns_total", outcome="failed", transport="sse") == 0
 
@@ -203,24 +216,24 @@ async def test_a_client_that_does_not_read_is_slow_and_has_not_left(counted: Cou
 
 
 @pytest.mark.parametrize(
-    ("name", "arguments", "tool", "outcome"),
+    ("name", "arguments", "tool", "outcome", "error"),
     [
-        ("echo", '{"word": "a"}', "echo", "ok"),
-        ("echo", "{}", "echo", "invalid"),
-        ("refuse", '{"word": "a"}', "refuse", "refused"),
-        ("sing <script>", "{}", "unknown", "invalid"),
+        ("echo", '{"word": "a"}', "echo", "ok", ""),
+        ("echo", "{}", "echo", "invalid", "invalid"),
+        ("refuse", '{"word": "a"}', "refuse", "refused", ""),
+        ("sing <script>", "{}", "unknown", "invalid", "invalid"),
     ],
 )
 async def test_a_tool_call_is_counted_under_a_name_that_we_know(
-    name: str, arguments: str, tool: str, outcome: str, counted: Counted
+    name: str, arguments: str, tool: str, outcome: str, error: str, counted: Counted
 ) -> None:
     toolbox = Toolbox([echo, refuse], timeout_seconds=1)
 
     await toolbox.run(ToolCall("call_1", name, arguments), a_context(ANONYMOUS))
 
-    assert counted("lex_tool_calls_total", tool=tool, outcome=outcome) == 1
+    assert counted("lex_tool_calls_total", gen_ai_tool_name=tool, outcome=outcome) == 1
     duration = "gen_ai_execute_tool_duration_seconds_count"
-    assert counted(duration, tool=tool, outcome=outcome) == 1
+    assert counted(duration, gen_ai_tool_name=tool, error_type=error) == 1
 
 
 async def test_a_loop_that_is_held_up_is_seen_to_lag(counted: Counted) -> None:
@@ -246,18 +259,18 @@ def test_what_the_upstream_does_not_tell_is_measured_or_left_out(counted: Counte
     answer.began()
     answer.is_whole(input_tokens=7, output_tokens=5, queue_seconds=None, writing_seconds=None)
 
-    assert counted("lex_upstream_first_byte_seconds_count", model="m1") == 1
-    assert counted("gen_ai_client_token_usage_sum", model="m1", type="input") == 7
-    assert counted("lex_upstream_queue_seconds_count", model="m1") == 0
-    assert counted("lex_upstream_tokens_per_second_count", model="m1") == 1
+    assert counted("lex_upstream_first_byte_seconds_count", gen_ai_request_model="m1") == 1
+    assert counted("gen_ai_client_token_usage_sum", **call("m1"), gen_ai_token_type="input") == 7
+    assert counted("lex_upstream_queue_seconds_count", gen_ai_request_model="m1") == 0
+    assert counted("lex_upstream_tokens_per_second_count", gen_ai_request_model="m1") == 1
 
 
 def test_what_the_upstream_tells_counts(counted: Counted) -> None:
     answer = metrics.UpstreamAnswer("m1")
     answer.is_whole(input_tokens=7, output_tokens=50, queue_seconds=0.25, writing_seconds=0.5)
 
-    assert counted("lex_upstream_queue_seconds_sum", model="m1") == 0.25
-    assert counted("lex_upstream_tokens_per_second_sum", model="m1") == 100
+    assert counted("lex_upstream_queue_seconds_sum", gen_ai_request_model="m1") == 0.25
+    assert counted("lex_upstream_tokens_per_second_sum", gen_ai_request_model="m1") == 100
 
 
 @pytest.mark.parametrize("is_sampled", [True, False])
@@ -267,7 +280,9 @@ def test_openmetrics_names_the_trace_of_a_turn_if_it_is_kept(is_sampled: bool) -
     context = SpanContext(trace_id, 1, is_remote=False, trace_flags=flags)
 
     with trace.use_span(NonRecordingSpan(context)):
-        metrics.turn_ended("completed", "sse", seconds=dict.fromkeys(Part, 1.0), rounds=1)
+        metrics.turn_ended(
+            "completed", "sse", error=None, seconds=dict.fromkeys(Part, 1.0), rounds=1
+        )
     openmetrics, headers = exposition.exposition("application/openmetrics-text;version=1.0.0")
     plain, _ = exposition.exposition()
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Generic, TypeVar
 
 import pytest
@@ -75,6 +76,17 @@ async def test_an_attempt_knows_when_its_first_text_came_and_whether_one_did() -
     assert spoke is not None
     assert 0 < spoke <= world.attempts[0].seconds
     assert (refused, silent) == (None, None)
+
+
+async def test_an_attempt_knows_its_purpose_and_why_the_model_stopped() -> None:
+    world = World(ScriptedModel([says("Hello."), breaks(UpstreamBusy())]))
+
+    await deltas_of(world.attempting, replace(a_request(), purpose="summary"))
+    with pytest.raises(UpstreamBusy):
+        await deltas_of(world.attempting)
+
+    told = [(attempt.purpose, attempt.finish_reason) for attempt in world.attempts]
+    assert told == [("summary", "stop"), ("turn", None)]
 
 
 async def test_attempts_of_one_request_are_numbered_through() -> None:
