@@ -299,6 +299,22 @@ async def test_each_turn_over_a_websocket_is_a_trace_that_links_to_the_connectio
     assert connection.ended > turns[1].ended
 
 
+async def test_a_connection_that_outlives_a_failed_turn_has_not_failed(
+    collector: Collector,
+) -> None:
+    async with lex() as service:
+        broken = {"text": "one two", "fault": {"kind": "close", "after_tokens": 1}}
+        service.standin.script(broken)
+        url = f"{service.url.replace('http', 'ws')}/ws/sessions/s1"
+        async with connect(url, proxy=None) as socket:
+            await socket.send("Break")
+            while json.loads(await socket.recv())["type"] != "end":
+                pass
+
+    assert collector.one(TURN).is_error
+    assert not collector.one("HTTP /ws/sessions/{session_id}").is_error
+
+
 async def test_a_trace_comes_in_goes_back_and_goes_on_to_the_upstream(collector: Collector) -> None:
     theirs = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
     async with lex() as service:
@@ -406,6 +422,9 @@ async def test_what_is_said_is_in_spans_when_that_is_switched_on(
     answer = {"role": "assistant", "parts": [text("So it is.")], "finish_reason": "stop"}
     for span in (turn, chat):
         assert json.loads(span.attributes["gen_ai.output.messages"]) == [answer]
+    for span in (turn, collector.one("POST /query")):
+        assert span.attributes["input.value"] == SECRET
+        assert span.attributes["output.value"] == "So it is."
     question = {"role": "user", "parts": [text(SECRET)]}
     assert json.loads(turn.attributes["gen_ai.input.messages"]) == [question]
     (definition,) = json.loads(chat.attributes["gen_ai.tool.definitions"])
