@@ -136,6 +136,19 @@ async def test_a_call_that_had_to_be_repaired_failed_and_its_tool_ran(collector:
     assert failed.attributes["error.type"] == "upstream_tool_use_failed"
 
 
+async def test_a_call_for_a_summary_says_so_and_names_its_session(collector: Collector) -> None:
+    async with lex(summary_idle_seconds=0.25) as service:
+        await service.ask("Hello", "s1")
+        async with waiting():
+            while (await service.client.get("/sessions/s1")).json()["summary"] is None:
+                await asyncio.sleep(0.02)
+
+    answer, summary = collector.named(f"chat {LLAMA}")
+    assert [span.attributes["lex.purpose"] for span in (answer, summary)] == ["turn", "summary"]
+    assert summary.attributes["gen_ai.conversation.id"] == "s1"
+    assert (summary.parent_id, summary.links) == ("", [])
+
+
 async def test_a_tool_that_the_model_made_up_is_not_named(collector: Collector) -> None:
     async with lex(tools=(echo,)) as service:
         service.standin.script({"calls": [called(SECRET), called("echo")]}, {"text": "Well."})
