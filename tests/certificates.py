@@ -40,10 +40,14 @@ class Authority:
         self._own = _signed(f"authority-{token_hex(4)}", signer=None, is_authority=True)
 
     @property
+    def pem(self) -> bytes:
+        """The certificate that clients must trust."""
+        return self._own.certificate.public_bytes(Encoding.PEM)
+
+    @property
     def trusted(self) -> ssl.SSLContext:
-        pem = self._own.certificate.public_bytes(Encoding.PEM).decode()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.load_verify_locations(cadata=pem)
+        context.load_verify_locations(cadata=self.pem.decode())
         return context
 
     def sign(

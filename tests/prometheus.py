@@ -37,6 +37,23 @@ class Prometheus:
         values = [float(series["value"][1]) for series in result]
         return [value for value in values if not math.isnan(value)]
 
+    async def labelled(self, expression: str) -> list[tuple[dict[str, str], float]]:
+        """The current series of an expression with their labels; NaN values are dropped."""
+        result = (await self._get("query", query=expression))["result"]
+        found = [(series["metric"], float(series["value"][1])) for series in result]
+        return [(labels, value) for labels, value in found if not math.isnan(value)]
+
+    async def ranges(
+        self, expression: str, *, begun: float, ended: float, step: float
+    ) -> list[tuple[dict[str, str], list[tuple[float, float]]]]:
+        """The values of each series at each step between two Unix times, with their times."""
+        span = {"start": f"{begun:.3f}", "end": f"{ended:.3f}", "step": f"{step:.3f}"}
+        result = (await self._get("query_range", query=expression, **span))["result"]
+        return [
+            (series["metric"], [(float(at), float(value)) for at, value in series["values"]])
+            for series in result
+        ]
+
     async def until(self, expression: str, *, seconds: float = 20) -> list[float]:
         """Wait until an expression has values. Empty if it has none in time."""
         try:
@@ -67,15 +84,25 @@ class Prometheus:
 
 @asynccontextmanager
 async def running_prometheus(
-    folder: Path, pods: Sequence[Pod], *, namespace: str, job: str
+    folder: Path,
+    pods: Sequence[Pod],
+    *,
+    namespace: str,
+    job: str,
+    rules: str = f"{DEPLOY}/prometheus/rules/*.yml",
+    every_seconds: float = EVERY_SECONDS,
 ) -> AsyncIterator[Prometheus]:
-    """Run Prometheus with all rules of `deploy/`, unchanged."""
+    """Run Prometheus with these rules, by default all of `deploy/`, unchanged.
+
+    It scrapes and evaluates `every_seconds`.
+    """
     program = shutil.which("prometheus")
     assert program, "prometheus is missing: make system-deps"
     port = free_port()
     configuration = folder / "prometheus.yml"
     # JSON is valid YAML.
-    configuration.write_text(json.dumps(_configuration(pods, namespace, job)))
+    configured = _configuration(pods, namespace, job, rules, f"{every_seconds * 1000:.0f}ms")
+    configuration.write_text(json.dumps(configured))
     running = await asyncio.create_subprocess_exec(
         program,
         f"--config.file={configuration}",
@@ -93,18 +120,20 @@ async def running_prometheus(
         await running.wait()
 
 
-def _configuration(pods: Sequence[Pod], namespace: str, job: str) -> dict[str, Any]:
+def _configuration(
+    pods: Sequence[Pod], namespace: str, job: str, rules: str, every: str
+) -> dict[str, Any]:
     targets = [
         {"targets": [f"127.0.0.1:{pod.port}"], "labels": {"namespace": namespace, "pod": pod.name}}
         for pod in pods
     ]
     return {
         "global": {
-            "scrape_interval": f"{EVERY_SECONDS}s",
-            "scrape_timeout": f"{EVERY_SECONDS}s",
-            "evaluation_interval": f"{EVERY_SECONDS}s",
+            "scrape_interval": every,
+            "scrape_timeout": every,
+            "evaluation_interval": every,
         },
-        "rule_files": [f"{DEPLOY}/prometheus/rules/*.yml"],
+        "rule_files": [rules],
         "scrape_configs": [{"job_name": job, "static_configs": targets}],
     }
 

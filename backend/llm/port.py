@@ -34,10 +34,10 @@ class Meter:
     """The size of what arrived: text, reasoning and tool calls, shown or not."""
     usage: Usage | None = None
     """The provider's report, if there was one."""
-    began_at: float | None = None
-    """When the first output arrived, text, reasoning or a tool call, by `time.perf_counter()`."""
     queue_seconds: float | None = None
     """How long the request waited in the provider's queue, if the provider says so."""
+    began_at: float | None = None
+    """When the first output arrived, text, reasoning or a tool call, by `time.perf_counter()`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

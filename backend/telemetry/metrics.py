@@ -75,11 +75,13 @@ def turn_ended(
     error: str | None,
     seconds: Mapping[Part, float],
     rounds: int,
+    was_lost: bool = False,
 ) -> None:
-    """Count a turn and its seconds by part."""
-    series.turns.labels(outcome, transport).inc()
-    turn_seconds = sum(seconds.values())
-    series.agent_seconds.labels(genai_names.LEX, error or "").observe(turn_seconds, _exemplar())
+    """Count a turn and its seconds by part. Other workers have counted a turn that `was_lost`."""
+    total = sum(seconds.values())
+    if not was_lost:
+        series.turns.labels(outcome, transport).inc()
+    series.agent_seconds.labels(genai_names.LEX, error or "").observe(total, _exemplar())
     series.overhead_seconds.observe(sum(seconds[part] for part in OURS))
     for part, spent in seconds.items():
         if spent:
@@ -208,6 +210,15 @@ def stream_closed(transport: str) -> None:
 
 def first_chunk_sent(transport: str, seconds: float) -> None:
     series.first_chunk_seconds.labels(transport).observe(seconds, _exemplar())
+
+
+def turn_was_lost() -> None:
+    series.lost_turns.inc()
+
+
+def first_chunk_missed(cause: str) -> None:
+    """Count a query whose stream ended too late, and without a chunk."""
+    series.missed_first_chunks.labels(cause).inc()
 
 
 def stream_resumed() -> None:

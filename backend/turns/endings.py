@@ -102,14 +102,19 @@ def report(
     transport: Transport,
     seconds: Mapping[Part, float],
     is_stored: bool,
+    was_lost: bool = False,
 ) -> None:
-    """Report the ending to metrics, trace and log, with the seconds of the turn by part."""
+    """Report the ending to metrics, trace and log, with the seconds of the turn by part.
+
+    `was_lost` says that another worker took this one for dead, and has closed the turn.
+    """
     metrics.turn_ended(
         ending.outcome,
         transport,
         error=ending.error_code,
         seconds=seconds,
         rounds=turn.rounds,
+        was_lost=was_lost,
     )
     spent = spent_by(ending.calls)
     metrics.client_spent(

@@ -242,6 +242,7 @@ class TurnTask:
             transport=self._transport,
             seconds=self._clock.seconds,
             is_stored=is_stored,
+            was_lost=not is_stored and self.unstored is None,
         )
 
     async def _store(self, error: ServiceError | None) -> tuple[Ending, bool]:

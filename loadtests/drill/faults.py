@@ -1,0 +1,237 @@
+"""The faults of the drill, each at two strengths.
+
+The party of a fault is known, so the drill can tell whether the dashboards point at it.
+"""
+
+import asyncio
+import signal
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from loadtests.drill.customers import ANSWER, Customers, asking, script
+from loadtests.drill.stage import MODELS, Stage
+
+Happens = Callable[[Stage, Customers], AbstractAsyncContextManager[None]]
+
+
+@dataclass(frozen=True)
+class Fault:
+    name: str
+    strengths: Mapping[str, Happens]
+    """By description. The block of each is the time of the fault."""
+
+
+def upstream(*pushed: dict[str, Any]) -> Happens:
+    """The upstream answers all requests like this; each script may name its `model`."""
+
+    @asynccontextmanager
+    async def happens(stage: Stage, _customers: Customers) -> AsyncIterator[None]:
+        for each in pushed:
+            stage.standin.script(each["round"], times=None, model=each.get("model"))
+        try:
+            yield
+        finally:
+            stage.standin.forget_scripts()
+
+    return happens
+
+
+def answers(**changed: object) -> Happens:
+    return upstream({"round": {**ANSWER, **changed}})
+
+
+def fails(kind: Mapping[str, object], *models: str) -> Happens:
+    failing = {**ANSWER, "fault": {**kind, "times": 10**9}}
+    return upstream(*({"round": failing, "model": model} for model in models or MODELS))
+
+
+def busy(retry_after: int) -> Happens:
+    return fails({"kind": "status", "status": 429, "headers": {"retry-after": str(retry_after)}})
+
+
+def weather(**changed: float | bool) -> Happens:
+    @asynccontextmanager
+    async def happens(stage: Stage, _customers: Customers) -> AsyncIterator[None]:
+        before = {name: getattr(stage.weather, name) for name in changed}
+        for name, value in changed.items():
+            setattr(stage.weather, name, value)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                setattr(stage.weather, name, value)
+
+    return happens
+
+
+def repeatedly(do: Callable[[Stage], Any], *, pause_seconds: float) -> Happens:
+    """Something happens again and again, with a pause in between."""
+
+    @asynccontextmanager
+    async def happens(stage: Stage, _customers: Customers) -> AsyncIterator[None]:
+        async def again() -> None:
+            while True:
+                await do(stage)
+                await asyncio.sleep(pause_seconds)
+
+        repeating = asyncio.create_task(again())
+        try:
+            yield
+        finally:
+            repeating.cancel()
+            await asyncio.gather(repeating, return_exceptions=True)
+
+    return happens
+
+
+def store_locked(*, locked_seconds: float, pause_seconds: float) -> Happens:
+    async def lock(stage: Stage) -> None:
+        with closing(sqlite3.connect(stage.store, isolation_level=None, timeout=5)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            await asyncio.sleep(locked_seconds)
+
+    return repeatedly(lock, pause_seconds=pause_seconds)
+
+
+def loop_blocked(*, blocked_seconds: float, pause_seconds: float) -> Happens:
+    async def block(stage: Stage) -> None:
+        stage.service.send(signal.SIGSTOP)
+        try:
+            await asyncio.sleep(blocked_seconds)
+        finally:
+            stage.service.send(signal.SIGCONT)
+
+    return repeatedly(block, pause_seconds=pause_seconds)
+
+
+@asynccontextmanager
+async def redis_is_frozen(stage: Stage, _customers: Customers) -> AsyncIterator[None]:
+    stage.redis.pause()
+    try:
+        yield
+    finally:
+        stage.redis.go_on()
+
+
+@asynccontextmanager
+async def redis_is_gone(stage: Stage, _customers: Customers) -> AsyncIterator[None]:
+    await stage.redis.kill()
+    yield
+
+
+@asynccontextmanager
+async def nobody_listens(stage: Stage, _customers: Customers) -> AsyncIterator[None]:
+    await stage.standin.stop()
+    try:
+        yield
+    finally:
+        await stage.standin.start()
+
+
+def clients_that_do_not_read(number: int) -> Happens:
+    """So many clients ask for long answers and read nothing."""
+
+    @asynccontextmanager
+    async def happens(stage: Stage, _customers: Customers) -> AsyncIterator[None]:
+        async def one() -> None:
+            body = {"query": script(LONG), "session_id": f"slow-{id(asyncio.current_task())}"}
+            while True:
+                with suppress(httpx.HTTPError):
+                    async with stage.service.client.stream("POST", "/query", json=body):
+                        await asyncio.sleep(8)
+
+        reading = [asyncio.create_task(one()) for _ in range(number)]
+        try:
+            yield
+        finally:
+            for each in reading:
+                each.cancel()
+            await asyncio.gather(*reading, return_exceptions=True)
+
+    return happens
+
+
+def crowd(times: int) -> Happens:
+    """So many times more customers come, all from one address."""
+
+    @asynccontextmanager
+    async def happens(stage: Stage, customers: Customers) -> AsyncIterator[None]:
+        more = Customers(stage, number=customers.number * times, thinking_seconds=0.5)
+        async with asking(more):
+            yield
+
+    return happens
+
+
+def impatient(share: float) -> Happens:
+    """The upstream is slow to begin, and this share of customers does not wait for it."""
+    slow = answers(first_token_after=6)
+
+    @asynccontextmanager
+    async def happens(stage: Stage, customers: Customers) -> AsyncIterator[None]:
+        customers.impatient_share = share
+        async with slow(stage, customers):
+            yield
+        customers.impatient_share = 0.0
+
+    return happens
+
+
+LONG = {"text": "x" * 1_000_000, "characters_per_token": 25_000, "tokens_per_second": 5}
+UNAVAILABLE = {"kind": "status", "status": 503}
+
+FAULTS = (
+    Fault(
+        "The first token is late",
+        {"2.5 s": answers(first_token_after=2.5), "8 s": answers(first_token_after=8)},
+    ),
+    Fault(
+        "Tokens are slow",
+        {
+            "8 a second": answers(tokens=30, tokens_per_second=8),
+            "3 a second": answers(tokens=30, tokens_per_second=3),
+        },
+    ),
+    Fault("A tool is slow", {"3 s": weather(delay_seconds=1.5), "8 s": weather(delay_seconds=4)}),
+    Fault(
+        "The weather service fails",
+        {"half of the calls": weather(broken_share=0.3), "dead": weather(is_dead=True)},
+    ),
+    Fault(
+        "The store is locked",
+        {
+            "1 s in 2": store_locked(locked_seconds=1, pause_seconds=1),
+            "for good": store_locked(locked_seconds=3600, pause_seconds=0),
+        },
+    ),
+    Fault("Redis stops", {"frozen": redis_is_frozen, "gone": redis_is_gone}),
+    Fault(
+        "Clients do not read",
+        {"3 clients": clients_that_do_not_read(3), "20 clients": clients_that_do_not_read(20)},
+    ),
+    Fault(
+        "The first model fails",
+        {
+            "busy, for 2 s each time": fails(
+                {"kind": "status", "status": 429, "headers": {"retry-after": "2"}}, MODELS[0]
+            ),
+            "dead": fails(UNAVAILABLE, MODELS[0]),
+        },
+    ),
+    Fault("No model answers", {"503": fails(UNAVAILABLE), "nobody listens": nobody_listens}),
+    Fault("All models are busy", {"for 2 s": busy(2), "for 20 s": busy(20)}),
+    Fault("Our limit refuses", {"three times the customers": crowd(3), "ten times": crowd(10)}),
+    Fault(
+        "The event loop is blocked",
+        {
+            "0.6 s in 2": loop_blocked(blocked_seconds=0.6, pause_seconds=1.4),
+            "3 s in 4": loop_blocked(blocked_seconds=3, pause_seconds=1),
+        },
+    ),
+    Fault("Customers give up", {"a third of them": impatient(0.33), "all": impatient(1.0)}),
+)
