@@ -278,7 +278,7 @@ async def test_no_session_and_nothing_that_was_said_is_in_a_label(service: Lex) 
 
 
 async def test_a_query_that_waits_in_vain_has_missed_its_first_chunk() -> None:
-    """Whoever leaves after more than two seconds got nothing in time, however the turn ends."""
+    """A client that leaves after more than two seconds got nothing, however the turn ends."""
     late = OBJECTIVE_SECONDS + 0.2
 
     async def leaves(session_id: str, after_seconds: float) -> None:
