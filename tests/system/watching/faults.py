@@ -30,6 +30,13 @@ async def first_chunks_are_late(stage: Stage) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def answers_are_slow(stage: Stage) -> AsyncIterator[None]:
+    slow = script({"tokens": 8, "tokens_per_second": 6})
+    await asyncio.gather(*(ask(stage.pair, slow, f"slow{number}") for number in range(16)))
+    yield
+
+
+@asynccontextmanager
 async def a_model_is_retired(stage: Stage) -> AsyncIterator[None]:
     gone = {"kind": "model_decommissioned"}
     stage.standin.script({"text": "-", "fault": BUSY}, model=LLAMA, contains="Retired", times=None)
@@ -143,6 +150,7 @@ async def nobody_is_left(stage: Stage) -> AsyncIterator[None]:
 
 FAULTS = (
     Fault(first_chunks_are_late, ("LexFirstChunkBurn",)),
+    Fault(answers_are_slow, ("LexPaceBurn",)),
     Fault(a_model_is_retired, ("LexModelRetired",)),
     Fault(little_is_left_at_groq, ("LexBudgetNearlyUsedUp",)),
     Fault(a_call_is_large_and_not_cached, ("LexCacheShareFallen", "LexCostHigh")),
