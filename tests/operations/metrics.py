@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from backend.telemetry import metric_definitions
 from tests.documents.markdown import section
 
 MEASURED = section("docs/observability.md", "Metrics")
@@ -28,6 +29,7 @@ VALUES = {
     ("lex_upstream_attempts_total", "purpose"): {"turn", "summary"},
     ("gen_ai_client_operation_time_per_output_chunk_seconds_bucket", "purpose"): {"turn", "summary"},
     ("lex_tool_calls_total", "outcome"): {"ok", "refused", "invalid", "failed", "timed_out"},
+    ("lex_upstream_attempts_total", "outcome"): {*metric_definitions.ATTEMPT_OUTCOMES},
     ("lex_upstream_budget_remaining", "kind"): {"requests", "tokens"},
     ("lex_upstream_budget_limit", "kind"): {"requests", "tokens"},
     ("lex_time_to_first_chunk_seconds_bucket", "le"): {
