@@ -59,6 +59,7 @@ from backend.storage.factory import server_of
 from backend.telemetry.exporting import open_exporting
 from backend.telemetry.logging import configure_logging
 from backend.telemetry.redaction import redacted
+from backend.telemetry.tracing import Upstream
 from backend.tools import TOOLS
 from backend.tools.registry import Tool
 
@@ -180,9 +181,12 @@ def _lifespan(
         async with AsyncExitStack() as stack:
             state = state_of_server(app)
             warnings = warn_of_anonymous_access(settings, state.get(STATE_KEY, Exposure.UNKNOWN))
-            exporting = open_exporting(
-                app, version=__version__, instance=name, provider=provider.name
+            upstream = Upstream(
+                provider=provider.name,
+                model=settings.model_name,
+                url=provider.address_of(settings),
             )
+            exporting = open_exporting(app, version=__version__, instance=name, upstream=upstream)
             if exporting is not None:
                 stack.push_async_callback(exporting.close)
             worker = Worker.within_descriptors(

@@ -15,6 +15,7 @@ import structlog
 from fastapi import FastAPI
 
 from backend.telemetry import server_span, tracing
+from backend.telemetry.genai_names import SCHEMA_URL
 
 logger = structlog.get_logger()
 
@@ -52,10 +53,12 @@ def is_wanted(environ: Mapping[str, str]) -> bool:
     )
 
 
-def open_exporting(app: FastAPI, *, version: str, instance: str, provider: str) -> Exporting | None:
+def open_exporting(
+    app: FastAPI, *, version: str, instance: str, upstream: tracing.Upstream
+) -> Exporting | None:
     """Start to record and send spans; None if the environment sets no endpoint.
 
-    The caller must `await close()`. `provider` names the provider of the models.
+    The caller must `await close()`.
 
     Raises:
         SystemExit: with one line that names the variable that cannot be used.
@@ -65,8 +68,8 @@ def open_exporting(app: FastAPI, *, version: str, instance: str, provider: str) 
     spans = _span_provider(version, instance)
     captures = os.environ.get("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "")
     tracing.record_with(
-        spans.get_tracer("lex", version),
-        provider=provider,
+        spans.get_tracer("lex", version, schema_url=SCHEMA_URL),
+        upstream=upstream,
         captures_content=captures.lower() == "true",
     )
     server_span.instrument(app, spans)

@@ -13,6 +13,7 @@ from backend.domain.conversation import Outcome, Role
 from backend.domain.errors import ServiceError, StorageError, TurnTimedOut
 from backend.domain.events import End, Logged, TokenUsage, Transport, TurnOutcome, encode, failure
 from backend.domain.usage import ModelCall, spent_by
+from backend.llm.content_capture import turn_content
 from backend.storage.ports.sessions import Ending
 from backend.telemetry import metrics, tracing
 from backend.telemetry.turn_clock import Part
@@ -101,14 +102,19 @@ def report(
     transport: Transport,
     seconds: Mapping[Part, float],
     is_stored: bool,
+    was_lost: bool = False,
 ) -> None:
-    """Report the ending to metrics, trace and log, with the seconds of the turn by part."""
+    """Report the ending to metrics, trace and log, with the seconds of the turn by part.
+
+    `was_lost` says that another worker took this one for dead, and has closed the turn.
+    """
     metrics.turn_ended(
         ending.outcome,
         transport,
         error=ending.error_code,
         seconds=seconds,
         rounds=turn.rounds,
+        was_lost=was_lost,
     )
     spent = spent_by(ending.calls)
     metrics.client_spent(
@@ -123,6 +129,7 @@ def report(
         input_tokens=ending.usage.input_tokens,
         output_tokens=ending.usage.output_tokens,
         seconds=seconds,
+        content=_content(ending, turn) if tracing.captures_content() else {},
     )
     logger.info(
         "turn_finished",
@@ -145,6 +152,11 @@ def report(
         **{f"{part}_seconds": _rounded(spent) for part, spent in seconds.items()},
         seconds=_rounded(sum(seconds.values())),
     )
+
+
+def _content(ending: Ending, turn: Turn) -> dict[str, str]:
+    reason = turn.finish_reason if ending.outcome is Outcome.COMPLETED else None
+    return turn_content(turn.question, turn.messages, reason)
 
 
 def _rounded(seconds: float | None) -> float | None:

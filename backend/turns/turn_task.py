@@ -173,7 +173,7 @@ class TurnTask:
             self._refuse(error)
             return
         self._span = span
-        tracing.enter(span)
+        tracing.enter(span, session_id=self.new.session_id)
         self._claimed.set_result(None)
         failed: ServiceError | None = None
         try:
@@ -242,6 +242,7 @@ class TurnTask:
             transport=self._transport,
             seconds=self._clock.seconds,
             is_stored=is_stored,
+            was_lost=not is_stored and self.unstored is None,
         )
 
     async def _store(self, error: ServiceError | None) -> tuple[Ending, bool]:

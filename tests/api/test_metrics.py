@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from websockets.asyncio.client import connect
 
+from backend.api.delivery_metrics import OBJECTIVE_SECONDS
 from tests.api.test_realtime import address, until_end
 from tests.fakes import echo
 from tests.live.test_disconnect import asking, outcome_of
@@ -41,8 +42,14 @@ async def test_series_exist_before_anything_has_happened(service: Lex) -> None:
             "lex_upstream_tokens_per_second",
         ):
             assert seen.value(f"{histogram}_count", gen_ai_request_model=model) >= 0
-        seen.value("lex_upstream_attempts_total", gen_ai_request_model=model, outcome="upstream_busy")
-        seen.value("gen_ai_client_token_usage_count", gen_ai_request_model=model, gen_ai_token_type="output")
+        seen.value(
+            "lex_upstream_attempts_total", gen_ai_request_model=model, outcome="upstream_busy"
+        )
+        seen.value(
+            "gen_ai_client_token_usage_count",
+            gen_ai_request_model=model,
+            gen_ai_token_type="output",
+        )
     for tool in ("get_weather", "schedule_appointment"):
         seen.value("lex_tool_calls_total", gen_ai_tool_name=tool, outcome="timed_out")
     seen.value("lex_turns_total", outcome="timed_out", transport="websocket")
@@ -78,6 +85,14 @@ def limits(seen: Scrape, **labels: str) -> list[float]:
     return [each.value for each in seen._with(name, labels)]
 
 
+CALL = {
+    "gen_ai_operation_name": "chat",
+    "gen_ai_provider_name": "groq",
+    "gen_ai_request_model": MODEL,
+    "purpose": "turn",
+}
+
+
 async def test_a_turn_with_a_tool_is_seen_from_the_query_to_the_upstream(service: Lex) -> None:
     usage = {"prompt_tokens": 40, "completion_tokens": 8}
     call = {"name": "get_weather", "arguments": {"city": "Paris"}}
@@ -99,21 +114,40 @@ async def test_a_turn_with_a_tool_is_seen_from_the_query_to_the_upstream(service
     assert counts("lex_turns_total", outcome="completed", transport="sse") == 1
     assert counts("lex_turn_rounds_sum") == 2
     assert counts("lex_upstream_attempts_total", gen_ai_request_model=MODEL, outcome="ok") == 2
-    assert counts("gen_ai_client_operation_duration_seconds_count", gen_ai_request_model=MODEL, error_type="") == 2
-    assert counts("gen_ai_client_operation_time_to_first_chunk_seconds_count", gen_ai_request_model=MODEL) == 2
-    assert counts("gen_ai_client_operation_time_per_output_chunk_seconds_count", **call) == 2
+    assert (
+        counts(
+            "gen_ai_client_operation_duration_seconds_count",
+            gen_ai_request_model=MODEL,
+            error_type="",
+        )
+        == 2
+    )
+    assert (
+        counts(
+            "gen_ai_client_operation_time_to_first_chunk_seconds_count", gen_ai_request_model=MODEL
+        )
+        == 2
+    )
+    assert counts("gen_ai_client_operation_time_per_output_chunk_seconds_count", **CALL) == 2
     assert counts("lex_completions_total", gen_ai_response_finish_reason="tool_calls") == 1
     assert counts("lex_completions_total", gen_ai_response_finish_reason="stop") == 1
     assert counts("lex_upstream_first_byte_seconds_count", gen_ai_request_model=MODEL) == 2
     assert counts("lex_upstream_queue_seconds_count", gen_ai_request_model=MODEL) == 2
     assert counts("lex_upstream_queue_seconds_sum", gen_ai_request_model=MODEL) > 0
     assert counts("lex_upstream_tokens_per_second_count", gen_ai_request_model=MODEL) == 2
-    assert counts("gen_ai_client_token_usage_count", gen_ai_request_model=MODEL, gen_ai_token_type="input") == 2
+    assert (
+        counts(
+            "gen_ai_client_token_usage_count", gen_ai_request_model=MODEL, gen_ai_token_type="input"
+        )
+        == 2
+    )
     assert counts("lex_tool_calls_total", gen_ai_tool_name="get_weather", outcome="ok") == 1
     assert counts("lex_time_to_first_chunk_seconds_count", transport="sse") == 1
     # The three points in time follow each other.
     first_byte = counts("lex_upstream_first_byte_seconds_sum", gen_ai_request_model=MODEL)
-    content = counts("gen_ai_client_operation_time_to_first_chunk_seconds_sum", gen_ai_request_model=MODEL)
+    content = counts(
+        "gen_ai_client_operation_time_to_first_chunk_seconds_sum", gen_ai_request_model=MODEL
+    )
     chunk = counts("lex_time_to_first_chunk_seconds_sum", transport="sse")
     assert 0 < first_byte <= content < chunk
     assert counts("lex_stream_disconnects_total") == 0
@@ -241,3 +275,41 @@ async def test_no_session_and_nothing_that_was_said_is_in_a_label(service: Lex) 
 
     assert "my-session" not in text
     assert "secret" not in text
+
+
+async def test_a_query_that_waits_in_vain_has_missed_its_first_chunk() -> None:
+    """Whoever leaves after more than two seconds got nothing in time, however the turn ends."""
+    late = OBJECTIVE_SECONDS + 0.2
+
+    async def leaves(session_id: str, after_seconds: float) -> None:
+        async with asking(service, "Hello", session_id):
+            await asyncio.sleep(after_seconds)  # the patience of this client
+
+    async def leaves_a_websocket() -> None:
+        async with connect(address(service), proxy=None) as socket:
+            await socket.send("Hello")
+            await asyncio.sleep(late)
+
+    async def comes_back() -> None:
+        body = {"query": "Hello", "session_id": "again", "resume": True}
+        async with service.client.stream("POST", "/query", json=body) as stream:
+            turn = stream.headers["x-turn-id"]
+            await asyncio.sleep(late)
+        await service.client.get(f"/turns/{turn}/events")
+
+    async with lex(turn_timeout_seconds=late + 0.5) as service:
+        service.standin.script({"text": "late", "first_token_after": 60}, times=None)
+        before = await scrape(service.client)
+        await asyncio.gather(
+            leaves("soon", 0.3),
+            leaves("late", late),
+            leaves_a_websocket(),
+            comes_back(),
+            service.ask("Hello", "waits"),
+        )
+        name = "lex_first_chunks_missed_total"
+        after = await until_counted(service, name, before.value(name) + 4)
+
+    missed = {cause: grown(before, after, name, cause=cause) for cause in ("left", "ended")}
+    assert missed == {"left": 3, "ended": 1}
+    assert grown(before, after, "lex_time_to_first_chunk_seconds_count") == 0

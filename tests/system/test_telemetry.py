@@ -141,7 +141,12 @@ def test_every_turn_is_counted_once_as_its_client_saw_it(seen: Seen) -> None:
     assert total(seen, "lex_resumed_streams_total") == 1
     assert total(seen, "lex_upstream_rescued_calls_total", outcome="rescued") == 1
     assert total(seen, "lex_upstream_attempts_total", outcome="upstream_unavailable") == 1
-    assert total(seen, "lex_upstream_attempts_total", outcome="upstream_busy", gen_ai_request_model=LLAMA) == 1
+    assert (
+        total(
+            seen, "lex_upstream_attempts_total", outcome="upstream_busy", gen_ai_request_model=LLAMA
+        )
+        == 1
+    )
     assert total(seen, "lex_heartbeats_total") >= 2
 
 
@@ -206,9 +211,16 @@ KINDS = {
         "internal",
         CALL
         | {"gen_ai.agent.name", "gen_ai.conversation.id", "lex.turn.id", "lex.outcome"}
+        | {"gen_ai.request.model"}
         | {"lex.rounds", "gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens"},
     ),
-    r"chat .*": ("client", CALL | {"gen_ai.request.model", "gen_ai.request.stream"}),
+    r"chat .*": (
+        "client",
+        CALL
+        | {"gen_ai.request.model", "gen_ai.request.stream", "gen_ai.conversation.id"}
+        | {"server.address", "server.port"},
+    ),
+    r"wait .*": ("internal", {"lex.wait.model", "lex.wait.reason"}),
     r"execute_tool \w+": (
         "internal",
         {"gen_ai.operation.name", "gen_ai.tool.name", "gen_ai.tool.call.id", "gen_ai.tool.type"}
@@ -220,6 +232,7 @@ PARENTS = {
     r"invoke_agent lex": r"POST /query",
     r"chat .*": r"invoke_agent lex",
     r"execute_tool .*": r"invoke_agent lex",
+    r"wait .*": r"invoke_agent lex",
     r"store finish": r"invoke_agent lex",
     r"store claim": r"POST /query|HTTP /ws/.*",
     r"store .*": r".*",

@@ -53,6 +53,8 @@ class Claim:
     history: History
     characters_per_token: float
     earlier: Earlier = Earlier()
+    closed_lost_turn: bool = False
+    """Whether a turn of a dead worker held the session, and was closed by this claim."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

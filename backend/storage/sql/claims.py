@@ -140,7 +140,7 @@ def claim(
     session = _lock(connection, turn)
     # Before the check for a holder: a repeated query joins its own turn, even while that runs.
     _check_key(connection, turn)
-    repaired = 0
+    repaired, was_lost = 0, session.current_turn_id is not None
     if session.current_turn_id is not None:
         if leases.is_held(connection, session.current_turn_id, lost_after_seconds()):
             raise SessionBusy
@@ -158,7 +158,7 @@ def claim(
         room_characters=history_tokens * session.characters_per_token - beside_characters,
     )
     _open(connection, turn, session, window, repaired=repaired)
-    return Claim(window.history, session.characters_per_token, earlier)
+    return Claim(window.history, session.characters_per_token, earlier, closed_lost_turn=was_lost)
 
 
 def finish(connection: Connection, ending: Ending) -> bool:
@@ -210,13 +210,13 @@ def new_session(owner: str, session_id: str) -> dict[str, Any]:
 
 def settle(
     connection: Connection, turn_id: str, *, lost_after_seconds: Callable[[], float]
-) -> None:
-    """Close a turn as failed, if it still runs and its worker is dead."""
+) -> bool:
+    """Close a turn as failed, if it still runs and its worker is dead. Return whether it was so."""
     session = connection.execute(_LOCK_OF_TURN, {"turn_id": turn_id}).one_or_none()
     # Check again under the lock: the worker may have renewed its lease meanwhile, or somebody else
     # may have closed the turn.
     if session is None or leases.is_held(connection, turn_id, lost_after_seconds()):
-        return
+        return False
     lost = {"owner": session.owner, "session_id": session.id, "turn_id": turn_id}
     repaired = _close_lost(connection, lost, behind=session.messages, at=session.at)
     this = {"this_owner": session.owner, "this_session": session.id}
@@ -224,6 +224,7 @@ def settle(
         connection.execute(_LET_GO_WITH_MESSAGES, {**this, "new_messages": repaired})
     else:
         connection.execute(_LET_GO, this)
+    return True
 
 
 def hold(connection: Connection, turn_id: str) -> AnyRow:
