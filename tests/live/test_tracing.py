@@ -290,7 +290,7 @@ async def test_each_turn_over_a_websocket_is_a_trace_that_links_to_the_connectio
 
 async def test_a_trace_comes_in_goes_back_and_goes_on_to_the_upstream(collector: Collector) -> None:
     theirs = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-    async with lex() as service:
+    async with lex(trace_context="follow") as service:
         headers = {
             "traceparent": f"00-{theirs[0]}-{theirs[1]}-01",
             "baggage": f"what={SECRET}",
