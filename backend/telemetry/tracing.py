@@ -58,7 +58,7 @@ def traceparent(span: Span | None = None) -> str | None:
 def begin_turn(*, turn_id: str, session_id: str, is_own_trace: bool) -> Span:
     """Start the span of a turn. Call it before the claim, which stores the span's context.
 
-    The span of a refused turn is never ended, so it is not sent. With `is_own_trace` the turn gets
+    The span of a refused turn is discarded. With `is_own_trace` the turn gets
     its own trace with a link to the request: for WebSockets, which may stay open for days.
     """
     request = trace.get_current_span().get_span_context()
@@ -105,6 +105,26 @@ def end_turn(
     if error is not None:
         _fail(span, error)
     span.end()
+
+
+def request_refused(code: str, *, limit: str | None) -> None:
+    """Note why the current request is refused. That is no error of the service by itself."""
+    _set_known({"lex.refusal.code": code, "lex.refusal.limit": limit})
+
+
+def message_refused(code: str, *, limit: str | None) -> None:
+    """Note on the span of the current WebSocket why one of its messages is refused."""
+    span = trace.get_current_span()
+    if span.is_recording():
+        known = {"lex.refusal.code": code, **({"lex.refusal.limit": limit} if limit else {})}
+        span.add_event("message_refused", known)
+
+
+def _set_known(attributes: Mapping[str, AttributeValue | None]) -> None:
+    span = trace.get_current_span()
+    if span.is_recording():
+        known = {name: value for name, value in attributes.items() if value is not None}
+        span.set_attributes(known)
 
 
 def link_to_turn(turn_id: str, traceparent: str | None) -> None:

@@ -3,6 +3,7 @@
 The store, the client's `outcome` event and the reports all use one `Ending`, so they agree.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -14,7 +15,8 @@ from backend.domain.errors import ServiceError, StorageError, TurnTimedOut
 from backend.domain.events import End, Logged, TokenUsage, Transport, TurnOutcome, encode, failure
 from backend.domain.usage import ModelCall, spent_by
 from backend.storage.ports.sessions import Ending
-from backend.telemetry import metrics, tracing
+from backend.telemetry import kept_traces, metrics, tracing
+from backend.telemetry.call_tally import CallTally
 from backend.telemetry.turn_clock import Part
 
 logger = structlog.get_logger()
@@ -100,9 +102,11 @@ def report(
     *,
     transport: Transport,
     seconds: Mapping[Part, float],
+    tally: CallTally,
     is_stored: bool,
 ) -> None:
     """Report the ending to metrics, trace and log, with the seconds of the turn by part."""
+    kept_traces.note_end(span, sum(seconds.values()), error=ending.error_code)
     metrics.turn_ended(
         ending.outcome,
         transport,
@@ -124,7 +128,8 @@ def report(
         output_tokens=ending.usage.output_tokens,
         seconds=seconds,
     )
-    logger.info(
+    logger.log(
+        logging.WARNING if has_failed(ending) or not is_stored else logging.INFO,
         "turn_finished",
         turn=ending.turn_id,
         transport=transport,
@@ -134,6 +139,7 @@ def report(
         finish_reason=ending.finish_reason,
         model=ending.model,
         rounds=ending.rounds,
+        **tally.fields,
         tools=sum(message.role is Role.TOOL for message in turn.messages),
         input_tokens=ending.usage.input_tokens,
         output_tokens=ending.usage.output_tokens,
@@ -145,6 +151,11 @@ def report(
         **{f"{part}_seconds": _rounded(spent) for part, spent in seconds.items()},
         seconds=_rounded(sum(seconds.values())),
     )
+
+
+def has_failed(ending: Ending) -> bool:
+    """Whether the turn failed, and was not ended by its client or by somebody who stopped it."""
+    return ending.outcome in (Outcome.FAILED, Outcome.TIMED_OUT)
 
 
 def _rounded(seconds: float | None) -> float | None:

@@ -41,8 +41,14 @@ async def test_series_exist_before_anything_has_happened(service: Lex) -> None:
             "lex_upstream_tokens_per_second",
         ):
             assert seen.value(f"{histogram}_count", gen_ai_request_model=model) >= 0
-        seen.value("lex_upstream_attempts_total", gen_ai_request_model=model, outcome="upstream_busy")
-        seen.value("gen_ai_client_token_usage_count", gen_ai_request_model=model, gen_ai_token_type="output")
+        seen.value(
+            "lex_upstream_attempts_total", gen_ai_request_model=model, outcome="upstream_busy"
+        )
+        seen.value(
+            "gen_ai_client_token_usage_count",
+            gen_ai_request_model=model,
+            gen_ai_token_type="output",
+        )
     for tool in ("get_weather", "schedule_appointment"):
         seen.value("lex_tool_calls_total", gen_ai_tool_name=tool, outcome="timed_out")
     seen.value("lex_turns_total", outcome="timed_out", transport="websocket")
@@ -99,8 +105,20 @@ async def test_a_turn_with_a_tool_is_seen_from_the_query_to_the_upstream(service
     assert counts("lex_turns_total", outcome="completed", transport="sse") == 1
     assert counts("lex_turn_rounds_sum") == 2
     assert counts("lex_upstream_attempts_total", gen_ai_request_model=MODEL, outcome="ok") == 2
-    assert counts("gen_ai_client_operation_duration_seconds_count", gen_ai_request_model=MODEL, error_type="") == 2
-    assert counts("gen_ai_client_operation_time_to_first_chunk_seconds_count", gen_ai_request_model=MODEL) == 2
+    assert (
+        counts(
+            "gen_ai_client_operation_duration_seconds_count",
+            gen_ai_request_model=MODEL,
+            error_type="",
+        )
+        == 2
+    )
+    assert (
+        counts(
+            "gen_ai_client_operation_time_to_first_chunk_seconds_count", gen_ai_request_model=MODEL
+        )
+        == 2
+    )
     assert counts("gen_ai_client_operation_time_per_output_chunk_seconds_count", **call) == 2
     assert counts("lex_completions_total", gen_ai_response_finish_reason="tool_calls") == 1
     assert counts("lex_completions_total", gen_ai_response_finish_reason="stop") == 1
@@ -108,12 +126,19 @@ async def test_a_turn_with_a_tool_is_seen_from_the_query_to_the_upstream(service
     assert counts("lex_upstream_queue_seconds_count", gen_ai_request_model=MODEL) == 2
     assert counts("lex_upstream_queue_seconds_sum", gen_ai_request_model=MODEL) > 0
     assert counts("lex_upstream_tokens_per_second_count", gen_ai_request_model=MODEL) == 2
-    assert counts("gen_ai_client_token_usage_count", gen_ai_request_model=MODEL, gen_ai_token_type="input") == 2
+    assert (
+        counts(
+            "gen_ai_client_token_usage_count", gen_ai_request_model=MODEL, gen_ai_token_type="input"
+        )
+        == 2
+    )
     assert counts("lex_tool_calls_total", gen_ai_tool_name="get_weather", outcome="ok") == 1
     assert counts("lex_time_to_first_chunk_seconds_count", transport="sse") == 1
     # The three points in time follow each other.
     first_byte = counts("lex_upstream_first_byte_seconds_sum", gen_ai_request_model=MODEL)
-    content = counts("gen_ai_client_operation_time_to_first_chunk_seconds_sum", gen_ai_request_model=MODEL)
+    content = counts(
+        "gen_ai_client_operation_time_to_first_chunk_seconds_sum", gen_ai_request_model=MODEL
+    )
     chunk = counts("lex_time_to_first_chunk_seconds_sum", transport="sse")
     assert 0 < first_byte <= content < chunk
     assert counts("lex_stream_disconnects_total") == 0

@@ -26,7 +26,10 @@ VALUES = {
         *("completed", "failed", "disconnected", "cancelled", "timed_out")
     },
     ("lex_upstream_attempts_total", "purpose"): {"turn", "summary"},
-    ("gen_ai_client_operation_time_per_output_chunk_seconds_bucket", "purpose"): {"turn", "summary"},
+    ("gen_ai_client_operation_time_per_output_chunk_seconds_bucket", "purpose"): {
+        "turn",
+        "summary",
+    },
     ("lex_tool_calls_total", "outcome"): {"ok", "refused", "invalid", "failed", "timed_out"},
     ("lex_upstream_budget_remaining", "kind"): {"requests", "tokens"},
     ("lex_upstream_budget_limit", "kind"): {"requests", "tokens"},

@@ -141,7 +141,12 @@ def test_every_turn_is_counted_once_as_its_client_saw_it(seen: Seen) -> None:
     assert total(seen, "lex_resumed_streams_total") == 1
     assert total(seen, "lex_upstream_rescued_calls_total", outcome="rescued") == 1
     assert total(seen, "lex_upstream_attempts_total", outcome="upstream_unavailable") == 1
-    assert total(seen, "lex_upstream_attempts_total", outcome="upstream_busy", gen_ai_request_model=LLAMA) == 1
+    assert (
+        total(
+            seen, "lex_upstream_attempts_total", outcome="upstream_busy", gen_ai_request_model=LLAMA
+        )
+        == 1
+    )
     assert total(seen, "lex_heartbeats_total") >= 2
 
 
