@@ -60,8 +60,9 @@ format: .venv/.development ## fix lint and formatting with ruff
 vendor: .venv/.development ## fetch the three packages of the chat page that infrastructure/packages.json pins
 	$(BIN)/python -m infrastructure.npm backend/web/vendor
 
-dashboards: .venv/.development ## write Grafana's files and PANELS.md from deploy/dashboards
+dashboards: .venv/.development ## write Grafana's files, PANELS.md and the objectives' rules from their Python sources
 	$(BIN)/python -m deploy.dashboards
+	$(BIN)/python -m deploy.objectives
 
 bench: .venv/.development ## measure the cost of Lex relative to nginx and the obvious service, ten minutes (KEEP=1 keeps the results); needs system-deps
 	$(BIN)/python -m loadtests.bench $(if $(KEEP),--keep)

@@ -61,6 +61,7 @@ from backend.telemetry import identity
 from backend.telemetry.exporting import open_exporting
 from backend.telemetry.logging import configure_logging
 from backend.telemetry.redaction import redacted
+from backend.telemetry.tracing import Upstream
 from backend.tools import TOOLS
 from backend.tools.registry import Tool
 
@@ -183,11 +184,16 @@ def _lifespan(
             _choose_hash_key(settings.log_hash_key)
             state = state_of_server(app)
             warnings = warn_of_anonymous_access(settings, state.get(STATE_KEY, Exposure.UNKNOWN))
+            upstream = Upstream(
+                provider=provider.name,
+                model=settings.model_name,
+                url=provider.address_of(settings),
+            )
             exporting = open_exporting(
                 app,
                 version=__version__,
                 instance=name,
-                provider=provider.name,
+                upstream=upstream,
                 follows=settings.trace_context == "follow",
                 slow_seconds=settings.trace_slow_seconds,
             )

@@ -29,6 +29,7 @@ class Span:
     is_error: bool
     attributes: dict[str, Any]
     resource: dict[str, Any]
+    schema_url: str = ""
 
     @property
     def traceparent(self) -> str:
@@ -44,7 +45,7 @@ class Collector:
         for sent in request.resource_spans:
             resource = _attributes(sent.resource.attributes)
             for scope in sent.scope_spans:
-                self.spans += [_span(span, resource) for span in scope.spans]
+                self.spans += [_span(span, resource, scope.schema_url) for span in scope.spans]
 
     def named(self, name: str) -> list[Span]:
         """The spans with this name, in the order in which they started."""
@@ -60,7 +61,7 @@ class Collector:
         return sorted(found, key=lambda span: span.begun)
 
 
-def _span(span: Proto, resource: dict[str, Any]) -> Span:
+def _span(span: Proto, resource: dict[str, Any], schema_url: str) -> Span:
     return Span(
         name=span.name,
         kind=Proto.SpanKind.Name(span.kind).removeprefix("SPAN_KIND_").lower(),
@@ -73,6 +74,7 @@ def _span(span: Proto, resource: dict[str, Any]) -> Span:
         is_error=span.status.code == 2,
         attributes=_attributes(span.attributes),
         resource=resource,
+        schema_url=schema_url,
     )
 
 

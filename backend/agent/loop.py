@@ -107,6 +107,10 @@ class Turn:
         return self._context.caller
 
     @property
+    def question(self) -> Message:
+        return self._question
+
+    @property
     def characters_beside(self) -> int:
         """The size of everything in the first request that is not history."""
         return len(self._prompt) + self._question.characters

@@ -18,7 +18,7 @@ from backend.domain.errors import ServiceError, StorageError, UpstreamError, Ups
 from backend.domain.usage import ModelCall
 from backend.llm.port import ChatModel, CompletionRequest, Text
 from backend.storage.ports.summaries import IdleSession, SummaryStore
-from backend.telemetry import identity
+from backend.telemetry import identity, tracing
 
 logger = structlog.get_logger()
 
@@ -113,6 +113,10 @@ class Summaries:
             purpose="summary",
             calls=calls,
         )
+        with tracing.about(idle.session_id):
+            return await self._answer(request)
+
+    async def _answer(self, request: CompletionRequest) -> str:
         async with aclosing(self._model.complete(request)) as deltas:
             texts = [delta.text async for delta in deltas if isinstance(delta, Text)]
         if summary := "".join(texts).strip():

@@ -9,6 +9,9 @@ from backend.telemetry import metrics
 from backend.telemetry.turn_clock import NO_TURN, Sending
 from backend.turns.event_log import Follower
 
+OBJECTIVE_SECONDS = 2.0
+"""The time in which a first chunk should arrive; see `deploy/prometheus/rules/objectives.yml`."""
+
 Window = Literal["before_first_chunk", "streaming", "tool"]
 """What a client was waiting for when it left."""
 
@@ -46,6 +49,9 @@ class Delivery:
 
     def __exit__(self, *_: object) -> None:
         metrics.stream_closed(self._transport)
+        if self._asked_at is not None and time.perf_counter() - self._asked_at > OBJECTIVE_SECONDS:
+            # Otherwise the worst waits would be missing among the first chunks.
+            metrics.first_chunk_missed("ended" if self._follower.is_at_end else "left")
         if self._is_stalled:
             metrics.client_was_slow()
         elif not self._follower.is_at_end:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import structlog
 
 from backend.domain.errors import Refusal, ServiceError, TooManyRequests
-from backend.telemetry import metrics, tracing
+from backend.telemetry import metrics, server_span
 
 logger = structlog.get_logger()
 
@@ -41,7 +41,7 @@ def begin() -> Refused:
 def request_refused(code: str, *, status: int, limit: str | None = None) -> None:
     """The current request, or handshake, is refused."""
     metrics.refused(code)
-    tracing.request_refused(code, limit=limit)
+    server_span.request_refused(code, limit=limit)
     if (refused := _request.get()) is not None:
         refused.error, refused.limit = code, limit
         refused.is_failure = status >= FIRST_FAILURE
@@ -56,7 +56,7 @@ def message_refused(error: ServiceError) -> None:
     """A message on the current WebSocket is refused. The connection may stay open."""
     metrics.refused(error.code)
     limit = limit_of(error)
-    tracing.message_refused(error.code, limit=limit)
+    server_span.message_refused(error.code, limit=limit)
     level = logging.WARNING if status_of(error) >= FIRST_FAILURE else logging.INFO
     logger.log(level, "message_refused", error=error.code, limit=limit)
 

@@ -15,6 +15,7 @@ import structlog
 from fastapi import FastAPI
 
 from backend.telemetry import kept_traces, server_span, tracing
+from backend.telemetry.genai_names import SCHEMA_URL
 
 logger = structlog.get_logger()
 
@@ -58,15 +59,14 @@ def open_exporting(
     *,
     version: str,
     instance: str,
-    provider: str,
+    upstream: tracing.Upstream,
     follows: bool = False,
     slow_seconds: float = 10.0,
 ) -> Exporting | None:
     """Start to record and send spans; None if the environment sets no endpoint.
 
-    The caller must `await close()`. `provider` names the provider of the models. With `follows`, a
-    request continues the trace of its client, instead of linking to it. The trace of a turn of
-    `slow_seconds` or more is always sent.
+    The caller must `await close()`. With `follows`, a request continues the trace of its client,
+    instead of linking to it. The trace of a turn of `slow_seconds` or more is always sent.
 
     Raises:
         SystemExit: with one line that names the variable that cannot be used.
@@ -77,8 +77,8 @@ def open_exporting(
     spans = _span_provider(version, instance, slow_seconds=slow_seconds)
     captures = os.environ.get("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "")
     tracing.record_with(
-        spans.get_tracer("lex", version),
-        provider=provider,
+        spans.get_tracer("lex", version, schema_url=SCHEMA_URL),
+        upstream=upstream,
         captures_content=captures.lower() == "true",
     )
     server_span.instrument(app, spans, follows=follows)

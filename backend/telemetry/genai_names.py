@@ -26,7 +26,9 @@ RESPONSE_FINISH_REASONS = "gen_ai.response.finish_reasons"
 RESPONSE_TIME_TO_FIRST_CHUNK = "gen_ai.response.time_to_first_chunk"
 USAGE_INPUT_TOKENS = "gen_ai.usage.input_tokens"
 USAGE_OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
-TOKEN_TYPE = "gen_ai.token.type"
+USAGE_CACHE_READ_INPUT_TOKENS = "gen_ai.usage.cache_read.input_tokens"
+USAGE_REASONING_OUTPUT_TOKENS = "gen_ai.usage.reasoning.output_tokens"
+TOKEN_TYPE = "gen_ai.token.type"  # noqa: S105
 
 # People's and models' words, recorded only if switched on
 SYSTEM_INSTRUCTIONS = "gen_ai.system_instructions"
@@ -47,11 +49,14 @@ CHAT = "chat"
 EXECUTE_TOOL = "execute_tool"
 INVOKE_AGENT = "invoke_agent"
 
+LEX = "lex"
+"""The value of `AGENT_NAME`."""
+
 # Metrics
 OPERATION_DURATION = "gen_ai.client.operation.duration"
 TIME_TO_FIRST_CHUNK = "gen_ai.client.operation.time_to_first_chunk"
 TIME_PER_OUTPUT_CHUNK = "gen_ai.client.operation.time_per_output_chunk"
-TOKEN_USAGE = "gen_ai.client.token.usage"
+TOKEN_USAGE = "gen_ai.client.token.usage"  # noqa: S105
 INVOKE_AGENT_DURATION = "gen_ai.invoke_agent.duration"  # unreleased
 EXECUTE_TOOL_DURATION = "gen_ai.execute_tool.duration"  # unreleased
 

@@ -17,6 +17,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 
 OUTCOMES = ("completed", "failed", "disconnected", "cancelled", "timed_out")
 TRANSPORTS = ("sse", "websocket")
+MISSED_CAUSES = ("left", "ended")
 WINDOWS = ("before_first_chunk", "streaming", "tool")
 ATTEMPT_OUTCOMES = (
     "ok",
@@ -71,6 +72,10 @@ agent_seconds = Histogram(
     buckets=TURN_SECONDS,
 )
 turns = Counter("lex_turns", "Ended turns, by outcome and transport.", ["outcome", "transport"])
+lost_turns = Counter(
+    "lex_turns_lost",
+    "Turns whose worker died, counted by the worker that closed them. They have no outcome.",
+)
 rounds = Histogram("lex_turn_rounds", "Completions per turn.", buckets=[1, 2, 3, 4, 6, 8])
 part_seconds = Counter(
     "lex_turn_part_seconds",
@@ -214,7 +219,33 @@ first_chunk_seconds = Histogram(
     "lex_time_to_first_chunk_seconds",
     "Time in seconds from the arrival of a query to sending its first chunk to the client.",
     ["transport"],
-    buckets=[0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30],
+    # Fine around the objective of 2 s, so that percentiles near it are read as they are.
+    buckets=[
+        0.05,
+        0.1,
+        0.2,
+        0.3,
+        0.5,
+        0.75,
+        1,
+        1.25,
+        1.5,
+        1.75,
+        2,
+        2.25,
+        2.5,
+        3,
+        4,
+        5,
+        7.5,
+        10,
+        30,
+    ],
+)
+missed_first_chunks = Counter(
+    "lex_first_chunks_missed",
+    "Queries whose stream ended without a chunk after more than two seconds, by cause.",
+    ["cause"],
 )
 streams = Gauge(
     "lex_streams_open",
@@ -294,6 +325,7 @@ build = Gauge(
 # A worker that waits for its store sets this to 0 first, so 1 is right for all others.
 store.set(1)
 agent_seconds.labels(AGENT_NAME, "")
+agent_seconds.labels(names.LEX, "")
 for _part in Part:
     part_seconds.labels(_part)
 for _outcome, _transport in product(OUTCOMES, TRANSPORTS):
@@ -301,6 +333,8 @@ for _outcome, _transport in product(OUTCOMES, TRANSPORTS):
 for _transport in TRANSPORTS:
     first_chunk_seconds.labels(_transport)
     streams.labels(_transport)
+for _cause in MISSED_CAUSES:
+    missed_first_chunks.labels(_cause)
 for _window in WINDOWS:
     disconnects.labels(_window)
 client_tokens.labels(WITHOUT_KEY)

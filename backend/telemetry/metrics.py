@@ -26,7 +26,7 @@ _provider = ""
 
 def prepare_provider(name: str) -> None:
     """Name the provider of all models. Call it before the first `prepare_model`."""
-    global _provider
+    global _provider  # noqa: PLW0603 - metrics are global as well
     _provider = name
 
 
@@ -67,12 +67,19 @@ def prepare_tools(names: Iterable[str]) -> None:
 
 
 def turn_ended(
-    outcome: str, transport: str, *, error: str | None, seconds: Mapping[Part, float], rounds: int
+    outcome: str,
+    transport: str,
+    *,
+    error: str | None,
+    seconds: Mapping[Part, float],
+    rounds: int,
+    was_lost: bool = False,
 ) -> None:
-    """Count a turn and its seconds by part."""
+    """Count a turn and its seconds by part. Other workers have counted a turn that `was_lost`."""
     total = sum(seconds.values())
-    series.turns.labels(outcome, transport).inc()
-    series.agent_seconds.labels(series.AGENT_NAME, error or "").observe(total, _exemplar())
+    if not was_lost:
+        series.turns.labels(outcome, transport).inc()
+    series.agent_seconds.labels(genai_names.LEX, error or "").observe(total, _exemplar())
     series.overhead_seconds.observe(sum(seconds[part] for part in OURS))
     for part, spent in seconds.items():
         if spent:
@@ -201,6 +208,15 @@ def stream_closed(transport: str) -> None:
 
 def first_chunk_sent(transport: str, seconds: float) -> None:
     series.first_chunk_seconds.labels(transport).observe(seconds, _exemplar())
+
+
+def turn_was_lost() -> None:
+    series.lost_turns.inc()
+
+
+def first_chunk_missed(cause: str) -> None:
+    """Count a query whose stream ended too late, and without a chunk."""
+    series.missed_first_chunks.labels(cause).inc()
 
 
 def stream_resumed() -> None:

@@ -151,6 +151,20 @@ def _trace_in(headers: Sequence[tuple[bytes, bytes]]) -> SpanContext | None:
     return found if found.is_valid else None
 
 
+def request_refused(code: str, *, limit: str | None) -> None:
+    """Note why the current request is refused. That is no error of the service by itself."""
+    trace.get_current_span().set_attributes(_refusal(code, limit))
+
+
+def message_refused(code: str, *, limit: str | None) -> None:
+    """Note on the span of the current WebSocket why one of its messages is refused."""
+    trace.get_current_span().add_event("message_refused", _refusal(code, limit))
+
+
+def _refusal(code: str, limit: str | None) -> dict[str, str]:
+    return {"lex.refusal.code": code, **({} if limit is None else {"lex.refusal.limit": limit})}
+
+
 def _name(span: Any, request: Scope) -> None:
     """Name the span by its route: unlike the path, it contains no session ids."""
     if not span.is_recording():

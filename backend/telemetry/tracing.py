@@ -8,7 +8,9 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from opentelemetry import context, trace
 from opentelemetry.trace import Link, NoOpTracer, SpanKind, StatusCode, Tracer
@@ -27,16 +29,51 @@ SLOW_TRANSACTION_SECONDS = 0.25
 """Faster transactions get no span; a histogram counts all. It is an eighth of the two seconds in
 which a first chunk should arrive, since the claim of the session comes before it."""
 
+_CONVERSATION = context.create_key("lex-conversation")
+_REQUEST = context.create_key("lex-request")
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """The provider of the models, the first model, and the URL under which they are called."""
+
+    provider: str = ""
+    model: str = ""
+    url: str = ""
+
+
+WORKER_LOST = "worker_lost"
+"""The error of a turn whose worker has died."""
+
 # One per process, like the metrics.
 _tracer: Tracer = NoOpTracer()
-_provider = ""
 _captures_content = False
+_turn: Mapping[str, AttributeValue] = {}
+_chat: Mapping[str, AttributeValue] = {}
+"""The attributes that all turns and all calls of models share."""
 
 
-def record_with(tracer: Tracer, *, provider: str = "", captures_content: bool = False) -> None:
-    """Record spans from now on. `provider` names the provider of the models."""
-    global _tracer, _provider, _captures_content
-    _tracer, _provider, _captures_content = tracer, provider, captures_content
+def record_with(
+    tracer: Tracer,
+    *,
+    upstream: Upstream = Upstream(),
+    captures_content: bool = False,
+) -> None:
+    """Record spans from now on."""
+    global _tracer, _captures_content, _turn, _chat
+    turn: dict[str, AttributeValue] = {
+        names.OPERATION_NAME: names.INVOKE_AGENT,
+        names.PROVIDER_NAME: upstream.provider,
+        names.REQUEST_MODEL: upstream.model,
+        names.AGENT_NAME: names.LEX,
+    }
+    chat: dict[str, AttributeValue] = {
+        names.OPERATION_NAME: names.CHAT,
+        names.PROVIDER_NAME: upstream.provider,
+        names.REQUEST_STREAM: True,
+        **_server(upstream.url),
+    }
+    _tracer, _captures_content, _turn, _chat = tracer, captures_content, turn, chat
 
 
 def record_nothing() -> None:
@@ -66,19 +103,25 @@ def begin_turn(*, turn_id: str, session_id: str, is_own_trace: bool) -> Span:
         "invoke_agent lex",
         context=context.Context() if is_own_trace else None,
         links=[Link(request)] if is_own_trace and request.is_valid else (),
-        attributes={
-            names.PROVIDER_NAME: _provider,
-            names.OPERATION_NAME: names.INVOKE_AGENT,
-            names.AGENT_NAME: "lex",
-            names.CONVERSATION_ID: session_id,
-            "lex.turn.id": turn_id,
-        },
+        attributes={**_turn, names.CONVERSATION_ID: session_id, "lex.turn.id": turn_id},
     )
 
 
-def enter(span: Span) -> None:
-    """Make `span` the parent of every later span of this task."""
-    context.attach(trace.set_span_in_context(span))
+def enter(span: Span, *, session_id: str) -> None:
+    """Make the turn's `span` the parent of every later span of this task."""
+    here = context.set_value(_REQUEST, trace.get_current_span())
+    here = context.set_value(_CONVERSATION, session_id, here)
+    context.attach(trace.set_span_in_context(span, here))
+
+
+@contextmanager
+def about(session_id: str) -> Iterator[None]:
+    """Say of all calls of models in the block that they belong to a session."""
+    token = context.attach(context.set_value(_CONVERSATION, session_id))
+    try:
+        yield
+    finally:
+        context.detach(token)
 
 
 def end_turn(
@@ -91,40 +134,47 @@ def end_turn(
     input_tokens: int,
     output_tokens: int,
     seconds: Mapping[Part, float],
+    content: Mapping[str, AttributeValue],
 ) -> None:
+    """End the span in the task that entered it. An error also marks the request's span."""
     attributes: dict[str, AttributeValue] = {
         **{f"lex.turn.seconds.{part}": spent for part, spent in seconds.items()},
         "lex.outcome": outcome,
         "lex.rounds": rounds,
         names.USAGE_INPUT_TOKENS: input_tokens,
         names.USAGE_OUTPUT_TOKENS: output_tokens,
+        **content,
     }
     if model is not None:
         attributes[names.RESPONSE_MODEL] = model
     span.set_attributes(attributes)
     if error is not None:
         _fail(span, error)
+        _fail_request(span, error)
     span.end()
 
 
-def request_refused(code: str, *, limit: str | None) -> None:
-    """Note why the current request is refused. That is no error of the service by itself."""
-    _set_known({"lex.refusal.code": code, "lex.refusal.limit": limit})
+def _fail_request(turn: Span, error: str) -> None:
+    """Mark the root of the turn's trace, if it is the request and still open.
+
+    The stream was answered with status 200 before the turn failed.
+    """
+    request = context.get_value(_REQUEST)
+    if not isinstance(request, Span) or not request.is_recording():
+        return
+    if request.get_span_context().trace_id == turn.get_span_context().trace_id:
+        _fail(request, error)
 
 
-def message_refused(code: str, *, limit: str | None) -> None:
-    """Note on the span of the current WebSocket why one of its messages is refused."""
-    span = trace.get_current_span()
-    if span.is_recording():
-        known = {"lex.refusal.code": code, **({"lex.refusal.limit": limit} if limit else {})}
-        span.add_event("message_refused", known)
-
-
-def _set_known(attributes: Mapping[str, AttributeValue | None]) -> None:
-    span = trace.get_current_span()
-    if span.is_recording():
-        known = {name: value for name, value in attributes.items() if value is not None}
-        span.set_attributes(known)
+def begin_loss(turn_id: str, *, session_id: str, traceparent: str | None) -> Span:
+    """Start a failed span in the trace of a turn whose worker has died, from its `traceparent`."""
+    span = _tracer.start_span(
+        "turn_lost",
+        context=_W3C.extract({"traceparent": traceparent or ""}, context.Context()),
+        attributes={**_turn, names.CONVERSATION_ID: session_id, "lex.turn.id": turn_id},
+    )
+    _fail(span, WORKER_LOST)
+    return span
 
 
 def link_to_turn(turn_id: str, traceparent: str | None) -> None:
@@ -153,7 +203,7 @@ def waited(model: str, reason: str) -> Iterator[None]:
     Use it in a coroutine, not across the `yield` of a generator.
     """
     span = _tracer.start_span(
-        f"wait {model}", attributes={"gen_ai.request.model": model, "lex.wait.reason": reason}
+        f"wait {model}", attributes={"lex.wait.model": model, "lex.wait.reason": reason}
     )
     try:
         yield
@@ -167,16 +217,11 @@ def begin_chat(model: str) -> Span:
     It does not become the current span: it stays open across a generator's `yield`, where the
     consumer's spans would wrongly become its children.
     """
-    return _tracer.start_span(
-        f"chat {model}",
-        kind=SpanKind.CLIENT,
-        attributes={
-            names.PROVIDER_NAME: _provider,
-            names.OPERATION_NAME: names.CHAT,
-            names.REQUEST_MODEL: model,
-            names.REQUEST_STREAM: True,
-        },
-    )
+    attributes: dict[str, AttributeValue] = {**_chat, names.REQUEST_MODEL: model}
+    session_id = context.get_value(_CONVERSATION)
+    if isinstance(session_id, str):
+        attributes[names.CONVERSATION_ID] = session_id
+    return _tracer.start_span(f"chat {model}", kind=SpanKind.CLIENT, attributes=attributes)
 
 
 def completion(
@@ -186,15 +231,22 @@ def completion(
     finish_reason: str,
     input_tokens: int,
     output_tokens: int,
+    cached_input_tokens: int,
+    reasoning_tokens: int,
 ) -> dict[str, AttributeValue]:
     """The attributes of a call with a complete answer, for `end_chat`."""
-    return {
+    attributes: dict[str, AttributeValue] = {
         names.RESPONSE_ID: response_id,
         names.RESPONSE_MODEL: model,
         names.RESPONSE_FINISH_REASONS: [finish_reason],
         names.USAGE_INPUT_TOKENS: input_tokens,
         names.USAGE_OUTPUT_TOKENS: output_tokens,
     }
+    if cached_input_tokens:
+        attributes[names.USAGE_CACHE_READ_INPUT_TOKENS] = cached_input_tokens
+    if reasoning_tokens:
+        attributes[names.USAGE_REASONING_OUTPUT_TOKENS] = reasoning_tokens
+    return attributes
 
 
 def end_chat(
@@ -280,6 +332,15 @@ def transaction(name: str, *, failures: tuple[type[Exception], ...]) -> Iterator
             if failed:
                 _fail(span, failed)
             span.end()
+
+
+def _server(url: str) -> dict[str, AttributeValue]:
+    """The host and port of a URL; nothing without a host."""
+    address = urlsplit(url)
+    if not address.hostname:
+        return {}
+    port = address.port or (80 if address.scheme == "http" else 443)
+    return {names.SERVER_ADDRESS: address.hostname, names.SERVER_PORT: port}
 
 
 def _fail(span: Span, error_type: str) -> None:

@@ -14,6 +14,7 @@ from backend.domain.conversation import Outcome, Role
 from backend.domain.errors import ServiceError, StorageError, TurnTimedOut
 from backend.domain.events import End, Logged, TokenUsage, Transport, TurnOutcome, encode, failure
 from backend.domain.usage import ModelCall, spent_by
+from backend.llm.content_capture import turn_content
 from backend.storage.ports.sessions import Ending
 from backend.telemetry import kept_traces, metrics, tracing
 from backend.telemetry.call_tally import CallTally
@@ -104,8 +105,12 @@ def report(
     seconds: Mapping[Part, float],
     tally: CallTally,
     is_stored: bool,
+    was_lost: bool = False,
 ) -> None:
-    """Report the ending to metrics, trace and log, with the seconds of the turn by part."""
+    """Report the ending to metrics, trace and log, with the seconds of the turn by part.
+
+    `was_lost` says that another worker took this one for dead, and has closed the turn.
+    """
     kept_traces.note_end(span, sum(seconds.values()), error=ending.error_code)
     metrics.turn_ended(
         ending.outcome,
@@ -113,6 +118,7 @@ def report(
         error=ending.error_code,
         seconds=seconds,
         rounds=turn.rounds,
+        was_lost=was_lost,
     )
     spent = spent_by(ending.calls)
     metrics.client_spent(
@@ -127,6 +133,7 @@ def report(
         input_tokens=ending.usage.input_tokens,
         output_tokens=ending.usage.output_tokens,
         seconds=seconds,
+        content=_content(ending, turn) if tracing.captures_content() else {},
     )
     logger.log(
         logging.WARNING if has_failed(ending) or not is_stored else logging.INFO,
@@ -151,6 +158,11 @@ def report(
         **{f"{part}_seconds": _rounded(spent) for part, spent in seconds.items()},
         seconds=_rounded(sum(seconds.values())),
     )
+
+
+def _content(ending: Ending, turn: Turn) -> dict[str, str]:
+    reason = turn.finish_reason if ending.outcome is Outcome.COMPLETED else None
+    return turn_content(turn.question, turn.messages, reason)
 
 
 def has_failed(ending: Ending) -> bool:

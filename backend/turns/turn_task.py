@@ -179,7 +179,7 @@ class TurnTask:
             self._refuse(error)
             return
         self._span = span
-        tracing.enter(span)
+        tracing.enter(span, session_id=self.new.session_id)
         self._claimed.set_result(None)
         failed: ServiceError | None = None
         try:
@@ -250,6 +250,7 @@ class TurnTask:
             seconds=self._clock.seconds,
             tally=self._tally,
             is_stored=is_stored,
+            was_lost=not is_stored and self.unstored is None,
         )
 
     async def _store(self, error: ServiceError | None) -> tuple[Ending, bool]:

@@ -60,7 +60,8 @@ _SPEED = row(
         "Duration by tool",
         "How long does a tool take? 95th percentile.",
         query(
-            "max by (gen_ai_tool_name) (job_tool:gen_ai_execute_tool_duration_seconds:p95_rate5m{HERE})",
+            "max by (gen_ai_tool_name)"
+            " (job_tool:gen_ai_execute_tool_duration_seconds:p95_rate5m{HERE})",
             "{{gen_ai_tool_name}}",
         ),
         unit=SECONDS,

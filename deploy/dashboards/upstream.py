@@ -38,7 +38,8 @@ _ANSWERS = row(
         "Which model fails? Share of failed calls; normally near 0. At one half the circuit"
         " breaker opens.",
         query(
-            "max by (gen_ai_request_model) (job_model:lex_upstream_attempts_failed:ratio_rate5m{HERE})",
+            "max by (gen_ai_request_model)"
+            " (job_model:lex_upstream_attempts_failed:ratio_rate5m{HERE})",
             "{{gen_ai_request_model}}",
         ),
         unit=SHARE,
@@ -63,21 +64,28 @@ _MODELS = row(
     lines(
         "Attempts by model",
         "Does the first model of the list answer, or a fallback?",
-        query("sum by (gen_ai_request_model) (job_model_outcome:lex_upstream_attempts:rate5m{HERE})", "{{gen_ai_request_model}}"),
+        query(
+            "sum by (gen_ai_request_model) (job_model_outcome:lex_upstream_attempts:rate5m{HERE})",
+            "{{gen_ai_request_model}}",
+        ),
         unit=PER_SECOND,
         is_stacked=True,
     ),
     states(
         "Breakers",
         "Which model is not called because it fails? State in the worst pod; normally closed.",
-        query("max by (gen_ai_request_model) (lex_breaker_state{HERE})", "{{gen_ai_request_model}}"),
+        query(
+            "max by (gen_ai_request_model) (lex_breaker_state{HERE})", "{{gen_ai_request_model}}"
+        ),
         means={0: ("closed", "green"), 1: ("half open", "yellow"), 2: ("open", "red")},
     ),
     states(
         "Retired models",
         "Does Groq refuse to serve a model of the list? The model may be retired, unknown,"
         " blocked, or have terms to accept; `/readyz` has the reason.",
-        query("max by (gen_ai_request_model) (lex_model_retired{HERE})", "{{gen_ai_request_model}}"),
+        query(
+            "max by (gen_ai_request_model) (lex_model_retired{HERE})", "{{gen_ai_request_model}}"
+        ),
         means={0: ("served", "green"), 1: ("left out", "red")},
     ),
 )
@@ -88,7 +96,8 @@ _SPEED = row(
         "First byte by model",
         "How long until Groq answers a call? 95th percentile; normally below the dashed line.",
         query(
-            "max by (gen_ai_request_model) (job_model:lex_upstream_first_byte_seconds:p95_rate5m{HERE})",
+            "max by (gen_ai_request_model)"
+            " (job_model:lex_upstream_first_byte_seconds:p95_rate5m{HERE})",
             "{{gen_ai_request_model}}",
         ),
         unit=SECONDS,
@@ -206,7 +215,8 @@ _BUDGET = row(
         "How close is the rate limit? Share of the limit that is left. Below the dashed line"
         " for 5 minutes is an alert: raise the limit, or use another model.",
         query(
-            "min by (gen_ai_request_model, kind) (job_model_kind:lex_upstream_budget_remaining:ratio{HERE})",
+            "min by (gen_ai_request_model, kind)"
+            " (job_model_kind:lex_upstream_budget_remaining:ratio{HERE})",
             "{{gen_ai_request_model}}, {{kind}}",
         ),
         unit=SHARE,
@@ -215,7 +225,9 @@ _BUDGET = row(
     lines(
         "Waiting turns",
         "How many turns wait until a rate limit has room for them?",
-        query("sum by (gen_ai_request_model) (lex_upstream_waiting{HERE})", "{{gen_ai_request_model}}"),
+        query(
+            "sum by (gen_ai_request_model) (lex_upstream_waiting{HERE})", "{{gen_ai_request_model}}"
+        ),
         unit=COUNT,
         width=24,
     ),
@@ -227,8 +239,8 @@ _USE = row(
         "Tokens",
         "How many tokens does Lex send and receive in a minute?",
         query(
-            "sum by (gen_ai_request_model, gen_ai_token_type) (rate(gen_ai_client_token_usage_sum{HERE}[$__rate_interval]))"
-            " * 60",
+            "sum by (gen_ai_request_model, gen_ai_token_type)"
+            " (rate(gen_ai_client_token_usage_sum{HERE}[$__rate_interval])) * 60",
             "{{gen_ai_request_model}}, {{gen_ai_token_type}}",
         ),
         unit=PER_MINUTE,
@@ -239,9 +251,10 @@ _USE = row(
         "Tokens of a call",
         "How large are calls? Mean by type. Input grows with histories and tool results.",
         query(
-            "sum by (gen_ai_token_type) (rate(gen_ai_client_token_usage_sum{HERE}[$__rate_interval]))"
-            " / (sum by (gen_ai_token_type) (rate(gen_ai_client_token_usage_count{HERE}[$__rate_interval]))"
-            " > 0)",
+            "sum by (gen_ai_token_type)"
+            " (rate(gen_ai_client_token_usage_sum{HERE}[$__rate_interval]))"
+            " / (sum by (gen_ai_token_type)"
+            " (rate(gen_ai_client_token_usage_count{HERE}[$__rate_interval])) > 0)",
             "{{gen_ai_token_type}}",
         ),
         unit=COUNT,

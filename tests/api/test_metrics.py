@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from websockets.asyncio.client import connect
 
+from backend.api.delivery_metrics import OBJECTIVE_SECONDS
 from tests.api.test_realtime import address, until_end
 from tests.fakes import echo
 from tests.live.test_disconnect import asking, outcome_of
@@ -84,6 +85,14 @@ def limits(seen: Scrape, **labels: str) -> list[float]:
     return [each.value for each in seen._with(name, labels)]
 
 
+CALL = {
+    "gen_ai_operation_name": "chat",
+    "gen_ai_provider_name": "groq",
+    "gen_ai_request_model": MODEL,
+    "purpose": "turn",
+}
+
+
 async def test_a_turn_with_a_tool_is_seen_from_the_query_to_the_upstream(service: Lex) -> None:
     usage = {"prompt_tokens": 40, "completion_tokens": 8}
     call = {"name": "get_weather", "arguments": {"city": "Paris"}}
@@ -119,7 +128,7 @@ async def test_a_turn_with_a_tool_is_seen_from_the_query_to_the_upstream(service
         )
         == 2
     )
-    assert counts("gen_ai_client_operation_time_per_output_chunk_seconds_count", **call) == 2
+    assert counts("gen_ai_client_operation_time_per_output_chunk_seconds_count", **CALL) == 2
     assert counts("lex_completions_total", gen_ai_response_finish_reason="tool_calls") == 1
     assert counts("lex_completions_total", gen_ai_response_finish_reason="stop") == 1
     assert counts("lex_upstream_first_byte_seconds_count", gen_ai_request_model=MODEL) == 2
@@ -266,3 +275,41 @@ async def test_no_session_and_nothing_that_was_said_is_in_a_label(service: Lex) 
 
     assert "my-session" not in text
     assert "secret" not in text
+
+
+async def test_a_query_that_waits_in_vain_has_missed_its_first_chunk() -> None:
+    """Whoever leaves after more than two seconds got nothing in time, however the turn ends."""
+    late = OBJECTIVE_SECONDS + 0.2
+
+    async def leaves(session_id: str, after_seconds: float) -> None:
+        async with asking(service, "Hello", session_id):
+            await asyncio.sleep(after_seconds)  # the patience of this client
+
+    async def leaves_a_websocket() -> None:
+        async with connect(address(service), proxy=None) as socket:
+            await socket.send("Hello")
+            await asyncio.sleep(late)
+
+    async def comes_back() -> None:
+        body = {"query": "Hello", "session_id": "again", "resume": True}
+        async with service.client.stream("POST", "/query", json=body) as stream:
+            turn = stream.headers["x-turn-id"]
+            await asyncio.sleep(late)
+        await service.client.get(f"/turns/{turn}/events")
+
+    async with lex(turn_timeout_seconds=late + 0.5) as service:
+        service.standin.script({"text": "late", "first_token_after": 60}, times=None)
+        before = await scrape(service.client)
+        await asyncio.gather(
+            leaves("soon", 0.3),
+            leaves("late", late),
+            leaves_a_websocket(),
+            comes_back(),
+            service.ask("Hello", "waits"),
+        )
+        name = "lex_first_chunks_missed_total"
+        after = await until_counted(service, name, before.value(name) + 4)
+
+    missed = {cause: grown(before, after, name, cause=cause) for cause in ("left", "ended")}
+    assert missed == {"left": 3, "ended": 1}
+    assert grown(before, after, "lex_time_to_first_chunk_seconds_count") == 0

@@ -306,7 +306,7 @@ async def test_while_no_model_is_served_turns_are_refused_and_the_pod_stays_read
     for model in ready.json()["models"]:
         assert model["reason"] == reason
         assert ("asked_again_in" in model) is not is_final
-        assert seen.value("lex_model_retired", model=model["name"]) == 1
+        assert seen.value("lex_model_retired", gen_ai_request_model=model["name"]) == 1
 
 
 async def test_the_upstream_is_sent_the_prompt_the_history_and_the_tools(service: Lex) -> None:

@@ -15,6 +15,7 @@ from infrastructure.groq_standin import Standin
 from tests.cutting import asked_and_resumed
 from tests.deploy.servers import GUNICORN, children, deployed
 from tests.processes import client_process, lex_process
+from tests.scraping import scrape
 from tests.serving import ids_of, parse, text_of, without_ids
 
 LEASE_SECONDS = 2.0
@@ -91,6 +92,7 @@ async def test_fifty_streams_of_a_killed_worker(tmp_path: Path) -> None:
             again = [await seconds_until_free(other, f"s{number}") for number in range(25)]
             histories = [await history(other, f"s{number}") for number in range(50)]
             ended = [(await other.get(f"/turns/{turn}")).json() for turn in turns]
+            counted = await scrape(other)
 
     assert told_after < LEASE_SECONDS + SLACK_SECONDS
     assert all(refused for _, refused in freed), "a session was not blocked at first"
@@ -106,6 +108,7 @@ async def test_fifty_streams_of_a_killed_worker(tmp_path: Path) -> None:
         assert roles == ["user", "user", "assistant"], "a question or an output is missing"
         assert messages[0]["content"] == question(number)
     assert {(turn["outcome"], turn["error_code"]) for turn in ended} == {("failed", "worker_lost")}
+    assert counted.value("lex_turns_lost_total") == 50
 
 
 async def come_back(client: httpx.AsyncClient, turn_id: str, place: str = "1") -> str:

@@ -155,6 +155,50 @@ async def test_all_workers_of_a_start_share_a_random_key_and_say_so(
     assert "LOG_HASH_KEY" in service.lines("log_hash_key_is_random")[0]["note"]
 
 
+@pytest.mark.parametrize("found_by", ["look-up", "claim", "nobody"])
+async def test_a_turn_that_is_lost_with_its_worker_is_in_log_and_trace(
+    found_by: str, standin: Standin, tmp_path: Path
+) -> None:
+    standin.script({"text": "late", "first_token_after": 60}, contains="Wait")
+    with collecting() as collector:
+        where = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+            "OTEL_TRACES_SAMPLER": "parentbased_always_off",
+            "LEASE_SECONDS": "1",
+            "LOG_HASH_KEY": KEY,
+        }
+        async with (
+            deployed(PLAIN, standin, tmp_path, **where) as other,
+            deployed(PLAIN, standin, tmp_path, **where) as service,
+        ):
+            body = {"query": "Wait", "session_id": SESSION}
+            async with service.client.stream("POST", "/query", json=body) as stream:
+                trace_id = stream.headers["traceresponse"].split("-")[1]
+                turn_id = stream.headers["x-turn-id"]
+                await standin.stats.until(lambda stats: stats.open_streams == 1)
+                service.process.kill()
+                await service.ended()
+            async with waiting():
+                while not other.lines("turn_lost"):
+                    if found_by == "look-up":
+                        await other.client.get(f"/sessions/{SESSION}")
+                    elif found_by == "claim":
+                        await ask(other, "Hello", SESSION)
+                    await asyncio.sleep(0.1)
+
+    (line,) = other.lines("turn_lost")
+    assert (line["level"], line["turn"], line["error"]) == ("warning", turn_id, "worker_lost")
+    assert line["session_hash"] == hashed(f"session:{SESSION}")
+    assert line["trace_id"] == trace_id
+    span = collector.one("turn_lost")
+    assert span.is_error
+    assert span.trace_id == trace_id
+    assert span.attributes["error.type"] == "worker_lost"
+    assert span.attributes["lex.turn.id"] == turn_id
+    assert span.attributes["lex.session.hash"] == hashed(f"session:{SESSION}")
+    assert span.attributes["gen_ai.conversation.id"] == SESSION
+
+
 async def test_what_a_socket_refuses_is_a_line_with_code_and_limit(
     standin: Standin, tmp_path: Path
 ) -> None:

@@ -58,10 +58,17 @@ async def test_all_spans_of_a_turn_hang_together_and_say_what_they_should(
     assert (turn.kind, turn.parent_id) == ("internal", server.id)
     assert turn.attributes["gen_ai.operation.name"] == "invoke_agent"
     assert turn.attributes["gen_ai.conversation.id"] == "s1"
+    assert turn.attributes["gen_ai.request.model"] == LLAMA
     assert (turn.attributes["lex.outcome"], turn.attributes["lex.rounds"]) == ("completed", 2)
     assert not turn.is_error
     first, second = collector.named(f"chat {LLAMA}")
     tools = collector.named("execute_tool echo") + collector.named("execute_tool refuse")
+    for chat in (first, second):
+        assert chat.attributes["gen_ai.conversation.id"] == "s1"
+        assert chat.attributes["server.address"] == "127.0.0.1"
+        assert service.standin.url.endswith(f":{chat.attributes['server.port']}")
+    for span in (turn, first, *tools):
+        assert span.schema_url == "https://opentelemetry.io/schemas/1.41.1"
     for span in (first, second, *tools):
         assert (span.trace_id, span.parent_id) == (server.trace_id, turn.id)
         assert turn.begun <= span.begun <= span.ended <= turn.ended
@@ -147,6 +154,10 @@ async def test_a_turn_that_failed_or_took_too_long_says_why(collector: Collector
         await service.ask("Break", "s1")
         await service.ask("Wait", "s2")
 
+    failed_request, late_request = collector.named("POST /query")
+    for request, code in ((failed_request, "upstream_garbled"), (late_request, "turn_timed_out")):
+        assert (request.is_error, request.attributes["error.type"]) == (True, code)
+        assert request.attributes["http.response.status_code"] == 200
     failed, late = collector.named(TURN)
     assert (failed.attributes["lex.outcome"], failed.is_error) == ("failed", True)
     assert failed.attributes["error.type"] == "upstream_garbled"
@@ -387,14 +398,46 @@ async def test_what_is_said_is_in_spans_when_that_is_switched_on(
         service.standin.script({"calls": [called("echo", word="loud")]}, {"text": "So it is."})
         await service.ask(SECRET)
 
-    _, chat = collector.named(f"chat {LLAMA}")
+    calling, chat = collector.named(f"chat {LLAMA}")
     tool = collector.one("execute_tool echo")
     assert SECRET in chat.attributes["gen_ai.input.messages"]
     assert "You are Lex" in chat.attributes["gen_ai.system_instructions"]
-    (said,) = json.loads(chat.attributes["gen_ai.output.messages"])
-    assert said == {"role": "assistant", "parts": [{"type": "text", "content": "So it is."}]}
+    turn = collector.one(TURN)
+    answer = {"role": "assistant", "parts": [text("So it is.")], "finish_reason": "stop"}
+    for span in (turn, chat):
+        assert json.loads(span.attributes["gen_ai.output.messages"]) == [answer]
+    question = {"role": "user", "parts": [text(SECRET)]}
+    assert json.loads(turn.attributes["gen_ai.input.messages"]) == [question]
+    (definition,) = json.loads(chat.attributes["gen_ai.tool.definitions"])
+    assert (definition["type"], definition["name"]) == ("function", "echo")
+    assert definition["parameters"]["properties"].keys() == {"word"}
+    (asked,) = json.loads(calling.attributes["gen_ai.output.messages"])
+    assert asked["finish_reason"] == "tool_call"
+    assert asked["parts"][0]["arguments"] == {"word": "loud"}
+    *_, response = json.loads(chat.attributes["gen_ai.input.messages"])
+    assert response["parts"][0]["response"] == {"word": "loud"}
     assert json.loads(tool.attributes["gen_ai.tool.call.arguments"]) == {"word": "loud"}
     assert json.loads(tool.attributes["gen_ai.tool.call.result"]) == {"word": "loud"}
+
+
+def text(content: str) -> dict[str, str]:
+    return {"type": "text", "content": content}
+
+
+async def test_an_answer_that_breaks_off_has_a_finish_reason_too(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Phoenix drops all output messages of a span if one has none."""
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "true")
+    async with lex() as service:
+        broken = {"text": "one two", "fault": {"kind": "close", "after_tokens": 1}}
+        service.standin.script(broken)
+        await service.ask("Break")
+
+    for name in (TURN, f"chat {LLAMA}"):
+        (said,) = json.loads(collector.one(name).attributes["gen_ai.output.messages"])
+        assert said["finish_reason"] == "error"
+        assert said["parts"] == [text("one")]
 
 
 async def test_the_standard_variables_name_the_service_and_choose_what_is_sampled(

@@ -70,5 +70,5 @@ def cases() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Each alert that a rule test checks, with the alerts that it expects to fire."""
     for path in TESTS:
         for test in yaml.safe_load(path.read_text())["tests"]:
-            for case in test["alert_rule_test"]:
+            for case in test.get("alert_rule_test", ()):
                 yield case["alertname"], case["exp_alerts"]

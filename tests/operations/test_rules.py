@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from deploy import objectives
 from tests.operations.boards import BOARDS, expressions
 from tests.operations.expressions import chosen_values, labels_of, names, parse, selectors
 from tests.operations.metrics import VALUES
@@ -35,7 +36,9 @@ def test_a_recorded_series_is_named_for_its_level_metric_and_operations(rule: Ru
     assert operations
     assert {"namespace", "job"} <= labels
     spoken = {"instance", "namespace", "pod", "job"}
-    assert set(level.split("_")) == (labels - spoken) | {level.split("_")[0]}
+    short = {"gen_ai_request_model": "model", "gen_ai_tool_name": "tool"}
+    others = {short.get(label, label) for label in labels - spoken}
+    assert set(level.split("_")) == others | {level.split("_")[0]}
     assert level.split("_")[0] == ("instance" if "instance" in labels else "job")
 
 
@@ -64,16 +67,22 @@ def test_an_alert_names_labels_that_it_has(alert: Rule) -> None:
         assert set(re.findall(r"\$labels\.(\w+)", text)) <= labels
 
 
+def test_the_objectives_are_written_from_their_source() -> None:
+    assert objectives.RULES.read_text() == objectives.text(), "make dashboards"
+
+
 def test_burn_rates_are_those_of_the_objectives() -> None:
     factors = {"1h": ("5m", "14.4"), "6h": ("30m", "6"), "1d": ("2h", "3"), "3d": ("6h", "1")}
+    budgets = {"LexTurnsBurn": "0.005", "LexFirstChunkBurn": "0.01", "LexPaceBurn": "0.01"}
     burns = [alert for alert in ALERTS if "window" in alert.labels]
 
-    assert len(burns) == 2 * len(factors)
+    assert len(burns) == len(budgets) * len(factors)
     for alert in burns:
         long, (short, factor) = alert.labels["window"], factors[alert.labels["window"]]
-        budget = {"LexTurnsBurn": "0.005", "LexFirstChunkBurn": "0.01"}[alert.name]
         for window in (long, short):
-            assert f":ratio_rate{window} > {factor} * {budget}\n" in alert.expression
+            burns_fast = f":ratio_rate{window} > {factor} * {budgets[alert.name]}\n"
+            assert burns_fast in alert.expression
+        assert f":increase{long} >= 10\n" in alert.expression
         assert alert.labels["severity"] == ("page" if long in {"1h", "6h"} else "ticket")
 
 

@@ -211,9 +211,16 @@ KINDS = {
         "internal",
         CALL
         | {"gen_ai.agent.name", "gen_ai.conversation.id", "lex.turn.id", "lex.outcome"}
+        | {"gen_ai.request.model"}
         | {"lex.rounds", "gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens"},
     ),
-    r"chat .*": ("client", CALL | {"gen_ai.request.model", "gen_ai.request.stream"}),
+    r"chat .*": (
+        "client",
+        CALL
+        | {"gen_ai.request.model", "gen_ai.request.stream", "gen_ai.conversation.id"}
+        | {"server.address", "server.port"},
+    ),
+    r"wait .*": ("internal", {"lex.wait.model", "lex.wait.reason"}),
     r"execute_tool \w+": (
         "internal",
         {"gen_ai.operation.name", "gen_ai.tool.name", "gen_ai.tool.call.id", "gen_ai.tool.type"}
@@ -225,6 +232,7 @@ PARENTS = {
     r"invoke_agent lex": r"POST /query",
     r"chat .*": r"invoke_agent lex",
     r"execute_tool .*": r"invoke_agent lex",
+    r"wait .*": r"invoke_agent lex",
     r"store finish": r"invoke_agent lex",
     r"store claim": r"POST /query|HTTP /ws/.*",
     r"store .*": r".*",

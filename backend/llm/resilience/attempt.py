@@ -22,10 +22,10 @@ from backend.domain.errors import (
     UpstreamUnavailable,
 )
 from backend.domain.usage import ModelCall, Purpose
+from backend.llm.content_capture import call_content
 from backend.llm.port import CompletionRequest, Delta, Finish, FinishReason, Meter, NamedModel
 from backend.llm.prices import Prices
 from backend.llm.resilience.circuit_breaker import BreakerState, CircuitBreaker
-from backend.llm.resilience.content_capture import content
 from backend.llm.resilience.metering import Metering
 from backend.llm.resilience.rate_budget import RateBudget
 from backend.llm.resilience.request_size import RequestSize
@@ -137,7 +137,7 @@ class SingleAttempt:
                 self._budget.spent(delta.usage.input_tokens + delta.usage.output_tokens)
                 self._size.answered(fitted, delta.usage.input_tokens)
             if said is not None:
-                span.set_attributes(content(asked, said))
+                span.set_attributes(call_content(asked, said))
             tracing.end_chat(
                 span,
                 error=None if outcome == "ok" else outcome,
@@ -206,6 +206,8 @@ def _completion(finish: Finish) -> dict[str, tracing.AttributeValue]:
         finish_reason=finish.reason,
         input_tokens=finish.usage.input_tokens,
         output_tokens=finish.usage.output_tokens,
+        cached_input_tokens=finish.usage.cached_input_tokens,
+        reasoning_tokens=finish.usage.reasoning_tokens,
     )
 
 
@@ -213,7 +215,7 @@ def _pace(meter: Meter, call: ModelCall | None, *, until: float, is_whole: bool)
     """The mean time from one output token to the next; None if there were too few tokens."""
     if call is None or meter.began_at is None:
         return None
-    # Of an answer that broke off, the next token was awaited until the end.
+    # The next token of an answer that broke off was awaited until the end.
     steps = call.usage.output_tokens - int(is_whole)
     return (until - meter.began_at) / steps if steps > 0 else None
 

@@ -17,6 +17,7 @@ from backend.storage.sql.failure_detector import FailureDetector
 from backend.storage.sql.operations import SqlStore
 from backend.storage.sql.rows import AnyRow, message_of, session_of, turn_of
 from backend.storage.sql.tables import messages, sessions, turns
+from backend.telemetry import lost_turns
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -143,14 +144,14 @@ def _shown(
     async def show(
         self: "LookUps", owner: str, id_: str, /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        database, lost_after_seconds = self.database, self.detector.lost_after_seconds
-        found, turn_id = await database.read(
+        lost_after_seconds = self.detector.lost_after_seconds
+        found, turn_id = await self.database.read(
             noticing, lost_after_seconds, owner, id_, *args, **kwargs
         )
         if turn_id is None:
             return found
-        await database.run(claims.settle, turn_id, lost_after_seconds=lost_after_seconds)
-        return await database.read(look_up, owner, id_, *args, **kwargs)
+        await self.settle(turn_id, lost_after_seconds=lost_after_seconds)
+        return await self.database.read(look_up, owner, id_, *args, **kwargs)
 
     return show
 
@@ -159,6 +160,15 @@ class LookUps(SqlStore):
     def __init__(self, database: Database, detector: FailureDetector) -> None:
         super().__init__(database)
         self.detector = detector
+
+    async def settle(self, turn_id: str, *, lost_after_seconds: Callable[[], float]) -> bool:
+        """Close and count a turn whose worker is dead. Return whether it was still open."""
+        lost = await self.database.run(
+            claims.settle, turn_id, lost_after_seconds=lost_after_seconds
+        )
+        if lost is not None:
+            lost_turns.report(lost.id, session_id=lost.session_id, traceparent=lost.traceparent)
+        return lost is not None
 
     get = _shown(leases.LOST_OF_SESSION, get)
     messages = _shown(leases.LOST_OF_SESSION, _messages)

@@ -15,6 +15,7 @@ from backend.storage.sql.failure_detector import FailureDetector
 from backend.storage.sql.look_ups import LookUps, get
 from backend.storage.sql.operations import reading, writing
 from backend.storage.sql.tables import sessions
+from backend.telemetry import lost_turns
 
 logger = structlog.get_logger()
 
@@ -60,7 +61,7 @@ class SqlSessions(LookUps):
     async def claim(
         self, turn: NewTurn, *, history_tokens: int, beside_characters: int = 0
     ) -> Claim:
-        return await self.database.run(
+        claim = await self.database.run(
             claims.claim,
             turn,
             history_tokens=history_tokens,
@@ -68,6 +69,9 @@ class SqlSessions(LookUps):
             lease_seconds=self._lease_seconds,
             lost_after_seconds=self.detector.lost_after_seconds,
         )
+        if (lost := claim.lost) is not None:
+            lost_turns.report(lost.id, session_id=lost.session_id, traceparent=lost.traceparent)
+        return claim
 
     async def live_workers(self) -> int:
         return await self.database.read(leases.living, self._lease_seconds)
@@ -109,13 +113,10 @@ class SqlSessions(LookUps):
 
     async def _close_lost(self, turn_id: str) -> bool:
         try:
-            await self.database.run(
-                claims.settle, turn_id, lost_after_seconds=self._lost_unasked_after_seconds
-            )
+            return await self.settle(turn_id, lost_after_seconds=self._lost_unasked_after_seconds)
         except NotStorable as error:  # concerns only this turn, so close the others all the same
             logger.warning("lost_turn_not_closed", turn=turn_id, error=str(error))
             return False
-        return True
 
     def _lost_unasked_after_seconds(self) -> float:
         return LOST_AFTER_LEASES * self.detector.lost_after_seconds()

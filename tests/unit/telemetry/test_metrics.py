@@ -75,6 +75,8 @@ async def test_a_turn_says_what_carried_it_and_how_it_ended(counted: Counted) ->
     follower.leave()
     await world.turns.close()
 
+    failed = AGENT | {"error_type": "upstream_unavailable"}
+    assert counted("gen_ai_invoke_agent_duration_seconds_count", **failed) == 1
     assert counted("lex_turns_total", outcome="failed", transport="websocket") == 1
     assert counted("lex_turns_total", outcome="failed", transport="sse") == 0
 
