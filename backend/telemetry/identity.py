@@ -29,12 +29,12 @@ ATTRIBUTES = {
 """The names in spans, by the names in log lines."""
 
 EXEMPLARS = (CLIENT_HASH, SESSION_HASH)
-"""The names in exemplars. That of a key may be too long: an exemplar has 128 characters."""
+"""The names in exemplars. The name of a key may be too long: an exemplar has 128 characters."""
 
 HASH_CHARACTERS = 16
 
-# One per start of the service: gunicorn's arbiter imports this module before it forks, so all its
-# workers have the same one.
+# Random per start. gunicorn's arbiter imports this module before it forks, so all its workers have
+# the same key.
 _random_key = secrets.token_bytes(32)
 _key = _random_key
 

@@ -1,4 +1,4 @@
-"""Report a turn that was lost with its worker. Whoever closes the turn reports it, once."""
+"""Report a turn that was lost with its worker. The worker that closes the turn reports it."""
 
 import structlog
 from opentelemetry import trace

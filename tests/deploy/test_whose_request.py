@@ -2,7 +2,11 @@
 
 import asyncio
 import json
+import re
+import shlex
+import shutil
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ from backend.telemetry import identity
 from infrastructure.groq_standin import Standin
 from tests.credentials import COOKIE_SECRET, key_file
 from tests.deploy.servers import GUNICORN, PLAIN, Deployed, deployed
+from tests.documents.markdown import section
 from tests.otlp import collecting
 from tests.waiting import waiting
 
@@ -48,6 +53,16 @@ def lines(service: Deployed, **wanted: object) -> list[dict[str, Any]]:
     """The lines with these fields."""
     found = [json.loads(line) for line in service.log.read_text().splitlines()]
     return [line for line in found if wanted.items() <= line.items()]
+
+
+def documented(question: str, log: Path, example: str, name: str) -> list[dict[str, Any]]:
+    """The lines that the documented command finds, with another name than the example's."""
+    page = section("docs/observability.md", "Whose request was it?")
+    command = re.search(rf"{question}.*?`(jq [^`]*) lex\.log`", page, re.DOTALL)
+    assert command
+    words = shlex.split(command[1].replace(example, name))
+    written = subprocess.check_output([*words, str(log)], text=True)
+    return [json.loads(line) for line in written.splitlines()]
 
 
 async def ask(service: Deployed, query: str, session_id: str, **headers: str) -> int:
@@ -89,6 +104,9 @@ async def test_one_query_finds_all_lines_and_spans_of_a_session_or_client(
         ("request_finished", "info", "too_many_requests"),
     ]
     assert failed[-1]["limit"] == "session"
+    if shutil.which("jq"):
+        assert documented("session X", service.log, "ea1e6ebcd57283a9", session) == of_session
+        assert documented("client Y", service.log, "the shop", "key 1") == failed
     log = service.log.read_text()
     assert SESSION not in log
     assert "example.com" not in log
