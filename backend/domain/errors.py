@@ -122,7 +122,7 @@ class PastTheEnd(InvalidField):
 
 
 class TooManyRequests(Refusal):
-    """A rate limit is exceeded. `fields` are response headers that report the limits."""
+    """A limit is exceeded. `limit` is its name, and `fields` are headers that report the limits."""
 
     status, code, retryable = 429, "too_many_requests", True
     message = "There were too many requests in too short a time."
@@ -132,9 +132,11 @@ class TooManyRequests(Refusal):
         message: str | None = None,
         *,
         retry_after: float,
+        limit: str | None = None,
         fields: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message, retry_after=retry_after)
+        self.limit = limit
         self.fields = dict(fields or {})
 
 

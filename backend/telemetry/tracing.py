@@ -44,6 +44,9 @@ class Upstream:
     url: str = ""
 
 
+WORKER_LOST = "worker_lost"
+"""The error of a turn whose worker has died."""
+
 # One per process, like the metrics.
 _tracer: Tracer = NoOpTracer()
 _captures_content = False
@@ -94,7 +97,7 @@ def traceparent(span: Span | None = None) -> str | None:
 def begin_turn(*, turn_id: str, session_id: str, is_own_trace: bool) -> Span:
     """Start the span of a turn. Call it before the claim, which stores the span's context.
 
-    The span of a refused turn is never ended, so it is not sent. With `is_own_trace` the turn gets
+    The span of a refused turn is discarded. With `is_own_trace` the turn gets
     its own trace with a link to the request: for WebSockets, which may stay open for days.
     """
     request = trace.get_current_span().get_span_context()
@@ -166,6 +169,17 @@ def _request_of(turn: Span) -> Span:
         return NO_SPAN
     is_same = request.get_span_context().trace_id == turn.get_span_context().trace_id
     return request if is_same else NO_SPAN
+
+
+def begin_loss(turn_id: str, *, session_id: str, traceparent: str | None) -> Span:
+    """Start a failed span in the trace of a turn whose worker has died, from its `traceparent`."""
+    span = _tracer.start_span(
+        "turn_lost",
+        context=_W3C.extract({"traceparent": traceparent or ""}, context.Context()),
+        attributes={**_turn, names.CONVERSATION_ID: session_id, "lex.turn.id": turn_id},
+    )
+    _fail(span, WORKER_LOST)
+    return span
 
 
 def link_to_turn(turn_id: str, traceparent: str | None) -> None:

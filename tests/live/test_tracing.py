@@ -330,7 +330,7 @@ async def test_a_connection_that_outlives_a_failed_turn_has_not_failed(
 
 async def test_a_trace_comes_in_goes_back_and_goes_on_to_the_upstream(collector: Collector) -> None:
     theirs = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-    async with lex() as service:
+    async with lex(trace_context="follow") as service:
         headers = {
             "traceparent": f"00-{theirs[0]}-{theirs[1]}-01",
             "baggage": f"what={SECRET}",

@@ -225,7 +225,7 @@ class Fallback:
         if isinstance(error, ModelNotServed):
             self.unserved.leave_out(candidate.name, error)
         else:
-            logger.info("model_passed_over", model=candidate.name, error=error.code)
+            logger.debug("model_passed_over", model=candidate.name, error=error.code)
 
     async def _wait(
         self, failures: Sequence[Failure], passes: Passes, *, is_awaited: bool
@@ -248,7 +248,7 @@ class Fallback:
         if not (isinstance(error, UpstreamBusy) and error.retry_after):
             # The gate spreads those who wait for a known time, and jitter would mix their order.
             pause += self._jitter(LEAST_PAUSE_SECONDS * 2**passes.count)
-        logger.info("models_waited_for", model=candidate.name, wait=round(pause, 3))
+        logger.debug("models_waited_for", model=candidate.name, wait=round(pause, 3))
         try:
             async with asyncio.timeout(max(passes.left_seconds, pause)):
                 with waiting(candidate.name, error):
