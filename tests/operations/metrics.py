@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from backend.telemetry.metric_definitions import FIRST_CHUNK_SECONDS
 from tests.documents.markdown import section
 
 MEASURED = section("docs/observability.md", "Metrics")
@@ -34,7 +35,7 @@ VALUES = {
     ("lex_upstream_budget_remaining", "kind"): {"requests", "tokens"},
     ("lex_upstream_budget_limit", "kind"): {"requests", "tokens"},
     ("lex_time_to_first_chunk_seconds_bucket", "le"): {
-        str(float(bound)) for bound in (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30)
+        str(float(bound)) for bound in FIRST_CHUNK_SECONDS
     },
 }
 """The values of labels among which expressions choose."""
