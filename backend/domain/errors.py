@@ -384,7 +384,11 @@ class InvalidArguments(ToolError):
 
 
 class ToolRefused(ToolError):
-    """A tool declines a valid call, usually with a `code` of its own."""
+    """A tool declines a valid call, usually with a `code` of its own. That is a normal answer.
+
+    If a service behind the tool is at fault, raise `ToolFailed` or `ToolTimedOut`: alerts count
+    these.
+    """
 
     code = "refused"
 
@@ -394,4 +398,4 @@ class ToolTimedOut(ToolError):
 
 
 class ToolFailed(ToolError):
-    """The tool failed unexpectedly. Its error goes to the log and not to the model."""
+    """The tool or a service behind it failed. The cause goes to the log and not to the model."""

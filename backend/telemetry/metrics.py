@@ -62,7 +62,7 @@ def prepare_tools(names: Iterable[str]) -> None:
     for name in names:
         for outcome in series.TOOL_OUTCOMES:
             series.tool_calls.labels(name, outcome)
-        series.tool_seconds.labels(name, "")
+        series.tool_seconds.labels(genai_names.LEX, name, "")
     series.tool_calls.labels(UNKNOWN_TOOL, "invalid")
 
 
@@ -195,7 +195,8 @@ def budget_noted(model: str, kind: str, *, remaining: int, limit: int | None) ->
 
 def tool_called(tool: str, outcome: str, seconds: float) -> None:
     series.tool_calls.labels(tool, outcome).inc()
-    series.tool_seconds.labels(tool, _error_type(outcome)).observe(seconds, _exemplar())
+    labels = genai_names.LEX, tool, _error_type(outcome)
+    series.tool_seconds.labels(*labels).observe(seconds, _exemplar())
 
 
 def stream_opened(transport: str) -> None:
@@ -214,9 +215,8 @@ def turn_was_lost() -> None:
     series.lost_turns.inc()
 
 
-def first_chunk_missed(cause: str) -> None:
-    """Count a query whose stream ended too late, and without a chunk."""
-    series.missed_first_chunks.labels(cause).inc()
+def first_chunk_missed(outcome: str, transport: str) -> None:
+    series.missed_first_chunks.labels(outcome, transport).inc()
 
 
 def stream_resumed() -> None:

@@ -105,11 +105,11 @@ def report(
     seconds: Mapping[Part, float],
     tally: CallTally,
     is_stored: bool,
-    was_lost: bool = False,
+    was_lost: bool,
 ) -> None:
     """Report the ending to metrics, trace and log, with the seconds of the turn by part.
 
-    `was_lost` says that another worker took this one for dead, and has closed the turn.
+    `was_lost` says that another worker took this one for dead, and has counted the turn.
     """
     kept_traces.note_end(span, sum(seconds.values()), error=ending.error_code)
     metrics.turn_ended(
