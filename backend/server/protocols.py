@@ -404,8 +404,8 @@ def _let_cut(scope: Any, cut: Callable[[], None]) -> None:
 
 
 def refusal(status: HTTPStatus) -> bytes:
-    """A complete problem response for a request that never reaches the application. It is logged,
-    because such a request has no access line.
+    """A complete problem response for a request that never reaches the application. This logs it,
+    because the request has no access line.
     """
     is_full = status is HTTPStatus.SERVICE_UNAVAILABLE
     code = "overloaded" if is_full else "bad_request"
