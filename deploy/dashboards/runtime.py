@@ -28,7 +28,7 @@ _PODS = row(
     ),
     states(
         "Draining pods",
-        "Which pod drains, and for how long? More than 2 minutes is an alert.",
+        "Which pod drains, and for how long? Longer than lex_drain_limit_seconds is an alert.",
         query("max by (pod, instance) (lex_draining{PODS})", _POD),
         means={0: ("serves", "green"), 1: ("drains", "yellow")},
     ),
