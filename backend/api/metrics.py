@@ -13,5 +13,7 @@ PATH = "/metrics"
 @router.get(PATH, include_in_schema=False)
 def show(request: Request) -> Response:
     # Not a coroutine, so that FastAPI runs it in a thread: it takes too long for the event loop.
-    body, media_type = exposition(request.headers.get("accept", ""))
-    return Response(body, media_type=media_type)
+    accept = request.headers.get("accept", "")
+    accept_encoding = request.headers.get("accept-encoding", "")
+    body, headers = exposition(accept, accept_encoding)
+    return Response(body, headers=headers)

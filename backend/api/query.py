@@ -114,6 +114,7 @@ class Asking:
             is_resumable=resume,
             idempotency_key=self._idempotency_key,
             admission=admission,
+            asked_at=self._arrived_at,
         )
         if not admission.is_of(follower.turn_id):
             await hold_reader_slot(follower, self._readers, admission.client)
@@ -128,7 +129,7 @@ class Asking:
             framing=framing(follower),
             headers=headers,
             options=self._options,
-            asked_at=self._arrived_at,
+            is_asker=True,
         )
 
     async def read_on(self, last_event_id: str, *, session_id: str | None = None) -> Response:

@@ -185,8 +185,7 @@ class Connection:
             case Ask(query=query):
                 if len(self._reading) >= MOST_READ:
                     raise Overloaded  # a turn that this connection could not read must not start
-                asked_at = time.perf_counter()
-                self._read(await self._start(query), asked_at=asked_at)
+                self._read(await self._start(query), is_asker=True)
             case Resume(last_event_id=last_event_id):
                 await self._read_on(last_event_id)
             case Stop():
@@ -221,7 +220,7 @@ class Connection:
         self._read(follower)
         metrics.stream_resumed()
 
-    def _read(self, follower: Follower, *, asked_at: float | None = None) -> None:
+    def _read(self, follower: Follower, *, is_asker: bool = False) -> None:
         """Start to send the events of a turn, instead of an earlier reader of the same turn."""
         turn_id = self._turn_id = follower.turn_id
         if older := self._reading.get(turn_id):
@@ -230,7 +229,7 @@ class Connection:
         elif len(self._reading) >= MOST_READ:
             follower.leave()
             raise Overloaded
-        task = asyncio.create_task(self._pass_on(follower, asked_at))
+        task = asyncio.create_task(self._pass_on(follower, is_asker=is_asker))
         self._reading[turn_id] = task
         task.add_done_callback(lambda task: self._read_to_end(follower, task))
 
@@ -248,9 +247,9 @@ class Connection:
             logger.info("connection_broke", turn=follower.turn_id, error=type(error).__name__)
         self._is_broken.set()
 
-    async def _pass_on(self, follower: Follower, asked_at: float | None) -> None:
+    async def _pass_on(self, follower: Follower, *, is_asker: bool) -> None:
         framing = WebSocketMessages(follower)
-        with Delivery(follower, transport="websocket", asked_at=asked_at) as delivery:
+        with Delivery(follower, transport="websocket", is_asker=is_asker) as delivery:
             try:
                 async for batch in follower.batches():
                     for frame in framing.frames(batch):

@@ -23,6 +23,7 @@ from backend.storage.factory import open_stores
 from backend.storage.ports.stores import Stores
 from backend.telemetry import metrics
 from backend.telemetry.loop_lag import LoopLag
+from backend.telemetry.loop_watchdog import LoopWatchdog
 
 logger = structlog.get_logger()
 
@@ -82,6 +83,9 @@ def _prepare(settings: Settings, lag: LoopLag, stack: AsyncExitStack) -> None:
     metrics.prepare_drain(limit_seconds=_drain_limit_seconds(settings))
     page.prepare()
     keep(lag.watch(), stack)
+    watchdog = LoopWatchdog(lag)
+    watchdog.start()
+    stack.callback(watchdog.stop)
     keep(file_descriptors.watch(), stack)
 
 

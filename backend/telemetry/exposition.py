@@ -4,7 +4,9 @@ If `PROMETHEUS_MULTIPROC_DIR` is set before this package is imported, each worke
 in files of that directory. Any worker then reports the total of all.
 """
 
+import gzip
 import os
+import re
 
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -13,14 +15,29 @@ from prometheus_client.multiprocess import MultiProcessCollector
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 
 
-def exposition(accept: str = "") -> tuple[bytes, str]:
-    """Render the metrics; returns them with their media type.
+def exposition(accept: str = "", accept_encoding: str = "") -> tuple[bytes, dict[str, str]]:
+    """Render the metrics for two headers of a request; returns the body with its headers.
 
     The format is OpenMetrics if `accept` asks for it: only OpenMetrics has exemplars. Takes
     milliseconds, and longer with more workers.
     """
     encode, media_type = choose_encoder(accept)
-    return encode(_registry()), media_type
+    body = encode(_registry())
+    headers = {"Content-Type": media_type, "Vary": "Accept, Accept-Encoding"}
+    if _accepts_gzip(accept_encoding):
+        # The lowest level: the higher ones take several times as long and save little more.
+        body = gzip.compress(body, compresslevel=1, mtime=0)
+        headers["Content-Encoding"] = "gzip"
+    return body, headers
+
+
+def _accepts_gzip(accept_encoding: str) -> bool:
+    """Whether the header lists `gzip`, and not with a weight of zero."""
+    for listed in accept_encoding.lower().split(","):
+        coding, _, weight = listed.partition(";")
+        if coding.strip() == "gzip":
+            return not re.fullmatch(r"q=0(\.0*)?", weight.strip())
+    return False
 
 
 def _registry() -> CollectorRegistry:

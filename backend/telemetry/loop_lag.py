@@ -34,4 +34,8 @@ class LoopLag:
         the loop resumes before our timer sees it too. Each stall is measured up to `EVERY_SECONDS`
         plus `USUAL_SECONDS` too short.
         """
-        return self._stood_seconds + max(0.0, now - self._due - USUAL_SECONDS)
+        return self._stood_seconds + self.standing_seconds(now)
+
+    def standing_seconds(self, now: float) -> float:
+        """Return for how long the loop has stood still by now; 0 while it moves."""
+        return max(0.0, now - self._due - USUAL_SECONDS)

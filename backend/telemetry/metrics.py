@@ -215,9 +215,8 @@ def turn_was_lost() -> None:
     series.lost_turns.inc()
 
 
-def first_chunk_missed(cause: str) -> None:
-    """Count a query whose stream ended too late, and without a chunk."""
-    series.missed_first_chunks.labels(cause).inc()
+def first_chunk_missed(outcome: str, transport: str) -> None:
+    series.missed_first_chunks.labels(outcome, transport).inc()
 
 
 def stream_resumed() -> None:

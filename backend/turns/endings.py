@@ -102,11 +102,11 @@ def report(
     transport: Transport,
     seconds: Mapping[Part, float],
     is_stored: bool,
-    was_lost: bool = False,
+    was_lost: bool,
 ) -> None:
     """Report the ending to metrics, trace and log, with the seconds of the turn by part.
 
-    `was_lost` says that another worker took this one for dead, and has closed the turn.
+    `was_lost` says that another worker took this one for dead, and has counted the turn.
     """
     metrics.turn_ended(
         ending.outcome,

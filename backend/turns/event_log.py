@@ -12,6 +12,7 @@ from typing import NamedTuple
 from backend.domain.events import Event, Logged, Unknown
 from backend.telemetry import metrics
 from backend.telemetry.turn_clock import NO_TURN, TurnClock
+from backend.turns.first_chunk import FirstChunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,8 @@ class EventLog:
         self.closing_notice: Sequence[Logged] = ()
         self.clock = NO_TURN
         """The clock of the turn, if it runs on this worker."""
+        self.first_chunk: FirstChunk | None = None
+        """The wait for the first chunk, if this worker counts it."""
         self.is_lost = False
         self._followers: set[Follower] = set()
         self._unfollowed = unfollowed
@@ -111,6 +114,8 @@ class EventLog:
         follower = Follower(self, after)
         self._followers.add(follower)
         metrics.follower_came()
+        if self.first_chunk is not None:
+            self.first_chunk.came()
         return follower
 
     @property
@@ -122,6 +127,8 @@ class EventLog:
             self._followers.remove(follower)
             metrics.follower_left()
             if not self._followers:
+                if self.first_chunk is not None:
+                    self.first_chunk.left()
                 self._unfollowed()
 
     def _wake(self) -> None:
@@ -161,6 +168,10 @@ class Follower:
     def clock(self) -> TurnClock:
         """The clock of the turn; `NO_TURN` if it runs on another worker."""
         return self._log.clock
+
+    @property
+    def first_chunk(self) -> FirstChunk | None:
+        return self._log.first_chunk
 
     @property
     def position(self) -> Place:

@@ -26,6 +26,7 @@ from backend.domain.events import End, Failure, Logged, Unknown, decode, failure
 from backend.storage.ports.sessions import SessionStore, StoredTurn
 from backend.telemetry import tracing
 from backend.turns.event_log import EventLog, Follower, Lost, Place
+from backend.turns.first_chunk import FirstChunk
 from backend.turns.shared_logs import SharedLogs
 
 logger = structlog.get_logger()
@@ -37,7 +38,8 @@ LOOK_SECONDS = 1.0
 class Replays:
     """Followers of turns that this worker does not run.
 
-    `came` is called when a follower begins to wait for a turn of another worker.
+    `came` is called when a follower begins to wait for a turn of another worker. `first_chunk_of`
+    knows the finished turns of this worker whose client has not got its first chunk.
     """
 
     def __init__(
@@ -47,11 +49,13 @@ class Replays:
         shared_logs: SharedLogs | None = None,
         look_seconds: float = LOOK_SECONDS,
         came: Callable[[], None] = lambda: None,
+        first_chunk_of: Callable[[str], FirstChunk | None] = lambda _: None,
     ) -> None:
         self._sessions = sessions
         self._shared_logs = shared_logs
         self._look_seconds = look_seconds
         self._came = came
+        self._first_chunk_of = first_chunk_of
         self._awaited: dict[EventLog, str] = {}
         """Logs of turns on other workers, with the owners of these turns."""
         self._looking: asyncio.Task[None] | None = None
@@ -81,6 +85,7 @@ class Replays:
             return self._await(owner, turn, after)
         rest = _rest(turn, after)
         log = _log_of(turn, after)
+        log.first_chunk = self._first_chunk_of(turn.record.id)
         follower = log.follow(after)
         rest.append_to(log)
         return follower

@@ -19,7 +19,7 @@ from backend.domain.errors import (
 )
 from backend.domain.events import Chunk, End, Event, Transport, encode, failure
 from backend.domain.usage import ModelCall
-from backend.storage.ports.sessions import Claim, Ending, NewTurn, SessionStore
+from backend.storage.ports.sessions import WORKER_LOST, Claim, Ending, NewTurn, SessionStore
 from backend.telemetry import tracing, turn_clock
 from backend.telemetry.turn_clock import Part, TurnClock
 from backend.turns.disconnects import Readers
@@ -92,6 +92,8 @@ class TurnTask:
         self._sessions = sessions
         self._timeout_seconds = timeout_seconds
         self._first_chunk_seconds: float | None = None
+        self._was_lost = False
+        """Whether another worker took this one for dead, and has closed the turn and counted it."""
         self._stopped_as: Outcome | None = None
         self._stopped_for: ServiceError | None = None
         self._conversing: asyncio.Task[None] | None = None
@@ -190,6 +192,8 @@ class TurnTask:
             # The claim may have been committed nevertheless. Storing this ending frees the session.
             self.unstored = refused_ending(self.new.id, error)
         self._close_log()
+        if self.log.first_chunk is not None:
+            self.log.first_chunk.drop()
         self._claimed.set_exception(error)
         # Mark as retrieved: asyncio logs it otherwise if the only waiting request was cancelled.
         self._claimed.exception()
@@ -231,6 +235,9 @@ class TurnTask:
         if not is_stored and error is None:
             self.log.append(failure(StorageError()))
         self._close_log(outcome_event(ending))
+        if self.log.first_chunk is not None:
+            has_chunk = self._first_chunk_seconds is not None
+            self.log.first_chunk.ended(ending.outcome, has_chunk=has_chunk)
         if self.unstored is not None:
             # The log that is stored later must equal the one that the client has seen.
             self.unstored = replace(self.unstored, log=encode(self.log.events))
@@ -242,7 +249,7 @@ class TurnTask:
             transport=self._transport,
             seconds=self._clock.seconds,
             is_stored=is_stored,
-            was_lost=not is_stored and self.unstored is None,
+            was_lost=self._was_lost,
         )
 
     async def _store(self, error: ServiceError | None) -> tuple[Ending, bool]:
@@ -262,7 +269,17 @@ class TurnTask:
             logger.exception("turn_not_stored", turn=self.new.id)
             self.unstored = ending
             return ending, False
-        return (ending if is_stored else taken_over(ending)), is_stored
+        if is_stored:
+            return ending, True
+        self._was_lost = await self._is_closed_as_lost()
+        return taken_over(ending), False
+
+    async def _is_closed_as_lost(self) -> bool:
+        try:
+            turn = await self._sessions.turn(self.new.owner, self.new.id)
+        except ServiceError:  # it was deleted with its session, or the store is away
+            return False
+        return turn.error_code == WORKER_LOST
 
     def _append_last(self, error: ServiceError | None) -> None:
         if error is None and self._stopped_as is Outcome.DISCONNECTED:

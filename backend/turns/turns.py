@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -13,6 +14,7 @@ from backend.storage.ports.sessions import NewTurn, SessionStore
 from backend.telemetry import metrics
 from backend.telemetry.turn_clock import TurnClock
 from backend.turns.event_log import Follower, Place
+from backend.turns.first_chunk import FirstChunks
 from backend.turns.limits import Admission, NoAdmission, TurnLimits
 from backend.turns.remote import RemoteTurns
 from backend.turns.repeats import Key, Repeats
@@ -64,7 +66,13 @@ class Turns:
         self.wake = shared_logs.wake if shared_logs else asyncio.Event()
         """Set when `renew` should be called now instead of at its next regular time."""
         # A new follower must be stored soon: the worker that runs its turn ends the turn otherwise.
-        self._replays = Replays(sessions, shared_logs=shared_logs, came=self.wake.set)
+        self._first_chunks = FirstChunks()
+        self._replays = Replays(
+            sessions,
+            shared_logs=shared_logs,
+            came=self.wake.set,
+            first_chunk_of=self._first_chunks.of,
+        )
         self._repeats = Repeats(sessions, self._running, self._replays)
         self.is_draining = False
         self.drained = asyncio.Event()
@@ -85,12 +93,14 @@ class Turns:
         idempotency_key: str | None = None,
         admission: Admission = NoAdmission(),  # noqa: B008 - it has no state
         transport: Transport = "sse",
+        asked_at: float | None = None,
     ) -> Follower:
         """Claim the session for one turn, and follow it. The caller must call `leave()`.
 
         A turn of the session that has no followers is ended first. If the idempotency key has
         already started a turn, that turn is followed from its first event instead. If another
         request is starting a turn with the key, this call waits and gets the same result.
+        `asked_at` is when the query arrived, by `time.perf_counter`; by default now.
 
         Raises:
             KeyReused: the key has started a turn with another query.
@@ -113,7 +123,13 @@ class Turns:
             idempotency_key=idempotency_key,
         )
         begin = partial(
-            self._begin, caller, new, admission, is_resumable=is_resumable, transport=transport
+            self._begin,
+            caller,
+            new,
+            admission,
+            is_resumable=is_resumable,
+            transport=transport,
+            asked_at=time.perf_counter() if asked_at is None else asked_at,
         )
         if idempotency_key is None:
             return await (await begin()).join(new)
@@ -127,6 +143,7 @@ class Turns:
         *,
         is_resumable: bool,
         transport: Transport,
+        asked_at: float,
     ) -> TurnTask:
         """Launch a turn, and keep its admission until the turn ends or fails to start."""
         self._check_start()
@@ -142,6 +159,7 @@ class Turns:
                 conversation,
                 is_resumable=is_resumable,
                 transport=transport,
+                asked_at=asked_at,
                 settle=admission.settle,
             )
         except BaseException:  # includes cancellation: no turn was started
@@ -162,19 +180,24 @@ class Turns:
         *,
         is_resumable: bool,
         transport: Transport,
+        asked_at: float,
         settle: Settle,
     ) -> TurnTask:
+        grace_seconds = self._limits.grace_seconds if is_resumable else 0.0
         turn = TurnTask(
             new,
             conversation,
             claim=self._remote.claim,
             sessions=self._sessions,
             timeout_seconds=self._limits.timeout_seconds,
-            grace_seconds=self._limits.grace_seconds if is_resumable else 0.0,
+            grace_seconds=grace_seconds,
             transport=transport,
             settle=settle,
             readers_changed=self.wake.set,
             clock=self._new_clock(),
+        )
+        turn.log.first_chunk = self._first_chunks.expect(
+            new.id, transport, asked_at, grace_seconds=grace_seconds
         )
         self._running.add(turn)
         if is_resumable and self._shared_logs is not None:
@@ -272,4 +295,5 @@ class Turns:
         """Refuse new turns, stop the running ones, and store their endings."""
         self.hurry()
         await self.drain(accept_seconds=0, drain_seconds=0)
+        self._first_chunks.close()
         await self.store_endings()

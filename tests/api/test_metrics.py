@@ -1,13 +1,13 @@
 """The metrics of a service in use."""
 
 import asyncio
+import gzip
 import json
 from dataclasses import replace
 
 import pytest
 from websockets.asyncio.client import connect
 
-from backend.api.delivery_metrics import OBJECTIVE_SECONDS
 from tests.api.test_realtime import address, until_end
 from tests.fakes import echo
 from tests.live.test_disconnect import asking, outcome_of
@@ -277,39 +277,26 @@ async def test_no_session_and_nothing_that_was_said_is_in_a_label(service: Lex) 
     assert "secret" not in text
 
 
-async def test_a_query_that_waits_in_vain_has_missed_its_first_chunk() -> None:
-    """Whoever leaves after more than two seconds got nothing in time, however the turn ends."""
-    late = OBJECTIVE_SECONDS + 0.2
+@pytest.mark.parametrize(
+    ("accepted", "is_compressed"),
+    [
+        ("gzip", True),
+        ("deflate, GZIP;q=0.5", True),
+        ("identity", False),
+        ("", False),
+        ("gzip;q=0", False),
+        ("gzip; q=0.000, br", False),
+    ],
+)
+async def test_the_metrics_are_compressed_for_those_who_accept_it(
+    accepted: str, is_compressed: bool, service: Lex
+) -> None:
+    headers = {"Accept-Encoding": accepted}
+    async with service.client.stream("GET", "/metrics", headers=headers) as answer:
+        raw = b"".join([part async for part in answer.aiter_raw()])
+    text = (gzip.decompress(raw) if is_compressed else raw).decode()
 
-    async def leaves(session_id: str, after_seconds: float) -> None:
-        async with asking(service, "Hello", session_id):
-            await asyncio.sleep(after_seconds)  # the patience of this client
-
-    async def leaves_a_websocket() -> None:
-        async with connect(address(service), proxy=None) as socket:
-            await socket.send("Hello")
-            await asyncio.sleep(late)
-
-    async def comes_back() -> None:
-        body = {"query": "Hello", "session_id": "again", "resume": True}
-        async with service.client.stream("POST", "/query", json=body) as stream:
-            turn = stream.headers["x-turn-id"]
-            await asyncio.sleep(late)
-        await service.client.get(f"/turns/{turn}/events")
-
-    async with lex(turn_timeout_seconds=late + 0.5) as service:
-        service.standin.script({"text": "late", "first_token_after": 60}, times=None)
-        before = await scrape(service.client)
-        await asyncio.gather(
-            leaves("soon", 0.3),
-            leaves("late", late),
-            leaves_a_websocket(),
-            comes_back(),
-            service.ask("Hello", "waits"),
-        )
-        name = "lex_first_chunks_missed_total"
-        after = await until_counted(service, name, before.value(name) + 4)
-
-    missed = {cause: grown(before, after, name, cause=cause) for cause in ("left", "ended")}
-    assert missed == {"left": 3, "ended": 1}
-    assert grown(before, after, "lex_time_to_first_chunk_seconds_count") == 0
+    assert answer.headers.get("content-encoding") == ("gzip" if is_compressed else None)
+    assert answer.headers["vary"].startswith("Accept, Accept-Encoding")
+    assert "lex_build_info{" in text
+    assert len(raw) < 0.15 * len(text) or not is_compressed

@@ -15,6 +15,7 @@ from backend.storage.ports.sessions import SessionStore
 from backend.storage.ports.stores import Stores
 from tests.contract.conftest import SHORT_LEASE
 from tests.contract.conversations import EVERYTHING, OWNER, ending, new_turn, said
+from tests.counting import Growth
 from tests.waiting import waiting
 
 
@@ -287,3 +288,23 @@ async def test_workers_with_a_lease_are_counted(short_leases: Stores) -> None:
     await sessions.retire("w2")
 
     assert (both, await sessions.live_workers()) == (2, 1)
+
+
+async def test_a_lost_turn_is_counted_once_by_whoever_closes_it(short_leases: Stores) -> None:
+    growth, sessions = Growth(), short_leases.sessions
+    lost = [new_turn(session_id=f"s{number}", worker="killed") for number in range(6)]
+    for turn in lost:
+        await sessions.claim(turn, history_tokens=EVERYTHING)
+    await sessions.retire("killed")
+
+    await asyncio.gather(
+        sessions.close_lost(),
+        sessions.close_lost(),
+        *(sessions.turn(OWNER, turn.id) for turn in lost),
+        *(sessions.get(OWNER, turn.session_id) for turn in lost),
+        sessions.claim(new_turn(session_id="s0", worker="w2"), history_tokens=EVERYTHING),
+        sessions.delete(OWNER, "s1"),
+        return_exceptions=True,
+    )
+
+    assert growth.of("lex_turns_lost_total") == len(lost)

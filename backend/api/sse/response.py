@@ -42,7 +42,7 @@ class EventStream(EventSourceResponse):
     """Sends one follower's events, and heartbeat comments when it is idle.
 
     The follower leaves however the response ends, even if the client has gone before the first
-    frame. `asked_at` is when the query arrived, by `time.perf_counter`; None for a resume.
+    frame. `is_asker` is False for a resume.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class EventStream(EventSourceResponse):
         framing: Framing,
         headers: Mapping[str, str],
         options: StreamOptions,
-        asked_at: float | None = None,
+        is_asker: bool = False,
     ) -> None:
         self._batches = follower.batches(quiet_seconds=options.heartbeat_seconds)
         headers = {**headers, **framing.headers}
@@ -61,7 +61,7 @@ class EventStream(EventSourceResponse):
         # open.
         del self.headers["Connection"]
         self._follower = follower
-        self._delivery = Delivery(follower, transport="sse", asked_at=asked_at)
+        self._delivery = Delivery(follower, transport="sse", is_asker=is_asker)
         self._timeout = ReusableTimeout(options.send_timeout_seconds)
         self._framing = framing
 

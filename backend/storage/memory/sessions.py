@@ -55,7 +55,7 @@ class MemorySessions:
         return self._repaired(owner, session_id).shown
 
     async def delete(self, owner: str, session_id: str) -> None:
-        self._found(owner, session_id)
+        self._repaired(owner, session_id)
         del self._sessions[owner, session_id]
 
     async def messages(

@@ -48,7 +48,7 @@ class SqlSessions(LookUps):
         self._lease_seconds = lease_seconds
 
     create = writing(_create)
-    delete = writing(_delete)
+    _delete = writing(_delete)
 
     finish = writing(claims.finish)
     request_stop = writing(worker_requests.request_stop)
@@ -72,6 +72,10 @@ class SqlSessions(LookUps):
         if claim.closed_lost_turn:
             metrics.turn_was_lost()
         return claim
+
+    async def delete(self, owner: str, session_id: str) -> None:
+        await self.get(owner, session_id)  # closes and counts a lost turn before it disappears
+        await self._delete(owner, session_id)
 
     async def live_workers(self) -> int:
         return await self.database.read(leases.living, self._lease_seconds)

@@ -19,6 +19,7 @@ from backend.telemetry.loop_lag import LoopLag
 from backend.telemetry.turn_clock import Part
 from backend.tools.registry import Toolbox
 from backend.turns.event_log import EventLog
+from backend.turns.first_chunk import FirstChunk
 from tests.fakes import Gates, a_context, breaks, calls, echo, refuse, says
 from tests.unit.turns.turn_world import World, until
 
@@ -183,11 +184,12 @@ async def test_a_stream_that_was_read_to_its_end_has_a_first_chunk_and_no_leaver
     counted: Counted,
 ) -> None:
     log = EventLog("t1")
+    log.first_chunk = FirstChunk("websocket", asked_at=0)
     follower = log.follow()
     for event in (CALLED, ANSWERED, Chunk("One"), Chunk("Two"), End()):
         log.append(event)
 
-    with Delivery(follower, transport="websocket", asked_at=0) as delivery:
+    with Delivery(follower, transport="websocket") as delivery:
         await read_all(log, delivery, follower.batches())
     follower.leave()
 
@@ -286,9 +288,9 @@ def test_openmetrics_names_the_trace_of_a_turn_if_it_is_kept(is_sampled: bool) -
         metrics.turn_ended(
             "completed", "sse", error=None, seconds=dict.fromkeys(Part, 1.0), rounds=1
         )
-    openmetrics, media_type = exposition.exposition("application/openmetrics-text;version=1.0.0")
+    openmetrics, headers = exposition.exposition("application/openmetrics-text;version=1.0.0")
     plain, _ = exposition.exposition()
 
-    assert media_type.startswith("application/openmetrics-text")
+    assert headers["Content-Type"].startswith("application/openmetrics-text")
     assert (f'trace_id="{trace_id:032x}"'.encode() in openmetrics) is is_sampled
     assert b"trace_id" not in plain

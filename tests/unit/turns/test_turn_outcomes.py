@@ -13,6 +13,7 @@ from backend.domain.usage import Usage
 from backend.llm.port import Finish, FinishReason, Text
 from backend.storage.memory.sessions import MemorySessions
 from backend.turns.turn_task import TurnTask
+from tests.counting import Growth
 from tests.fakes import Clock, Gates, Scripted, breaks, calls, says
 from tests.unit.turns.turn_world import MuteSessions, World, broken_off, ended, read, until
 
@@ -239,3 +240,19 @@ async def test_the_log_of_a_turn_that_was_refused_has_no_outcome() -> None:
     _, replay = await world.start(idempotency_key="k")
 
     assert [event.event for event in await read(replay)] == ["error", "end"]
+
+
+async def test_a_turn_that_another_worker_closed_is_lost_and_not_ended() -> None:
+    growth, thinking = Growth(), asyncio.Event()
+    world = World(Scripted([thinking, *says("Hello.").steps]))
+    turn_id, follower = await world.start()
+    await world.sessions.retire("w1")
+    await world.sessions.close_lost()
+
+    thinking.set()
+    await read(follower)
+    await world.turns.close()
+
+    assert (await world.sessions.turn("anonymous", turn_id)).error_code == "worker_lost"
+    assert growth.of("lex_turns_lost_total") == 1
+    assert growth.of("lex_turns_total") == 0
