@@ -16,12 +16,13 @@ import tempfile
 from pathlib import Path
 from typing import NoReturn
 
+import structlog
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
 from backend.network.exposure import REFUSAL, Exposure, exposure_of
 from backend.network.listen_address import read_port, try_address
-from backend.server.gunicorn import await_successors, pass_sigterm_on
+from backend.server.gunicorn import await_successors, count_death, pass_sigterm_on
 from backend.server.server import FLUSH_SECONDS, KEEP_ALIVE_SECONDS
 from backend.settings import Settings
 from backend.telemetry.exporting import CLOSING_SECONDS
@@ -165,23 +166,32 @@ def _count_together(workers: int) -> None:
     directory = os.environ.pop(_COUNTS, "")  # the client would use even an empty name
     if directory:
         Path(directory).mkdir(parents=True, exist_ok=True)
-        # Only the client's own files: a database file may have the same name.
-        for kind in ("counter", "gauge", "histogram"):
-            for file in Path(directory).glob(f"{kind}_*.db"):
-                file.unlink()
+        _clear(Path(directory))
     elif workers > 1:
         directory = tempfile.mkdtemp(prefix=_OURS, dir=_memory)
     if directory:
         os.environ[_COUNTS] = directory
 
 
-def child_exit(_arbiter: Arbiter, worker: Worker) -> None:
-    """Keep the counters of a worker that ended, and remove its gauges."""
-    if _COUNTS in os.environ:
-        # Not at the top, because the variable must be set first.
-        from prometheus_client.multiprocess import mark_process_dead
+def _clear(directory: Path) -> None:
+    """Delete old counts, and only those: a database file may have the same ending."""
+    for pattern in ("counter_*.db", "gauge_*.db", "histogram_*.db", "folded.json"):
+        for file in directory.glob(pattern):
+            file.unlink()
 
-        mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
+def child_exit(_arbiter: Arbiter, worker: Worker) -> None:
+    """Count a death, keep the counters of the worker, and remove its gauges."""
+    count_death(worker)
+    if _COUNTS not in os.environ:
+        return
+    # Not at the top, because the variable must be set first.
+    from backend.telemetry.shared_counts import fold
+
+    try:
+        fold(Path(os.environ[_COUNTS]), int(worker.pid))
+    except OSError as error:  # the disk is full, but the arbiter must live on
+        structlog.get_logger().warning("counts_not_folded", error=str(error))
 
 
 def on_exit(_arbiter: Arbiter) -> None:

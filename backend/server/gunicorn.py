@@ -23,6 +23,7 @@ from gunicorn.workers import base
 
 from backend.network.exposure import Exposure
 from backend.server.server import Server, close_stalled, config_of
+from backend.telemetry.worker_deaths import worker_died
 
 logger = structlog.get_logger()
 
@@ -51,6 +52,11 @@ _has_halted = memoryview(mmap.mmap(-1, 1))
 _awaited = memoryview(mmap.mmap(-1, 8)).cast("Q")
 """The age of the first worker that replaces the old ones in the latest reload."""
 
+_endings = memoryview(mmap.mmap(-1, 256))
+"""How workers have ended, each in a slot of its own like `_ages`. A killed worker leaves 0."""
+
+_IN_ORDER, _FAILED = 1, 2
+
 
 class WorkerServer(Server):
     """The server of one worker, which shares its listeners with other workers.
@@ -66,6 +72,10 @@ class WorkerServer(Server):
         self._worker = worker
         self._listeners: list[socket.socket] = []
         self._serves = False
+
+    @property
+    def was_told_to_leave(self) -> bool:
+        return bool(self._signals)
 
     @property
     def _is_hurried(self) -> bool:
@@ -208,7 +218,15 @@ class Worker(base.Worker):
         server = WorkerServer(config_of(self.wsgi, backlog=self.cfg.backlog), self)
         signal.signal(signal.SIGQUIT, server.handle_exit)
         # The plain sockets: uvloop closes descriptors that gunicorn's wrappers believe to own.
-        server.run(sockets=[cast(Any, listener).sock for listener in self.sockets])
+        try:
+            server.run(sockets=[cast(Any, listener).sock for listener in self.sockets])
+        except BaseException:
+            self._end_as(_FAILED)
+            raise
+        self._end_as(_IN_ORDER if server.was_told_to_leave else _FAILED)
+
+    def _end_as(self, ending: int) -> None:
+        _endings[self.age % len(_endings)] = ending
 
 
 class PlainLogger(Logger):
@@ -223,6 +241,16 @@ class PlainLogger(Logger):
 def await_successors(arbiter: Arbiter) -> None:
     """gunicorn's `on_reload`, which it calls before it forks the new workers."""
     _awaited[0] = arbiter.worker_age + 1
+
+
+def count_death(worker: base.Worker) -> None:
+    """Count a worker that has ended, unless it was told to. For gunicorn's `child_exit`."""
+    slot = worker.age % len(_endings)
+    ending, _endings[slot] = _endings[slot], 0
+    if worker.aborted:
+        worker_died("timeout")
+    elif ending != _IN_ORDER:
+        worker_died("exit" if ending == _FAILED else "signal")
 
 
 def pass_sigterm_on(arbiter: Arbiter) -> None:

@@ -7,12 +7,35 @@ in files of that directory. Any worker then reports the total of all.
 import gzip
 import os
 import re
+from collections.abc import Iterable
+from pathlib import Path
 
-from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client import REGISTRY, CollectorRegistry, Metric
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from backend.telemetry.shared_counts import SharedCounts
+from backend.telemetry.worker_deaths import deaths
 
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+
+
+class WorkerDeaths(Collector):
+    """The deaths that the arbiter has counted; see `worker_deaths`."""
+
+    def collect(self) -> Iterable[Metric]:
+        family = CounterMetricFamily(
+            "lex_worker_deaths",
+            "Workers that died, by reason: a signal, the arbiter's timeout, or an exception.",
+            labels=["reason"],
+        )
+        for reason, number in deaths().items():
+            family.add_metric([reason], number)
+        return [family]
+
+
+REGISTRY.register(WorkerDeaths())
 
 
 def exposition(accept: str = "", accept_encoding: str = "") -> tuple[bytes, dict[str, str]]:
@@ -44,5 +67,6 @@ def _registry() -> CollectorRegistry:
     if DIRECTORY not in os.environ:
         return REGISTRY
     all_workers = CollectorRegistry()
-    MultiProcessCollector(all_workers)  # type: ignore[no-untyped-call]  # the library has no types
+    all_workers.register(SharedCounts(Path(os.environ[DIRECTORY])))
+    all_workers.register(WorkerDeaths())
     return all_workers

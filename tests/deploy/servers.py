@@ -82,8 +82,9 @@ async def deployed(
         ):
             await ready(client, running)
             service = Deployed(client, running, log)
-            # One of two workers may be ready before the other has started.
-            await service.until_said("lex_started", times=2 if GUNICORN[-1] in command else 1)
+            # One worker may be ready before the others have started.
+            workers = int(variables["WEB_CONCURRENCY"]) if GUNICORN[-1] in command else 1
+            await service.until_said("lex_started", times=workers)
             yield service
 
 

@@ -85,8 +85,10 @@ async def _ready(client: httpx.AsyncClient, process: asyncio.subprocess.Process)
 
 def alert(name: str, of: Mapping[str, str], **more: str) -> dict[str, str]:
     """The labels of an alert as its rule has them."""
-    rules = [rule for rule in ALERTS if rule.name == name and more.items() <= rule.labels.items()]
-    return {"alertname": name, **rules[0].labels, **of}
+    rule = next(
+        rule for rule in ALERTS if rule.name == name and more.items() <= rule.labels.items()
+    )
+    return {"alertname": name, **rule.labels, **of}
 
 
 async def until_told(

@@ -30,6 +30,13 @@ async def first_chunks_are_late(stage: Stage) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def answers_are_slow(stage: Stage) -> AsyncIterator[None]:
+    slow = script({"tokens": 8, "tokens_per_second": 6})
+    await asyncio.gather(*(ask(stage.pair, slow, f"slow{number}") for number in range(16)))
+    yield
+
+
+@asynccontextmanager
 async def most_requests_are_over_a_limit(stage: Stage) -> AsyncIterator[None]:
     body = {"query": GOOD[0], "session_id": "too-often"}
     async with client(stage.pair) as own:
@@ -156,6 +163,7 @@ async def nobody_is_left(stage: Stage) -> AsyncIterator[None]:
 
 FAULTS = (
     Fault(first_chunks_are_late, ("LexFirstChunkBurn",)),
+    Fault(answers_are_slow, ("LexPaceBurn",)),
     Fault(most_requests_are_over_a_limit, ("LexCustomersThrottled",)),
     Fault(a_model_is_retired, ("LexModelRetired",)),
     Fault(little_is_left_at_groq, ("LexBudgetNearlyUsedUp",)),
