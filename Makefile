@@ -133,14 +133,15 @@ lock: .venv/.development ## resolve and lock the dependencies of pyproject.toml
 	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) --group load -c requirements/development.txt -o requirements/load.txt
 	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) --group manifests -o requirements/manifests.txt
 	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) --group peers -o requirements/peers.txt
+	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) --group phoenix -o requirements/phoenix.txt
 
 LOCKED := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 system-deps: ## install Debian packages for system tests (needs root)
 	apt-get update -qq
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends curl nginx-light redis-server faketime chromium prometheus docker.io docker-compose iptables mmdebstrap
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends curl nginx-light redis-server faketime chromium prometheus prometheus-alertmanager docker.io docker-compose iptables mmdebstrap
 
-test-system: .venv/.development .venv/manifests .venv/npm/.fetched ## test restarts of real servers, and other programs from Debian
+test-system: .venv/.development .venv/manifests .venv/phoenix .venv/npm/.fetched ## test restarts of real servers, and other programs from Debian
 	$(BIN)/python -m pytest -n $(SYSTEM_WORKERS) --dist loadscope --no-loadscope-reorder $(if $(T),$(T),$(SYSTEM)) $(if $(K),-k "$(K)")
 
 clean: ## delete the virtual environment and the caches of tests
@@ -168,6 +169,11 @@ DEVELOPED_WITH := .venv/npm .venv/npm/clients/node_modules .venv/npm/clients/nod
 .venv/peers: requirements/peers.txt | .venv/bin/python
 	$(BIN)/python -m venv $@
 	@$@/bin/python -m infrastructure.install requirements/peers.txt
+	@touch $@
+
+.venv/phoenix: requirements/phoenix.txt | .venv/bin/python
+	$(BIN)/python -m venv $@
+	@$@/bin/python -m infrastructure.install requirements/phoenix.txt
 	@touch $@
 
 .venv/.development: requirements/development.txt | .venv/bin/python

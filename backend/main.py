@@ -17,6 +17,7 @@ from functools import partial
 import structlog
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from pydantic import SecretStr
 
 from backend import __version__
 from backend.api import (
@@ -56,6 +57,7 @@ from backend.domain.errors import StorageError, UnusableFile
 from backend.network.exposure import STATE_KEY, Exposure
 from backend.settings import Settings
 from backend.storage.factory import server_of
+from backend.telemetry import identity
 from backend.telemetry.exporting import open_exporting
 from backend.telemetry.logging import configure_logging
 from backend.telemetry.redaction import redacted
@@ -179,6 +181,7 @@ def _lifespan(
     async def lifespan(app: FastAPI) -> AsyncIterator[LifespanState]:
         name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         async with AsyncExitStack() as stack:
+            _choose_hash_key(settings.log_hash_key)
             state = state_of_server(app)
             warnings = warn_of_anonymous_access(settings, state.get(STATE_KEY, Exposure.UNKNOWN))
             upstream = Upstream(
@@ -186,7 +189,14 @@ def _lifespan(
                 model=settings.model_name,
                 url=provider.address_of(settings),
             )
-            exporting = open_exporting(app, version=__version__, instance=name, upstream=upstream)
+            exporting = open_exporting(
+                app,
+                version=__version__,
+                instance=name,
+                upstream=upstream,
+                follows=settings.trace_context == "follow",
+                slow_seconds=settings.trace_slow_seconds,
+            )
             if exporting is not None:
                 stack.push_async_callback(exporting.close)
             worker = Worker.within_descriptors(
@@ -206,6 +216,15 @@ def _lifespan(
             yield {"config": worker.config, "start": start}
 
     return lifespan
+
+
+def _choose_hash_key(key: SecretStr | None) -> None:
+    identity.use_key(None if key is None else key.get_secret_value())
+    if key is None:
+        note = (
+            "Set LOG_HASH_KEY, so that hashes of clients and sessions are the same after a restart."
+        )
+        logger.info("log_hash_key_is_random", note=note)
 
 
 def __getattr__(name: str) -> FastAPI:

@@ -18,7 +18,7 @@ from backend.domain.errors import ServiceError, StorageError, UpstreamError, Ups
 from backend.domain.usage import ModelCall
 from backend.llm.port import ChatModel, CompletionRequest, Text
 from backend.storage.ports.summaries import IdleSession, SummaryStore
-from backend.telemetry import tracing
+from backend.telemetry import identity, tracing
 
 logger = structlog.get_logger()
 
@@ -98,11 +98,11 @@ class Summaries:
         except Exception as error:
             # One session that breaks the model or the store must not end the summaries of others.
             if not isinstance(error, ServiceError | TimeoutError):
-                logger.exception("summary_broke")
+                logger.exception("summary_broke", **_named(idle))
             await self._put_off(idle, error, calls)
         else:
             self._failures = 0
-            logger.info("session_summarized", is_stored=is_stored)
+            logger.info("session_summarized", is_stored=is_stored, **_named(idle))
 
     async def _ask(self, idle: IdleSession, calls: list[ModelCall]) -> str:
         request = CompletionRequest(
@@ -147,13 +147,23 @@ class Summaries:
         self._resting_until = self._clock() + rest
         wait = FIRST_WAIT_SECONDS * 4**idle.failures if was_asked else rest
         code = error.code if isinstance(error, ServiceError) else type(error).__name__
-        logger.warning("session_not_summarized", error=code, failures=failures, rest_seconds=rest)
+        logger.warning(
+            "session_not_summarized",
+            error=code,
+            failures=failures,
+            rest_seconds=rest,
+            **_named(idle),
+        )
         await self._store.postpone(
             idle,
             seconds=wait if failures < MOST_FAILURES else None,
             failures=failures,
             calls=calls,
         )
+
+
+def _named(idle: IdleSession) -> dict[str, str]:
+    return {identity.SESSION_HASH: identity.hash_of_session(idle.session_id)}
 
 
 def load_prompt() -> str:

@@ -10,6 +10,7 @@ from starlette.requests import HTTPConnection
 from backend.api.auth.authentication import Authentication, NoAuthentication
 from backend.api.rate_limits.admission import Admissions
 from backend.api.rate_limits.client_slots import ClientSlots
+from backend.api.rate_limits.clients import name_of
 from backend.api.sse.response import StreamOptions
 from backend.api.stream_protocol import OpenFraming
 from backend.domain.conversation import Caller
@@ -17,6 +18,7 @@ from backend.domain.errors import StoreAway
 from backend.llm.resilience.fallback import Fallback
 from backend.storage.ports.sessions import SessionStore
 from backend.storage.ports.stores import Stores
+from backend.telemetry import identity
 from backend.turns.shared_logs import SharedLogs
 from backend.turns.turns import Turns
 
@@ -108,7 +110,11 @@ async def _sessions(state: StateDep) -> SessionStore:
 
 async def _caller(connection: HTTPConnection, state: StateDep) -> Caller:
     """Raises: NotAuthenticated, IdentityUnavailable, InvalidField."""
-    return await state.authentication.caller(connection)
+    if (session_id := connection.path_params.get("session_id")) is not None:
+        identity.note_session(session_id)
+    caller = await state.authentication.caller(connection)
+    identity.note_client(name_of(caller, connection), key_name=caller.key_name)
+    return caller
 
 
 TurnsDep = Annotated[Turns, Depends(_turns)]

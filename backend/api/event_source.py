@@ -17,6 +17,7 @@ from backend.api.dependencies import Config
 from backend.api.last_event_id import LastEventId
 from backend.api.openapi.problems import responses
 from backend.api.query import READ_TO_ITS_END, STREAMED, Asking, AskingDep
+from backend.api.refusals import refused_for
 from backend.api.schemas import QueryBody
 from backend.api.sse.response import EventStream
 from backend.api.sse.resumable import Resumable
@@ -109,6 +110,7 @@ def _checked(request: Request, query: str, session_id: str | None) -> QueryBody:
 
 
 def _refused(error: ServiceError, config: Config, *, has_ids: bool) -> EventStream:
+    refused_for(error)
     log = EventLog(REFUSED)
     follower = log.follow()
     log.append(refusal(error))

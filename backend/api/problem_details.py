@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match
 from starlette.types import ExceptionHandler, Scope
 
+from backend.api.refusals import limit_of, refused_for, request_refused, status_of
 from backend.api.schemas import InvalidFieldView, Problem
 from backend.domain.errors import (
     BodyTooLarge,
@@ -60,11 +61,12 @@ def problem(
     *,
     code: str,
     detail: str,
+    limit: str | None = None,
     retry_after: int | None = None,
     errors: list[InvalidFieldView] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    metrics.refused(code)
+    request_refused(code, status=status, limit=limit)
     body = Problem(
         title=HTTPStatus(status).phrase,
         status=status,
@@ -105,7 +107,7 @@ async def _refuse(socket: WebSocket, error: ServiceError) -> None:
     if isinstance(error, TooManyRequests) and can_deny(socket.scope):
         await socket.send_denial_response(_problem_of(error))
         return
-    metrics.refused(error.code)
+    refused_for(error)
     await socket.accept()
     await socket.close(TRY_LATER if error.retryable else NOT_ALLOWED)
 
@@ -128,10 +130,11 @@ def _fields(error: ServiceError) -> Mapping[str, str] | None:
 def _problem_of(error: ServiceError) -> Response:
     if isinstance(error, InvalidField):
         return _invalid([InvalidFieldView(field=error.field, message=str(error))])
-    status = error.status if isinstance(error, Refusal) else 503
+    status = status_of(error)
     return problem(
         status,
         code=error.code,
+        limit=limit_of(error),
         detail=str(error),
         retry_after=error.retry_after_seconds or (RETRY_SECONDS if status == 503 else None),
         headers=_fields(error),

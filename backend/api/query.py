@@ -30,7 +30,7 @@ from backend.domain.errors import (
     TurnNotFound,
 )
 from backend.domain.events import Event
-from backend.telemetry import metrics
+from backend.telemetry import identity, metrics
 from backend.turns.event_log import Place
 
 router = APIRouter(tags=["query"], route_class=StrictRoute)
@@ -105,6 +105,7 @@ class Asking:
         """
         if len(query) > self._max_query_chars:
             raise InvalidField(f"must not exceed {self._max_query_chars} characters", field=field)
+        identity.note_session(session_id)
         admission = self._admissions.of(self._caller, self._connection, session_id)
         follower = await self._turns.start(
             self._caller,

@@ -19,6 +19,7 @@ from backend.api.last_event_id import place_of
 from backend.api.problem_details import NOT_ALLOWED, TRY_LATER
 from backend.api.rate_limits.client_slots import hold_reader_slot
 from backend.api.rate_limits.clients import client_of
+from backend.api.refusals import message_refused, refused_for
 from backend.api.schemas import SESSION_ID_RULE, is_session_id
 from backend.api.sse.response import cut
 from backend.api.stream_protocol import refusal
@@ -65,10 +66,10 @@ async def _serve(socket: WebSocket, session_id: str, state: State, caller: Calle
     if not is_session_id(session_id):
         await socket.close(NOT_ALLOWED, f"The session id {SESSION_ID_RULE}.")
     elif turns.is_draining:
-        metrics.refused(Draining.code)
+        refused_for(Draining())
         await socket.close(GOING_AWAY)
     elif turns.free_slots <= 0:
-        metrics.refused(Overloaded.code)
+        refused_for(Overloaded())
         await socket.close(TRY_LATER)
     else:
         await Connection(socket, state, caller, session_id).serve()
@@ -153,10 +154,11 @@ class Connection:
                 self._caller = await self._authentication.caller(self._socket)
                 await self._answer(text)
             except NotAuthenticated as error:
-                metrics.refused(error.code)
+                message_refused(error)
                 await self._socket.close(NOT_ALLOWED)
                 return
             except ServiceError as error:
+                message_refused(error)
                 await self._send(message(refusal(error)))
 
     async def _receive(self) -> str:

@@ -12,7 +12,6 @@ from typing import ClassVar
 
 from backend.domain.errors import InvalidField, ServiceError
 from backend.domain.events import Failure, failure
-from backend.telemetry import metrics
 from backend.turns.event_log import Batch, Follower
 
 
@@ -47,7 +46,6 @@ OpenFraming = Callable[[Follower], Framing]
 
 
 def refusal(error: ServiceError) -> Failure:
-    """Count a refusal, and return it as an event for clients that can no longer get a status."""
-    metrics.refused(error.code)
+    """Return a refusal as an event, for clients that can no longer get a status."""
     field = f"{error.field}: " if isinstance(error, InvalidField) else ""
     return failure(error, field + str(error))

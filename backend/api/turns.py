@@ -10,6 +10,7 @@ from backend.api.openapi.problems import responses
 from backend.api.query import READ_TO_ITS_END, STREAMED, AskingDep
 from backend.api.schemas import TurnView
 from backend.domain.errors import InvalidField, LogGone, TooManyRequests, TurnNotFound
+from backend.telemetry import identity
 
 router = APIRouter(prefix="/turns", tags=["turns"])
 
@@ -19,7 +20,9 @@ TurnIdPath = Annotated[str, Path(max_length=64, pattern=r"^[^\x00]*$")]
 @router.get("/{turn_id}", operation_id="show_turn", responses=responses(TurnNotFound))
 async def show(turn_id: TurnIdPath, caller: CallerDep, sessions: SessionsDep) -> TurnView:
     """Show a turn: its outcome, its model, its token usage, and its times."""
-    return TurnView.of(await sessions.turn(caller.owner, turn_id))
+    turn = await sessions.turn(caller.owner, turn_id)
+    identity.note_session(turn.session_id)
+    return TurnView.of(turn)
 
 
 @router.get(

@@ -1,6 +1,5 @@
 """Build the chain of models, each wrapped in breaker, rate budget, repair and retries."""
 
-import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict
@@ -26,7 +25,7 @@ from backend.llm.resilience.shared_rates import LiveWorkers, SharedRate, SharedR
 from backend.llm.resilience.unserved_models import UnservedModels
 from backend.settings import Settings
 from backend.storage.redis_rates import RedisRates
-from backend.telemetry import metrics
+from backend.telemetry import call_tally, metrics
 
 logger = structlog.get_logger()
 
@@ -146,9 +145,9 @@ def _attempted(attempt: Attempt) -> None:
     )
     if attempt.call is not None:
         _count(attempt.call)
-    # The `turn_finished` line covers successful attempts, so these are only for debugging.
-    level = logging.DEBUG if attempt.outcome == "ok" else logging.INFO
-    logger.log(level, "upstream_attempt", **_shown(attempt))
+    call_tally.attempted(attempt.model, attempt.outcome)
+    # The line of the turn has their numbers.
+    logger.debug("upstream_attempt", **_shown(attempt))
 
 
 def _shown(attempt: Attempt) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from backend.api.dependencies import State
 from backend.app.auth import open_authentication
 from backend.app.background import forget, forget_budgets, keep, take_lease
 from backend.app.capacity import open_admission
+from backend.app.log_level import watch_log_level
 from backend.app.models import open_models
 from backend.app.store_clock import StoreClock
 from backend.app.turn_factory import open_shared_logs, open_turns, typical_input_tokens
@@ -36,6 +37,7 @@ async def open_state(worker: Worker, stack: AsyncExitStack) -> State:
     settings = worker.settings
     lag = LoopLag()
     _prepare(settings, lag, stack)
+    await watch_log_level(settings, stack)
     stores = await _open_stores(settings, stack)
     clock = StoreClock(stores.sessions, worker=worker.name, clock=worker.clock)
     await clock.look()  # before the first lease: what this worker stores would hide a wrong clock

@@ -122,7 +122,7 @@ class PastTheEnd(InvalidField):
 
 
 class TooManyRequests(Refusal):
-    """A rate limit is exceeded. `fields` are response headers that report the limits."""
+    """A limit is exceeded. `limit` is its name, and `fields` are headers that report the limits."""
 
     status, code, retryable = 429, "too_many_requests", True
     message = "There were too many requests in too short a time."
@@ -132,9 +132,11 @@ class TooManyRequests(Refusal):
         message: str | None = None,
         *,
         retry_after: float,
+        limit: str | None = None,
         fields: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message, retry_after=retry_after)
+        self.limit = limit
         self.fields = dict(fields or {})
 
 
@@ -382,7 +384,11 @@ class InvalidArguments(ToolError):
 
 
 class ToolRefused(ToolError):
-    """A tool declines a valid call, usually with a `code` of its own."""
+    """A tool declines a valid call, usually with a `code` of its own. That is a normal answer.
+
+    If a service behind the tool is at fault, raise `ToolFailed` or `ToolTimedOut`: alerts count
+    these.
+    """
 
     code = "refused"
 
@@ -392,4 +398,4 @@ class ToolTimedOut(ToolError):
 
 
 class ToolFailed(ToolError):
-    """The tool failed unexpectedly. Its error goes to the log and not to the model."""
+    """The tool or a service behind it failed. The cause goes to the log and not to the model."""

@@ -43,6 +43,8 @@ def turn_content(
     return {
         names.INPUT_MESSAGES: _json([_message(question)]),
         names.OUTPUT_MESSAGES: _json([_output(Message.assistant(told), reason)]),
+        names.INPUT_VALUE: question.content,
+        names.OUTPUT_VALUE: told,
     }
 
 

@@ -7,18 +7,22 @@ A setting has one name in three spellings: `model_name` here, `MODEL_NAME` in th
 import ipaddress
 import os
 import re
-from typing import Annotated, Literal, Self
+from pathlib import Path
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from backend.network.host_names import HostPattern
-from backend.settings.auth import AuthSettings
+from backend.settings.auth import SECRET_CHARACTERS, AuthSettings
 from backend.settings.env_files import FILES, UnknownName, unknown_names, unreadable_file
 from backend.settings.llm_provider import ProviderSettings
 from backend.settings.types import Count, Hours, ListOrNone, Seconds
 from backend.settings.urls import ENCODE, is_redis, unusable_address
 from backend.telemetry.redaction import secrets_in_url, secrets_of_environment
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+LOG_LEVELS: tuple[str, ...] = get_args(LogLevel)
 
 _WINDOW = r" ?/ ?([1-9]\d{0,3} ?)?(second|minute|hour|day)s?"
 _LIMIT = rf"[1-9]\d{{0,8}}{_WINDOW}"
@@ -80,8 +84,12 @@ class Settings(ProviderSettings, AuthSettings):
     weather_provider: Literal["sample", "open-meteo"] = "sample"
     client_profile: Literal["standard", "legacy"] = "standard"
     metrics_port: Annotated[int, Field(ge=1, le=65_535)] | None = None
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: LogLevel = "INFO"
+    log_level_file: Path | None = None
     log_format: Literal["auto", "json", "text"] = "auto"
+    log_hash_key: SecretStr | None = None
+    trace_context: Literal["link", "follow"] = "link"
+    trace_slow_seconds: Seconds = 10
     api_docs: bool = True
     debug: bool = False
     lex_revision: str = "unknown"
@@ -100,6 +108,17 @@ class Settings(ProviderSettings, AuthSettings):
             raise ValueError(
                 "it must be a URL like redis://user:password@host:6379/0 (rediss:// for TLS), "
                 f"or unix:///path; {ENCODE}"
+            )
+        return value
+
+    @field_validator("log_hash_key")
+    @classmethod
+    def _check_hash_key(cls, value: SecretStr | None) -> SecretStr | None:
+        """Refuse a short key: who knows a hash could try all keys, and then all addresses."""
+        if value and len(value.get_secret_value()) < SECRET_CHARACTERS:
+            raise ValueError(
+                f"it must have at least {SECRET_CHARACTERS} characters: create one for all "
+                "workers with `openssl rand -hex 32`"
             )
         return value
 
@@ -147,7 +166,12 @@ class Settings(ProviderSettings, AuthSettings):
     @property
     def secrets(self) -> list[str]:
         """Every value that messages must hide, with those of variables that only libraries read."""
-        hidden = [self.groq_api_key, self.jwt_secret, self.session_cookie_secret]
+        hidden = [
+            self.groq_api_key,
+            self.jwt_secret,
+            self.session_cookie_secret,
+            self.log_hash_key,
+        ]
         hidden_urls = [self.database_url, self.redis_url]
         urls = [self.groq_base_url, self.jwt_jwks_url or ""]
         urls += [each.get_secret_value() for each in hidden_urls if each is not None]

@@ -38,6 +38,11 @@ TOOL_DEFINITIONS = "gen_ai.tool.definitions"
 TOOL_CALL_ARGUMENTS = "gen_ai.tool.call.arguments"
 TOOL_CALL_RESULT = "gen_ai.tool.call.result"
 
+# The same as plain text, for Phoenix: it lists sessions by these attributes of a trace's root. They
+# are OpenInference's, https://github.com/Arize-ai/openinference.
+INPUT_VALUE = "input.value"
+OUTPUT_VALUE = "output.value"
+
 # A tool call
 TOOL_NAME = "gen_ai.tool.name"
 TOOL_TYPE = "gen_ai.tool.type"

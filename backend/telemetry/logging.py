@@ -3,7 +3,8 @@
 Line breaks in values are escaped, so an event is always one line. (In a terminal, an exception
 follows in indented lines.) A line carries the ids of the current trace, if there is one.
 
-No line at any level contains questions, answers, user ids or credentials. Exceptions are logged
+No line at any level contains questions, answers, ids of users or sessions, or credentials. It names
+them by keyed hashes (see `identity`). Exceptions are logged
 with their types and places in the code. Their messages are logged only if they describe machines
 (see `_speaks_of_machines`), since others may quote a person.
 """
@@ -22,6 +23,7 @@ import structlog
 from opentelemetry import trace
 from structlog.types import EventDict, ExcInfo, Processor, WrappedLogger
 
+from backend.telemetry import identity
 from backend.telemetry.redaction import redacted
 
 SILENCE_SECONDS = 60.0
@@ -71,6 +73,7 @@ _names = structlog.stdlib.LoggerFactory(ignore_frame_names=[__name__])
 
 _SHARED: list[Processor] = [
     structlog.contextvars.merge_contextvars,
+    identity.add_to_line,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -113,9 +116,8 @@ def configure_logging(
     """
     _secrets[:] = secrets
     is_text = sys.stderr.isatty() if style == "auto" else style == "text"
-    least = logging.getLevelNamesMapping()[level]
     rendering = _as_text() if is_text else _as_json()
-    _OURS[:] = [_from(least), *_SHARED, *rendering]
+    _OURS[:] = [_from(logging.NOTSET), *_SHARED, *rendering]
     structlog.configure(
         processors=_OURS,
         logger_factory=lambda *name: _Lines(_names(*name).name),
@@ -130,10 +132,20 @@ def configure_logging(
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
         )
     )
+    logging.basicConfig(handlers=[handler], force=True)
+    _adopt_servers()
+    use_level(level)
+
+
+def use_level(level: str) -> None:
+    """Log nothing below this level from now on. Call `configure_logging` first."""
+    least = logging.getLevelNamesMapping()[level]
+    _OURS[0] = _from(least)
     # Below WARNING, libraries log whole requests, frames and headers.
-    logging.basicConfig(handlers=[handler], level=max(least, logging.WARNING), force=True)
+    logging.getLogger().setLevel(max(least, logging.WARNING))
     # Below INFO, uvicorn logs frames and headers of WebSockets.
-    _adopt_servers(max(least, logging.INFO))
+    for name in _SERVERS:
+        logging.getLogger(name).setLevel(max(least, logging.INFO))
 
 
 def _as_json() -> list[Processor]:
@@ -234,17 +246,19 @@ def _is_no_access(record: logging.LogRecord) -> bool:
     return not str(record.msg).startswith(('%s - "WebSocket', "connection "))
 
 
-def _adopt_servers(level: int) -> None:
+_SERVERS = ("uvicorn", "uvicorn.error", "gunicorn.error")
+
+
+def _adopt_servers() -> None:
     """Send the servers' lines through our renderer, and drop their access logs.
 
     Those would show the URLs of `GET /query`, which contain questions. Lex has an access log of
     its own.
     """
-    for name in ("uvicorn", "uvicorn.error", "gunicorn.error"):
+    for name in _SERVERS:
         logger = logging.getLogger(name)
         logger.propagate = True
         logger.handlers.clear()
-        logger.setLevel(level)
     logging.getLogger("uvicorn.error").addFilter(_is_no_access)
     for name in ("uvicorn.access", "gunicorn.access"):
         logger = logging.getLogger(name)

@@ -64,11 +64,12 @@ class LoopWatchdog:
                 is_standing, stood_before = True, self._lag.stood_still(now) - standing
                 logger.warning("event_loop_stands", seconds=round(standing, 2), stack=self._stack())
 
-    def _stack(self) -> list[str]:
-        """The places where the loop's thread is, outermost first."""
+    def _stack(self) -> str:
+        """The places where the loop's thread is, one per line and the outermost first."""
         frame = sys._current_frames().get(self._loops_thread)  # noqa: SLF001 - its documented name
         places: list[str] = []
         while frame is not None and len(places) < MOST_FRAMES:
             places.append(f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}")
             frame = frame.f_back
-        return places[::-1]
+        # One text: structlog prints a `stack` in a terminal as it is.
+        return "\n".join(reversed(places))

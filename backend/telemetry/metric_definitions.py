@@ -213,7 +213,7 @@ upstream_waiting = Gauge(
 tool_seconds = Histogram(
     names.seconds(names.EXECUTE_TOOL_DURATION),
     "Duration of a tool call in seconds, by error.",
-    [TOOL, ERROR],
+    [AGENT, TOOL, ERROR],
     buckets=[0.001, 0.005, *CALL_SECONDS],
 )
 tool_calls = Counter("lex_tool_calls", "Tool calls, by outcome.", [TOOL, "outcome"])

@@ -10,9 +10,7 @@ successes of turns only: each adds some fifteen lines to every scrape, and count
 import time
 from collections.abc import Iterable, Mapping
 
-from opentelemetry import trace
-
-from backend.telemetry import genai_names
+from backend.telemetry import genai_names, identity, kept_traces
 from backend.telemetry import metric_definitions as series
 from backend.telemetry.turn_clock import Part
 
@@ -64,7 +62,7 @@ def prepare_tools(names: Iterable[str]) -> None:
     for name in names:
         for outcome in series.TOOL_OUTCOMES:
             series.tool_calls.labels(name, outcome)
-        series.tool_seconds.labels(name, "")
+        series.tool_seconds.labels(genai_names.LEX, name, "")
     series.tool_calls.labels(UNKNOWN_TOOL, "invalid")
 
 
@@ -197,7 +195,8 @@ def budget_noted(model: str, kind: str, *, remaining: int, limit: int | None) ->
 
 def tool_called(tool: str, outcome: str, seconds: float) -> None:
     series.tool_calls.labels(tool, outcome).inc()
-    series.tool_seconds.labels(tool, _error_type(outcome)).observe(seconds, _exemplar())
+    labels = genai_names.LEX, tool, _error_type(outcome)
+    series.tool_seconds.labels(*labels).observe(seconds, _exemplar())
 
 
 def stream_opened(transport: str) -> None:
@@ -308,8 +307,13 @@ def _error_type(outcome: str) -> str:
 
 
 def _exemplar() -> dict[str, str] | None:
-    """The current trace, if it is sampled. With several workers, the client library drops it."""
-    context = trace.get_current_span().get_span_context()
-    if not (context.is_valid and context.trace_flags.sampled):
+    """The current trace, if it is sent, with the hashes of its client and session.
+
+    With several workers, the client library drops it.
+    """
+    trace_id = kept_traces.current_trace_id()
+    if trace_id is None:
         return None
-    return {"trace_id": trace.format_trace_id(context.trace_id)}
+    known = identity.known()
+    named = {name: known[name] for name in identity.EXEMPLARS if name in known}
+    return {"trace_id": trace_id, **named}

@@ -8,12 +8,13 @@ instrumentation would search all routes for it.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fastapi import FastAPI
-from opentelemetry import trace
-from opentelemetry.trace import StatusCode
+from opentelemetry import propagate, trace
+from opentelemetry.context import Context
+from opentelemetry.trace import SpanContext, StatusCode
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -29,12 +30,13 @@ _TOLD = "lex.told"
 """Marks messages for the instrumentation only. The client gets the full message instead."""
 
 
-def instrument(app: FastAPI, provider: Any) -> None:
+def instrument(app: FastAPI, provider: Any, *, follows: bool = False) -> None:
     """Record one server span per request. Call it before the first request.
 
-    It rebuilds the middleware stack.
+    With `follows`, a span continues the trace that the request carries. Otherwise it begins a trace
+    with a link to that one: a stranger must not choose a trace, or whether it is sampled. It
+    rebuilds the middleware stack.
     """
-    from opentelemetry import propagate
     from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
     from opentelemetry.metrics import NoOpMeterProvider
 
@@ -50,7 +52,9 @@ def instrument(app: FastAPI, provider: Any) -> None:
     )
     app.user_middleware.insert(0, _SHOWN)
     carried = propagate.get_global_textmap().fields
-    app.middleware_stack = RequestHidden(app.build_middleware_stack(), carried=carried)
+    app.middleware_stack = RequestHidden(
+        app.build_middleware_stack(), carried=carried, follows=follows
+    )
 
 
 def leave_alone(app: FastAPI) -> None:
@@ -65,10 +69,11 @@ def leave_alone(app: FastAPI) -> None:
 class RequestHidden:
     """ASGI middleware outside the instrumentation. It hides most of the request from it."""
 
-    def __init__(self, app: ASGIApp, *, carried: Iterable[str]) -> None:
-        """`carried` names the headers that carry a trace; the instrumentation sees these."""
+    def __init__(self, app: ASGIApp, *, carried: Iterable[str], follows: bool) -> None:
+        """`carried` names the headers that carry a trace; with `follows`, they are shown."""
         self._app = app
         self._carried = frozenset(name.lower().encode() for name in carried)
+        self._follows = follows
         self._app_without_routes = Starlette()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,12 +86,14 @@ class RequestHidden:
                 await send(message)
 
         path = scope["path"]
+        carried = [header for header in scope["headers"] if header[0] in self._carried]
         shown = {
             **{name: scope[name] for name in _SEEN if name in scope},
             "app": self._app_without_routes,  # so that the instrumentation searches no routes
             "path": path if path in PROBES else "",
-            "headers": [header for header in scope["headers"] if header[0] in self._carried],
+            "headers": carried if self._follows else [],
             "lex.request": (scope, send),
+            "lex.linked": None if self._follows else _trace_in(carried),
         }
         await self._app(shown, receive, send_rest)
 
@@ -106,6 +113,8 @@ class RequestShown:
             return
         request, send_on = scope["lex.request"]
         span, is_begun = trace.get_current_span(), False
+        if scope["lex.linked"] is not None:
+            span.add_link(scope["lex.linked"])
 
         async def send_and_tell(message: Message) -> None:
             nonlocal is_begun
@@ -130,6 +139,30 @@ class RequestShown:
 
 
 _SHOWN = Middleware(RequestShown)
+
+
+def _trace_in(headers: Sequence[tuple[bytes, bytes]]) -> SpanContext | None:
+    """The span that the headers name, if they name one."""
+    if not headers:
+        return None
+    carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+    named = propagate.extract(carrier, Context())
+    found = trace.get_current_span(named).get_span_context()
+    return found if found.is_valid else None
+
+
+def request_refused(code: str, *, limit: str | None) -> None:
+    """Note why the current request is refused. That is no error of the service by itself."""
+    trace.get_current_span().set_attributes(_refusal(code, limit))
+
+
+def message_refused(code: str, *, limit: str | None) -> None:
+    """Note on the span of the current WebSocket why one of its messages is refused."""
+    trace.get_current_span().add_event("message_refused", _refusal(code, limit))
+
+
+def _refusal(code: str, limit: str | None) -> dict[str, str]:
+    return {"lex.refusal.code": code, **({} if limit is None else {"lex.refusal.limit": limit})}
 
 
 def _name(span: Any, request: Scope) -> None:

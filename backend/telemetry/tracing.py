@@ -29,6 +29,8 @@ SLOW_TRANSACTION_SECONDS = 0.25
 """Faster transactions get no span; a histogram counts all. It is an eighth of the two seconds in
 which a first chunk should arrive, since the claim of the session comes before it."""
 
+_PLAIN = (names.INPUT_VALUE, names.OUTPUT_VALUE)
+
 _CONVERSATION = context.create_key("lex-conversation")
 _REQUEST = context.create_key("lex-request")
 
@@ -41,6 +43,9 @@ class Upstream:
     model: str = ""
     url: str = ""
 
+
+WORKER_LOST = "worker_lost"
+"""The error of a turn whose worker has died."""
 
 # One per process, like the metrics.
 _tracer: Tracer = NoOpTracer()
@@ -92,7 +97,7 @@ def traceparent(span: Span | None = None) -> str | None:
 def begin_turn(*, turn_id: str, session_id: str, is_own_trace: bool) -> Span:
     """Start the span of a turn. Call it before the claim, which stores the span's context.
 
-    The span of a refused turn is never ended, so it is not sent. With `is_own_trace` the turn gets
+    The span of a refused turn is discarded. With `is_own_trace` the turn gets
     its own trace with a link to the request: for WebSockets, which may stay open for days.
     """
     request = trace.get_current_span().get_span_context()
@@ -133,7 +138,11 @@ def end_turn(
     seconds: Mapping[Part, float],
     content: Mapping[str, AttributeValue],
 ) -> None:
-    """End the span in the task that entered it. An error also marks the request's span."""
+    """End the span in the task that entered it.
+
+    An error, and the plain text of `content`, are also noted at the root of the trace, if that is
+    the request and still open. Its status of 200 was sent before the turn failed.
+    """
     attributes: dict[str, AttributeValue] = {
         **{f"lex.turn.seconds.{part}": spent for part, spent in seconds.items()},
         "lex.outcome": outcome,
@@ -145,22 +154,32 @@ def end_turn(
     if model is not None:
         attributes[names.RESPONSE_MODEL] = model
     span.set_attributes(attributes)
+    request = _request_of(span)
+    request.set_attributes({name: content[name] for name in _PLAIN if name in content})
     if error is not None:
         _fail(span, error)
-        _fail_request(span, error)
+        _fail(request, error)
     span.end()
 
 
-def _fail_request(turn: Span, error: str) -> None:
-    """Mark the root of the turn's trace, if it is the request and still open.
-
-    The stream was answered with status 200 before the turn failed.
-    """
+def _request_of(turn: Span) -> Span:
+    """The span of the request that started the turn, if it is in the same trace and still open."""
     request = context.get_value(_REQUEST)
     if not isinstance(request, Span) or not request.is_recording():
-        return
-    if request.get_span_context().trace_id == turn.get_span_context().trace_id:
-        _fail(request, error)
+        return NO_SPAN
+    is_same = request.get_span_context().trace_id == turn.get_span_context().trace_id
+    return request if is_same else NO_SPAN
+
+
+def begin_loss(turn_id: str, *, session_id: str, traceparent: str | None) -> Span:
+    """Start a failed span in the trace of a turn whose worker has died, from its `traceparent`."""
+    span = _tracer.start_span(
+        "turn_lost",
+        context=_W3C.extract({"traceparent": traceparent or ""}, context.Context()),
+        attributes={**_turn, names.CONVERSATION_ID: session_id, "lex.turn.id": turn_id},
+    )
+    _fail(span, WORKER_LOST)
+    return span
 
 
 def link_to_turn(turn_id: str, traceparent: str | None) -> None:
@@ -197,13 +216,17 @@ def waited(model: str, reason: str) -> Iterator[None]:
         span.end()
 
 
-def begin_chat(model: str) -> Span:
+def begin_chat(model: str, *, purpose: str) -> Span:
     """Start the span of one model call.
 
     It does not become the current span: it stays open across a generator's `yield`, where the
     consumer's spans would wrongly become its children.
     """
-    attributes: dict[str, AttributeValue] = {**_chat, names.REQUEST_MODEL: model}
+    attributes: dict[str, AttributeValue] = {
+        **_chat,
+        names.REQUEST_MODEL: model,
+        "lex.purpose": purpose,
+    }
     session_id = context.get_value(_CONVERSATION)
     if isinstance(session_id, str):
         attributes[names.CONVERSATION_ID] = session_id

@@ -24,7 +24,9 @@ class Conditions:
 
 class WeatherProvider(Protocol):
     async def current(self, city: str) -> Conditions:
-        """Raises: ToolRefused, if the city is unknown or the weather service does not answer."""
+        """Raises: ToolRefused, if the city is unknown; ToolFailed or ToolTimedOut, if the weather
+        service does not answer.
+        """
         ...
 
 

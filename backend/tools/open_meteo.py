@@ -9,7 +9,7 @@ import httpx
 import structlog
 from pydantic import BaseModel, FiniteFloat
 
-from backend.domain.errors import ToolRefused
+from backend.domain.errors import ToolFailed, ToolRefused, ToolTimedOut
 from backend.tools.context import Conditions
 
 logger = structlog.get_logger()
@@ -150,7 +150,8 @@ class OpenMeteo:
                 conditions = await self._observe(city)
         except (httpx.HTTPError, TimeoutError, ValueError) as error:
             logger.warning("weather_unavailable", reason=type(error).__name__)
-            raise ToolRefused(
+            is_late = isinstance(error, TimeoutError | httpx.TimeoutException)
+            raise (ToolTimedOut if is_late else ToolFailed)(
                 "The weather service does not answer at the moment.", code="weather_unavailable"
             ) from error
         self._keep(key, conditions)

@@ -3,6 +3,7 @@
 The store, the client's `outcome` event and the reports all use one `Ending`, so they agree.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -15,7 +16,8 @@ from backend.domain.events import End, Logged, TokenUsage, Transport, TurnOutcom
 from backend.domain.usage import ModelCall, spent_by
 from backend.llm.content_capture import turn_content
 from backend.storage.ports.sessions import Ending
-from backend.telemetry import metrics, tracing
+from backend.telemetry import kept_traces, metrics, tracing
+from backend.telemetry.call_tally import CallTally
 from backend.telemetry.turn_clock import Part
 
 logger = structlog.get_logger()
@@ -101,6 +103,7 @@ def report(
     *,
     transport: Transport,
     seconds: Mapping[Part, float],
+    tally: CallTally,
     is_stored: bool,
     was_lost: bool,
 ) -> None:
@@ -108,6 +111,7 @@ def report(
 
     `was_lost` says that another worker took this one for dead, and has counted the turn.
     """
+    kept_traces.note_end(span, sum(seconds.values()), error=ending.error_code)
     metrics.turn_ended(
         ending.outcome,
         transport,
@@ -131,7 +135,8 @@ def report(
         seconds=seconds,
         content=_content(ending, turn) if tracing.captures_content() else {},
     )
-    logger.info(
+    logger.log(
+        logging.WARNING if has_failed(ending) or not is_stored else logging.INFO,
         "turn_finished",
         turn=ending.turn_id,
         transport=transport,
@@ -141,6 +146,7 @@ def report(
         finish_reason=ending.finish_reason,
         model=ending.model,
         rounds=ending.rounds,
+        **tally.fields,
         tools=sum(message.role is Role.TOOL for message in turn.messages),
         input_tokens=ending.usage.input_tokens,
         output_tokens=ending.usage.output_tokens,
@@ -157,6 +163,11 @@ def report(
 def _content(ending: Ending, turn: Turn) -> dict[str, str]:
     reason = turn.finish_reason if ending.outcome is Outcome.COMPLETED else None
     return turn_content(turn.question, turn.messages, reason)
+
+
+def has_failed(ending: Ending) -> bool:
+    """Whether the turn failed, and was not ended by its client or by somebody who stopped it."""
+    return ending.outcome in (Outcome.FAILED, Outcome.TIMED_OUT)
 
 
 def _rounded(seconds: float | None) -> float | None:

@@ -24,7 +24,7 @@ from backend.domain.errors import (
 )
 from backend.domain.events import End, Failure, Logged, Unknown, decode, failure
 from backend.storage.ports.sessions import SessionStore, StoredTurn
-from backend.telemetry import tracing
+from backend.telemetry import identity, tracing
 from backend.turns.event_log import EventLog, Follower, Lost, Place
 from backend.turns.first_chunk import FirstChunk
 from backend.turns.shared_logs import SharedLogs
@@ -80,6 +80,7 @@ class Replays:
 
     def read(self, owner: str, turn: StoredTurn, *, after: Place = 0) -> Follower:
         """Follow a turn that the caller has looked up. Raises: LogGone, PastTheEnd."""
+        identity.note_session(turn.record.session_id)
         tracing.link_to_turn(turn.record.id, turn.record.traceparent)
         if turn.is_running:
             return self._await(owner, turn, after)

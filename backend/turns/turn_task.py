@@ -20,7 +20,8 @@ from backend.domain.errors import (
 from backend.domain.events import Chunk, End, Event, Transport, encode, failure
 from backend.domain.usage import ModelCall
 from backend.storage.ports.sessions import WORKER_LOST, Claim, Ending, NewTurn, SessionStore
-from backend.telemetry import tracing, turn_clock
+from backend.telemetry import call_tally, identity, kept_traces, tracing, turn_clock
+from backend.telemetry.call_tally import CallTally
 from backend.telemetry.turn_clock import Part, TurnClock
 from backend.turns.disconnects import Readers
 from backend.turns.endings import (
@@ -73,6 +74,7 @@ class TurnTask:
     ) -> None:
         self.new = new
         self._clock = clock or TurnClock()
+        self._tally = CallTally()
         self._span = tracing.NO_SPAN
         self._transport = transport
         self.readers = Readers(
@@ -132,7 +134,8 @@ class TurnTask:
         await asyncio.wait([self.task])
 
     def link_request(self) -> None:
-        """Link the span of the current request to this turn."""
+        """Link the span of the current request to this turn, and name its session in log lines."""
+        identity.note_session(self.new.session_id)
         tracing.link_to_turn(self.new.id, tracing.traceparent(self._span))
 
     def stop(self, outcome: Outcome, error: ServiceError | None = None) -> None:
@@ -152,19 +155,21 @@ class TurnTask:
     async def _run(self) -> None:
         """Run from claim to end. Raises only a cancellation."""
         try:
-            with turn_clock.entered(self._clock):
+            with turn_clock.entered(self._clock), call_tally.entered(self._tally):
                 await self._claim_and_converse()
         finally:
             # After the end of the stream, which must not wait for it.
             await self._settle(self.new.id, self._turn.calls)
 
     async def _claim_and_converse(self) -> None:
+        span = tracing.NO_SPAN
         try:
             span = tracing.begin_turn(
                 turn_id=self.new.id,
                 session_id=self.new.session_id,
                 is_own_trace=self._transport == "websocket",
             )
+            span.set_attributes(identity.attributes())
             new = replace(self.new, traceparent=tracing.traceparent(span))
             claim = await self._claim(
                 new,
@@ -172,6 +177,7 @@ class TurnTask:
                 beside_characters=self._turn.characters_beside,
             )
         except Exception as error:  # noqa: BLE001 - `join` raises it in every request that waits
+            kept_traces.discard(span)
             self._refuse(error)
             return
         self._span = span
@@ -224,6 +230,7 @@ class TurnTask:
     def _append(self, event: Event) -> None:
         if self._first_chunk_seconds is None and isinstance(event, Chunk):
             self._first_chunk_seconds = self._clock.total_seconds
+            kept_traces.note_first_chunk(self._span, self._first_chunk_seconds)
         self.log.append(event)
 
     async def _end(self, error: ServiceError | None) -> None:
@@ -248,6 +255,7 @@ class TurnTask:
             self._span,
             transport=self._transport,
             seconds=self._clock.seconds,
+            tally=self._tally,
             is_stored=is_stored,
             was_lost=self._was_lost,
         )

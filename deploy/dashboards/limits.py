@@ -17,8 +17,15 @@ _REFUSED = row(
         "What does Lex refuse, and why? docs/ explains the codes.",
         query("sum by (code) (job_code:lex_refusals:rate5m{HERE}) * 60 > 0", "{{code}}"),
         unit=PER_MINUTE,
-        width=12,
         is_stacked=True,
+    ),
+    lines(
+        "Refused for a limit",
+        "Which share of queries is over a rate limit or a budget? Normally near 0. Above the"
+        " dashed line for 5 minutes is an alert.",
+        query("max(job:lex_requests_refused:ratio_rate5m{HERE})", "share"),
+        unit=SHARE,
+        limit=0.5,
     ),
     lines(
         "Server-side refusals",
@@ -26,7 +33,6 @@ _REFUSED = row(
         " dashed line for 5 minutes is an alert.",
         query("max(job:lex_turns_refused:ratio_rate5m{HERE})", "share"),
         unit=SHARE,
-        width=12,
         limit=0.05,
     ),
 )

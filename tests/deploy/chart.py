@@ -80,7 +80,7 @@ RELEASES: dict[str, Values] = {
         "jwtIssuer": "https://id.example.com/",
         "jwtAudience": "lex",
         "jwtAlgorithms": "HS256",
-        "secretKeys": ["GROQ_API_KEY", "SESSION_COOKIE_SECRET", "JWT_SECRET"],
+        "secretKeys": ["GROQ_API_KEY", "SESSION_COOKIE_SECRET", "JWT_SECRET", "LOG_HASH_KEY"],
     },
     "disruptions": {**SHARED, "podDisruptionBudget": {"enabled": True, "maxUnavailable": "25%"}},
     "network-policy": {
@@ -120,6 +120,9 @@ RELEASES: dict[str, Values] = {
         "otelExporterOtlpEndpoint": "http://collector:4318",
         "otelExporterOtlpProtocol": "http/protobuf",
         "otelResourceAttributes": "team=sales",
+        "logLevelFile": "/data/log-level",
+        "traceContext": "follow",
+        "traceSlowSeconds": 5,
         "otelTracesSampler": "traceidratio",
         "otelTracesSamplerArg": "0.1",
         "otelInstrumentationGenaiCaptureMessageContent": "true",

@@ -208,6 +208,27 @@ def test_rules_and_dashboards_are_the_files_of_the_project() -> None:
     assert dashboards(manifests(RELEASES["watched"])) == boards
 
 
+@pytest.mark.parametrize("address", ["https://git.example.com/lex", "https://git.example.com/lex/"])
+def test_alerts_link_to_the_runbook_at_the_address_of_a_value(address: str) -> None:
+    shipped = _links({"prometheusRule": {"enabled": True}})
+
+    linked = _links({"prometheusRule": {"enabled": True, "runbookUrl": address}})
+
+    assert shipped[0].startswith("deploy/RUNBOOK.md#")
+    assert linked == [f"https://git.example.com/lex/{link}" for link in shipped]
+
+
+def test_the_address_of_the_runbook_is_absolute() -> None:
+    with pytest.raises(helm_python.HelmError, match="runbookUrl"):
+        texts({"prometheusRule": {"enabled": True, "runbookUrl": "git.example.com/lex"}})
+
+
+def _links(values: dict[str, Any]) -> list[str]:
+    groups = one(values, "PrometheusRule")["spec"]["groups"]
+    rules = [rule for group in groups for rule in group["rules"] if "alert" in rule]
+    return [rule["annotations"]["runbook_url"] for rule in rules]
+
+
 def test_the_package_has_rules_and_dashboards(tmp_path: Path) -> None:
     chart = with_files(tmp_path)
 

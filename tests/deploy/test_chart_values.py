@@ -83,6 +83,7 @@ def test_a_million_is_no_power_of_ten() -> None:
 
 def test_a_secret_goes_past_the_config_map() -> None:
     secrets = {"GROQ_API_KEY", "DATABASE_URL", "REDIS_URL", "JWT_SECRET", "SESSION_COOKIE_SECRET"}
+    secrets.add("LOG_HASH_KEY")
 
     for name in ("prod", "jwt-secret", "shared"):
         values = RELEASES[name]

@@ -155,6 +155,11 @@ def test_without_an_endpoint_nothing_of_the_sdk_is_imported(tmp_path: Path) -> N
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
         ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "carrier-pigeon"),
         ("OTEL_TRACES_EXPORTER", "zipkin"),
+        ("OTEL_METRICS_EXPORTER", "otlp"),
+        ("OTEL_METRICS_EXPORTER", "otlp,prometheus"),
+        ("OTEL_LOGS_EXPORTER", "OTLP"),
+        ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://user:hunter2@127.0.0.1:9/v1/metrics"),
+        ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://127.0.0.1:9/v1/logs"),
     ],
 )
 def test_what_cannot_be_used_stops_the_start_with_one_line(
@@ -173,5 +178,21 @@ def test_what_cannot_be_used_stops_the_start_with_one_line(
 
     (line,) = [line for line in finished.stderr.splitlines() if name in line]
     assert f"lex: {name} cannot be used" in line
+    assert "hunter2" not in finished.stderr
     assert finished.returncode == 3
     assert "Traceback" not in finished.stderr
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"},
+        {"OTEL_METRICS_EXPORTER": "prometheus", "OTEL_LOGS_EXPORTER": "console"},
+        {"OTEL_SDK_DISABLED": "true", "OTEL_METRICS_EXPORTER": "otlp"},
+    ],
+)
+async def test_variables_that_ask_for_nothing_more_are_accepted(
+    variables: dict[str, str], standin: Standin, tmp_path: Path
+) -> None:
+    async with deployed(PLAIN, standin, tmp_path, **variables) as service:
+        assert (await service.client.get("/readyz")).status_code == 200

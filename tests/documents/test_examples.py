@@ -35,7 +35,8 @@ BLOCKS = [block for document in DOCUMENTS for block in blocks_of(document)]
 
 RUNS = re.compile(
     r"(?:\w+=(?:\$\(|\S* ))*"
-    r"(?:curl|jq|cat|echo|export|openssl|python -m (?:json\.tool|backend\.api\.auth\.new_key))\b"
+    r"(?:curl|jq|cat|echo|export|openssl|printf"
+    r"|python -m (?:json\.tool|backend\.api\.auth\.new_key|backend\.telemetry\.identity))\b"
 )
 STARTS = re.compile(r"(?:\w+=\S* )*make run(?:\s|$)")
 

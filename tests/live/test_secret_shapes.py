@@ -42,6 +42,7 @@ STARTED = ["@", "%", "[", "é"]
 
 PLAIN = {
     "GROQ_API_KEY": {},
+    "LOG_HASH_KEY": {},
     "SESSION_COOKIE_SECRET": {"AUTH": "api_key", "API_KEYS_FILE": "/nowhere"},
     "JWT_SECRET": {
         "AUTH": "jwt",

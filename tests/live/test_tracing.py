@@ -136,6 +136,19 @@ async def test_a_call_that_had_to_be_repaired_failed_and_its_tool_ran(collector:
     assert failed.attributes["error.type"] == "upstream_tool_use_failed"
 
 
+async def test_a_call_for_a_summary_says_so_and_names_its_session(collector: Collector) -> None:
+    async with lex(summary_idle_seconds=0.25) as service:
+        await service.ask("Hello", "s1")
+        async with waiting():
+            while (await service.client.get("/sessions/s1")).json()["summary"] is None:
+                await asyncio.sleep(0.02)
+
+    answer, summary = collector.named(f"chat {LLAMA}")
+    assert [span.attributes["lex.purpose"] for span in (answer, summary)] == ["turn", "summary"]
+    assert summary.attributes["gen_ai.conversation.id"] == "s1"
+    assert (summary.parent_id, summary.links) == ("", [])
+
+
 async def test_a_tool_that_the_model_made_up_is_not_named(collector: Collector) -> None:
     async with lex(tools=(echo,)) as service:
         service.standin.script({"calls": [called(SECRET), called("echo")]}, {"text": "Well."})
@@ -299,9 +312,25 @@ async def test_each_turn_over_a_websocket_is_a_trace_that_links_to_the_connectio
     assert connection.ended > turns[1].ended
 
 
+async def test_a_connection_that_outlives_a_failed_turn_has_not_failed(
+    collector: Collector,
+) -> None:
+    async with lex() as service:
+        broken = {"text": "one two", "fault": {"kind": "close", "after_tokens": 1}}
+        service.standin.script(broken)
+        url = f"{service.url.replace('http', 'ws')}/ws/sessions/s1"
+        async with connect(url, proxy=None) as socket:
+            await socket.send("Break")
+            while json.loads(await socket.recv())["type"] != "end":
+                pass
+
+    assert collector.one(TURN).is_error
+    assert not collector.one("HTTP /ws/sessions/{session_id}").is_error
+
+
 async def test_a_trace_comes_in_goes_back_and_goes_on_to_the_upstream(collector: Collector) -> None:
     theirs = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-    async with lex() as service:
+    async with lex(trace_context="follow") as service:
         headers = {
             "traceparent": f"00-{theirs[0]}-{theirs[1]}-01",
             "baggage": f"what={SECRET}",
@@ -406,6 +435,9 @@ async def test_what_is_said_is_in_spans_when_that_is_switched_on(
     answer = {"role": "assistant", "parts": [text("So it is.")], "finish_reason": "stop"}
     for span in (turn, chat):
         assert json.loads(span.attributes["gen_ai.output.messages"]) == [answer]
+    for span in (turn, collector.one("POST /query")):
+        assert span.attributes["input.value"] == SECRET
+        assert span.attributes["output.value"] == "So it is."
     question = {"role": "user", "parts": [text(SECRET)]}
     assert json.loads(turn.attributes["gen_ai.input.messages"]) == [question]
     (definition,) = json.loads(chat.attributes["gen_ai.tool.definitions"])

@@ -128,6 +128,9 @@ async def test_a_locked_store_owns_the_time(tmp_path: Path) -> None:
         with closing(sqlite3.connect(file, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             asking = asyncio.create_task(service.ask("Hello?"))
+            async with waiting():
+                while (await service.client.get("/readyz")).json()["free_slots"] == 2000:
+                    await asyncio.sleep(0.01)
             await asyncio.sleep(LONG)  # the fault
             other.execute("ROLLBACK")
         await asking

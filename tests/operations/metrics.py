@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from backend.telemetry.metric_definitions import FIRST_CHUNK_SECONDS
+from backend.telemetry import metric_definitions
 from tests.documents.markdown import section
 
 MEASURED = section("docs/observability.md", "Metrics")
@@ -32,10 +32,11 @@ VALUES = {
         "summary",
     },
     ("lex_tool_calls_total", "outcome"): {"ok", "refused", "invalid", "failed", "timed_out"},
+    ("lex_upstream_attempts_total", "outcome"): {*metric_definitions.ATTEMPT_OUTCOMES},
     ("lex_upstream_budget_remaining", "kind"): {"requests", "tokens"},
     ("lex_upstream_budget_limit", "kind"): {"requests", "tokens"},
     ("lex_time_to_first_chunk_seconds_bucket", "le"): {
-        str(float(bound)) for bound in FIRST_CHUNK_SECONDS
+        str(float(bound)) for bound in metric_definitions.FIRST_CHUNK_SECONDS
     },
 }
 """The values of labels among which expressions choose."""

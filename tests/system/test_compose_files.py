@@ -34,7 +34,10 @@ def run(program: str, *arguments: str) -> str:
         (["storage", "replicas"], {"lex", "nginx", "standin", "postgres", "redis"}),
         (
             ["observability"],
-            {"lex", "nginx", "standin", "collector", "tempo", "prometheus", "grafana"},
+            {
+                *("lex", "nginx", "standin", "collector", "tempo"),
+                *("prometheus", "alertmanager", "grafana"),
+            },
         ),
         (["load"], {"lex", "nginx", "standin", "locust", "locust-worker"}),
     ],
@@ -57,3 +60,18 @@ def test_prometheus_can_read_its_configuration_and_the_rules_beside_it(tmp_path:
     checked = run("promtool", "check", "config", str(tmp_path / "prometheus.yml"))
 
     assert "rule files found" in checked
+
+
+def test_prometheus_sends_alerts_to_the_alertmanager_that_compose_starts() -> None:
+    prometheus = yaml.safe_load((FOLDER / "prometheus/prometheus.yml").read_text())
+    services = yaml.safe_load((FOLDER / "compose.observability.yaml").read_text())["services"]
+    (manager,) = prometheus["alerting"]["alertmanagers"]
+    ((target,),) = [each["targets"] for each in manager["static_configs"]]
+    name, port = target.split(":")
+
+    assert services[name]["image"].startswith("prom/alertmanager:")
+    assert services[name]["ports"] == [f"127.0.0.1:{port}:{port}"]
+    (mounted,) = services[name]["volumes"]
+    source, path, _ = mounted.split(":")
+    assert (FOLDER / source).resolve() == ROOT / "deploy/alertmanager/alertmanager.yml"
+    assert f"--config.file={path}" in services[name]["command"]

@@ -217,7 +217,7 @@ KINDS = {
         "client",
         CALL
         | {"gen_ai.request.model", "gen_ai.request.stream", "gen_ai.conversation.id"}
-        | {"server.address", "server.port"},
+        | {"server.address", "server.port", "lex.purpose"},
     ),
     r"wait .*": ("internal", {"lex.wait.model", "lex.wait.reason"}),
     r"execute_tool \w+": (

@@ -75,7 +75,7 @@ class Budgets:
         latest = max(full, key=lambda each: each.seconds)
         kind = next(kind for kind, budget in budgets if budget == latest.budget)
         metrics.budget_exhausted(kind)
-        raise BudgetExhausted(_MESSAGES[kind], retry_after=latest.seconds)
+        raise BudgetExhausted(_MESSAGES[kind], retry_after=latest.seconds, limit=kind)
 
     async def settle(
         self, turn_id: str, budgets: Sequence[tuple[Kind, Budget]], calls: Sequence[ModelCall]

@@ -4,6 +4,7 @@ The id is that of the client's `X-Request-Id` if it is well-formed. The response
 the trace as `traceresponse`. Probes and scrapes are not logged, because there are too many of them.
 """
 
+import logging
 import re
 import secrets
 import time
@@ -12,7 +13,9 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from backend.telemetry import tracing
+from backend.api import refusals
+from backend.api.refusals import Refused
+from backend.telemetry import identity, tracing
 from backend.telemetry.server_span import PROBES, route_of, status_of
 
 logger = structlog.get_logger()
@@ -38,6 +41,9 @@ class AccessLog:
             scope["state"]["arrived_at"] = arrived_at
             named = {"request_id": _request_id(Headers(scope=scope))}
         status: int | None = None
+        has_failed = False
+        identity.begin()
+        refused = refusals.begin()
 
         async def send_noticed(message: Message) -> None:
             nonlocal status
@@ -49,19 +55,30 @@ class AccessLog:
         with structlog.contextvars.bound_contextvars(**named):
             try:
                 await self._app(scope, receive, send_noticed)
+            except Exception:
+                has_failed = True
+                raise
             finally:
-                _log(scope, status, seconds=time.perf_counter() - arrived_at)
+                seconds = time.perf_counter() - arrived_at
+                has_failed |= refused.is_failure or (status or 0) >= refusals.FIRST_FAILURE
+                _log(scope, status, refused, has_failed=has_failed, seconds=seconds)
 
 
-def _log(scope: Scope, status: int | None, *, seconds: float) -> None:
-    if scope["path"] not in PROBES:
-        logger.info(
-            "request_finished",
-            method=scope.get("method", "WEBSOCKET"),
-            route=route_of(scope),
-            status=status,
-            seconds=round(seconds, 4),
-        )
+def _log(
+    scope: Scope, status: int | None, refused: Refused, *, has_failed: bool, seconds: float
+) -> None:
+    if scope["path"] in PROBES:
+        return
+    why = {"error": refused.error, "limit": refused.limit} if refused.error else {}
+    logger.log(
+        logging.WARNING if has_failed else logging.INFO,
+        "request_finished",
+        method=scope.get("method", "WEBSOCKET"),
+        route=route_of(scope),
+        status=status,
+        **why,
+        seconds=round(seconds, 4),
+    )
 
 
 def _request_id(headers: Headers) -> str:

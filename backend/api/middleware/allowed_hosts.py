@@ -6,6 +6,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from backend.api.problem_details import can_deny, problem
+from backend.api.refusals import request_refused
 from backend.domain.errors import WrongHost
 from backend.network.exposure import STATE_KEY, Exposure
 from backend.network.host_names import Host, HostPattern
@@ -35,6 +36,7 @@ class AllowedHosts:
             answer = problem(WrongHost.status, code=WrongHost.code, detail=WrongHost.message)
             await answer(scope, receive, send)
         else:
+            request_refused(WrongHost.code, status=WrongHost.status)
             await WebSocketClose()(scope, receive, send)
 
     def _is_exempt(self, scope: Scope) -> bool:

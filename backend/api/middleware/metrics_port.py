@@ -5,6 +5,7 @@ from starlette.websockets import WebSocketClose
 
 from backend.api.metrics import PATH
 from backend.api.problem_details import problem
+from backend.api.refusals import request_refused
 
 
 class MetricsPort:
@@ -21,6 +22,7 @@ class MetricsPort:
             answer = problem(404, code="not_found", detail="Not Found")
             await answer(scope, receive, send)
         else:
+            request_refused("not_found", status=404)
             await WebSocketClose()(scope, receive, send)
 
     def _belongs(self, scope: Scope) -> bool:

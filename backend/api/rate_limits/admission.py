@@ -129,4 +129,9 @@ class QueryAdmission:
 
 def _refusal(verdict: Verdict, *, limit: str) -> TooManyRequests:
     metrics.rate_limited(limit)
-    return TooManyRequests(_MESSAGES[limit], retry_after=verdict.retry_after, fields=verdict.fields)
+    return TooManyRequests(
+        _MESSAGES[limit],
+        retry_after=verdict.retry_after,
+        limit=limit,
+        fields=verdict.fields,
+    )

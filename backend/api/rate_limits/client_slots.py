@@ -48,7 +48,7 @@ class ClientSlots:
     def _refusal(self) -> TooManyRequests:
         metrics.rate_limited(self._kind)
         message = f"You have too many {self._kind} open. Close one, or try again later."
-        return TooManyRequests(message, retry_after=SLOT_RETRY_SECONDS)
+        return TooManyRequests(message, retry_after=SLOT_RETRY_SECONDS, limit=self._kind)
 
 
 async def hold_reader_slot(follower: Follower, readers: ClientSlots, client: Client) -> None:

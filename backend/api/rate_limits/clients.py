@@ -30,12 +30,30 @@ class Client:
 def client_of(caller: Caller, connection: HTTPConnection) -> Client:
     if caller.owner != ANONYMOUS.owner:
         return Client(hashed("owner", caller.owner))
-    host = connection.client.host if connection.client else ""
+    host = _host_of(connection)
     address = _parsed(host)
     if isinstance(address, ipaddress.IPv6Address):
         household, network = _prefix(address, HOUSEHOLD_BITS), _prefix(address, NETWORK_BITS)
         return Client(hashed("address", household), hashed("network", network))
     return Client(hashed("address", host if address is None else str(address)))
+
+
+def name_of(caller: Caller, connection: HTTPConnection) -> str:
+    """The client's name, of which logs have a keyed hash: `user:alice`, or `address:203.0.113.7`.
+
+    An IPv6 client is its household, `address:2001:db8::/64`.
+    """
+    if caller.owner != ANONYMOUS.owner:
+        return caller.owner
+    host = _host_of(connection)
+    address = _parsed(host)
+    if isinstance(address, ipaddress.IPv6Address):
+        return f"address:{_prefix(address, HOUSEHOLD_BITS)}"
+    return f"address:{host if address is None else address}"
+
+
+def _host_of(connection: HTTPConnection) -> str:
+    return connection.client.host if connection.client else ""
 
 
 def hashed(*parts: str) -> str:

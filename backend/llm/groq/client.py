@@ -46,6 +46,8 @@ logger = structlog.get_logger()
 
 T = TypeVar("T")
 
+SILENCE_SECONDS = 60.0
+
 KEEPALIVE_SECONDS = 60.0
 """How long an idle connection stays open. It saves a TLS handshake; the SDK's default is 5 s."""
 
@@ -128,6 +130,8 @@ class GroqModel:
         self._gap_seconds = gap_seconds
         self._bounds = bounds or CompletionBounds()
         self._on_allowance = on_allowance
+        self._silent_until: dict[str, float] = {}
+        """When the next failure with this cause is a warning again, by the monotonic clock."""
 
     async def complete(self, request: CompletionRequest) -> AsyncGenerator[Delta, None]:
         decoder, answer = Decoder(self._bounds), UpstreamAnswer(self.name)
@@ -213,18 +217,29 @@ class GroqModel:
             failure = _unreached(error)
             failure.is_late = decoder.has_begun
             is_ours = isinstance(failure, OutOfDescriptors)
-            level = logging.ERROR if is_ours or not failure.is_passing else logging.INFO
-            told = {"model": self.name, "error": failure.code, "cause": cause_of(error)}
+            cause = cause_of(error)
+            is_grave = is_ours or not failure.is_passing
+            level = logging.ERROR if is_grave else self._level_of(cause)
+            told = {"model": self.name, "error": failure.code, "cause": cause}
             logger.log(level, "upstream_not_asked" if is_ours else "upstream_unreachable", **told)
             raise failure from error
+
+    def _level_of(self, cause: str) -> int:
+        """A warning once a minute for each cause, and DEBUG in between."""
+        now = time.monotonic()
+        if now < self._silent_until.get(cause, 0.0):
+            return logging.DEBUG
+        self._silent_until[cause] = now + SILENCE_SECONDS
+        return logging.WARNING
 
     def _refusal(self, error: groq.APIStatusError) -> UpstreamError:
         body = error.body.get("error") if isinstance(error.body, dict) else None
         may_retry = error.response.headers.get("x-should-retry")
         refusal = error_of(body, error.status_code, may_retry=may_retry != "false")
-        logger.info(
-            "upstream_refused", model=self.name, status=error.status_code, error=refusal.code
-        )
+        # The line of the turn has the numbers of failures that may pass, such as used-up rates.
+        level = logging.DEBUG if refusal.retryable else logging.INFO
+        told = {"status": error.status_code, "error": refusal.code}
+        logger.log(level, "upstream_refused", model=self.name, **told)
         if refusal.retryable and refusal.retry_after is None:
             refusal.retry_after = retry_after_of(error.response.headers)
         if may_retry == "true":

@@ -85,7 +85,7 @@ class SingleAttempt:
         number = next(request.attempts)
         call = self._breaker.begin()
         begun = time.perf_counter()
-        span = tracing.begin_chat(self.name)
+        span = tracing.begin_chat(self.name, purpose=request.purpose)
         fitted = self._size.fitted(request)
         left_out = characters(request.messages[: len(request.messages) - len(fitted.messages)])
         meter = Meter()

@@ -35,6 +35,11 @@ LEAST_PAUSE_SECONDS = 0.25
 """The shortest pause between two passes, even if the upstream says 0 again and again."""
 
 
+LONGEST_OUTAGE_SECONDS = 2.0
+"""How long a turn waits for a circuit breaker. Longer waits follow each other without an answer:
+with nobody listening at the upstream's address, turns took 51 s to fail."""
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     model: NamedModel
@@ -112,6 +117,9 @@ def decide(
     is_first_silence = error.is_silence and is_alone and not passes.was_silent
     wish = 0.0 if is_first_silence else soonest.wish_seconds
     if wish is None or passes.count >= MOST_PASSES or not is_awaited:
+        return GiveUp(error, error.retry_after)
+    is_breaker_open = isinstance(error, UpstreamUnavailable) and not error.was_asked
+    if is_breaker_open and wish > LONGEST_OUTAGE_SECONDS:
         return GiveUp(error, error.retry_after)
     pause = max(LEAST_PAUSE_SECONDS, wish)
     queue_seconds = gate.estimate_seconds(pause, came_at=passes.came_at)
@@ -217,7 +225,7 @@ class Fallback:
         if isinstance(error, ModelNotServed):
             self.unserved.leave_out(candidate.name, error)
         else:
-            logger.info("model_passed_over", model=candidate.name, error=error.code)
+            logger.debug("model_passed_over", model=candidate.name, error=error.code)
 
     async def _wait(
         self, failures: Sequence[Failure], passes: Passes, *, is_awaited: bool
@@ -240,7 +248,7 @@ class Fallback:
         if not (isinstance(error, UpstreamBusy) and error.retry_after):
             # The gate spreads those who wait for a known time, and jitter would mix their order.
             pause += self._jitter(LEAST_PAUSE_SECONDS * 2**passes.count)
-        logger.info("models_waited_for", model=candidate.name, wait=round(pause, 3))
+        logger.debug("models_waited_for", model=candidate.name, wait=round(pause, 3))
         try:
             async with asyncio.timeout(max(passes.left_seconds, pause)):
                 with waiting(candidate.name, error):

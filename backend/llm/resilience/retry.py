@@ -125,7 +125,7 @@ class Retry:
                 if wait is None or time.monotonic() - started + wait > self.schedule.budget_seconds:
                     raise
                 failure = error
-                logger.info("upstream_retried", model=self.model.name, error=error.code, wait=wait)
+                logger.debug("upstream_retried", model=self.model.name, error=error.code, wait=wait)
             with waiting(self.model.name, failure):
                 if isinstance(failure, UpstreamBusy):
                     await self.gate.passed(wait, came_at=started)

@@ -10,7 +10,7 @@ from backend.domain.usage import ModelCall, spent_by
 from backend.storage.history import Cut, Summary, Window, oldest_that_fit, window
 from backend.storage.ports.sessions import WORKER_LOST, Ending, Holder, NewTurn, StoredMessage
 from backend.storage.turn_journal import closed
-from backend.telemetry import metrics
+from backend.telemetry import lost_turns
 
 
 @dataclass(slots=True)
@@ -141,7 +141,9 @@ class KeptSession:
         done = closed(turn.journal)
         self.store(turn.record.id, done)
         self.current = None
-        metrics.turn_was_lost()
+        lost_turns.report(
+            turn.record.id, session_id=turn.record.session_id, traceparent=turn.traceparent
+        )
         return bool(done)
 
 

@@ -42,6 +42,15 @@ class Earlier:
     bookings: Sequence[Booking] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LostTurn:
+    """A turn that was closed because its worker is dead."""
+
+    id: str
+    session_id: str
+    traceparent: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """A session that one worker holds for one turn.
@@ -53,8 +62,8 @@ class Claim:
     history: History
     characters_per_token: float
     earlier: Earlier = Earlier()
-    closed_lost_turn: bool = False
-    """Whether a turn of a dead worker held the session, and was closed by this claim."""
+    lost: LostTurn | None = None
+    """The turn of a dead worker that held the session, and was closed by this claim."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

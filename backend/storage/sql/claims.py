@@ -24,6 +24,7 @@ from backend.storage.ports.sessions import (
     AlreadyStarted,
     Claim,
     Ending,
+    LostTurn,
     NewTurn,
 )
 from backend.storage.ports.side_effects import ClaimLost
@@ -79,6 +80,7 @@ _QUERY = (
     .order_by(messages.c.position.desc())
     .limit(1)
 )
+_TRACE_OF_TURN = select(turns.c.traceparent).where(turns.c.id == bindparam("this_turn"))
 _WITH_KEY = select(turns.c.id).where(
     turns.c.owner == bindparam("owner"),
     turns.c.session_id == bindparam("session_id"),
@@ -140,13 +142,14 @@ def claim(
     session = _lock(connection, turn)
     # Before the check for a holder: a repeated query joins its own turn, even while that runs.
     _check_key(connection, turn)
-    repaired, was_lost = 0, session.current_turn_id is not None
+    repaired, closed = 0, None
     if session.current_turn_id is not None:
         if leases.is_held(connection, session.current_turn_id, lost_after_seconds()):
             raise SessionBusy
         place = {"owner": turn.owner, "session_id": turn.session_id}
         lost = {**place, "turn_id": session.current_turn_id}
         repaired = _close_lost(connection, lost, behind=session.messages, at=session.at)
+        closed = _lost(connection, lost)
     # In this transaction, or the turn of a worker without a lease would count as lost at once.
     leases.ensure(connection, turn.worker, lease_seconds)
     window, earlier = histories.look_back(
@@ -158,7 +161,7 @@ def claim(
         room_characters=history_tokens * session.characters_per_token - beside_characters,
     )
     _open(connection, turn, session, window, repaired=repaired)
-    return Claim(window.history, session.characters_per_token, earlier, closed_lost_turn=was_lost)
+    return Claim(window.history, session.characters_per_token, earlier, lost=closed)
 
 
 def finish(connection: Connection, ending: Ending) -> bool:
@@ -210,13 +213,13 @@ def new_session(owner: str, session_id: str) -> dict[str, Any]:
 
 def settle(
     connection: Connection, turn_id: str, *, lost_after_seconds: Callable[[], float]
-) -> bool:
-    """Close a turn as failed, if it still runs and its worker is dead. Return whether it was so."""
+) -> LostTurn | None:
+    """Close and return a turn whose worker is dead; None if it lives or the turn is closed."""
     session = connection.execute(_LOCK_OF_TURN, {"turn_id": turn_id}).one_or_none()
     # Check again under the lock: the worker may have renewed its lease meanwhile, or somebody else
     # may have closed the turn.
     if session is None or leases.is_held(connection, turn_id, lost_after_seconds()):
-        return False
+        return None
     lost = {"owner": session.owner, "session_id": session.id, "turn_id": turn_id}
     repaired = _close_lost(connection, lost, behind=session.messages, at=session.at)
     this = {"this_owner": session.owner, "this_session": session.id}
@@ -224,7 +227,7 @@ def settle(
         connection.execute(_LET_GO_WITH_MESSAGES, {**this, "new_messages": repaired})
     else:
         connection.execute(_LET_GO, this)
-    return True
+    return _lost(connection, lost)
 
 
 def hold(connection: Connection, turn_id: str) -> AnyRow:
@@ -278,6 +281,11 @@ def _close_lost(connection: Connection, lost: dict[str, str], *, behind: int, at
         },
     )
     return len(done)
+
+
+def _lost(connection: Connection, lost: dict[str, str]) -> LostTurn:
+    traceparent = connection.scalar(_TRACE_OF_TURN, {"this_turn": lost["turn_id"]})
+    return LostTurn(id=lost["turn_id"], session_id=lost["session_id"], traceparent=traceparent)
 
 
 def _open(

@@ -17,7 +17,7 @@ from backend.storage.sql.failure_detector import FailureDetector
 from backend.storage.sql.operations import SqlStore
 from backend.storage.sql.rows import AnyRow, message_of, session_of, turn_of
 from backend.storage.sql.tables import messages, sessions, turns
-from backend.telemetry import metrics
+from backend.telemetry import lost_turns
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -163,12 +163,12 @@ class LookUps(SqlStore):
 
     async def settle(self, turn_id: str, *, lost_after_seconds: Callable[[], float]) -> bool:
         """Close and count a turn whose worker is dead. Return whether it was still open."""
-        is_closed = await self.database.run(
+        lost = await self.database.run(
             claims.settle, turn_id, lost_after_seconds=lost_after_seconds
         )
-        if is_closed:
-            metrics.turn_was_lost()
-        return is_closed
+        if lost is not None:
+            lost_turns.report(lost.id, session_id=lost.session_id, traceparent=lost.traceparent)
+        return lost is not None
 
     get = _shown(leases.LOST_OF_SESSION, get)
     messages = _shown(leases.LOST_OF_SESSION, _messages)

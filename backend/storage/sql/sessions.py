@@ -15,7 +15,7 @@ from backend.storage.sql.failure_detector import FailureDetector
 from backend.storage.sql.look_ups import LookUps, get
 from backend.storage.sql.operations import reading, writing
 from backend.storage.sql.tables import sessions
-from backend.telemetry import metrics
+from backend.telemetry import lost_turns
 
 logger = structlog.get_logger()
 
@@ -70,8 +70,8 @@ class SqlSessions(LookUps):
             lease_seconds=self._lease_seconds,
             lost_after_seconds=self.detector.lost_after_seconds,
         )
-        if claim.closed_lost_turn:
-            metrics.turn_was_lost()
+        if (lost := claim.lost) is not None:
+            lost_turns.report(lost.id, session_id=lost.session_id, traceparent=lost.traceparent)
         return claim
 
     async def delete(self, owner: str, session_id: str) -> None:

@@ -30,6 +30,22 @@ async def first_chunks_are_late(stage: Stage) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def answers_are_slow(stage: Stage) -> AsyncIterator[None]:
+    slow = script({"tokens": 8, "tokens_per_second": 6})
+    await asyncio.gather(*(ask(stage.pair, slow, f"slow{number}") for number in range(16)))
+    yield
+
+
+@asynccontextmanager
+async def most_requests_are_over_a_limit(stage: Stage) -> AsyncIterator[None]:
+    body = {"query": GOOD[0], "session_id": "too-often"}
+    async with client(stage.pair) as own:
+        for _ in range(300):
+            await own.post("/query", json=body)
+    yield
+
+
+@asynccontextmanager
 async def a_model_is_retired(stage: Stage) -> AsyncIterator[None]:
     gone = {"kind": "model_decommissioned"}
     stage.standin.script({"text": "-", "fault": BUSY}, model=LLAMA, contains="Retired", times=None)
@@ -143,12 +159,16 @@ async def nobody_is_left(stage: Stage) -> AsyncIterator[None]:
 
 FAULTS = (
     Fault(first_chunks_are_late, ("LexFirstChunkBurn",)),
+    Fault(answers_are_slow, ("LexPaceBurn",)),
+    Fault(most_requests_are_over_a_limit, ("LexCustomersThrottled",)),
     Fault(a_model_is_retired, ("LexModelRetired",)),
     Fault(little_is_left_at_groq, ("LexBudgetNearlyUsedUp",)),
     Fault(a_call_is_large_and_not_cached, ("LexCacheShareFallen", "LexCostHigh")),
     Fault(a_tool_does_not_answer, ("LexToolFailing",)),
     Fault(the_loop_stands_still, ("LexEventLoopLag",)),
-    Fault(groq_is_away, ("LexBreakerOpen", "LexTurnsBurn", "LexTurnsRefused")),
+    Fault(
+        groq_is_away, ("LexBreakerOpen", "LexTurnsBurn", "LexTurnsRefused", "LexNoModelReachable")
+    ),
     Fault(redis_is_gone, ("LexRedisDown", "LexSharedLimitsLost")),
     Fault(the_store_is_locked, ("LexStoreDown",)),
     Fault(a_worker_of_tomorrow_has_been_here, ("LexRetentionRefused",)),

@@ -47,6 +47,7 @@ def test_secrets_do_not_show() -> None:
         database_url=f"postgresql+psycopg://user:{hidden}@host/lex",
         jwt_secret=hidden,
         session_cookie_secret=hidden,
+        log_hash_key=hidden,
     )
 
     assert "h1dden" not in repr(settings)
@@ -69,6 +70,9 @@ def test_a_host_is_taken(url: str) -> None:
         ("CHUNK_FLUSH_MS", "soon"),
         ("SUMMARY_IDLE_SECONDS", "-1"),
         ("LOG_FORMAT", "xml"),
+        ("LOG_HASH_KEY", "short"),
+        ("TRACE_CONTEXT", "obey"),
+        ("TRACE_SLOW_SECONDS", "0"),
         ("RATE_LIMIT_SESSION", "20"),
         ("RATE_LIMIT_SESSION", "0/minute"),
         ("RATE_LIMIT_SESSION", "20/minute;"),

@@ -233,7 +233,7 @@ async def test_a_tool_call_is_counted_under_a_name_that_we_know(
 
     assert counted("lex_tool_calls_total", gen_ai_tool_name=tool, outcome=outcome) == 1
     duration = "gen_ai_execute_tool_duration_seconds_count"
-    assert counted(duration, gen_ai_tool_name=tool, error_type=error) == 1
+    assert counted(duration, **AGENT, gen_ai_tool_name=tool, error_type=error) == 1
 
 
 async def test_a_loop_that_is_held_up_is_seen_to_lag(counted: Counted) -> None:

@@ -114,16 +114,16 @@ async def test_the_span_of_a_request_says_this_and_nothing_else(
     }
 
 
-async def test_a_trace_that_is_brought_along_goes_on(
+async def test_a_trace_that_is_brought_along_is_linked(
     app: FastAPI, spans: InMemorySpanExporter
 ) -> None:
     headers = {"traceparent": f"00-{7:032x}-{8:016x}-01"}
     async with asking(app) as client:
         await client.get("/sessions/s1", headers=headers)
 
-    parent = one(spans).parent
-    assert parent is not None
-    assert (parent.trace_id, parent.span_id) == (7, 8)
+    span = one(spans)
+    assert span.parent is None
+    assert [(link.context.trace_id, link.context.span_id) for link in span.links] == [(7, 8)]
 
 
 async def test_what_is_not_there_has_no_route(app: FastAPI, spans: InMemorySpanExporter) -> None:

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from backend.domain.errors import ToolRefused
+from backend.domain.errors import ToolFailed, ToolRefused
 from backend.tools.open_meteo import OpenMeteo
 from backend.tools.registry import ToolOutcome
 from tests.open_meteo import OpenMeteoServer, open_meteo_server
@@ -54,6 +54,12 @@ async def refusal(weather: OpenMeteo, city: str) -> str:
     with capture_logs(), pytest.raises(ToolRefused) as refused:
         await weather.current(city)
     return str(refused.value.details["code"])
+
+
+async def failure(weather: OpenMeteo, city: str) -> str:
+    with capture_logs(), pytest.raises(ToolFailed) as failed:
+        await weather.current(city)
+    return str(failed.value.details["code"])
 
 
 async def test_the_weather_is_asked_for_where_the_city_is(
@@ -121,11 +127,11 @@ async def test_a_city_that_nobody_knows_is_refused(
         (200, '{"results": [{"name": "Paris", "latitude": "NaN", "longitude": 2}]}'),
     ],
 )
-async def test_an_answer_that_cannot_be_used_is_refused_and_not_kept(
+async def test_an_answer_that_cannot_be_used_is_a_failure_and_not_kept(
     server: OpenMeteoServer, weather: OpenMeteo, fault: tuple[int, str]
 ) -> None:
     server.fault = fault
-    code = await refusal(weather, "Paris")
+    code = await failure(weather, "Paris")
     server.fault = None
     conditions = await weather.current("Paris")
 
@@ -150,7 +156,7 @@ async def test_a_failure_that_stays_is_asked_about_twice(
 ) -> None:
     server.fault = (500, "")
 
-    await refusal(weather, "Paris")
+    await failure(weather, "Paris")
 
     assert len(server.searches) == 2
 
@@ -160,7 +166,7 @@ async def test_a_request_that_is_wrong_is_not_asked_again(
 ) -> None:
     server.fault = (429, "")
 
-    await refusal(weather, "Paris")
+    await failure(weather, "Paris")
 
     assert len(server.searches) == 1
 
@@ -184,15 +190,15 @@ async def until_asked(server: OpenMeteoServer, *, times: int) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_forecast_without_current_conditions_is_refused(
+async def test_a_forecast_without_current_conditions_is_a_failure(
     server: OpenMeteoServer, weather: OpenMeteo
 ) -> None:
     server.temperature = float("inf")
 
-    assert await refusal(weather, "Paris") == "weather_unavailable"
+    assert await failure(weather, "Paris") == "weather_unavailable"
 
 
-async def test_a_service_that_takes_too_long_is_refused_in_words(
+async def test_a_service_that_takes_too_long_has_timed_out_in_words(
     server: OpenMeteoServer, clock: Clock
 ) -> None:
     server.is_open.clear()
@@ -202,7 +208,7 @@ async def test_a_service_that_takes_too_long_is_refused_in_words(
         result = await use("get_weather", a_context(weather=impatient), city="Paris")
     await impatient.aclose()
 
-    assert result.outcome is ToolOutcome.REFUSED
+    assert result.outcome is ToolOutcome.TIMED_OUT
     assert result.output["error"] == {
         "code": "weather_unavailable",
         "message": "The weather service does not answer at the moment.",
@@ -212,11 +218,11 @@ async def test_a_service_that_takes_too_long_is_refused_in_words(
     ]
 
 
-async def test_a_service_that_is_not_there_is_refused(clock: Clock) -> None:
+async def test_a_service_that_is_not_there_has_failed(clock: Clock) -> None:
     async with open_meteo_server() as gone:
         weather = against(gone.url, clock=clock)
 
-    code = await refusal(weather, "Paris")
+    code = await failure(weather, "Paris")
     await weather.aclose()
 
     assert code == "weather_unavailable"

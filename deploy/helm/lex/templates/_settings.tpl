@@ -11,7 +11,7 @@ maxStreams maxQueryChars maxBodyBytes
 heartbeatSeconds chunkFlushMs sendTimeoutSeconds socketIdleSeconds bodyTimeoutSeconds disconnectGraceSeconds turnTimeoutSeconds
 toolTimeoutSeconds summaryIdleSeconds weatherProvider clientProfile
 webConcurrency host port preStopSeconds drainAcceptSeconds drainSeconds
-logLevel logFormat apiDocs debug metricsPort
+logLevel logLevelFile logFormat traceContext traceSlowSeconds apiDocs debug metricsPort
 otelExporterOtlpEndpoint otelExporterOtlpProtocol otelServiceName otelTracesSampler
 otelTracesSamplerArg otelInstrumentationGenaiCaptureMessageContent
 {{- end }}

@@ -416,3 +416,19 @@ def test_new_turns_are_refused_while_every_breaker_is_open() -> None:
     models.check()
 
     assert refused.value.retry_after == pytest.approx(6)
+
+
+@pytest.mark.parametrize(("left_seconds", "is_awaited"), [(1.5, True), (2.5, False), (10, False)])
+def test_a_turn_waits_for_no_breaker_that_stays_open_for_long(
+    left_seconds: float, is_awaited: bool
+) -> None:
+    candidate = Candidate(a_model("away"), CircuitBreaker())
+    refusal = UpstreamUnavailable(retry_after=left_seconds)
+    refusal.was_asked = False
+    passes = Passes(time.monotonic() + 60)
+
+    step = decide([Failure(candidate, refusal)], passes, is_alone=False, is_awaited=True)
+
+    assert isinstance(step, Wait) is is_awaited
+    if isinstance(step, GiveUp):
+        assert step.retry_after == left_seconds
