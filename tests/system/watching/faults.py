@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import sqlite3
 import time
@@ -104,6 +105,13 @@ async def groq_is_away(stage: Stage) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def a_worker_is_killed(stage: Stage) -> AsyncIterator[None]:
+    os.kill(stage.pair.workers[0], signal.SIGKILL)
+    await stage.pair.until_said("lex_started", times=3)
+    yield
+
+
+@asynccontextmanager
 async def redis_is_gone(stage: Stage) -> AsyncIterator[None]:
     await stage.redis.kill()
     # A worker notices the fault when it counts a request.
@@ -169,6 +177,7 @@ FAULTS = (
     Fault(
         groq_is_away, ("LexBreakerOpen", "LexTurnsBurn", "LexTurnsRefused", "LexNoModelReachable")
     ),
+    Fault(a_worker_is_killed, ("LexWorkersDie",)),
     Fault(redis_is_gone, ("LexRedisDown", "LexSharedLimitsLost")),
     Fault(the_store_is_locked, ("LexStoreDown",)),
     Fault(a_worker_of_tomorrow_has_been_here, ("LexRetentionRefused",)),
