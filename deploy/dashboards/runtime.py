@@ -71,10 +71,10 @@ _LOOP = row(
     ),
     lines(
         "CPU",
-        "How busy is the one core that a worker can use? At 1, add pods. Only pods with one"
-        " worker report it.",
+        "How busy is the one core that a worker can use? The busiest worker of each pod; at 1,"
+        " add pods.",
         query(
-            "sum by (pod, instance) (rate(process_cpu_seconds_total{PODS}[$__rate_interval]))", _POD
+            "max by (pod, instance) (rate(process_cpu_seconds_total{PODS}[$__rate_interval]))", _POD
         ),
         unit=SHARE,
         limit=1,
@@ -120,8 +120,8 @@ _PROCESS = row(
     "What does a process use?",
     lines(
         "Memory",
-        "Does the memory of a pod grow? Only pods with one worker report it.",
-        query("max by (pod, instance) (process_resident_memory_bytes{PODS})", _POD),
+        "Does the memory of a pod grow? The sum of its workers.",
+        query("sum by (pod, instance) (process_resident_memory_bytes{PODS})", _POD),
         unit=BYTES,
     ),
     lines(
