@@ -72,7 +72,10 @@ class Objective:
         return cases.replace("FUNCTION", function).replace("WINDOW", window)
 
 
-OUR_REFUSALS = "overloaded|storage_unavailable|upstream_unavailable|internal_error|draining"
+OUR_REFUSALS = (
+    "overloaded|storage_unavailable|upstream_unavailable|internal_error|draining"
+    "|identity_unavailable"
+)
 """Codes of refusals that Lex causes, and not the client."""
 
 _REFUSED = f'FUNCTION(lex_refusals_total{{code=~"{OUR_REFUSALS}"}}[WINDOW])'

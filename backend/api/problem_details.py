@@ -52,8 +52,15 @@ _OTHER_CODE = "refused"
 def codes() -> set[str]:
     """Return the codes of all errors that can be answered instead of a stream."""
     refusals: list[type[ServiceError]] = [StorageError, UpstreamUnavailable, ServiceError]
-    refusals += Refusal.__subclasses__()
+    refusals += _below(Refusal)
     return {refusal.code for refusal in refusals} | {*_CODES.values(), _OTHER_CODE}
+
+
+def _below(error: type[ServiceError]) -> list[type[ServiceError]]:
+    found: list[type[ServiceError]] = []
+    for each in error.__subclasses__():
+        found += [each, *_below(each)]
+    return found
 
 
 def problem(

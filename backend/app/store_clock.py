@@ -15,6 +15,11 @@ STEADY_SECONDS = 3600.0
 may have been right: after a day without service, a correct clock looks like one a day ahead."""
 
 
+def uptime() -> float:
+    """Return the seconds since the machine's start, which no change of its clock affects."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
 class StoreClock:
     """Asks the store for its time with each `look`, and counts the seconds in between."""
 
@@ -25,11 +30,13 @@ class StoreClock:
         worker: str,
         clock: Callable[[], datetime] = now,
         monotonic: Callable[[], float] = time.monotonic,
+        uptime: Callable[[], float] = uptime,
     ) -> None:
         self._sessions = sessions
         self._worker = worker
         self._clock = clock
         self._monotonic = monotonic
+        self._uptime = uptime
         self._known: datetime | None = None
         self._known_at = 0.0
         self._jump_seconds = 0.0
@@ -61,6 +68,8 @@ class StoreClock:
             differences.append(await self._against_stored(told))
         self.difference_seconds = max(differences, key=abs)
         self._known, self._known_at = told.now, self._monotonic()
+        if told.is_own_clock and self.is_trusted:
+            await self._sessions.mark_clock(self._uptime())
 
     async def _against_stored(self, told: StoreTime) -> float:
         """Compare a clock that worker and store share with stored times, and with its own past.
@@ -68,7 +77,10 @@ class StoreClock:
         Return the difference in seconds; 0 if there is no doubt.
         """
         gap = 0.0 if told.newest is None else (told.now - told.newest).total_seconds()
-        jump = gap if self._known is None else (told.now - self.now()).total_seconds()
+        if self._known is not None:
+            jump = (told.now - self.now()).total_seconds()
+        else:
+            jump = 0.0 if self._has_run_as_marked(told) else gap
         if abs(jump) > TOLERANCE_SECONDS:
             doubt = ClockDoubt(jump, STEADY_SECONDS)
             self._doubt(doubt)
@@ -80,6 +92,17 @@ class StoreClock:
         if gap < -TOLERANCE_SECONDS:
             return gap
         return self._jump_seconds if self._monotonic() < self._doubted_until else 0.0
+
+    def _has_run_as_marked(self, told: StoreTime) -> bool:
+        """Whether the clock and the machine agree on the time since the last mark.
+
+        Then the service was only away. After a restart of the machine, they do not agree.
+        """
+        if told.mark is None:
+            return False
+        by_clock = (told.now - told.mark.at).total_seconds()
+        by_machine = self._uptime() - told.mark.uptime_seconds
+        return by_machine >= 0 and abs(by_clock - by_machine) <= TOLERANCE_SECONDS
 
     def _doubt(self, doubt: ClockDoubt) -> None:
         self._jump_seconds = doubt.jump_seconds

@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 
 from backend.telemetry.shared_counts import SharedCounts
 from backend.telemetry.worker_deaths import deaths
+from backend.telemetry.worker_processes import WorkerProcesses
 
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -67,6 +68,7 @@ def _registry() -> CollectorRegistry:
     if DIRECTORY not in os.environ:
         return REGISTRY
     all_workers = CollectorRegistry()
-    all_workers.register(SharedCounts(Path(os.environ[DIRECTORY])))
-    all_workers.register(WorkerDeaths())
+    directory = Path(os.environ[DIRECTORY])
+    for collector in (SharedCounts(directory), WorkerDeaths(), WorkerProcesses(directory)):
+        all_workers.register(collector)
     return all_workers

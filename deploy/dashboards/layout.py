@@ -34,6 +34,7 @@ def dashboard(
         .tags([_TAG])
         .link(_other_dashboards())
         .variables(_variables(has_pods=has_pods))
+        .annotations(_annotations())
         .tooltip(models.DashboardCursorSync.CROSSHAIR)
         .time("now-1h", "now")
         .refresh("30s")
@@ -41,6 +42,36 @@ def dashboard(
     )
     _fill(board, rows)
     return board.build()
+
+
+def _annotations() -> list[Builder[models.AnnotationQuery]]:
+    """What changed: new versions, drains and alerts, as marks in all panels."""
+    here = 'namespace=~"$namespace", job=~"$job"'
+    return [
+        _annotation(
+            "Versions",
+            f"group by (version, revision) (lex_build_info{{{here}}})"
+            f" unless group by (version, revision) (lex_build_info{{{here}}} offset 2m)",
+            "blue",
+        ),
+        _annotation("Drains", f"max by (pod, instance) (lex_draining{{{here}}}) == 1", "purple"),
+        _annotation(
+            "Alerts",
+            f'ALERTS{{alertname=~"Lex.+", alertstate="firing", {here}}}',
+            "red",
+        ),
+    ]
+
+
+def _annotation(name: str, expression: str, color: str) -> Builder[models.AnnotationQuery]:
+    return (
+        build.AnnotationQuery()
+        .name(name)
+        .datasource(PROMETHEUS)
+        .enable(enable=True)
+        .icon_color(color)
+        .expr(expression)
+    )
 
 
 def _fill(board: build.Dashboard, rows: tuple[Row, ...]) -> None:

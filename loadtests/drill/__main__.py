@@ -11,7 +11,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from loadtests.bench.processes import raise_file_limit
@@ -63,8 +62,8 @@ async def _run_all(
         minutes, seconds = divmod(round(time.monotonic() - begun), 60)
         print(f"{minutes}:{seconds:02} {drill.said}", flush=True)
         if keeps:
-            seen = {name: asdict(drill.seen)[name] for name in ("red", "firing")}
-            keep(drill.slug, {"seen": seen, "minutes": BEFORE_MINUTES, "series": series})
+            lasting, ever = drill.seen.lasting, {*drill.seen.red, *drill.seen.firing}
+            keep(drill.slug, {"lasting": sorted(lasting), "ever": sorted(ever), "series": series})
 
     await asyncio.gather(*(run(number, drill) for number, drill in enumerate(drills)))
 

@@ -12,17 +12,18 @@ from typing import Any
 
 from loadtests.drill.compressed import COMPRESSION, SCRAPED_EVERY
 from loadtests.drill.stage import JOB
+from loadtests.drill.watching import read_series
 from tests.prometheus import Prometheus
 
 RECORDINGS = Path(__file__).parent / "recordings"
 
-SERIES = f'{{job="{JOB}", __name__=~"(lex|gen_ai)_.+|up"}}'
-
 
 async def recorded(prometheus: Prometheus, *, begun: float, ended: float) -> dict[str, list[float]]:
-    """The values of all scraped series between two Unix times, by the name with its labels."""
+    """The values of all series that somebody reads between two Unix times, by name with labels."""
+    read = "|".join(sorted(read_series()))
+    series = f'{{job="{JOB}", __name__=~"{read}"}}'
     step = SCRAPED_EVERY / COMPRESSION
-    found = await prometheus.ranges(SERIES, begun=begun, ended=ended, step=step)
+    found = await prometheus.ranges(series, begun=begun, ended=ended, step=step)
     steps = math.floor((ended - begun) / step) + 1
     return {
         _name(labels): _filled(values, begun=begun, step=step, steps=steps)

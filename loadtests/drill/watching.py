@@ -10,9 +10,13 @@ from typing import Any
 from loadtests.drill.compressed import COMPRESSION, compressed
 from loadtests.drill.stage import JOB, NAMESPACE, Stage
 from tests.operations.boards import BOARDS, as_asked, panels
+from tests.operations.expressions import names, parse
+from tests.operations.rules import RULES
 from tests.prometheus import Prometheus
 
 LOOKS_EVERY_SECONDS = 1.0
+
+LAST_LOOKS = 3
 
 RATE_INTERVAL = "2m"
 """Replaces Grafana's `$__rate_interval`: eight scrapes."""
@@ -60,16 +64,26 @@ def _steps(panel: dict[str, Any]) -> Iterator[tuple[float, str]]:
 LIGHTS = tuple(_lights())
 
 
+def read_series() -> frozenset[str]:
+    """The names of the scraped series that the lights and all rules read."""
+    asked = [each for light in LIGHTS for each in light.expressions]
+    asked += [rule.expression for rule in RULES]
+    return frozenset(name for each in asked for name in names(parse(each)) if ":" not in name)
+
+
 @dataclass
 class Seen:
     """What became red, and which alerts fired, by minutes of Prometheus' time since the start."""
 
     red: dict[str, float] = field(default_factory=dict)
     firing: dict[str, float] = field(default_factory=dict)
-    values: dict[str, list[float]] = field(default_factory=dict)
-    """The largest value of each panel at each look; NaN where it has none."""
-    minutes: list[float] = field(default_factory=list)
-    """The times of the looks."""
+    looks: list[frozenset[str]] = field(default_factory=list)
+    """The panels that were red and the alerts that fired at each look."""
+
+    @property
+    def lasting(self) -> frozenset[str]:
+        """What was red or fired at each of the last looks."""
+        return frozenset.intersection(*self.looks[-LAST_LOOKS:])
 
 
 async def watch(stage: Stage, *, minutes: float) -> Seen:
@@ -84,16 +98,18 @@ async def watch(stage: Stage, *, minutes: float) -> Seen:
 
 
 async def _look(prometheus: Prometheus, seen: Seen, minute: float) -> None:
-    seen.minutes.append(minute)
+    now: set[str] = set()
     for light in LIGHTS:
         values = [
             value
             for expression in light.expressions
             for value in await prometheus.values(compressed(expression))
         ]
-        seen.values.setdefault(light.title, []).append(max(values, default=float("nan")))
         if any(map(light.is_red, values)):
             seen.red.setdefault(light.title, minute)
+            now.add(light.title)
     for labels, _ in await prometheus.labelled(FIRING):
         name = f"{labels['alertname']} ({labels.get('severity', '?')})"
         seen.firing.setdefault(name, minute)
+        now.add(name)
+    seen.looks.append(frozenset(now))

@@ -173,3 +173,19 @@ async def test_a_doubt_ends_with_its_time_and_with_the_clock_that_it_was_of(tmp_
     assert 3590 < lasting.lasts_seconds <= 3600
     assert (set_back, over) == (None, None)
     await stores.close()
+
+
+async def test_a_restart_of_an_idle_service_raises_no_doubt(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/lex.db"
+    stores = await open_stores(url, lease_seconds=15, migrate=True)
+    await StoreClock(stores.sessions, worker="w1").look()
+    await say(stores.sessions, new_turn(), "Hi.")
+    execute(url, "UPDATE turns SET finished_at = '2001-02-03 04:05:06.000000'")
+    execute(url, "UPDATE clock_marks SET at = at - 7200, uptime_seconds = uptime_seconds - 7200")
+    await stores.sessions.retire("w1")
+    again = StoreClock(stores.sessions, worker="w2")
+
+    await again.look()
+
+    assert again.is_trusted
+    await stores.close()

@@ -71,12 +71,15 @@ async def test_after_so_many_turns_the_counters_say_so_many(
         before = await scrape(service.client)
         await ask(service)
         seen = await counted(service, TURNS)
+        pids = {str(pid) for pid in service.workers}
 
     assert before.value("lex_turns_total") == 0
     assert_turns(seen, TURNS)
     assert seen.value("lex_slots_free") == workers * 2000
     assert seen.value("lex_store_up") == 1
-    assert ("process_resident_memory_bytes" in seen.types) is (workers == 1)
+    assert seen.value("process_resident_memory_bytes") > workers * 30e6
+    assert seen.value("process_cpu_seconds_total") > workers * 0.1
+    assert workers == 1 or set(seen.values("process_open_fds", "pid")) == pids
 
 
 async def test_the_sum_is_of_workers_that_each_counted_some(
@@ -125,8 +128,10 @@ async def test_nothing_is_lost_when_workers_are_replaced(standin: Standin, tmp_p
     assert all(each.ends_well for each in readings)
     assert during.value("lex_streams_open", transport="sse") == TURNS
     assert during.value("lex_draining") == 1
+    assert during.value("lex_drain_started_timestamp_seconds") > 0
     assert_turns(seen, 2 * TURNS)
     assert seen.value("lex_draining") == 0
+    assert seen.value("lex_drain_started_timestamp_seconds") == 0
     assert seen.value("lex_slots_free") == 2 * 2000
 
 

@@ -111,11 +111,22 @@ def test_expressions_read_what_is_measured_or_recorded(board: Json) -> None:
 
 
 @each_board
+def test_versions_drains_and_alerts_are_marked_on_every_board(board: Json) -> None:
+    marks = {mark["name"]: mark for mark in board["annotations"]["list"]}
+
+    assert set(marks) == {"Versions", "Drains", "Alerts"}
+    for mark in marks.values():
+        assert mark["enable"]
+        assert mark["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+        labels_of(parse(mark["expr"]), KNOWN)
+        assert 'namespace=~"$namespace", job=~"$job"' in mark["expr"]
+
+
+@each_board
 def test_expressions_are_about_the_chosen_lex(board: Json) -> None:
     for each in expressions(board):
         for selector in selectors(parse(each)):
-            if selector.name != "ALERTS":
-                assert 'namespace=~"$namespace",job=~"$job"' in str(selector), each
+            assert 'namespace=~"$namespace",job=~"$job"' in str(selector), each
 
 
 @each_board

@@ -97,6 +97,9 @@ class MemorySessions:
     async def doubt_clock(self, doubt: ClockDoubt) -> None:
         """Does nothing: there are no other workers."""
 
+    async def mark_clock(self, uptime_seconds: float) -> None:
+        """Does nothing: this store never outlives its worker."""
+
     async def purge_logs(self, *, kept_seconds: float) -> None:
         for turn in self._all_turns():
             if turn.record.finished_at and self._is_old(turn.record.finished_at, kept_seconds):

@@ -141,18 +141,31 @@ class ClockDoubt:
 
 
 @dataclass(frozen=True, slots=True)
+class ClockMark:
+    """A time by a trusted clock, with the seconds since the start of the machine.
+
+    After a restart of the service, but not of the machine, they tell for how long it was away.
+    """
+
+    at: datetime
+    uptime_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class StoreTime:
     """The time of the store's clock.
 
     With `is_own_clock`, that is the clock of the asking worker's machine, which may jump. Then
     `newest` is the newest stored time of any turn and of the other workers' leases (None if there
-    is none), and `doubt` is the doubt about this clock that is still in force.
+    is none), `doubt` is the doubt about this clock that is still in force, and `mark` is the last
+    `mark_clock`.
     """
 
     now: datetime
     newest: datetime | None = None
     is_own_clock: bool = False
     doubt: ClockDoubt | None = None
+    mark: ClockMark | None = None
 
 
 class AlreadyStarted(Exception):
@@ -214,6 +227,10 @@ class SessionStore(Protocol):
 
     async def doubt_clock(self, doubt: ClockDoubt) -> None:
         """Store the doubt for all workers, including those that start while it lasts."""
+        ...
+
+    async def mark_clock(self, uptime_seconds: float) -> None:
+        """Store that the clock is trusted now, with the seconds since the machine's start."""
         ...
 
     async def purge_logs(self, *, kept_seconds: float) -> None:

@@ -18,10 +18,10 @@ from sqlalchemy import (
     update,
 )
 
-from backend.storage.ports.sessions import ClockDoubt, StoreTime
+from backend.storage.ports.sessions import ClockDoubt, ClockMark, StoreTime
 from backend.storage.sql import leases
 from backend.storage.sql.dialects import DatabaseNow, DatabaseTime
-from backend.storage.sql.tables import clock_doubts, sessions, turns, workers
+from backend.storage.sql.tables import clock_doubts, clock_marks, sessions, turns, workers
 
 LOGS_AT_ONCE = 1000
 SESSIONS_AT_ONCE = 100
@@ -42,6 +42,10 @@ _DOUBT_NOW = clock_doubts.insert().values(
     began_at=DatabaseTime(),
     ends_at=DatabaseTime() + bindparam("lasts_seconds", type_=Float),
     jump_seconds=bindparam("jump_seconds"),
+)
+_MARK = select(clock_marks.c.at, clock_marks.c.uptime_seconds)
+_MARK_NOW = clock_marks.insert().values(
+    at=DatabaseTime(), uptime_seconds=bindparam("uptime_seconds")
 )
 _OLD_LOGS = (
     select(turns.c.id)
@@ -81,7 +85,14 @@ def purge_clock(connection: Connection, worker: str) -> StoreTime:
     stored = [connection.scalar(_NEWEST_TURN), seen_at and datetime.fromtimestamp(seen_at, UTC)]
     newest = max(filter(None, stored), default=None)
     doubt = connection.execute(_DOUBT).one_or_none()
-    return StoreTime(at, newest=newest, is_own_clock=True, doubt=doubt and ClockDoubt(*doubt))
+    mark = connection.execute(_MARK).one_or_none()
+    return StoreTime(
+        at,
+        newest=newest,
+        is_own_clock=True,
+        doubt=doubt and ClockDoubt(*doubt),
+        mark=mark and ClockMark(datetime.fromtimestamp(mark.at, UTC), mark.uptime_seconds),
+    )
 
 
 def doubt_clock(connection: Connection, doubt: ClockDoubt) -> None:
@@ -89,6 +100,11 @@ def doubt_clock(connection: Connection, doubt: ClockDoubt) -> None:
     connection.execute(
         _DOUBT_NOW, {"jump_seconds": doubt.jump_seconds, "lasts_seconds": doubt.lasts_seconds}
     )
+
+
+def mark_clock(connection: Connection, uptime_seconds: float) -> None:
+    connection.execute(clock_marks.delete())
+    connection.execute(_MARK_NOW, {"uptime_seconds": uptime_seconds})
 
 
 def purge_logs(connection: Connection, kept_seconds: float) -> int:

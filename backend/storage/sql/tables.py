@@ -155,6 +155,13 @@ clock_doubts = Table(
     Column("jump_seconds", Float, nullable=False),
 )
 
+clock_marks = Table(
+    "clock_marks",
+    metadata,
+    Column("at", Float, primary_key=True),  # DatabaseTime
+    Column("uptime_seconds", Float, nullable=False),  # of the machine, at this time
+)
+
 dealerships = Table(
     "dealerships",
     metadata,

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import sqlite3
 import time
@@ -104,6 +105,14 @@ async def groq_is_away(stage: Stage) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def a_worker_is_killed(stage: Stage) -> AsyncIterator[None]:
+    started = len(stage.pair.lines("lex_started"))
+    os.kill(stage.pair.workers[0], signal.SIGKILL)
+    await stage.pair.until_said("lex_started", times=started + 1)
+    yield
+
+
+@asynccontextmanager
 async def redis_is_gone(stage: Stage) -> AsyncIterator[None]:
     await stage.redis.kill()
     # A worker notices the fault when it counts a request.
@@ -130,15 +139,19 @@ async def a_worker_of_tomorrow_has_been_here(stage: Stage) -> AsyncIterator[None
 
 @asynccontextmanager
 async def a_pod_leaves(stage: Stage) -> AsyncIterator[None]:
-    """A pod drains, held up by its last stream."""
+    """A pod drains, and cannot store the end of its last turn."""
     body = {"query": SLOW, "session_id": "leaving"}
     async with client(stage.pair) as own, own.stream("POST", "/query", json=body) as stream:
         assert stream.status_code == 200
         lines = stream.aiter_lines()
         while await anext(lines) != "event: chunk":
             pass
-        stage.pair.send(signal.SIGTERM)
-        yield
+        with closing(sqlite3.connect(stage.pair_store, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            stage.pair.send(signal.SIGTERM)
+            yield
+            other.execute("ROLLBACK")
+        assert [line async for line in lines if line.startswith("event")][-1] == "event: end"
     assert await stage.pair.ended() == 0
 
 
@@ -169,6 +182,7 @@ FAULTS = (
     Fault(
         groq_is_away, ("LexBreakerOpen", "LexTurnsBurn", "LexTurnsRefused", "LexNoModelReachable")
     ),
+    Fault(a_worker_is_killed, ("LexWorkersDie",)),
     Fault(redis_is_gone, ("LexRedisDown", "LexSharedLimitsLost")),
     Fault(the_store_is_locked, ("LexStoreDown",)),
     Fault(a_worker_of_tomorrow_has_been_here, ("LexRetentionRefused",)),

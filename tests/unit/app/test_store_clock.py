@@ -7,7 +7,7 @@ import pytest
 
 from backend.app.store_clock import STEADY_SECONDS, StoreClock
 from backend.storage.memory.sessions import MemorySessions
-from backend.storage.ports.sessions import ClockDoubt, StoreTime
+from backend.storage.ports.sessions import ClockDoubt, ClockMark, StoreTime
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -17,6 +17,7 @@ class Time:
     """Time that tests advance. The clocks of worker and store may each be wrong."""
 
     seconds: float = 0.0
+    machine_started_at: float = -1_000_000.0
     worker_is_wrong_by: timedelta = timedelta()
     store_is_wrong_by: timedelta = timedelta()
 
@@ -29,6 +30,9 @@ class Time:
     def monotonic(self) -> float:
         return self.seconds
 
+    def uptime(self) -> float:
+        return self.seconds - self.machine_started_at
+
 
 @dataclass
 class TimedSessions(MemorySessions):
@@ -37,13 +41,17 @@ class TimedSessions(MemorySessions):
     passing: Time
     newest: datetime | None = None
     is_own_clock: bool = False
+    mark: ClockMark | None = None
     doubts: list[ClockDoubt] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         super().__init__(lease_seconds=15)
 
     async def time(self, worker: str) -> StoreTime:  # noqa: ARG002 - the port has it
-        return StoreTime(self.passing.store(), self.newest, self.is_own_clock)
+        return StoreTime(self.passing.store(), self.newest, self.is_own_clock, mark=self.mark)
+
+    async def mark_clock(self, uptime_seconds: float) -> None:
+        self.mark = ClockMark(self.passing.store(), uptime_seconds)
 
     async def doubt_clock(self, doubt: ClockDoubt) -> None:
         self.doubts.append(doubt)
@@ -51,7 +59,13 @@ class TimedSessions(MemorySessions):
 
 def clock_over(sessions: TimedSessions) -> StoreClock:
     passing = sessions.passing
-    return StoreClock(sessions, worker="w1", clock=passing.worker, monotonic=passing.monotonic)
+    return StoreClock(
+        sessions,
+        worker="w1",
+        clock=passing.worker,
+        monotonic=passing.monotonic,
+        uptime=passing.uptime,
+    )
 
 
 @pytest.mark.parametrize(
@@ -173,3 +187,65 @@ async def test_an_idle_service_raises_no_doubt() -> None:
         time.seconds = seconds
         await clock.look()
         assert clock.is_trusted
+
+
+async def started_again(time: Time, sessions: TimedSessions) -> StoreClock:
+    """Run an idle service for a while, and start it again a day later."""
+    clock = clock_over(sessions)
+    for seconds in (0, 10, 20):
+        time.seconds = seconds
+        await clock.look()
+        assert clock.is_trusted
+    time.seconds = 86400
+    again = clock_over(sessions)
+    await again.look()
+    return again
+
+
+async def test_a_service_that_was_away_raises_no_doubt() -> None:
+    time = Time()
+
+    clock = await started_again(time, TimedSessions(time, newest=NOON, is_own_clock=True))
+
+    assert clock.is_trusted
+
+
+class Jumping(Time):
+    """The clock is set ahead while the service is away."""
+
+    def store(self) -> datetime:
+        return super().store() + timedelta(days=30 if self.seconds > 3600 else 0)
+
+    worker = store
+
+
+async def test_a_clock_that_jumps_while_the_service_is_away_is_doubted() -> None:
+    time = Jumping()
+
+    clock = await started_again(time, TimedSessions(time, newest=NOON, is_own_clock=True))
+
+    assert not clock.is_trusted
+
+
+class Rebooting(Time):
+    """The machine restarts while the service is away."""
+
+    def uptime(self) -> float:
+        return super().uptime() if self.seconds < 3600 else 60.0
+
+
+async def test_after_a_restart_of_the_machine_nobody_knows_for_how_long_it_was_away() -> None:
+    time = Rebooting()
+
+    clock = await started_again(time, TimedSessions(time, newest=NOON, is_own_clock=True))
+
+    assert not clock.is_trusted
+
+
+async def test_a_clock_in_doubt_is_not_marked() -> None:
+    time = Time()
+    sessions = TimedSessions(time, newest=NOON - timedelta(days=1), is_own_clock=True)
+
+    await clock_over(sessions).look()
+
+    assert sessions.mark is None
