@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match
 from starlette.types import ExceptionHandler, Scope
 
-from backend.api.refusals import limit_of, refused_for, request_refused, status_of
+from backend.api.refusals import OTHER_CODE, limit_of, refused_for, request_refused, status_of
 from backend.api.schemas import InvalidFieldView, Problem
 from backend.domain.errors import (
     BodyTooLarge,
@@ -46,14 +46,13 @@ _CODES = {
     408: "request_timeout",
     413: BodyTooLarge.code,
 }
-_OTHER_CODE = "refused"
 
 
 def codes() -> set[str]:
     """Return the codes of all errors that can be answered instead of a stream."""
     refusals: list[type[ServiceError]] = [StorageError, UpstreamUnavailable, ServiceError]
     refusals += _below(Refusal)
-    return {refusal.code for refusal in refusals} | {*_CODES.values(), _OTHER_CODE}
+    return {refusal.code for refusal in refusals} | {*_CODES.values(), OTHER_CODE}
 
 
 def _below(error: type[ServiceError]) -> list[type[ServiceError]]:
@@ -183,7 +182,7 @@ async def _http_exception(request: Request, error: Exception) -> Response:
         return _invalid([InvalidFieldView(field="body", message=error.detail)])
     return problem(
         error.status_code,
-        code=_CODES.get(error.status_code, _OTHER_CODE),
+        code=_CODES.get(error.status_code, OTHER_CODE),
         detail=str(error.detail),
         headers=error.headers,
     )

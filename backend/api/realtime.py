@@ -26,7 +26,14 @@ from backend.api.stream_protocol import refusal
 from backend.api.websocket.framing import WebSocketMessages, message
 from backend.api.websocket.requests import Ask, Resume, Stop, parse
 from backend.domain.conversation import Caller
-from backend.domain.errors import Draining, InvalidField, NotAuthenticated, Overloaded, ServiceError
+from backend.domain.errors import (
+    BodyTooLarge,
+    Draining,
+    InvalidField,
+    NotAuthenticated,
+    Overloaded,
+    ServiceError,
+)
 from backend.domain.events import End
 from backend.telemetry import metrics
 from backend.turns.event_log import Follower
@@ -64,6 +71,7 @@ async def _serve(socket: WebSocket, session_id: str, state: State, caller: Calle
     turns = state.turns
     await socket.accept()
     if not is_session_id(session_id):
+        refused_for(InvalidField(SESSION_ID_RULE, field="session_id"))
         await socket.close(NOT_ALLOWED, f"The session id {SESSION_ID_RULE}.")
     elif turns.is_draining:
         refused_for(Draining())
@@ -137,16 +145,20 @@ class Connection:
         while True:
             try:
                 text = await self._receive()
-            except LEFT:
+            except LEFT as left:
+                # Our own server limits the size of a message while it arrives.
+                if isinstance(left, WebSocketDisconnect) and left.code == TOO_LARGE:
+                    message_refused(BodyTooLarge())
                 return
             except _Idle:
                 await self._close(GOING_AWAY)
                 return
             except KeyError:  # a binary frame
+                message_refused(InvalidField("must be text", field="message"))
                 await self._socket.close(NOT_ALLOWED, "Send text frames, not binary frames.")
                 return
-            # Our own server enforces this limit while a message arrives. Other servers do not.
-            if len(text.encode(errors="replace")) > self._max_message_bytes:
+            if len(text.encode(errors="replace")) > self._max_message_bytes:  # on other servers
+                message_refused(BodyTooLarge())
                 await self._socket.close(TOO_LARGE)
                 return
             try:

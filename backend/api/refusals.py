@@ -15,8 +15,10 @@ from backend.telemetry import metrics, server_span
 
 logger = structlog.get_logger()
 
-FIRST_FAILURE = 500
-"""From this status on, a refusal is our failure and not the client's."""
+FIRST_REFUSAL, FIRST_FAILURE = 400, 500
+"""The statuses from which on a request is refused, and the fault is ours."""
+
+OTHER_CODE = "refused"
 
 
 @dataclass(slots=True)
@@ -26,6 +28,17 @@ class Refused:
     error: str | None = None
     limit: str | None = None
     is_failure: bool = False
+
+    def broke(self) -> None:
+        """The request has raised an exception."""
+        self.error, self.is_failure = ServiceError.code, True
+
+    def answered(self, status: int | None) -> None:
+        """The request has got this status, perhaps from a library that names no refusal."""
+        if status is None or status < FIRST_REFUSAL:
+            return
+        self.error = self.error or OTHER_CODE
+        self.is_failure |= status >= FIRST_FAILURE
 
 
 _request: ContextVar[Refused | None] = ContextVar("refused", default=None)

@@ -235,9 +235,19 @@ async def test_what_a_socket_refuses_is_a_line_with_code_and_limit(
                     pass
             async with connect(url, proxy=None) as unknown:
                 await unknown.wait_closed()
-        await service.until_said("request_finished", times=3)
+            for text in ("x" * 70_000, b"binary"):
+                async with connect(
+                    f"{url}-2", proxy=None, additional_headers=bearer(OTTO)
+                ) as wrong:
+                    await wrong.send(text)
+                    await wrong.wait_closed()
+            async with connect(f"{url}%20", proxy=None, additional_headers=bearer(OTTO)) as wrong:
+                await wrong.wait_closed()
+        await service.until_said("request_finished", times=6)
 
-    (message,) = service.lines("message_refused")
+    message, *others = service.lines("message_refused")
+    assert [line["error"] for line in others] == ["body_too_large", "invalid_field"]
+    assert {line["client"] for line in others} == {"key 2"}
     assert (message["error"], message["limit"]) == ("too_many_requests", "session")
     assert message["session_hash"] == hashed(f"session:{SESSION}")
     assert message["client"] == "key 1"
@@ -245,7 +255,19 @@ async def test_what_a_socket_refuses_is_a_line_with_code_and_limit(
     assert requests["too_many_requests"]["limit"] == "sockets"
     assert requests["too_many_requests"]["status"] == 429
     assert requests["not_authenticated"]["level"] == "info"
+    assert requests["invalid_field"]["status"] == 101
     assert "limit" not in requests[None]
+
+
+async def test_a_refusal_by_a_library_has_an_error_too(standin: Standin, tmp_path: Path) -> None:
+    async with deployed(PLAIN, standin, tmp_path) as service:
+        preflight = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
+        await service.client.options("/query", headers=preflight)
+        await service.client.get("/nowhere")
+        await service.until_said("request_finished", times=2)
+
+    errors = [(line["status"], line["error"]) for line in service.lines("request_finished")]
+    assert errors == [(400, "refused"), (404, "not_found")]
 
 
 async def test_a_malformed_request_is_a_line_of_its_own(standin: Standin, tmp_path: Path) -> None:

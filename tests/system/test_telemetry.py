@@ -260,7 +260,7 @@ def test_every_span_hangs_under_what_is_promised(seen: Seen) -> None:
     assert len(by_id) == len(seen.spans)
     for span in seen.spans:
         if span.kind == "server":
-            assert (span.trace_id, span.parent_id) == CALLER or span.parent_id == ""
+            assert (span.trace_id != CALLER[0], span.parent_id) == (True, "")
         elif span.name == "invoke_agent lex" and not span.parent_id:
             ((trace_id, asked_by),) = span.links
             assert by_id[asked_by].name.startswith("HTTP /ws/")
@@ -277,7 +277,8 @@ def test_every_turn_is_one_trace_with_all_that_it_did(seen: Seen) -> None:
     turns = in_order(seen, "invoke_agent lex")
 
     assert seen.told.turns <= {turn.attributes["lex.turn.id"] for turn in turns}
-    assert len({turn.trace_id for turn in turns} - {CALLER[0]}) == len(turns) - 1
+    assert len({turn.trace_id for turn in turns} - {CALLER[0]}) == len(turns)
+    assert [span.links for span in seen.spans if CALLER in span.links] == [[CALLER]]
     for turn in turns:
         under = [span for span in seen.spans if span.parent_id == turn.id]
         chats = [span for span in under if span.name.startswith("chat ")]

@@ -41,7 +41,6 @@ class AccessLog:
             scope["state"]["arrived_at"] = arrived_at
             named = {"request_id": _request_id(Headers(scope=scope))}
         status: int | None = None
-        has_failed = False
         identity.begin()
         refused = refusals.begin()
 
@@ -56,22 +55,19 @@ class AccessLog:
             try:
                 await self._app(scope, receive, send_noticed)
             except Exception:
-                has_failed = True
+                refused.broke()
                 raise
             finally:
-                seconds = time.perf_counter() - arrived_at
-                has_failed |= refused.is_failure or (status or 0) >= refusals.FIRST_FAILURE
-                _log(scope, status, refused, has_failed=has_failed, seconds=seconds)
+                refused.answered(status)
+                _log(scope, status, refused, seconds=time.perf_counter() - arrived_at)
 
 
-def _log(
-    scope: Scope, status: int | None, refused: Refused, *, has_failed: bool, seconds: float
-) -> None:
+def _log(scope: Scope, status: int | None, refused: Refused, *, seconds: float) -> None:
     if scope["path"] in PROBES:
         return
     why = {"error": refused.error, "limit": refused.limit} if refused.error else {}
     logger.log(
-        logging.WARNING if has_failed else logging.INFO,
+        logging.WARNING if refused.is_failure else logging.INFO,
         "request_finished",
         method=scope.get("method", "WEBSOCKET"),
         route=route_of(scope),
