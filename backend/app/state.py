@@ -82,12 +82,19 @@ async def open_state(worker: Worker, stack: AsyncExitStack) -> State:
 
 def _prepare(settings: Settings, lag: LoopLag, stack: AsyncExitStack) -> None:
     metrics.prepare_build(version=__version__, revision=settings.lex_revision)
+    metrics.prepare_drain(limit_seconds=_drain_limit_seconds(settings))
     page.prepare()
     keep(lag.watch(), stack)
     watchdog = LoopWatchdog(lag)
     watchdog.start()
     stack.callback(watchdog.stop)
     keep(file_descriptors.watch(), stack)
+
+
+def _drain_limit_seconds(settings: Settings) -> float:
+    """The time after which no turn runs in a drain: a stopped turn still waits for its tools."""
+    turns = settings.drain_accept_seconds + settings.drain_seconds
+    return turns + settings.tool_timeout_seconds
 
 
 async def _open_stores(settings: Settings, stack: AsyncExitStack) -> Stores:

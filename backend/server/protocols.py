@@ -6,6 +6,7 @@ application sees the request. `api/middleware/body_limit.py` limits the body.
 
 import asyncio
 import json
+import logging
 import socket
 import struct
 from collections.abc import Callable, Coroutine
@@ -368,8 +369,8 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
         when the server shuts down.
         """
         self.handshake_complete = self.close_sent = True
-        answer = b"".join(self.conn.data_to_send())
-        self.transport.write(answer or refusal(HTTPStatus.BAD_REQUEST))
+        ours = refusal(HTTPStatus.BAD_REQUEST)
+        self.transport.write(b"".join(self.conn.data_to_send()) or ours)
         self.transport.close()
 
     def handle_cont(self, event: Any) -> None:
@@ -403,15 +404,20 @@ def _let_cut(scope: Any, cut: Callable[[], None]) -> None:
 
 
 def refusal(status: HTTPStatus) -> bytes:
-    """A complete problem response for a request that never reaches the application."""
+    """A complete problem response for a request that never reaches the application. This logs it,
+    because the request has no access line.
+    """
     is_full = status is HTTPStatus.SERVICE_UNAVAILABLE
+    code = "overloaded" if is_full else "bad_request"
+    level = logging.WARNING if is_full else logging.INFO
+    logger.log(level, "connection_refused", status=status.value, error=code)
     body = json.dumps(
         {
             "type": "about:blank",
             "title": status.phrase,
             "status": status.value,
             "detail": DETAILS[status],
-            "code": "overloaded" if is_full else "bad_request",
+            "code": code,
         }
     )
     head = (

@@ -267,6 +267,16 @@ shared_limits = Gauge(
 
 # The worker and what it stands on
 draining = Gauge("lex_draining", "1 while the server drains, else 0.", multiprocess_mode="livemax")
+drain_started = Gauge(
+    "lex_drain_started_timestamp_seconds",
+    "Unix time at which the server began to drain, 0 while it does not.",
+    multiprocess_mode="livemax",
+)
+drain_limit = Gauge(
+    "lex_drain_limit_seconds",
+    "Time in seconds after which no turn runs in a drain.",
+    multiprocess_mode="livemax",
+)
 redis = Gauge(
     "lex_redis_up",
     "1 while event logs are shared through Redis; 0 while Redis fails, and without Redis.",

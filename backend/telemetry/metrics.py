@@ -32,7 +32,6 @@ def prepare_provider(name: str) -> None:
 
 def prepare_build(*, version: str, revision: str) -> None:
     series.build.labels(version, revision).set(1)
-    draining(is_draining=False)
 
 
 def prepare_model(model: str) -> None:
@@ -251,8 +250,16 @@ def budget_exhausted(kind: str) -> None:
     series.budget_refusals.labels(kind).inc()
 
 
-def draining(*, is_draining: bool) -> None:
-    series.draining.set(is_draining)
+def prepare_drain(*, limit_seconds: float) -> None:
+    """`limit_seconds` is the time after which no turn runs in a drain."""
+    series.draining.set(0)
+    series.drain_started.set(0)
+    series.drain_limit.set(limit_seconds)
+
+
+def drain_began() -> None:
+    series.draining.set(1)
+    series.drain_started.set(time.time())
 
 
 def redis_is_up(*, is_up: bool) -> None:

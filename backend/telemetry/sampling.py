@@ -1,9 +1,9 @@
 """Sampling at the end of a trace: errors and slow turns are always sent, the rest by the sampler.
 
 The sampler of the standard variables decides at the start of a trace, which is too early to know
-how the trace ends. So this module records the spans that the sampler drops, and keeps them in memory
-until the last open span of their trace has ended in this process. A span that has failed, or a slow
-turn, sends them all.
+how the trace ends. So this module records the spans that the sampler drops, and keeps them until
+the last open span of their trace has ended in this process. A span that has failed, or a slow turn,
+sends them all.
 """
 
 import threading

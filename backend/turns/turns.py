@@ -279,9 +279,10 @@ class Turns:
         error `server_draining` and are stored. Finally, followers of turns on other workers get
         the same error, and can resume elsewhere.
         """
-        self.is_draining = True
+        if not self.is_draining:  # `close` drains once more
+            self.is_draining = True
+            metrics.drain_began()
         self._on_drain()
-        metrics.draining(is_draining=True)
         await self._running.drain(accept_seconds=accept_seconds, drain_seconds=drain_seconds)
         await self._replays.close()
         self.drained.set()

@@ -25,18 +25,33 @@ _PODS = row(
         "Can Prometheus scrape each pod? If down, check the pod, then the network policy.",
         query("max by (pod, instance) (up{PODS})", _POD),
         means=_UP,
+        width=6,
     ),
     states(
         "Draining pods",
-        "Which pod drains, and for how long? More than 2 minutes is an alert.",
+        "Which pod drains, and for how long? Longer than lex_drain_limit_seconds is an alert.",
         query("max by (pod, instance) (lex_draining{PODS})", _POD),
         means={0: ("serves", "green"), 1: ("drains", "yellow")},
+        width=6,
+    ),
+    lines(
+        "Dead workers",
+        "Do workers die, and of what? signal: killed, mostly for lack of memory. timeout: gunicorn"
+        " killed a worker whose event loop stood still. exit: an error. Any death is an alert.",
+        query(
+            "sum by (reason) (increase(lex_worker_deaths_total{PODS}[$__rate_interval]))",
+            "{{reason}}",
+        ),
+        unit=COUNT,
+        width=6,
+        is_stacked=True,
     ),
     lines(
         "Versions",
         "Which versions run, and since when?",
         query("count by (version, revision) (lex_build_info{PODS})", "{{version}} {{revision}}"),
         unit=COUNT,
+        width=6,
         is_stacked=True,
     ),
 )

@@ -1,7 +1,7 @@
 """Prometheus with our rules in compressed time, so that an hour of theirs takes two minutes.
 
-Only the time of Prometheus is compressed: windows, `for:` and the interval of scrapes. Lex and its
-clients are as fast as ever, so latencies and shares have their true values.
+Only the time of Prometheus is compressed: windows, offsets, `for:` and the interval of scrapes. Lex
+and its clients are as fast as ever, so latencies and shares have their true values.
 """
 
 import re
@@ -15,12 +15,14 @@ SCRAPED_EVERY = 15.0
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _WINDOW = re.compile(r"\[(\d+)(ms|s|m|h|d)(?=[\]:])")
+_OFFSET = re.compile(r"\boffset (\d+)(ms|s|m|h|d)\b")
 _FOR = re.compile(r"^(\s*(?:for|keep_firing_for|interval): *)(\d+)(ms|s|m|h|d)\s*$", re.MULTILINE)
 
 
 def compressed(text: str) -> str:
-    """Compress all windows and waits of rules or of a PromQL expression."""
+    """Compress all windows, offsets and waits of rules or of a PromQL expression."""
     text = _WINDOW.sub(lambda found: f"[{_short(found[1], found[2])}", text)
+    text = _OFFSET.sub(lambda found: f"offset {_short(found[1], found[2])}", text)
     return _FOR.sub(lambda found: found[1] + _short(found[2], found[3]), text)
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,13 +33,12 @@ def replayed(recording: Mapping[str, Any], folder: Path) -> str:
             _expected(expression, at) for expression in (*_lit(recording), *_alarmed(recording))
         ],
     }
-    # JSON is valid YAML.
+    tests = {"rule_files": rules, "evaluation_interval": "15s", "tests": [case]}
     file = folder / "replay.json"
-    file.write_text(
-        json.dumps({"rule_files": rules, "evaluation_interval": "15s", "tests": [case]})
-    )
+    file.write_text(json.dumps(tests))  # JSON is valid YAML
     promtool = shutil.which("promtool")
-    assert promtool, "promtool is missing: make system-deps"
+    if promtool is None:
+        sys.exit("promtool is missing: make system-deps")
     ended = subprocess.run(
         [promtool, "test", "rules", str(file)], capture_output=True, text=True, check=False
     )

@@ -128,8 +128,10 @@ async def test_nothing_is_lost_when_workers_are_replaced(standin: Standin, tmp_p
     assert all(each.ends_well for each in readings)
     assert during.value("lex_streams_open", transport="sse") == TURNS
     assert during.value("lex_draining") == 1
+    assert during.value("lex_drain_started_timestamp_seconds") > 0
     assert_turns(seen, 2 * TURNS)
     assert seen.value("lex_draining") == 0
+    assert seen.value("lex_drain_started_timestamp_seconds") == 0
     assert seen.value("lex_slots_free") == 2 * 2000
 
 

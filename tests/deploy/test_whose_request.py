@@ -19,6 +19,7 @@ from tests.credentials import COOKIE_SECRET, key_file
 from tests.deploy.servers import GUNICORN, PLAIN, Deployed, deployed
 from tests.documents.markdown import section
 from tests.otlp import collecting
+from tests.raw import connected
 from tests.waiting import waiting
 
 KEY = "a key of the operator with more than 32 characters"
@@ -245,6 +246,18 @@ async def test_what_a_socket_refuses_is_a_line_with_code_and_limit(
     assert requests["too_many_requests"]["status"] == 429
     assert requests["not_authenticated"]["level"] == "info"
     assert "limit" not in requests[None]
+
+
+async def test_a_malformed_request_is_a_line_of_its_own(standin: Standin, tmp_path: Path) -> None:
+    async with deployed(PLAIN, standin, tmp_path) as service:
+        async with connected(service.port) as line:
+            await line.send(b"GET / HTTP/9.9\r\n\r\n")
+            assert b" 400 " in await line.head()
+        await service.until_said("connection_refused", times=1)
+
+    (refused,) = service.lines("connection_refused")
+    assert (refused["level"], refused["status"]) == ("info", 400)
+    assert refused["error"] == "bad_request"
 
 
 async def test_failures_are_warnings(standin: Standin, tmp_path: Path) -> None:

@@ -183,6 +183,7 @@ AT_THE_START = """
 from prometheus_client import REGISTRY
 from backend.telemetry import metrics
 metrics.prepare_build(version="1", revision="1")
+metrics.prepare_drain(limit_seconds=1)
 metrics.prepare_model("model")
 metrics.prepare_tools(["tool"])
 metrics.prepare_refusals(["code"])

@@ -15,6 +15,7 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect
 
+from tests.otlp import collecting
 from tests.raw import connected
 from tests.serving import Lex, lex, parse, text_of
 from tests.shipped_nginx import Nginx, shipped_nginx
@@ -190,3 +191,26 @@ async def test_a_websocket_passes_the_proxy(shipped: Nginx) -> None:
             events.append(json.loads(await socket.recv())["type"])
 
     assert "error" not in events
+
+
+async def test_a_trace_begins_behind_the_proxy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "tracestate": "x=y", "baggage": "k=v"}
+    with collecting() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        async with (
+            lex(trace_context="follow") as service,
+            shipped_nginx(tmp_path, service.url) as running,
+            httpx.AsyncClient(base_url=running.lex, headers=outside) as client,
+        ):
+            await client.post("/query", json={"query": "Hello"})
+            url = f"{running.lex.replace('http', 'ws')}/ws/sessions/s1"
+            async with connect(url, proxy=None, additional_headers=outside):
+                pass
+
+    servers = [span for span in collector.spans if span.kind == "server"]
+    assert len(servers) == 2
+    for span in servers:
+        assert span.trace_id != "a" * 32
+        assert (span.parent_id, span.links) == ("", [])

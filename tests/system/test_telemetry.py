@@ -179,8 +179,8 @@ def test_an_alert_is_about_a_fault_and_sees_it(seen: Seen, alert: Rule) -> None:
     assert seen.alarmed[alert.identity]
 
 
-OF_TIME = {"LexFirstChunkBurn", "LexEventLoopLag"}
-"""Alerts that a busy machine may fire without any fault."""
+OF_TIME = {"LexFirstChunkBurn", "LexEventLoopLag", "LexNoModelReachable"}
+"""Alerts that a busy machine may fire without any fault, or whose `for` waits out a moment."""
 
 
 @pytest.mark.parametrize("alert", [alert for alert in ALERTS if alert.name not in OF_TIME])
@@ -330,9 +330,9 @@ def test_outcomes_are_on_turns_and_on_the_streams_that_carried_them(seen: Seen) 
     assert ended["disconnected"] == 3
     assert ended["cancelled"] == 1
     assert set(ended) == {"completed", "disconnected", "cancelled"}
-    # Refused requests have no stream. One more client leaves during a drain.
+    # Refused requests have no stream.
     assert set(streams) == {"read", "disconnected", None}
-    assert streams["disconnected"] == 4
+    assert streams["disconnected"] == 3
 
 
 @pytest.mark.parametrize("expression", HEAT_MAPS)

@@ -33,8 +33,8 @@ class Stage:
     standin: Standin
     redis: RedisServer
     prometheus: Prometheus
+    pair_store: Path
     single_store: Path
-    """The database of `single`."""
 
 
 @asynccontextmanager
@@ -52,6 +52,7 @@ async def staged(folder: Path, collector: Collector) -> AsyncIterator[Stage]:
             "HEARTBEAT_SECONDS": "0.5",
             "TOOL_TIMEOUT_SECONDS": "2",
             "LEASE_SECONDS": "3",
+            "DRAIN_SECONDS": "1",
             "SUMMARY_IDLE_SECONDS": "0",
         }
         unheard = {
@@ -71,5 +72,5 @@ async def staged(folder: Path, collector: Collector) -> AsyncIterator[Stage]:
             running_prometheus(folder, scraped, namespace=NAMESPACE, job=JOB)
         )
         assert await prometheus.until("count(lex_build_info) == 2")
-        store = folder / "single" / "lex.db"
-        yield Stage(pair, single, standin, redis, prometheus, store)
+        stores = [folder / name / "lex.db" for name in ("pair", "single")]
+        yield Stage(pair, single, standin, redis, prometheus, *stores)

@@ -104,6 +104,8 @@ async def test_slots_are_free_again_after_a_turn_and_a_drain_is_told() -> None:
     gate = asyncio.Event()
     world = World(breaks(UpstreamUnavailable(), gate), max_streams=3)
     metrics.prepare_build(version="1", revision="2")
+    metrics.prepare_drain(limit_seconds=72)
+    begun_at = time.time()
 
     _, follower = await world.start()
     while_it_runs = REGISTRY.get_sample_value("lex_slots_free")
@@ -115,6 +117,9 @@ async def test_slots_are_free_again_after_a_turn_and_a_drain_is_told() -> None:
     assert (while_it_runs, is_draining) == (2, 0)
     assert REGISTRY.get_sample_value("lex_slots_free") == 3
     assert REGISTRY.get_sample_value("lex_draining") == 1
+    started_at = REGISTRY.get_sample_value("lex_drain_started_timestamp_seconds") or 0
+    assert begun_at <= started_at <= time.time()
+    assert REGISTRY.get_sample_value("lex_drain_limit_seconds") == 72
     assert REGISTRY.get_sample_value("lex_build_info", {"version": "1", "revision": "2"}) == 1
 
 
