@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from loadtests.bench.processes import raise_file_limit
-from loadtests.drill import page
+from loadtests.drill import page, picture
 from loadtests.drill.customers import Customers, asking
 from loadtests.drill.faults import FAULTS, Happens
+from loadtests.drill.outcomes import Drill
 from loadtests.drill.recording import keep, recorded
 from loadtests.drill.stage import emptied, pass_by, staged
 from loadtests.drill.watching import Seen, watch
@@ -33,28 +34,27 @@ def main() -> None:
     given = _options()
     raise_file_limit()
     drills = [
-        page.Drill(fault.name, strength, happens)
+        Drill(fault.name, strength, happens)
         for fault in FAULTS
         for strength, happens in fault.strengths.items()
         if given.only.casefold() in f"{fault.name}, {strength}".casefold()
     ]
     if not given.only:
-        drills = [page.Drill("Nothing", "an hour", None), *drills]
+        drills = [Drill("Nothing", "an hour", None), *drills]
     with tempfile.TemporaryDirectory(prefix="lex-drill-") as folder:
         asyncio.run(_run_all(drills, Path(folder), at_once=given.at_once, keeps=given.keep))
     print("", *page.table(drills), sep="\n")
     if given.keep:
         page.write(drills)
+        picture.write(drills)
     if any(drill.problems for drill in drills):
         sys.exit("Some faults were not seen, or alarmed without a fault.")
 
 
-async def _run_all(
-    drills: Sequence[page.Drill], folder: Path, *, at_once: int, keeps: bool
-) -> None:
+async def _run_all(drills: Sequence[Drill], folder: Path, *, at_once: int, keeps: bool) -> None:
     room, begun = asyncio.Semaphore(at_once), time.monotonic()
 
-    async def run(number: int, drill: page.Drill) -> None:
+    async def run(number: int, drill: Drill) -> None:
         async with room:
             drill.seen, drill.told, series = await _run(
                 drill.happens, emptied(folder / str(number))

@@ -200,7 +200,7 @@ FAULTS = (
     Fault("A tool is slow", {"3 s": weather(delay_seconds=1.5), "8 s": weather(delay_seconds=4)}),
     Fault(
         "The weather service fails",
-        {"half of the calls": weather(broken_share=0.3), "dead": weather(is_dead=True)},
+        {"half of its answers": weather(broken_share=0.5), "dead": weather(is_dead=True)},
     ),
     Fault(
         "The store is locked",

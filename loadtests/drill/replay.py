@@ -17,8 +17,8 @@ from tests.operations.rules import ALERTS, DEPLOY
 def replayed(recording: Mapping[str, Any], folder: Path) -> str:
     """Check the end of a recording with promtool. Return its complaints, empty if there are none.
 
-    What was red or fired at the last looks must be and do so at the end, and what never was must
-    not.
+    A panel that was red at the last looks must be red at the end, and one that never was must not.
+    The same holds for firing alerts.
     """
     rules = sorted(str(path) for path in (DEPLOY / "prometheus" / "rules").glob("*.yml"))
     steps = max(len(values) for values in recording["series"].values())

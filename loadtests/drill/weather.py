@@ -9,7 +9,9 @@ from pathlib import Path
 
 from tests.certificates import Authority
 from tests.listening import listening
-from tests.open_meteo import OpenMeteoServer
+from tests.open_meteo import PARIS, OpenMeteoServer
+
+CITIES = tuple(f"Springfield {number}" for number in range(5_000))
 
 HOSTS = "*.open-meteo.com"
 
@@ -41,6 +43,7 @@ async def served_weather(folder: Path) -> AsyncIterator[Weather]:
     file.write_bytes(authority.pem)
     weather = Weather("", file)
     weather.server.is_open.set()
+    weather.server.places = [{**PARIS, "name": city} for city in CITIES]
     tls = authority.sign(HOSTS).served(folder)
     async with listening(weather.answer, tls=tls) as port:
 
