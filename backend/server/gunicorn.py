@@ -53,9 +53,10 @@ _awaited = memoryview(mmap.mmap(-1, 8)).cast("Q")
 """The age of the first worker that replaces the old ones in the latest reload."""
 
 _endings = memoryview(mmap.mmap(-1, 256))
-"""How workers have ended, each in a slot of its own like `_ages`. A killed worker leaves 0."""
+"""How workers have ended, each in a slot of its own like `_ages`."""
 
-_IN_ORDER, _FAILED = 1, 2
+_RUNS, _IN_ORDER, _FAILED = 1, 2, 3
+"""A killed worker leaves `_RUNS`; one that was told to leave right after its fork leaves 0."""
 
 
 class WorkerServer(Server):
@@ -208,6 +209,9 @@ class Worker(base.Worker):
         """Let signals end the process until the server handles them."""
         for number in self.SIGNALS:
             signal.signal(number, signal.SIG_DFL)
+        self._end_as(_RUNS)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            signal.signal(number, self._end_early)
         # Only the arbiter reloads, even if SIGHUP was sent to the whole process group.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGUSR1, self.handle_usr1)
@@ -224,6 +228,12 @@ class Worker(base.Worker):
             self._end_as(_FAILED)
             raise
         self._end_as(_IN_ORDER if server.was_told_to_leave else _FAILED)
+
+    def _end_early(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """End by the signal, as one that was told to."""
+        self._end_as(_IN_ORDER)
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
 
     def _end_as(self, ending: int) -> None:
         _endings[self.age % len(_endings)] = ending
@@ -249,8 +259,8 @@ def count_death(worker: base.Worker) -> None:
     ending, _endings[slot] = _endings[slot], 0
     if worker.aborted:
         worker_died("timeout")
-    elif ending != _IN_ORDER:
-        worker_died("exit" if ending == _FAILED else "signal")
+    elif ending in (_RUNS, _FAILED):
+        worker_died("signal" if ending == _RUNS else "exit")
 
 
 def pass_sigterm_on(arbiter: Arbiter) -> None:

@@ -121,3 +121,23 @@ async def test_a_lone_worker_reports_the_death_of_the_one_before(
 
     assert seen.value("lex_worker_deaths_total", reason="signal") == 1
     assert "process_resident_memory_bytes" in seen.types
+
+
+async def test_a_worker_that_is_told_to_leave_while_it_starts_has_not_died(
+    standin: Standin, tmp_path: Path
+) -> None:
+    async with deployed(GUNICORN, standin, tmp_path, WEB_CONCURRENCY="1") as service:
+        (first,) = service.workers
+        service.send(signal.SIGTTIN)  # one more worker, which the arbiter replaces when it ends
+        for moment in (0, 0.05, 0.3, 0.6):
+            async with waiting():
+                while not (later := set(service.workers) - {first}):
+                    await asyncio.sleep(0.005)
+                await asyncio.sleep(moment)
+                (pid,) = later
+                os.kill(pid, signal.SIGTERM)
+                while pid in service.workers:
+                    await asyncio.sleep(0.005)
+        seen = await scrape(service.client)
+
+    assert seen.value("lex_worker_deaths_total") == 0
