@@ -102,7 +102,8 @@ def doubt_clock(connection: Connection, doubt: ClockDoubt) -> None:
     )
 
 
-def mark_clock(connection: Connection, uptime_seconds: float) -> None:
+def purge_mark(connection: Connection, uptime_seconds: float) -> None:
+    """Replace the mark of the clock by one of now. Metrics use this name, like `purge_clock`."""
     connection.execute(clock_marks.delete())
     connection.execute(_MARK_NOW, {"uptime_seconds": uptime_seconds})
 

@@ -57,7 +57,7 @@ class SqlSessions(LookUps):
 
     time = reading(retention.purge_clock)
     doubt_clock = writing(retention.doubt_clock)
-    mark_clock = writing(retention.mark_clock)
+    mark_clock = writing(retention.purge_mark)
 
     async def claim(
         self, turn: NewTurn, *, history_tokens: int, beside_characters: int = 0
