@@ -46,7 +46,7 @@ CANNOT_RUN = {
     r"(helm|kubectl) ": "it needs a cluster",
     r"python -m pip install ": "it installs",
     r"(\w+=\S+ )*python -m (gunicorn|backend\.server|infrastructure\.groq_standin)\b": "it serves",
-    r"python -m locust ": "it is a load test",
+    r"python -m (locust|loadtests\.drill) ": "it is a load test",
     r"(\w+=\S+ )*python -m pytest ": "it is a test itself",
     r"ulimit |set -a; ": "it is about the reader's own shell",
     r"export .*…": "it has a place for a secret of the reader's",
