@@ -41,8 +41,8 @@ _LOAD = row(
         query("sum(increase(lex_slow_clients_total{HERE}[1h]))"),
         unit=COUNT,
         width=8,
-        warn=10,
-        bad=100,
+        warn=5,
+        bad=20,
     ),
 )
 

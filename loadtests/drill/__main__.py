@@ -25,7 +25,7 @@ from loadtests.drill.watching import Seen, watch
 BEFORE_MINUTES = 10.0
 """The minutes of Prometheus' time before a fault."""
 
-FAULT_MINUTES = 12.0
+FAULT_MINUTES = 15.0
 
 HEALTHY_MINUTES = 60.0
 

@@ -4,14 +4,15 @@ The party of a fault is known, so the drill can tell whether the dashboards poin
 """
 
 import asyncio
+import json
+import secrets
 import signal
+import socket
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from typing import Any
-
-import httpx
 
 from loadtests.drill.customers import ANSWER, Customers, asking, script
 from loadtests.drill.stage import MODELS, Stage
@@ -134,24 +135,28 @@ async def nobody_listens(stage: Stage, _customers: Customers) -> AsyncIterator[N
 
 
 def clients_that_do_not_read(number: int) -> Happens:
-    """So many clients ask for long answers and read nothing."""
+    """So many clients ask for long answers and read nothing, each for eight seconds."""
+
+    async def ask(stage: Stage) -> None:
+        body = json.dumps({"query": script(LONG), "session_id": f"slow-{secrets.token_hex(4)}"})
+        with socket.socket() as client:
+            # Otherwise the kernel would take the whole answer for the client.
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.setblocking(False)  # noqa: FBT003 - the form of the standard library
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(client, ("127.0.0.1", stage.service.port))
+            head = "POST /query HTTP/1.1\r\nhost: lex\r\ncontent-type: application/json\r\n"
+            length = f"content-length: {len(body)}\r\n\r\n"
+            await loop.sock_sendall(client, f"{head}{length}{body}".encode())
+            await asyncio.sleep(8)
 
     @asynccontextmanager
-    async def happens(stage: Stage, _customers: Customers) -> AsyncIterator[None]:
-        async def one() -> None:
-            body = {"query": script(LONG), "session_id": f"slow-{id(asyncio.current_task())}"}
-            while True:
-                with suppress(httpx.HTTPError):
-                    async with stage.service.client.stream("POST", "/query", json=body):
-                        await asyncio.sleep(8)
-
-        reading = [asyncio.create_task(one()) for _ in range(number)]
-        try:
+    async def happens(stage: Stage, customers: Customers) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            for _ in range(number):
+                asking_again = repeatedly(ask, pause_seconds=0.1)
+                await stack.enter_async_context(asking_again(stage, customers))
             yield
-        finally:
-            for each in reading:
-                each.cancel()
-            await asyncio.gather(*reading, return_exceptions=True)
 
     return happens
 
@@ -212,7 +217,7 @@ FAULTS = (
     Fault("Redis stops", {"frozen": redis_is_frozen, "gone": redis_is_gone}),
     Fault(
         "Clients do not read",
-        {"3 clients": clients_that_do_not_read(3), "20 clients": clients_that_do_not_read(20)},
+        {"8 clients": clients_that_do_not_read(8), "30 clients": clients_that_do_not_read(30)},
     ),
     Fault(
         "The first model fails",

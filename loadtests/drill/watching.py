@@ -26,7 +26,7 @@ FIRING = 'ALERTS{alertstate="firing"}'
 
 @dataclass(frozen=True)
 class Light:
-    """A panel with a threshold. It is red while one of its expressions has a value beyond it."""
+    """A panel with red values. It is red while one of its expressions has such a value."""
 
     title: str
     expressions: tuple[str, ...]
@@ -56,6 +56,9 @@ def _lights() -> Iterator[Light]:
 
 def _steps(panel: dict[str, Any]) -> Iterator[tuple[float, str]]:
     defaults = panel.get("fieldConfig", {}).get("defaults", {})
+    for mapping in defaults.get("mappings", ()):  # a panel of states
+        for number, (value, state) in enumerate(sorted(mapping["options"].items())):
+            yield (float(value) if number else float("-inf")), state["color"]
     for step in defaults.get("thresholds", {}).get("steps", ()):
         bound = step.get("value")
         yield (float("-inf") if bound is None else bound), step["color"]
