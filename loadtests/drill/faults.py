@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass
 from typing import Any
 
-from loadtests.drill.customers import ANSWER, Customers, asking, script
+from loadtests.drill.customers import ANSWER, Customers, asking
 from loadtests.drill.stage import MODELS, Stage
 
 Happens = Callable[[Stage, Customers], AbstractAsyncContextManager[None]]
@@ -138,21 +138,23 @@ def clients_that_do_not_read(number: int) -> Happens:
     """So many clients ask for long answers and read nothing, each for eight seconds."""
 
     async def ask(stage: Stage) -> None:
-        body = json.dumps({"query": script(LONG), "session_id": f"slow-{secrets.token_hex(4)}"})
+        body = json.dumps({"query": "All of it?", "session_id": f"slow-{secrets.token_hex(4)}"})
         with socket.socket() as client:
             # Otherwise the kernel would take the whole answer for the client.
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             client.setblocking(False)  # noqa: FBT003 - the form of the standard library
             loop = asyncio.get_running_loop()
             await loop.sock_connect(client, ("127.0.0.1", stage.service.port))
-            head = "POST /query HTTP/1.1\r\nhost: lex\r\ncontent-type: application/json\r\n"
+            head = "POST /query HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
             length = f"content-length: {len(body)}\r\n\r\n"
             await loop.sock_sendall(client, f"{head}{length}{body}".encode())
             await asyncio.sleep(8)
 
     @asynccontextmanager
     async def happens(stage: Stage, customers: Customers) -> AsyncIterator[None]:
+        stage.standin.script(LONG, times=None, contains="All of it?")
         async with AsyncExitStack() as stack:
+            stack.callback(stage.standin.forget_scripts)
             for _ in range(number):
                 asking_again = repeatedly(ask, pause_seconds=0.1)
                 await stack.enter_async_context(asking_again(stage, customers))

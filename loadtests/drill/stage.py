@@ -17,7 +17,7 @@ from tests.redis_server import RedisServer, running_redis
 
 MODELS = ("llama-3.3-70b-versatile", "openai/gpt-oss-120b", "openai/gpt-oss-20b")
 
-CLIENT_LIMIT = 300
+CLIENT_LIMIT = 200
 """Queries that one address may send in `LIMIT_SECONDS`. The customers of the drill share one."""
 
 LIMIT_SECONDS = 10
