@@ -44,7 +44,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="lex-drill-") as folder:
         asyncio.run(_run_all(drills, Path(folder), at_once=given.at_once, keeps=given.keep))
     print("", *page.table(drills), sep="\n")
-    if given.keep:
+    if given.keep and not given.only:
         page.write(drills)
         picture.write(drills)
     if any(drill.problems for drill in drills):
@@ -62,7 +62,7 @@ async def _run_all(drills: Sequence[Drill], folder: Path, *, at_once: int, keeps
         minutes, seconds = divmod(round(time.monotonic() - begun), 60)
         print(f"{minutes}:{seconds:02} {drill.said}", flush=True)
         if keeps:
-            lasting, ever = drill.seen.lasting, {*drill.seen.red, *drill.seen.firing}
+            lasting, ever = drill.seen.lasting, {*drill.seen.red, *drill.seen.alarming}
             keep(drill.slug, {"lasting": sorted(lasting), "ever": sorted(ever), "series": series})
 
     await asyncio.gather(*(run(number, drill) for number, drill in enumerate(drills)))
@@ -90,7 +90,11 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m loadtests.drill")
     parser.add_argument("--only", default="", help="part of a fault's name")
     parser.add_argument("--at-once", type=int, default=2, help="drills side by side")
-    parser.add_argument("--keep", action="store_true", help="write the table and the recordings")
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="write the recordings, and of all drills the table and the picture",
+    )
     return parser.parse_args()
 
 

@@ -21,7 +21,8 @@ LAST_LOOKS = 3
 RATE_INTERVAL = "2m"
 """Replaces Grafana's `$__rate_interval`: eight scrapes."""
 
-FIRING = 'ALERTS{alertstate="firing"}'
+PENDING = "pending"
+"""The state of an alert whose `for:` is not over."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,8 @@ class Seen:
 
     red: dict[str, float] = field(default_factory=dict)
     firing: dict[str, float] = field(default_factory=dict)
+    alarming: set[str] = field(default_factory=set)
+    """The alerts that fired or were about to."""
     looks: list[frozenset[str]] = field(default_factory=list)
     """The panels that were red and the alerts that fired at each look."""
 
@@ -111,8 +114,11 @@ async def _look(prometheus: Prometheus, seen: Seen, minute: float) -> None:
         if any(map(light.is_red, values)):
             seen.red.setdefault(light.title, minute)
             now.add(light.title)
-    for labels, _ in await prometheus.labelled(FIRING):
+    for labels, _ in await prometheus.labelled("ALERTS"):
         name = f"{labels['alertname']} ({labels.get('severity', '?')})"
+        seen.alarming.add(name)
+        if labels["alertstate"] == PENDING:
+            continue
         seen.firing.setdefault(name, minute)
         now.add(name)
     seen.looks.append(frozenset(now))
