@@ -9,7 +9,7 @@ from loadtests.drill.watching import LIGHTS
 
 PICTURE = Path(__file__).parents[2] / "docs" / "pictures" / "drill.svg"
 
-CELL, LEFT, TOP, ALERTS = 22, 330, 190, 330
+CELL, LEFT, TOP, ALERTS = 22, 330, 190, 520
 RED, GREEN = "#e02f44", "#d8efd8"
 
 
