@@ -5,7 +5,6 @@ models or tools, unless `captures_content()`. Spans are recorded only after `exp
 """
 
 import json
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,10 +23,6 @@ from backend.telemetry.turn_clock import Part
 NO_SPAN: Span = trace.INVALID_SPAN
 
 _W3C = TraceContextTextMapPropagator()
-
-SLOW_TRANSACTION_SECONDS = 0.25
-"""Faster transactions get no span; a histogram counts all. It is an eighth of the two seconds in
-which a first chunk should arrive, since the claim of the session comes before it."""
 
 _PLAIN = (names.INPUT_VALUE, names.OUTPUT_VALUE)
 
@@ -84,6 +79,11 @@ def record_nothing() -> None:
 
 def captures_content() -> bool:
     return _captures_content
+
+
+def start(name: str, *, kind: SpanKind = SpanKind.INTERNAL, **given: Any) -> Span:
+    """Start a span under the current one. `given` is what `Tracer.start_span` takes."""
+    return _tracer.start_span(name, kind=kind, **given)
 
 
 def traceparent(span: Span | None = None) -> str | None:
@@ -157,8 +157,8 @@ def end_turn(
     request = _request_of(span)
     request.set_attributes({name: content[name] for name in _PLAIN if name in content})
     if error is not None:
-        _fail(span, error)
-        _fail(request, error)
+        fail(span, error)
+        fail(request, error)
     span.end()
 
 
@@ -178,7 +178,7 @@ def begin_loss(turn_id: str, *, session_id: str, traceparent: str | None) -> Spa
         context=_W3C.extract({"traceparent": traceparent or ""}, context.Context()),
         attributes={**_turn, names.CONVERSATION_ID: session_id, "lex.turn.id": turn_id},
     )
-    _fail(span, WORKER_LOST)
+    fail(span, WORKER_LOST)
     return span
 
 
@@ -199,21 +199,6 @@ def stream_ended(outcome: str) -> None:
     span = trace.get_current_span()
     if span.is_recording():
         span.set_attribute("lex.stream.outcome", outcome)
-
-
-@contextmanager
-def waited(model: str, reason: str) -> Iterator[None]:
-    """Record a span for a wait of the turn until `model` may be called again.
-
-    Use it in a coroutine, not across the `yield` of a generator.
-    """
-    span = _tracer.start_span(
-        f"wait {model}", attributes={"lex.wait.model": model, "lex.wait.reason": reason}
-    )
-    try:
-        yield
-    finally:
-        span.end()
 
 
 def begin_chat(model: str, *, purpose: str) -> Span:
@@ -272,7 +257,7 @@ def end_chat(
         }
     span.set_attributes(attributes)
     if error is not None:
-        _fail(span, error)
+        fail(span, error)
     span.end()
 
 
@@ -291,7 +276,7 @@ class ToolSpan:
     def end(self) -> None:
         self._span.set_attribute("lex.outcome", self.outcome)
         if self.outcome not in ("ok", "refused"):  # a refusal is a normal answer
-            _fail(self._span, self.outcome)
+            fail(self._span, self.outcome)
         self._span.end()
 
 
@@ -320,29 +305,6 @@ def tool_called(name: str, *, call_id: str, description: str, arguments: str) ->
         tool_span.end()
 
 
-@contextmanager
-def transaction(name: str, *, failures: tuple[type[Exception], ...]) -> Iterator[None]:
-    """Record a span for a store transaction, its wait for a thread included, if it is worth one.
-
-    Only failed or slow ones within a trace get a span; otherwise they would be two of a turn's
-    five. Exceptions other than `failures` are normal answers, such as that the session is busy, or
-    cancellations.
-    """
-    begun, failed = time.time_ns(), ""
-    try:
-        yield
-    except failures as error:
-        failed = type(error).__name__
-        raise
-    finally:
-        is_slow = time.time_ns() - begun >= SLOW_TRANSACTION_SECONDS * 1e9
-        if (failed or is_slow) and trace.get_current_span().is_recording():
-            span = _tracer.start_span(f"store {name}", kind=SpanKind.CLIENT, start_time=begun)
-            if failed:
-                _fail(span, failed)
-            span.end()
-
-
 def _server(url: str) -> dict[str, AttributeValue]:
     """The host and port of a URL; nothing without a host."""
     address = urlsplit(url)
@@ -352,7 +314,7 @@ def _server(url: str) -> dict[str, AttributeValue]:
     return {names.SERVER_ADDRESS: address.hostname, names.SERVER_PORT: port}
 
 
-def _fail(span: Span, error_type: str) -> None:
+def fail(span: Span, error_type: str) -> None:
     span.set_attribute(names.ERROR_TYPE, error_type)
     if error_type != "cancelled":  # a cancellation is not an error
         span.set_status(StatusCode.ERROR)

@@ -14,7 +14,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from backend.telemetry import metric_definitions as series
-from backend.telemetry import tracing
+from backend.telemetry import wait_spans
 from tests.documents.test_tables import in_full
 from tests.operations.boards import BOARDS, HEAT_MAPS, panels
 from tests.operations.metrics import MEASURED, metrics
@@ -290,7 +290,7 @@ def test_every_turn_is_one_trace_with_all_that_it_did(seen: Seen) -> None:
 def test_of_the_store_only_what_somebody_waited_for_is_traced(seen: Seen) -> None:
     waits = [span for span in seen.spans if span.name.startswith("store ")]
     for span in waits:
-        is_slow = span.ended - span.begun >= tracing.SLOW_TRANSACTION_SECONDS * 1e9
+        is_slow = span.ended - span.begun >= wait_spans.SLOW_TRANSACTION_SECONDS * 1e9
         assert is_slow or span.is_error
 
 

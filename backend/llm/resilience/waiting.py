@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from backend.domain.errors import UpstreamBusy, UpstreamError
-from backend.telemetry import call_tally, tracing, turn_clock
+from backend.telemetry import call_tally, turn_clock, wait_spans
 from backend.telemetry.turn_clock import Part
 
 
@@ -15,7 +15,7 @@ def waiting(model: str, after: UpstreamError) -> Iterator[None]:
     Use it in a coroutine, not across the `yield` of a generator.
     """
     call_tally.waited()
-    with turn_clock.part(Part.RATE_WAIT), tracing.waited(model, _reason(after)):
+    with turn_clock.part(Part.RATE_WAIT), wait_spans.waited(model, _reason(after)):
         yield
 
 

@@ -26,7 +26,7 @@ from backend.storage.sql.engines import (
 )
 from backend.storage.sql.errors import Failure, failure_of, translated
 from backend.storage.sql.sqlite_file import SqliteFile
-from backend.telemetry import metrics, tracing, turn_clock
+from backend.telemetry import metrics, turn_clock, wait_spans
 
 logger = structlog.get_logger()
 
@@ -119,7 +119,7 @@ class Database:
             pending = asyncio.get_running_loop().run_in_executor(pool.threads, transaction)
             with (
                 turn_clock.current().store(),
-                tracing.transaction(operation, failures=(StorageError, TimeoutError)),
+                wait_spans.transaction(operation, failures=(StorageError, TimeoutError)),
             ):
                 async with asyncio.timeout(self._timeout_seconds):
                     # After the time-out, a transaction that still waits for a thread never starts.
