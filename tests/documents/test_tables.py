@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 from pydantic import SecretStr
 
 import backend
+import backend.telemetry.exposition  # exports the deaths of workers
 from backend.api.delivery_metrics import Window
 from backend.api.sse import legacy
 from backend.domain import errors
