@@ -27,7 +27,7 @@ PENDING = "pending"
 
 @dataclass(frozen=True)
 class Light:
-    """A panel with red values. It is red while one of its expressions has such a value."""
+    """A panel with red values. It is red while an expression has a red value."""
 
     title: str
     expressions: tuple[str, ...]
