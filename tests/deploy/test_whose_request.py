@@ -221,7 +221,7 @@ async def test_a_turn_that_is_lost_with_its_worker_is_in_log_and_trace(
 async def test_what_a_socket_refuses_is_a_line_with_code_and_limit(
     standin: Standin, tmp_path: Path
 ) -> None:
-    where = {"RATE_LIMIT_SESSION": "1/day", "MAX_SOCKETS_PER_CLIENT": "1", **keyed(tmp_path)}
+    where = {"RATE_LIMIT_SESSION": "1/day", "MAX_SOCKETS_PER_CLIENT": "3", **keyed(tmp_path)}
     async with deployed(PLAIN, standin, tmp_path, **where) as service:
         url = f"{service.client.base_url}/ws/sessions/{SESSION}".replace("http", "ws", 1)
         mine = bearer(ALICE)
@@ -230,9 +230,13 @@ async def test_what_a_socket_refuses_is_a_line_with_code_and_limit(
                 await socket.send(query)
                 while json.loads(await socket.recv())["type"] not in ("end", "error"):
                     pass
-            with pytest.raises(Exception, match="429"):
-                async with connect(url, proxy=None, additional_headers=mine):
-                    pass
+            async with (
+                connect(url, proxy=None, additional_headers=mine),
+                connect(url, proxy=None, additional_headers=mine),
+            ):
+                with pytest.raises(Exception, match="429"):
+                    async with connect(url, proxy=None, additional_headers=mine):
+                        pass
             async with connect(url, proxy=None) as unknown:
                 await unknown.wait_closed()
             for text in ("x" * 70_000, b"binary"):
@@ -243,7 +247,7 @@ async def test_what_a_socket_refuses_is_a_line_with_code_and_limit(
                     await wrong.wait_closed()
             async with connect(f"{url}%20", proxy=None, additional_headers=bearer(OTTO)) as wrong:
                 await wrong.wait_closed()
-        await service.until_said("request_finished", times=6)
+        await service.until_said("request_finished", times=8)
 
     message, *others = service.lines("message_refused")
     assert [line["error"] for line in others] == ["body_too_large", "invalid_field"]

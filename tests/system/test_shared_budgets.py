@@ -14,7 +14,7 @@ from backend.api.rate_limits.redis_pipeline import RedisPipeline, connect
 from backend.storage.memory.budgets import MemoryBudgets
 from backend.storage.ports.budgets import Amount, Budget
 from infrastructure.groq_standin import Standin
-from tests.processes import lex_process
+from tests.processes import lex_process, logging_lex_process
 from tests.redis_server import RedisServer
 from tests.waiting import waiting
 
@@ -130,26 +130,42 @@ async def test_two_hundred_queries_at_once_overspend_by_one_turn(
 ) -> None:
     """Over two workers, against a budget of ten turns of one completion each."""
     variables = {
-        "DATABASE_URL": f"sqlite:///{tmp_path}/lex.db",
         "MAX_STREAMS_PER_CLIENT": "1000",
         "RATE_LIMIT_CLIENT": "none",
         "RATE_LIMIT_SESSION": "none",
         "SUMMARY_IDLE_SECONDS": "0",
         **({"REDIS_URL": redis.url} if shares_redis else {}),
     }
-    async with Standin.serve() as standin, AsyncExitStack() as stack:
-        variables["GROQ_BASE_URL"] = standin.url
-        variables["TOKEN_BUDGET_CLIENT"] = f"{10 * await tokens_of_a_turn(variables)}/day"
-        workers = [await stack.enter_async_context(lex_process(**variables)) for _ in range(2)]
-        answers = await asyncio.gather(*(ask(workers[n % 2], n) for n in range(200)))
-        after = await ask(workers[0], 999)
+    answers: list[httpx.Response] = []
+    for number in range(5):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        answers = await two_hundred_answers(folder, variables)
+        # If the machine is so busy that Redis answers too late, the database lets through as many.
+        if b"shared_limits_unavailable" not in (folder / "log").read_bytes():
+            break
+        await redis.kill()  # with all its counters
+        await redis.start()
 
     statuses = Counter(answer.status_code for answer in answers)
     assert set(statuses) == {200, 429}
     assert 8 <= statuses[200] <= 11
-    refused = next(answer for answer in [*answers, after] if answer.status_code == 429).json()
+    refused = next(answer for answer in answers if answer.status_code == 429).json()
     assert refused["code"] == "budget_exhausted"
     assert 0 < refused["retry_after"] <= DAY
+
+
+async def two_hundred_answers(folder: Path, variables: dict[str, str]) -> list[httpx.Response]:
+    """Ask two hundred times at once over two workers, whose log is in the folder."""
+    variables = {**variables, "DATABASE_URL": f"sqlite:///{folder}/lex.db"}
+    async with Standin.serve() as standin, AsyncExitStack() as stack:
+        variables["GROQ_BASE_URL"] = standin.url
+        variables["TOKEN_BUDGET_CLIENT"] = f"{10 * await tokens_of_a_turn(variables)}/day"
+        log = stack.enter_context((folder / "log").open("wb"))
+        workers = [
+            await stack.enter_async_context(logging_lex_process(variables, log)) for _ in range(2)
+        ]
+        return await asyncio.gather(*(ask(workers[n % 2], n) for n in range(200)))
 
 
 async def ask(client: httpx.AsyncClient, number: int) -> httpx.Response:
