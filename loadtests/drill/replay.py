@@ -33,7 +33,7 @@ def replayed(recording: Mapping[str, Any], folder: Path) -> str:
             _expected(expression, at) for expression in (*_lit(recording), *_alarmed(recording))
         ],
     }
-    tests = {"rule_files": rules, "evaluation_interval": "15s", "tests": [case]}
+    tests = {"rule_files": rules, "evaluation_interval": "30s", "tests": [case]}
     file = folder / "replay.json"
     file.write_text(json.dumps(tests))  # JSON is valid YAML
     promtool = shutil.which("promtool")
