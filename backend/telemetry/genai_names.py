@@ -28,7 +28,7 @@ USAGE_INPUT_TOKENS = "gen_ai.usage.input_tokens"
 USAGE_OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
 USAGE_CACHE_READ_INPUT_TOKENS = "gen_ai.usage.cache_read.input_tokens"
 USAGE_REASONING_OUTPUT_TOKENS = "gen_ai.usage.reasoning.output_tokens"
-TOKEN_TYPE = "gen_ai.token.type"  # noqa: S105
+TOKEN_TYPE = "gen_ai.token.type"  # noqa: S105 - no password
 
 # People's and models' words, recorded only if switched on
 SYSTEM_INSTRUCTIONS = "gen_ai.system_instructions"
@@ -61,7 +61,7 @@ LEX = "lex"
 OPERATION_DURATION = "gen_ai.client.operation.duration"
 TIME_TO_FIRST_CHUNK = "gen_ai.client.operation.time_to_first_chunk"
 TIME_PER_OUTPUT_CHUNK = "gen_ai.client.operation.time_per_output_chunk"
-TOKEN_USAGE = "gen_ai.client.token.usage"  # noqa: S105
+TOKEN_USAGE = "gen_ai.client.token.usage"  # noqa: S105 - no password
 INVOKE_AGENT_DURATION = "gen_ai.invoke_agent.duration"  # unreleased
 EXECUTE_TOOL_DURATION = "gen_ai.execute_tool.duration"  # unreleased
 

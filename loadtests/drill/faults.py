@@ -148,7 +148,7 @@ def clients_that_do_not_read(number: int) -> Happens:
             head = "POST /query HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
             length = f"content-length: {len(body)}\r\n\r\n"
             await loop.sock_sendall(client, f"{head}{length}{body}".encode())
-            await asyncio.sleep(8)
+            await asyncio.sleep(8)  # longer than the server waits for a client
 
     @asynccontextmanager
     async def happens(stage: Stage, customers: Customers) -> AsyncIterator[None]:

@@ -62,7 +62,7 @@ async def test_the_turns_of_killed_workers_are_counted_once_by_those_that_live(
                 await until(service, lambda seen: seen.value("lex_turns_total") >= whole)  # noqa: B023
             await until(service, lambda seen: seen.value("lex_turns_lost_total") >= broken)
             # Every worker looks for lost turns once per lease: none may count one again.
-            await asyncio.sleep(2 * LEASE_SECONDS)
+            await asyncio.sleep(2 * LEASE_SECONDS)  # in which others could count again
             seen = await scrape(service.client)
 
     assert broken >= KILLS
@@ -140,7 +140,7 @@ async def test_a_worker_that_is_told_to_leave_while_it_starts_has_not_died(
             async with waiting():
                 while not (later := set(service.workers) - {first}):
                     await asyncio.sleep(0.005)
-                await asyncio.sleep(moment)
+                await asyncio.sleep(moment)  # the moment of the signal
                 (pid,) = later
                 os.kill(pid, signal.SIGTERM)
                 while pid in service.workers:

@@ -16,7 +16,7 @@ SENT = "lex_time_to_first_chunk_seconds_count"
 
 async def leave(service: Lex, transport: Transport, session_id: str, *, after: float) -> None:
     async with transport.ask(service, SILENCE, session_id):
-        await asyncio.sleep(after)
+        await asyncio.sleep(after)  # the patience of this client
 
 
 async def test_clients_that_give_up_are_counted_and_those_that_hardly_waited_are_not() -> None:
@@ -50,7 +50,7 @@ async def test_a_client_that_comes_back_is_counted_when_it_has_its_chunk() -> No
         body = {"query": script({"text": "late", "first_token_after": 3}), "resume": True}
         async with service.client.stream("POST", "/query", json=body) as stream:
             turn_id = stream.headers["x-turn-id"]
-            await asyncio.sleep(PROMISED_SECONDS + 0.2)
+            await asyncio.sleep(PROMISED_SECONDS + 0.2)  # the wait that counts
         rest = await service.client.get(f"/turns/{turn_id}/events")
 
     assert "late" in rest.text
@@ -63,7 +63,7 @@ async def test_a_client_that_leaves_a_plain_stream_by_its_socket_is_counted() ->
     growth = Growth()
     async with lex() as service:
         async with asking(service, SILENCE, "s1"):
-            await asyncio.sleep(PROMISED_SECONDS + 0.2)
+            await asyncio.sleep(PROMISED_SECONDS + 0.2)  # the wait that counts
         assert await outcome_of(service, "s1") == "disconnected"
 
     assert growth.of(MISSED, outcome="disconnected", transport="sse") == 1

@@ -40,7 +40,7 @@ class Done(Output):
 @tool()
 async def think(arguments: Nothing, context: ToolContext) -> Done:  # noqa: ARG001 - the form of a tool
     """Take a while."""
-    await asyncio.sleep(LONG)
+    await asyncio.sleep(LONG)  # the fault
     return Done()
 
 
