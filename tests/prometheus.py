@@ -113,7 +113,7 @@ async def running_prometheus(
     )
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-            await _ready(client, running)
+            await until_ready(client, running)
             yield Prometheus(client)
     finally:
         running.terminate()
@@ -138,10 +138,11 @@ def _configuration(
     }
 
 
-async def _ready(client: httpx.AsyncClient, running: asyncio.subprocess.Process) -> None:
+async def until_ready(client: httpx.AsyncClient, running: asyncio.subprocess.Process) -> None:
+    """Wait for a program of the Prometheus project, which all say alike that they are ready."""
     async with waiting():
         while True:
-            assert running.returncode is None, "Prometheus did not start"
+            assert running.returncode is None, "it did not start"
             try:
                 if (await client.get("/-/ready")).status_code == 200:
                     return

@@ -224,12 +224,12 @@ class Worker(base.Worker):
         # The plain sockets: uvloop closes descriptors that gunicorn's wrappers believe to own.
         try:
             server.run(sockets=[cast(Any, listener).sock for listener in self.sockets])
-        except BaseException:
+        except BaseException:  # also SystemExit: whatever ends the server early is a failure
             self._end_as(_FAILED)
             raise
         self._end_as(_IN_ORDER if server.was_told_to_leave else _FAILED)
 
-    def _end_early(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+    def _end_early(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler's form
         """End by the signal, as one that was told to."""
         self._end_as(_IN_ORDER)
         signal.signal(number, signal.SIG_DFL)

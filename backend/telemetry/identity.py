@@ -74,12 +74,12 @@ def note_session(session_id: str) -> None:
 
 
 def known() -> Mapping[str, str]:
-    """What is known of the current request: `CLIENT`, `CLIENT_HASH`, `SESSION_HASH`."""
+    """The known names of the current request: `CLIENT`, `CLIENT_HASH`, `SESSION_HASH`."""
     return _known.get()
 
 
 def attributes() -> dict[str, str]:
-    """What is known of the current request, as the attributes of a span."""
+    """The known names of the current request, as the attributes of a span."""
     return {ATTRIBUTES[name]: value for name, value in _known.get().items()}
 
 

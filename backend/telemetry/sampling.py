@@ -78,7 +78,11 @@ class KeptTraces(SpanProcessor):
         self._traces: OrderedDict[int, _Trace] = OrderedDict()
         self._waiting = 0
 
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002
+    def on_start(
+        self,
+        span: Span,
+        parent_context: Context | None = None,  # noqa: ARG002 - the SDK's form
+    ) -> None:
         context = span.context
         if context is None or context.trace_flags.sampled:
             return

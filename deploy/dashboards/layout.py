@@ -45,7 +45,7 @@ def dashboard(
 
 
 def _annotations() -> list[Builder[models.AnnotationQuery]]:
-    """What changed: new versions, drains and alerts, as marks in all panels."""
+    """Marks in all panels for changes: new versions, drains and alerts."""
     here = 'namespace=~"$namespace", job=~"$job"'
     return [
         _annotation(

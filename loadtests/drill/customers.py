@@ -42,7 +42,7 @@ class Customers:
     impatient_share: float = 0.0
     patience_seconds: float = 2.5
     told: Counter[str] = field(default_factory=Counter)
-    """What customers saw: `answer`, `error`, `refused`, `left` or `broken`."""
+    """The ends that customers saw: `answer`, `error`, `refused`, `left` or `broken`."""
     _sessions: "count[int]" = field(default_factory=count)
     _chance: random.Random = field(default_factory=lambda: random.Random(1))
 

@@ -1,4 +1,4 @@
-"""What one drill showed."""
+"""The result of one drill."""
 
 import re
 from dataclasses import dataclass, field

@@ -88,7 +88,7 @@ class Seen:
 
     @property
     def lasting(self) -> frozenset[str]:
-        """What was red or fired at each of the last looks."""
+        """The panels that were red and the alerts that fired at each of the last looks."""
         return frozenset.intersection(*self.looks[-LAST_LOOKS:])
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from infrastructure.ports import free_port
 from tests.operations.rules import ALERTS, DEPLOY, Rule
+from tests.prometheus import until_ready
 from tests.waiting import waiting
 
 CONFIGURATION = DEPLOY / "alertmanager" / "alertmanager.yml"
@@ -64,23 +65,11 @@ async def running(folder: Path) -> AsyncIterator[Alertmanager]:
     )
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-            await _ready(client, process)
+            await until_ready(client, process)
             yield Alertmanager(client)
     finally:
         process.terminate()
         await process.wait()
-
-
-async def _ready(client: httpx.AsyncClient, process: asyncio.subprocess.Process) -> None:
-    async with waiting():
-        while True:
-            assert process.returncode is None, "Alertmanager did not start"
-            try:
-                if (await client.get("/-/ready")).status_code == 200:
-                    return
-            except httpx.TransportError:
-                pass
-            await asyncio.sleep(0.05)
 
 
 def alert(name: str, of: Mapping[str, str], **more: str) -> dict[str, str]:

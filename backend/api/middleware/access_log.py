@@ -54,7 +54,7 @@ class AccessLog:
         with structlog.contextvars.bound_contextvars(**named):
             try:
                 await self._app(scope, receive, send_noticed)
-            except Exception:
+            except Exception:  # of any type: it goes on, and the line only names it
                 refused.broke()
                 raise
             finally:

@@ -32,6 +32,7 @@ async def watched(*, quiet_seconds: float = 0.0) -> AsyncIterator[Lines]:
 
 
 def sleep_in_the_loop(secret: str) -> None:
+    # The fault. Its frame holds a secret, which no line may contain.
     time.sleep(1 + 0 * len(secret))
 
 
@@ -61,7 +62,7 @@ async def test_a_loop_that_moves_logs_nothing() -> None:
     async with watched() as lines:
         for _ in range(5):
             time.sleep(0.2)  # noqa: ASYNC251 - it is what may happen
-            await asyncio.sleep(2 * EVERY_SECONDS)
+            await asyncio.sleep(2 * EVERY_SECONDS)  # the loop moves in between
 
     assert lines == []
 
@@ -70,7 +71,7 @@ async def test_many_stalls_in_a_short_time_are_logged_once() -> None:
     async with watched(quiet_seconds=60) as lines, waiting():
         for _ in range(3):
             sleep_in_the_loop("")
-            await asyncio.sleep(4 * EVERY_SECONDS)
+            await asyncio.sleep(4 * EVERY_SECONDS)  # the watchdog sees that the loop moves
 
     assert [line["event"] for line in lines] == ["event_loop_stands", "event_loop_moves"]
 
