@@ -188,7 +188,7 @@ async def test_turns_that_nobody_looks_up_are_closed_all_the_same(stores: Stores
     closed = await sessions.close_lost()
 
     assert (closed, await sessions.close_lost()) == (5, 0)
-    assert await sessions.running([turn.id for turn in (*lost, held)]) == {held.id}
+    assert await sessions.running([turn.key for turn in (*lost, held)]) == {held.id}
     records = [await sessions.turn(OWNER, turn.id) for turn in lost]
     assert {record.error_code for record in records} == {"worker_lost"}
 

@@ -120,6 +120,7 @@ async def test_the_end_of_a_turn_stores_everything_at_once(stores: Stores) -> No
 
     stored = await stores.sessions.finish(
         Ending(
+            owner=turn.owner,
             turn_id=turn.id,
             outcome=Outcome.FAILED,
             messages=messages,
@@ -185,6 +186,7 @@ async def test_the_usage_of_a_session_is_that_of_its_turns(stores: Stores) -> No
         await stores.sessions.claim(turn, history_tokens=EVERYTHING)
         await stores.sessions.finish(
             Ending(
+                owner=turn.owner,
                 turn_id=turn.id,
                 outcome=Outcome.COMPLETED,
                 messages=[],

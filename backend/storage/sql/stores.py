@@ -11,6 +11,7 @@ from backend.storage.ports.sessions import SessionStore
 from backend.storage.ports.showrooms import ShowroomStore
 from backend.storage.ports.summaries import SummaryStore
 from backend.storage.ports.usage import UsageStore
+from backend.storage.sql import partitions
 from backend.storage.sql.appointments import SqlAppointments
 from backend.storage.sql.budgets import SqlBudgets
 from backend.storage.sql.database import Database
@@ -37,6 +38,9 @@ class SqlStores:
     async def ping(self) -> None:
         await self.database.read(_ping)
 
+    async def maintain(self) -> None:
+        await self.database.run(partitions.make_ahead)
+
     async def close(self) -> None:
         await self.database.close()
 
@@ -45,7 +49,7 @@ async def open_sql(database_url: str, *, lease_seconds: float, migrate: bool) ->
     """Open the database, and migrate its schema or only check it. The caller closes the stores."""
     database = Database(database_url)
     try:
-        await database.run(upgrade if migrate else require_current)
+        is_finished = await database.run(upgrade if migrate else require_current)
     except BaseException:  # a cancelled start must not leave threads behind either
         await database.close()
         raise
@@ -53,7 +57,12 @@ async def open_sql(database_url: str, *, lease_seconds: float, migrate: bool) ->
     # Other workers' leases may have expired only because the database was down until now.
     detector.suspend()
     return SqlStores(
-        SqlSessions(database, lease_seconds=lease_seconds, detector=detector),
+        SqlSessions(
+            database,
+            lease_seconds=lease_seconds,
+            detector=detector,
+            has_own_logs=is_finished,
+        ),
         SqlSummaries(database, lease_seconds=lease_seconds),
         SqlAppointments(database),
         SqlProfiles(database),
