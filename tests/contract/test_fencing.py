@@ -21,6 +21,8 @@ from backend.turns.endings import minimal_ending
 from tests.contract.conversations import EVERYTHING, OWNER, ending, flat, new_turn
 from tests.contract.test_appointments import MINE
 
+BEFORE_AND_AFTER_FINISHING = True
+
 CALL = ToolCall("call_1", "schedule_appointment", '{"time": "10:00"}')
 OTHER = ToolCall("call_2", "schedule_appointment", '{"time": "11:00"}')
 WEATHER = ToolCall("call_3", "get_weather", '{"city": "Zürich"}')

@@ -12,6 +12,8 @@ from backend.storage.ports.stores import Stores
 from tests.contract.conftest import SHORT_LEASE
 from tests.contract.conversations import EVERYTHING, OWNER, ending, new_turn, say
 
+BEFORE_AND_AFTER_FINISHING = True
+
 
 async def test_a_turn_that_runs_is_closed_by_nobody(stores: Stores) -> None:
     turn = new_turn()

@@ -18,6 +18,8 @@ from tests.contract.conversations import EVERYTHING, OWNER, ending, new_turn, sa
 from tests.counting import Growth
 from tests.waiting import waiting
 
+BEFORE_AND_AFTER_FINISHING = True
+
 
 async def test_a_held_session_is_busy_and_its_turn_unharmed(stores: Stores) -> None:
     first, second = new_turn("First"), new_turn("Second", worker="w2")

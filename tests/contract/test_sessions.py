@@ -24,6 +24,8 @@ from tests.contract.conversations import (
 )
 from tests.waiting import TIME_SCALE
 
+BEFORE_AND_AFTER_FINISHING = True
+
 
 async def test_a_created_session_is_empty(stores: Stores) -> None:
     created = await stores.sessions.create(OWNER, "s1")

@@ -17,8 +17,8 @@ from backend.storage.sql.tables import turn_logs, usage_days
 
 logger = structlog.get_logger()
 
-DAYS_AHEAD = 7
-"""A service that is away for up to a week finds its partitions when it comes back."""
+DAYS_AHEAD = 3
+"""A service that is away for up to three days finds its partitions when it comes back."""
 
 _PARTITIONED_BY = {turn_logs: "finished_at", usage_days: "day"}
 _NOW = select(DatabaseNow())
