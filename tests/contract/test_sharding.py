@@ -1,9 +1,8 @@
 """A database that is sharded by owner, such as Citus, can run every statement.
 
 No such database can be had for tests. So this test reads the statements, and compares them with
-the limits in the documentation of Citus ("SQL Support and Workarounds"): a query with FOR UPDATE
-needs an equality on the column that shards, and UPDATE, DELETE and RETURNING take no volatile
-function.
+the limits in the documentation of Citus ("SQL Support and Workarounds"). A query with FOR UPDATE
+needs an equality on the column that shards. UPDATE, DELETE and RETURNING take no volatile function.
 """
 
 import re
