@@ -130,7 +130,9 @@ async def test_turns_do_not_fail_and_leave_nothing_to_strangers(way: Way) -> Non
         outcomes = Counter(await asyncio.gather(*map(ask, range(TURNS))))
         seen = await asyncio.gather(*(looked_at(way.url) for _ in range(CONNECTIONS)))
 
-    assert outcomes == {"completed": TURNS - TURNS // 5, "cancelled": TURNS // 5}
+    # A stop may come after the end, on a busy machine.
+    assert set(outcomes) == {"completed", "cancelled"}
+    assert outcomes["completed"] >= TURNS - TURNS // 5
     assert len({pid for pid, _ in seen}) == CONNECTIONS
     _, unchanged = await looked_at(way.direct)
     assert [rest for _, rest in seen] == [unchanged] * CONNECTIONS
