@@ -103,6 +103,9 @@ async def _open_stores(settings: Settings, stack: AsyncExitStack) -> Stores:
         settings.database_url,
         lease_seconds=settings.lease_seconds,
         migrate=settings.migrate_on_start,
+        migrate_url=settings.migrate_database_url,
+        pool_size=settings.database_pool_size,
+        prepared=settings.database_prepared,
     )
     stack.push_async_callback(stores.close)
     return stores

@@ -3,9 +3,10 @@
 If a later version has migrated the database already, it stays as it is, provided that this version
 can work with it.
 
-`python -m backend.storage.sql.migrate` migrates `DATABASE_URL`, for deployments that do not
-migrate on start. With `--finish` it also makes the changes that the release before this one cannot
-work with. Everything works without them; a new database has them from the beginning.
+`python -m backend.storage.sql.migrate` migrates `MIGRATE_DATABASE_URL` or else `DATABASE_URL`, for
+deployments that do not migrate on start. With `--finish` it also makes the changes that the release
+before this one cannot work with. Everything works without them; a new database has them from the
+beginning.
 """
 
 import os
@@ -30,6 +31,9 @@ from backend.telemetry.redaction import redacted, secrets_in_url
 
 logger = structlog.get_logger()
 
+APART = "MIGRATE_DATABASE_URL"
+"""The setting with the URL for migrations, if they take another way to the database."""
+
 _NO_LIMITS = text("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0")
 _LOCK = text("SELECT pg_advisory_xact_lock(715517)")  # any number, but the same in all versions
 # While ALTER TABLE waits for a lock, all later queries on that table queue behind it.
@@ -42,11 +46,32 @@ FINISHING = "0014"
 
 def migrate(database_url: str, *, finish: bool = False) -> None:
     """Raises: StorageError."""
-    database = Database(database_url)
+    database = _database(database_url)
     try:
         database.transact(upgrade, finish=finish)
     finally:
         database.dispose()
+
+
+async def migrate_apart(database_url: str) -> None:
+    """Migrate over connections of their own, with the URL of `MIGRATE_DATABASE_URL`.
+
+    Raises: StorageError, with that setting.
+    """
+    try:
+        database = _database(database_url)
+        try:
+            await database.run(upgrade)
+        finally:
+            await database.close()
+    except StorageError as error:
+        error.setting = APART
+        raise
+
+
+def _database(url: str) -> Database:
+    # A statement that is prepared for a single transaction would only stay behind in a pooler.
+    return Database(url, pool_size=1, prepared="off")
 
 
 def upgrade(connection: Connection, *, finish: bool = False) -> bool:
@@ -127,7 +152,8 @@ def main(environment: Mapping[str, str], arguments: Sequence[str] = ()) -> int:
     if set(arguments) - {"--finish"}:
         sys.stderr.write("usage: python -m backend.storage.sql.migrate [--finish]\n")
         return 2
-    database_url = environment.get("DATABASE_URL")
+    setting = APART if environment.get(APART) else "DATABASE_URL"
+    database_url = environment.get(setting)
     if not database_url:
         sys.stderr.write("DATABASE_URL is not set: it says which database to migrate.\n")
         return 2
@@ -135,7 +161,7 @@ def main(environment: Mapping[str, str], arguments: Sequence[str] = ()) -> int:
         migrate(database_url, finish="--finish" in arguments)
     except StorageError as error:
         reason = redacted(error.explanation, secrets_in_url(database_url))
-        sys.stderr.write(f"DATABASE_URL: {reason}\n")
+        sys.stderr.write(f"{setting}: {reason}\n")
         return 1
     return 0
 

@@ -23,9 +23,7 @@ def upgrade() -> None:
     if op.get_bind().dialect.name == "postgresql":
         op.execute("CREATE TABLE turn_logs_rest PARTITION OF turn_logs DEFAULT")
         # The operator of a large table may have made it before, without a lock.
-        op.create_index(
-            "turns_owner_id", "turns", ["owner", "id"], unique=True, if_not_exists=True
-        )
+        op.create_index("turns_owner_id", "turns", ["owner", "id"], unique=True, if_not_exists=True)
 
 
 def downgrade() -> None:
