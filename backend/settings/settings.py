@@ -51,6 +51,7 @@ class Settings(ProviderSettings, AuthSettings):
     lease_seconds: Seconds = 15
     event_log_hours: Hours = 24
     session_retention_days: Annotated[float, Field(ge=0)] = 0
+    usage_retention_days: Annotated[float, Field(ge=0)] = 0
 
     redis_url: SecretStr | None = None
     rate_limit_session: str = "20/minute;300/day"

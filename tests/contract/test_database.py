@@ -423,7 +423,7 @@ async def test_nobody_is_given_up_for_what_the_database_could_not_take(database:
     await asyncio.sleep(lease_seconds * 0.6)
     await _rename(database, "away", "workers")
 
-    running = await store.running([turn.id])
+    running = await store.running([turn.key])
     stored = await store.turn_with_log(OWNER, turn.id)
     with pytest.raises(SessionBusy):
         await store.claim(new_turn(worker="w2"), history_tokens=100)

@@ -11,6 +11,7 @@ from backend.storage.ports.sessions import SessionStore
 from backend.storage.ports.showrooms import ShowroomStore
 from backend.storage.ports.summaries import SummaryStore
 from backend.storage.ports.usage import UsageStore
+from backend.storage.sql import partitions
 from backend.storage.sql.appointments import SqlAppointments
 from backend.storage.sql.budgets import SqlBudgets
 from backend.storage.sql.database import Database
@@ -38,6 +39,9 @@ class SqlStores:
     async def ping(self) -> None:
         await self.database.read(_ping)
 
+    async def maintain(self) -> None:
+        await self.database.run(partitions.make_ahead)
+
     async def close(self) -> None:
         await self.database.close()
 
@@ -57,7 +61,7 @@ async def open_sql(
         if migrate and migrate_url is not None:
             await migrate_apart(migrate_url)
         is_to_migrate = migrate and migrate_url is None
-        await database.run(upgrade if is_to_migrate else require_current)
+        is_finished = await database.run(upgrade if is_to_migrate else require_current)
     except BaseException:  # a cancelled start must not leave threads behind either
         await database.close()
         raise
@@ -65,7 +69,12 @@ async def open_sql(
     # Other workers' leases may have expired only because the database was down until now.
     detector.suspend()
     return SqlStores(
-        SqlSessions(database, lease_seconds=lease_seconds, detector=detector),
+        SqlSessions(
+            database,
+            lease_seconds=lease_seconds,
+            detector=detector,
+            has_own_logs=is_finished,
+        ),
         SqlSummaries(database, lease_seconds=lease_seconds),
         SqlAppointments(database),
         SqlProfiles(database),
