@@ -28,6 +28,7 @@ def within_descriptors(settings: Settings) -> tuple[Settings, int]:
     """
     file_descriptors.raise_limit()
     others = MAX_CONNECTIONS if settings.weather_provider == "open-meteo" else 0
+    others += max(0, settings.database_pool_size - file_descriptors.TO_STORE)
     limit, wanted = file_descriptors.limit(), settings.max_streams
     budget = file_descriptors.budget(limit, max_streams=wanted, others=others)
     if budget.streams < wanted:

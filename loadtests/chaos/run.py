@@ -26,6 +26,7 @@ class Run:
     seed: str
     minutes: float
     clients: int
+    has_pooler: bool = False
     report: Report = field(default_factory=Report)
     slots: Slots = field(init=False)
     sessions: set[str] = field(default_factory=set)
@@ -38,7 +39,7 @@ class Run:
     async def go(self, folder: Path) -> None:
         planned = acts(self.seed, self.minutes)
         self.report.say(f"SEED={self.seed}: {sum(map(len, planned))} faults, {len(planned)} acts")
-        async with set_up(folder) as stage:
+        async with set_up(folder, has_pooler=self.has_pooler) as stage:
             self.report.say("all servers are up; first a calm act")
             record = Record()
             self._check(record, await self._act(stage, (), record))
