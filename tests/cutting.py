@@ -5,7 +5,7 @@ import random
 import re
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +22,11 @@ right after the first occurrence of these bytes.
 """
 
 WITHIN_HEAD = -100
+
+
+async def _at_once() -> None:
+    """Allow a cut without waiting."""
+
 
 _REQUEST = re.compile(rb"^([A-Z]+) (\S+) HTTP/1\.1\r\n((?:.+\r\n)*)\r\n", re.MULTILINE)
 
@@ -45,6 +50,8 @@ class Cutter:
     url: str = ""
     times: int = 0
     """The number of connections that were cut."""
+    may_cut: Callable[[], Awaitable[object]] = _at_once
+    """Awaited before each cut, when the client was sent everything before it."""
     _sent: list[bytearray] = field(default_factory=list)
     _clients: set[asyncio.StreamWriter] = field(default_factory=set)
 
@@ -93,6 +100,7 @@ class Cutter:
             end = self.place(cut, answered)
             client.write(answered[passed:end])
             if end is not None:
+                await self.may_cut()
                 self._cut(client)
                 return
             await client.drain()

@@ -145,7 +145,7 @@ def exit_line(error: StorageError | UnusableSetting) -> str:
     """Return the line that the process prints when its start fails."""
     if isinstance(error, UnusableSetting):
         return f"lex: {error.setting} cannot be used: {error}"
-    return f"lex: DATABASE_URL cannot be used: {error.explanation}"
+    return f"lex: {error.setting} cannot be used: {error.explanation}"
 
 
 def _pauses() -> Iterator[float]:

@@ -45,10 +45,14 @@ class Settings(ProviderSettings, AuthSettings):
     history_tokens: Count = 16_000
 
     database_url: SecretStr = SecretStr("sqlite:///lex.db")
+    database_pool_size: Count = 4
+    database_prepared: Literal["auto", "off"] = "auto"
     migrate_on_start: bool = True
+    migrate_database_url: SecretStr | None = None
     lease_seconds: Seconds = 15
     event_log_hours: Hours = 24
     session_retention_days: Annotated[float, Field(ge=0)] = 0
+    usage_retention_days: Annotated[float, Field(ge=0)] = 0
 
     redis_url: SecretStr | None = None
     rate_limit_session: str = "20/minute;300/day"
@@ -170,7 +174,7 @@ class Settings(ProviderSettings, AuthSettings):
             self.session_cookie_secret,
             self.log_hash_key,
         ]
-        hidden_urls = [self.database_url, self.redis_url]
+        hidden_urls = [self.database_url, self.migrate_database_url, self.redis_url]
         urls = [self.groq_base_url, self.jwt_jwks_url or ""]
         urls += [each.get_secret_value() for each in hidden_urls if each is not None]
         return [

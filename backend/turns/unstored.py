@@ -78,7 +78,7 @@ class UnstoredEndings:
         ending = unstored.ending
         try:
             await self._offer(
-                minimal_ending(ending.turn_id, ending.outcome, ending.error_code, ending.calls)
+                minimal_ending(ending.key, ending.outcome, ending.error_code, ending.calls)
             )
         except NotStorable as error:
             _warn(unstored, error)

@@ -44,7 +44,7 @@ class Postgres:
 
     async def begin_to_start(self) -> None:
         """Start Postgres, and return when it listens, which is before it answers."""
-        program, user = await asyncio.to_thread(_prepared, self._folder / "data")
+        program, user = await asyncio.to_thread(prepared, self._folder / "data")
         data = str(self._folder / "data")
         # There is no power failure, and a commit survives if only Postgres dies.
         quick = ("-c", "fsync=off")
@@ -113,7 +113,7 @@ class Postgres:
             return await cursor.fetchall()
 
 
-def _prepared(data: Path) -> tuple[str, str | None]:
+def prepared(data: Path) -> tuple[str, str | None]:
     """The program and, for root, the user that runs it. Creates the data directory at first."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on machines without XDG_RUNTIME_DIR

@@ -29,8 +29,6 @@ async def browser() -> AsyncIterator[Browser]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
     opened = await browser.new_context(viewport={"width": 1180, "height": 860})
-    # After five failed attempts, a page waits up to 12.5 seconds before the next one.
-    opened.set_default_timeout(60_000)
     try:
         yield opened
     finally:

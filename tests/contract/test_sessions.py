@@ -24,6 +24,8 @@ from tests.contract.conversations import (
 )
 from tests.waiting import TIME_SCALE
 
+BEFORE_AND_AFTER_FINISHING = True
+
 
 async def test_a_created_session_is_empty(stores: Stores) -> None:
     created = await stores.sessions.create(OWNER, "s1")
@@ -120,6 +122,7 @@ async def test_the_end_of_a_turn_stores_everything_at_once(stores: Stores) -> No
 
     stored = await stores.sessions.finish(
         Ending(
+            owner=turn.owner,
             turn_id=turn.id,
             outcome=Outcome.FAILED,
             messages=messages,
@@ -185,6 +188,7 @@ async def test_the_usage_of_a_session_is_that_of_its_turns(stores: Stores) -> No
         await stores.sessions.claim(turn, history_tokens=EVERYTHING)
         await stores.sessions.finish(
             Ending(
+                owner=turn.owner,
                 turn_id=turn.id,
                 outcome=Outcome.COMPLETED,
                 messages=[],

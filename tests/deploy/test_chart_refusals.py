@@ -53,6 +53,22 @@ REFUSED: dict[str, tuple[Values, Values, str]] = {
         {"rateLimitSessions": "60/minute"},
         "set rateLimitSession, rateLimitClient and rateLimitSessions to none",
     ),
+    "more connections than Postgres has": (
+        SCALED,
+        {"autoscaling": {"enabled": True, "maxReplicas": 13}},
+        "26 pods, as many as a rolling update can have, with webConcurrency 1 and databasePoolSize "
+        "4 open up to 104 connections, but database.maxConnections leaves 97",
+    ),
+    "more connections than the pooler has": (
+        {**SHARED, "database": {"maxConnections": 27}},
+        {"databasePoolSize": 5},
+        "open up to 30 connections, but database.maxConnections leaves 24",
+    ),
+    "more connections of many workers": (
+        SHARED,
+        {"webConcurrency": 5},
+        "open up to 120 connections",
+    ),
     "two autoscalers": (
         SCALED,
         {"keda": {"enabled": True}},

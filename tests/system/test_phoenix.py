@@ -12,9 +12,10 @@ from infrastructure.groq_standin import Standin
 from tests.chromium import chromium
 from tests.phoenix import Phoenix, running_phoenix
 from tests.processes import lex_process
+from tests.waiting import LIMIT_SECONDS
 
-# Phoenix starts once, before the first of these tests.
-pytestmark = pytest.mark.timeout(120)
+# The first of these tests waits for Phoenix, for Lex, for the spans and for each text of the page.
+pytestmark = pytest.mark.timeout(8 * LIMIT_SECONDS)
 
 WEATHER, BERLIN, BROKEN = "What is the weather in Paris?", "And in Berlin?", "Does it break?"
 SAID = (WEATHER, "It is mild in Paris.", BERLIN, "It is mild in Berlin as well.")

@@ -41,8 +41,8 @@ def _book(
 ) -> Booking:
     if by is None:
         return _booked(connection, appointment, None)
-    session = claims.hold(connection, by.call.turn_id)
-    booking = _booked(connection, appointment, by.call.turn_id)
+    session = claims.hold(connection, by.call.turn)
+    booking = _booked(connection, appointment, by.call.turn.id)
     journals.note(connection, by.call, by.output_of(booking), session=session)
     return booking
 

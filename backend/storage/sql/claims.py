@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Float, and_, bindparam, case, func, select, u
 from backend.domain.context_window import CHARACTERS_PER_TOKEN
 from backend.domain.conversation import Message, Outcome, Role
 from backend.domain.errors import SessionBusy, SessionNotFound
+from backend.domain.turn_keys import TurnKey
 from backend.storage.history import Window
 from backend.storage.ports.sessions import (
     WORKER_LOST,
@@ -28,7 +29,7 @@ from backend.storage.ports.sessions import (
     NewTurn,
 )
 from backend.storage.ports.side_effects import ClaimLost
-from backend.storage.sql import histories, journals, leases, ledger, ledger_rows
+from backend.storage.sql import histories, journals, leases, ledger, ledger_rows, logs
 from backend.storage.sql.dialects import DatabaseNow, DatabaseTime, insert
 from backend.storage.sql.rows import AnyRow, message_row
 from backend.storage.sql.tables import messages, sessions, turns
@@ -41,11 +42,8 @@ _LOCK = (
     .with_for_update()
 )
 _NEW_SESSION = insert(sessions).values(created_at=DatabaseNow())
-# If two transactions create the same session, the later one waits here and gets the row of the
-# first. DO NOTHING would neither return nor lock that row.
-_MAKE_AND_LOCK = _NEW_SESSION.on_conflict_do_update(
-    index_elements=[sessions.c.owner, sessions.c.id], set_={"id": _NEW_SESSION.excluded.id}
-).returning(*_STATE)
+# If two transactions create the same session, the later one waits here until the first has ended.
+_MAKE = _NEW_SESSION.on_conflict_do_nothing(index_elements=[sessions.c.owner, sessions.c.id])
 # Finds no row if the turn no longer holds its session. Locks the session's row alone.
 _LOCK_OF_TURN = (
     select(
@@ -57,12 +55,17 @@ _LOCK_OF_TURN = (
         _AT,
     )
     .join(turns, and_(turns.c.owner == sessions.c.owner, turns.c.session_id == sessions.c.id))
-    .where(turns.c.id == bindparam("turn_id"), sessions.c.current_turn_id == turns.c.id)
+    .where(
+        sessions.c.owner == bindparam("owner"),
+        turns.c.id == bindparam("turn_id"),
+        sessions.c.current_turn_id == turns.c.id,
+    )
     .with_for_update(of=sessions)
 )
 _NEW_TURN = turns.insert()
 _NEW_MESSAGES = messages.insert()
-_CLOSE_TURN = update(turns).where(turns.c.id == bindparam("turn_id"))
+_THIS_TURN = (turns.c.owner == bindparam("this_owner"), turns.c.id == bindparam("this_turn"))
+_CLOSE_TURN = update(turns).where(*_THIS_TURN)
 _THIS_SESSION = (
     sessions.c.owner == bindparam("this_owner"),
     sessions.c.id == bindparam("this_session"),
@@ -80,7 +83,7 @@ _QUERY = (
     .order_by(messages.c.position.desc())
     .limit(1)
 )
-_TRACE_OF_TURN = select(turns.c.traceparent).where(turns.c.id == bindparam("this_turn"))
+_TRACE_OF_TURN = select(turns.c.traceparent).where(*_THIS_TURN)
 _WITH_KEY = select(turns.c.id).where(
     turns.c.owner == bindparam("owner"),
     turns.c.session_id == bindparam("session_id"),
@@ -144,10 +147,11 @@ def claim(
     _check_key(connection, turn)
     repaired, closed = 0, None
     if session.current_turn_id is not None:
-        if leases.is_held(connection, session.current_turn_id, lost_after_seconds()):
+        holder = TurnKey(turn.owner, session.current_turn_id)
+        if leases.is_held(connection, holder, lost_after_seconds()):
             raise SessionBusy
         place = {"owner": turn.owner, "session_id": turn.session_id}
-        lost = {**place, "turn_id": session.current_turn_id}
+        lost = {**place, "turn_id": holder.id}
         repaired = _close_lost(connection, lost, behind=session.messages, at=session.at)
         closed = _lost(connection, lost)
     # In this transaction, or the turn of a worker without a lease would count as lost at once.
@@ -164,17 +168,21 @@ def claim(
     return Claim(window.history, session.characters_per_token, earlier, lost=closed)
 
 
-def finish(connection: Connection, ending: Ending) -> bool:
-    session = connection.execute(_LOCK_OF_TURN, {"turn_id": ending.turn_id}).one_or_none()
+def finish(connection: Connection, ending: Ending, *, has_own_logs: bool) -> bool:
+    """See `SessionStore.finish`. With `has_own_logs`, the log goes to the table of logs."""
+    session = _lock_of(connection, ending.key)
     if session is None:
         return False
     place = {"owner": session.owner, "session_id": session.id, "turn_id": ending.turn_id}
     dated = journals.by_database_clock(ending.messages, since=session.started_at, at=session.at)
     # A minimal ending replaces one that the store refused, and has no messages. The journal still
     # knows the turn's side effects.
-    added = dated or journals.take(connection, ending.turn_id)
+    added = dated or journals.take(connection, ending.key)
     _store(connection, added, behind=session.messages, place=place)
-    connection.execute(_CLOSE_TURN, _ending_row(ending, session.at))
+    row = _ending_row(ending, session.at)
+    if has_own_logs:
+        logs.store(connection, ending.key, session.at, row.pop("log"))
+    connection.execute(_CLOSE_TURN, row)
     connection.execute(
         _CLOSED,
         {
@@ -199,7 +207,8 @@ def _lock(connection: Connection, turn: NewTurn) -> AnyRow:
         return session
     if not turn.creates_session:
         raise SessionNotFound
-    return connection.execute(_MAKE_AND_LOCK, new_session(turn.owner, turn.session_id)).one()
+    connection.execute(_MAKE, new_session(turn.owner, turn.session_id))
+    return connection.execute(_LOCK, key).one()
 
 
 def new_session(owner: str, session_id: str) -> dict[str, Any]:
@@ -212,15 +221,15 @@ def new_session(owner: str, session_id: str) -> dict[str, Any]:
 
 
 def settle(
-    connection: Connection, turn_id: str, *, lost_after_seconds: Callable[[], float]
+    connection: Connection, turn: TurnKey, *, lost_after_seconds: Callable[[], float]
 ) -> LostTurn | None:
     """Close and return a turn whose worker is dead; None if it lives or the turn is closed."""
-    session = connection.execute(_LOCK_OF_TURN, {"turn_id": turn_id}).one_or_none()
+    session = _lock_of(connection, turn)
     # Check again under the lock: the worker may have renewed its lease meanwhile, or somebody else
     # may have closed the turn.
-    if session is None or leases.is_held(connection, turn_id, lost_after_seconds()):
+    if session is None or leases.is_held(connection, turn, lost_after_seconds()):
         return None
-    lost = {"owner": session.owner, "session_id": session.id, "turn_id": turn_id}
+    lost = {"owner": session.owner, "session_id": session.id, "turn_id": turn.id}
     repaired = _close_lost(connection, lost, behind=session.messages, at=session.at)
     this = {"this_owner": session.owner, "this_session": session.id}
     if repaired:
@@ -230,7 +239,7 @@ def settle(
     return _lost(connection, lost)
 
 
-def hold(connection: Connection, turn_id: str) -> AnyRow:
+def hold(connection: Connection, turn: TurnKey) -> AnyRow:
     """Lock the session of a turn until this transaction ends.
 
     So no other turn can take over the session while a side effect is stored.
@@ -238,10 +247,15 @@ def hold(connection: Connection, turn_id: str) -> AnyRow:
     Raises:
         ClaimLost: the turn does not hold its session.
     """
-    session = connection.execute(_LOCK_OF_TURN, {"turn_id": turn_id}).one_or_none()
+    session = _lock_of(connection, turn)
     if session is None:
         raise ClaimLost
     return session
+
+
+def _lock_of(connection: Connection, turn: TurnKey) -> AnyRow | None:
+    place = {"owner": turn.owner, "turn_id": turn.id}
+    return connection.execute(_LOCK_OF_TURN, place).one_or_none()
 
 
 def _check_key(connection: Connection, turn: NewTurn) -> None:
@@ -268,12 +282,13 @@ def _close_lost(connection: Connection, lost: dict[str, str], *, behind: int, at
 
     Returns the number of added messages.
     """
-    done = journals.take(connection, lost["turn_id"])
+    done = journals.take(connection, TurnKey(lost["owner"], lost["turn_id"]))
     _store(connection, done, behind=behind, place=lost)
     connection.execute(
         _CLOSE_TURN,
         {
-            "turn_id": lost["turn_id"],
+            "this_owner": lost["owner"],
+            "this_turn": lost["turn_id"],
             "finished_at": at,
             "outcome": Outcome.FAILED.value,
             "error_code": WORKER_LOST,
@@ -284,7 +299,8 @@ def _close_lost(connection: Connection, lost: dict[str, str], *, behind: int, at
 
 
 def _lost(connection: Connection, lost: dict[str, str]) -> LostTurn:
-    traceparent = connection.scalar(_TRACE_OF_TURN, {"this_turn": lost["turn_id"]})
+    this = {"this_owner": lost["owner"], "this_turn": lost["turn_id"]}
+    traceparent = connection.scalar(_TRACE_OF_TURN, this)
     return LostTurn(id=lost["turn_id"], session_id=lost["session_id"], traceparent=traceparent)
 
 
@@ -333,7 +349,8 @@ def _store(
 
 def _ending_row(ending: Ending, at: datetime) -> dict[str, Any]:
     return {
-        "turn_id": ending.turn_id,
+        "this_owner": ending.owner,
+        "this_turn": ending.turn_id,
         "finished_at": at,
         "outcome": ending.outcome.value,
         "error_code": ending.error_code,
