@@ -45,8 +45,11 @@ class RedisCluster:
             await ask(node, "FLUSHALL")
 
     async def master(self) -> RedisServer:
-        """One of the masters."""
-        return self.nodes[0]
+        """One of the masters that run."""
+        for node in self.nodes:
+            if node.is_running and (await ask(node, "ROLE"))[0] == b"master":
+                return node
+        raise AssertionError
 
     async def _is_whole(self, node: RedisServer) -> bool:
         told = (await ask(node, "CLUSTER", "INFO")).decode()
