@@ -16,7 +16,7 @@ from backend.network import file_descriptors
 from backend.settings import Settings
 from backend.storage.ports.budgets import BudgetStore
 from backend.storage.ports.stores import Stores
-from backend.storage.redis_connection import more_descriptors
+from backend.storage.redis.connection import more_descriptors
 from backend.tools.open_meteo import MAX_CONNECTIONS
 
 logger = structlog.get_logger()
