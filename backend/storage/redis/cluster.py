@@ -13,7 +13,7 @@ from redis.exceptions import AskError, ClusterDownError, MovedError, RedisError,
 
 from backend.storage.redis.address import Place
 from backend.storage.redis.errors import CLUSTER_DOWN, CLUSTER_MOVES, Unusable
-from backend.storage.redis.node import Command, Node
+from backend.storage.redis.node import Command, Node, has_become_replica
 from backend.storage.redis.slots import SlotMap
 
 MOST_REDIRECTS = 5
@@ -21,8 +21,8 @@ MOST_REDIRECTS = 5
 MOVING_SECONDS = 0.02
 """The pause before a command is sent again whose keys are on two nodes, because they move."""
 
-_PING = Command(["PING"], key="")
 _ASKING = Command(["ASKING"], key="")
+_TRIED = [(Command([name], key=""), False) for name in ("PING", "ASKING")]
 
 
 class Cluster:
@@ -45,8 +45,7 @@ class Cluster:
         await self._refresh()
         async with asyncio.TaskGroup() as tasks:
             answers = [
-                tasks.create_task(self._send_to(each, [_PING, _ASKING], is_asked=False))
-                for each in self._slots.masters
+                tasks.create_task(self._send_to(each, _TRIED)) for each in self._slots.masters
             ]
         for reply in (each for answer in answers for each in answer.result()):
             if isinstance(reply, Exception):
@@ -64,14 +63,14 @@ class Cluster:
                 replies[number] = reply
                 if isinstance(reply, MovedError):
                     self._slots.move(reply.slot_id, Place(reply.host, reply.port))
+                if isinstance(reply, MovedError | TryAgainError):
                     left[number] = None
                 elif isinstance(reply, AskError):
                     left[number] = Place(reply.host, reply.port)
-                elif isinstance(reply, TryAgainError):
-                    await asyncio.sleep(MOVING_SECONDS)
-                    left[number] = None
             if not left:
                 break
+            if any(isinstance(replies[number], TryAgainError) for number in left):
+                await asyncio.sleep(MOVING_SECONDS)
         return [_in_words(reply) for reply in replies]
 
     async def aclose(self) -> None:
@@ -88,18 +87,16 @@ class Cluster:
     async def _send(
         self, commands: Sequence[Command], places: Mapping[int, Place | None]
     ) -> dict[int, Any]:
-        """Send some commands, all nodes at a time, and return the replies by their numbers."""
-        groups: defaultdict[tuple[Place | None, bool], list[int]] = defaultdict(list)
+        """Send some commands, to all nodes at once, and return the replies by their numbers."""
+        groups: defaultdict[Place | None, list[int]] = defaultdict(list)
         for number, asked in places.items():
-            place = asked or self._slots.master_of(commands[number].key)
-            groups[place, asked is not None].append(number)
+            groups[asked or self._slots.master_of(commands[number].key)].append(number)
         # A group of tasks, so that a caller who gives up closes all connections that wait.
         async with asyncio.TaskGroup() as tasks:
-            sent = [
-                (numbers, tasks.create_task(self._send_to(place, each, is_asked=is_asked)))
-                for (place, is_asked), numbers in groups.items()
-                for each in [[commands[number] for number in numbers]]
-            ]
+            sent = []
+            for place, numbers in groups.items():
+                parts = [(commands[number], places[number] is not None) for number in numbers]
+                sent.append((numbers, tasks.create_task(self._send_to(place, parts))))
         return {
             number: reply
             for numbers, task in sent
@@ -107,37 +104,34 @@ class Cluster:
         }
 
     async def _send_to(
-        self, place: Place | None, commands: Sequence[Command], *, is_asked: bool
+        self, place: Place | None, parts: Sequence[tuple[Command, bool]]
     ) -> Sequence[Any]:
+        """Send commands to one node, and before some of them say that another node sent us."""
         if place is None:
             self._slots.is_stale = True
-            return [Unusable(CLUSTER_DOWN)] * len(commands)
-        if is_asked:
-            commands = [part for command in commands for part in (_ASKING, command)]
+            return [Unusable(CLUSTER_DOWN)] * len(parts)
+        lines: list[Command] = []
+        for command, is_sent in parts:
+            lines += [_ASKING, command] if is_sent else [command]
         try:
-            replies = await self._node(place).run(commands)
+            replies = await self._node(place).run(lines)
         except (RedisError, OSError) as error:
             self._slots.is_stale = True
-            return [error] * len(commands)
+            return [error] * len(parts)
         except BaseException:  # the caller waits no longer: perhaps this node is gone
             self._slots.is_stale = True
             raise
         for reply in replies:
             if isinstance(reply, AskError) and not reply.host:  # the same host, another port
                 reply.host = place.host
-            if isinstance(reply, ClusterDownError) or _is_unblocked(reply):
+            if isinstance(reply, ClusterDownError) or has_become_replica(reply):
                 self._slots.is_stale = True
-        return replies[1::2] if is_asked else replies
+        return [reply for line, reply in zip(lines, replies, strict=True) if line is not _ASKING]
 
     def _node(self, place: Place) -> Node:
         if place not in self._nodes:
             self._nodes[place] = Node.on(place, **self._options)
         return self._nodes[place]
-
-
-def _is_unblocked(reply: Any) -> bool:
-    """Whether a read that waited was refused, because its node has become a replica."""
-    return isinstance(reply, RedisError) and "UNBLOCKED" in str(reply)
 
 
 def _in_words(reply: Any) -> Any:

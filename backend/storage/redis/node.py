@@ -81,8 +81,8 @@ class Node(Redis):
         for command in commands:
             pipeline.execute_command(*command.arguments)
         replies: list[Any] = await pipeline.execute(raise_on_error=False)
-        if any(isinstance(reply, ReadOnlyError) for reply in replies):
-            # It has become a replica. Its name, or a Sentinel, may lead to the new master.
+        if any(map(has_become_replica, replies)):
+            # Its name, or a Sentinel, may lead to the new master.
             await self.connection_pool.disconnect()
         return replies
 
@@ -116,6 +116,13 @@ class Node(Redis):
 
     def probe_tags(self) -> Sequence[str]:
         return [""]
+
+
+def has_become_replica(reply: Any) -> bool:
+    """Whether a server has refused a write, or ended a waiting read, because it is a replica."""
+    return isinstance(reply, ReadOnlyError) or (
+        isinstance(reply, ResponseError) and "UNBLOCKED" in str(reply)
+    )
 
 
 def bounded(options: dict[str, Any]) -> dict[str, Any]:

@@ -30,12 +30,20 @@ def node_of(address: OfSentinels, **options: Any) -> Node:
     return Node.over(pool)
 
 
+ANSWER_SECONDS = 0.5
+"""Time-out for connecting to a Sentinel, and for its answer. Then the next one is asked."""
+
+
 class _Sentinels:
     """What redis-py's pool needs of its own `Sentinel`, which keeps a connection to each."""
 
     def __init__(self, address: OfSentinels) -> None:
         self._address = address
-        self._options: Mapping[str, Any] = address.sentinel_options
+        self._options: Mapping[str, Any] = {
+            "socket_connect_timeout": ANSWER_SECONDS,
+            "socket_timeout": ANSWER_SECONDS,
+            **address.sentinel_options,
+        }
         self._last: Place | None = None
         """The Sentinel that answered last. It is asked first."""
 
