@@ -11,8 +11,10 @@ import msgspec
 
 from backend.domain.errors import StorageError
 from backend.domain.rates import RateNews, RateReport
-from backend.storage.redis import connect, translated
+from backend.storage.redis import translated
+from backend.storage.redis_connection import opener
 from backend.storage.redis_errors import fault_of
+from backend.storage.redis_node import ANSWER_SECONDS, Command
 
 GONE_SECONDS = 5.0
 """After so long without a report, a worker's turns lose their places."""
@@ -23,45 +25,52 @@ _encode = msgspec.json.Encoder().encode
 
 
 class RedisRates:
-    """Uses one connection. An exchange is one round trip for all models."""
+    """An exchange is one round trip for all models. In a cluster, each model has its own slot."""
 
     def __init__(self, url: str, *, gone_seconds: float = GONE_SECONDS) -> None:
-        self._redis = connect(url)
+        self._redis = opener(url, socket_timeout=ANSWER_SECONDS, legacy_responses=False)()
         self._gone_seconds = gone_seconds
 
     async def exchange(self, worker: str, reports: Sequence[RateReport]) -> Sequence[RateNews]:
         """Raises: StorageError."""
-        pipeline = self._redis.pipeline(transaction=False)
+        commands = []
         for report in reports:
-            keys = [f"lex:rate:{report.model}:{part}" for part in ("state", "queue", "workers")]
-            passing = f"lex:rate:{report.model}:passing:"
+            model = f"lex:rate:{self._redis.slot(report.model)}{report.model}"
+            keys = [f"{model}:{part}" for part in ("state", "queue", "workers")]
+            passing = f"{model}:passing:"
             keys.append(passing + worker)
-            pipeline.eval(
-                _SCRIPT, len(keys), *keys, worker, _encode(report), passing, str(self._gone_seconds)
-            )
-        return [_news(reply) for reply in await translated(pipeline.execute(raise_on_error=False))]
+            arguments = (worker, _encode(report), passing, str(self._gone_seconds))
+            commands.append(Command(("EVAL", _SCRIPT, len(keys), *keys, *arguments), keys[0]))
+        return [_news(reply) for reply in await translated(self._redis.run(commands))]
 
     async def check(self) -> None:
         """Try every command of the script on keys of no model. Raises: StorageError."""
-        state, queue, passing = (f"lex:rate:check:{part}" for part in ("state", "queue", "passing"))
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.eval(_CHECK, 0)
-        pipeline.hset(state, "x", "1")
-        pipeline.hget(state, "x")
-        pipeline.hgetall(state)
-        pipeline.hdel(state, "x")
-        pipeline.zadd(queue, {"x": 1})
-        pipeline.zrange(queue, 0, 0)
-        pipeline.zrem(queue, "x")
-        pipeline.zcard(queue)
-        pipeline.lpush(passing, "x")
-        pipeline.llen(passing)
-        pipeline.lindex(passing, 0)
-        pipeline.expire(passing, 1)
-        pipeline.unlink(state, queue, passing)
-        for reply in await translated(pipeline.execute(raise_on_error=False)):
+        await translated(self._redis.reach())
+        commands = [each for tag in self._redis.probe_tags() for each in self._probes(tag)]
+        for reply in await translated(self._redis.run(commands)):
             if isinstance(reply, Exception):
                 raise StorageError(fault_of(reply, script=_CHECK)) from reply
+
+    def _probes(self, tag: str) -> Sequence[Command]:
+        prefix = f"lex:rate:{self._redis.slot(tag)}check"
+        state, queue, passing = (f"{prefix}:{part}" for part in ("state", "queue", "passing"))
+        tried: Sequence[tuple[Any, ...]] = (
+            ("EVAL", _CHECK, 1, state),
+            ("HSET", state, "x", "1"),
+            ("HGET", state, "x"),
+            ("HGETALL", state),
+            ("HDEL", state, "x"),
+            ("ZADD", queue, 1, "x"),
+            ("ZRANGE", queue, 0, 0),
+            ("ZREM", queue, "x"),
+            ("ZCARD", queue),
+            ("LPUSH", passing, "x"),
+            ("LLEN", passing),
+            ("LINDEX", passing, 0),
+            ("EXPIRE", passing, 1),
+            ("UNLINK", state, queue, passing),
+        )
+        return [Command(arguments, key=state) for arguments in tried]
 
     async def close(self) -> None:
         await self._redis.aclose()
