@@ -82,8 +82,8 @@ bench-peers: .venv/.development .venv/peers ## compare LiteLLM's proxy with Lex
 bench-telemetry: .venv/.development ## measure the CPU of traces, metrics and logs; at most 15 % of a turn
 	$(BIN)/python -m loadtests.bench.telemetry
 
-chaos: .venv/.development ## ten minutes of faults under load, then checks of everything acknowledged (MINUTES=3; SEED= repeats a run; POOLER=1 puts PgBouncer before Postgres); needs system-deps
-	$(BIN)/python -m loadtests.chaos $(MINUTES:%=--minutes %) $(SEED:%=--seed %) $(if $(POOLER),--pooler)
+chaos: .venv/.development ## ten minutes of faults under load, then checks of everything acknowledged (MINUTES=3; SEED= repeats a run; POOLER=1 puts PgBouncer before Postgres; REDIS=cluster); needs system-deps
+	$(BIN)/python -m loadtests.chaos $(MINUTES:%=--minutes %) $(SEED:%=--seed %) $(if $(POOLER),--pooler) $(REDIS:%=--redis-%)
 
 load: .venv/.development ## run a load test against HOST= (http://localhost:8000), with PROFILE= of loadtests/profiles (smoke)
 	$(LOCUST) --headless --only-summary --html $(REPORT); code=$$?; echo "Report: $(REPORT)"; exit $$code
@@ -94,8 +94,9 @@ ledger: .venv/.development ## check the ledger of tokens in 20,000 turns against
 drill: .venv/.development ## cause 13 faults in front of a real Prometheus and tell which panels and alerts show them; fifteen minutes (KEEP=1 keeps the table and recordings); needs system-deps
 	$(BIN)/python -m loadtests.drill $(if $(KEEP),--keep)
 
-ceiling: .venv/.development ## measure how many turns a second one core of Postgres takes; two minutes
+ceiling: .venv/.development ## measure how many turns a second one core of Postgres takes, and one of Redis; three minutes
 	$(BIN)/python -m loadtests.ceiling
+	$(BIN)/python -m loadtests.redis_ceiling
 
 parts: .venv/.development ## check that the parts of 10,000 turns add up, in every ending; three minutes
 	MIXTURE_TURNS=10000 $(BIN)/python -m pytest -n 0 --timeout 3600 tests/live/test_turn_parts.py -k mixture

@@ -32,7 +32,7 @@ logger = structlog.get_logger()
 async def open_state(worker: Worker, stack: AsyncExitStack) -> State:
     """Open everything. `stack` closes it: turns first, the store last.
 
-    Raises: StorageError, UnusableFile.
+    Raises: StorageError, UnusableSetting.
     """
     settings = worker.settings
     lag = LoopLag()

@@ -363,8 +363,8 @@ class NotStorable(StorageError):
     retryable = False
 
 
-class UnusableFile(Exception):
-    """A file that a setting names cannot be read or is invalid. `setting` is its variable."""
+class UnusableSetting(Exception):
+    """What a setting names cannot be used, such as a file. `setting` is its variable."""
 
     setting: ClassVar[str]
 

@@ -17,8 +17,9 @@ from backend.network.host_names import HostPattern
 from backend.settings.auth import SECRET_CHARACTERS, AuthSettings
 from backend.settings.env_files import FILES, UnknownName, unknown_names, unreadable_file
 from backend.settings.llm_provider import ProviderSettings
+from backend.settings.redis_urls import unusable_redis
 from backend.settings.types import Count, Hours, ListOrNone, Seconds
-from backend.settings.urls import ENCODE, is_redis, unusable_address
+from backend.settings.urls import ENCODE, unusable_address
 from backend.telemetry.redaction import secrets_in_url, secrets_of_environment
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
@@ -108,11 +109,8 @@ class Settings(ProviderSettings, AuthSettings):
     @field_validator("redis_url")
     @classmethod
     def _check_redis(cls, value: SecretStr | None) -> SecretStr | None:
-        if value and not is_redis(value.get_secret_value()):
-            raise ValueError(
-                "it must be a URL like redis://user:password@host:6379/0 (rediss:// for TLS), "
-                f"or unix:///path; {ENCODE}"
-            )
+        if value and (reason := unusable_redis(value.get_secret_value())):
+            raise ValueError(reason)
         return value
 
     @field_validator("log_hash_key")

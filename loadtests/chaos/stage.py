@@ -14,7 +14,7 @@ from loadtests.chaos.instances import Instance
 from loadtests.chaos.pgbouncer import PgBouncer, pgbouncer
 from loadtests.chaos.postgres import Postgres, postgres
 from loadtests.chaos.processes import levels, python, running, until_it_listens
-from loadtests.chaos.redis import Redis, redis
+from loadtests.chaos.redis import Cluster, Redis, redis, redis_cluster
 
 LEASE_SECONDS = 3
 TURN_SECONDS = 40
@@ -49,7 +49,7 @@ class Stage:
     """The folder of all logs."""
     postgres: Postgres
     pooler: PgBouncer | None
-    redis: Redis
+    redis: Redis | Cluster
     upstream: str
     variables: dict[str, str]
     instances: list[Instance] = field(default_factory=list)
@@ -90,14 +90,20 @@ class Stage:
 
 
 @asynccontextmanager
-async def set_up(folder: Path, *, has_pooler: bool) -> AsyncIterator[Stage]:
+async def set_up(
+    folder: Path, *, has_pooler: bool = False, has_cluster: bool = False
+) -> AsyncIterator[Stage]:
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(client())
         store = await stack.enter_async_context(postgres(folder))
         pooler = None
         if has_pooler:
             pooler = await stack.enter_async_context(pgbouncer(folder, socket=store.socket))
-        shared = await stack.enter_async_context(redis(folder))
+        shared: Redis | Cluster
+        if has_cluster:
+            shared = await stack.enter_async_context(redis_cluster(folder))
+        else:
+            shared = await stack.enter_async_context(redis(folder))
         port = free_port()
         standin = python("infrastructure.groq_standin", "--port", str(port))
         await stack.enter_async_context(running(*standin, log=folder / "standin.log"))

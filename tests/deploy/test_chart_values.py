@@ -185,6 +185,7 @@ def test_an_unknown_value_is_refused(group: str) -> None:
         {"groqBaseUrl": "https://api.groq.com/openai/v1"},
         {"databaseUrl": "mysql://db/lex"},
         {"redisUrl": "http://redis"},
+        {"redisUrl": "unix+cluster:///redis"},
         {"secretKeys": ["GROQ_KEY"]},
         {"image": {"digest": "latest"}},
         {"drainSeconds": -1},

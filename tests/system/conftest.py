@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+import pytest_asyncio
 
 from infrastructure.ports import free_port
 from tests.docker_engine import DockerEngine, running_engine
+from tests.redis_cluster import RedisCluster, running_cluster
 from tests.redis_server import RedisServer, running_redis
 from tests.system.images import Images, build_images
 from tests.waiting import waiting
@@ -25,6 +27,26 @@ class Proxying(Protocol):
 async def redis(tmp_path: Path) -> AsyncIterator[RedisServer]:
     async with running_redis(tmp_path) as server:
         yield server
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def steady_cluster(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[RedisCluster]:
+    """A cluster for all tests that leave its nodes alone."""
+    async with running_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(params=["one server", "cluster"])
+async def any_redis(
+    request: pytest.FixtureRequest, redis: RedisServer, steady_cluster: RedisCluster
+) -> RedisServer | RedisCluster:
+    """A server or a cluster without keys."""
+    if request.param == "one server":
+        return redis
+    await steady_cluster.forget()
+    return steady_cluster
 
 
 @pytest.fixture(scope="session")

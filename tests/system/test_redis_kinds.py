@@ -1,0 +1,134 @@
+"""One server, a cluster and Sentinels behind `REDIS_URL`: what fits, and what is refused."""
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from backend.storage.ports.shared_logs import SharedBatch
+from backend.storage.redis.errors import CLUSTER, NO_CLUSTER, NO_MASTER, NO_SENTINEL, SENTINEL
+from backend.storage.redis.logs import RedisLogs
+from infrastructure.ports import free_port
+from tests.processes import ended
+from tests.redis_cluster import RedisCluster, Sentinels, ask, running_sentinels
+from tests.redis_server import RedisServer
+from tests.serving import lex
+from tests.system.test_redis_faults import README, RULE, faults_at, readiness_of
+from tests.system.test_shared_logs import batches
+
+
+def documented_rights(pattern: str) -> list[str]:
+    found = re.search(pattern, README)
+    assert found
+    return found[1].split()
+
+
+IN_A_CLUSTER = [*RULE, *documented_rights(r"In a cluster it also needs `([^`]+)`")]
+OF_SENTINELS = documented_rights(r"A user for\s+Sentinels needs `([^`]+)`")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def sentinels(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sentinels]:
+    async with running_sentinels(tmp_path_factory.mktemp("sentinels")) as running:
+        yield running
+
+
+async def test_a_server_of_another_kind_is_told(
+    redis: RedisServer, steady_cluster: RedisCluster, sentinels: Sentinels
+) -> None:
+    server, sentinel = f"127.0.0.1:{redis.port}", f"127.0.0.1:{sentinels.sentinels[0].port}"
+    told = {
+        url: await faults_at(url)
+        for url in (
+            steady_cluster.nodes[0].url,
+            f"redis+cluster://{server}",
+            f"redis+sentinel://{server}/mymaster",
+            f"redis://{sentinel}",
+            f"redis+cluster://{sentinel}",
+            f"redis+sentinel://{sentinel}/other",
+        )
+    }
+
+    assert list(told.values()) == [
+        {CLUSTER},
+        {NO_CLUSTER},
+        {NO_SENTINEL},
+        {SENTINEL},
+        {SENTINEL},
+        {NO_MASTER},
+    ]
+
+
+async def test_a_start_with_a_url_for_another_kind_is_refused(
+    steady_cluster: RedisCluster, tmp_path: Path
+) -> None:
+    stopped = await ended(
+        *("-m", "uvicorn", "backend.main:app", "--port", str(free_port())),
+        folder=tmp_path,
+        REDIS_URL=steady_cluster.nodes[0].url,
+        DATABASE_URL="memory://",
+    )
+
+    assert stopped.code != 0
+    assert f"lex: REDIS_URL cannot be used: {CLUSTER}." in stopped.stderr
+
+
+async def test_the_master_that_sentinels_name_serves_all(sentinels: Sentinels) -> None:
+    batch = SharedBatch("t1", 0, 3, b"abc")
+    logs = RedisLogs(sentinels.url.replace("redis+", "valkey+"), kept_seconds=60)
+    async with lex(redis_url=sentinels.url) as service:
+        ready = await readiness_of(service, redis="up")
+        await logs.write([batch])
+        read = await batches(logs, {"t1": 0})
+    await logs.close()
+
+    assert "redis_reason" not in ready
+    assert read == [batch]
+    assert await faults_at(sentinels.url) == set()
+
+
+async def test_passwords_of_sentinels_and_of_the_master_are_used(sentinels: Sentinels) -> None:
+    right = sentinels.url.replace("://", "://lex:se%40cret@")
+    right += "?sentinel_username=asker&sentinel_password=ot%26her"
+    user = ("reset", "on", ">se@cret", *RULE)
+    await ask(await sentinels.master(), "ACL", "SETUSER", "lex", *user)
+    for each in sentinels.sentinels:
+        asker = ("reset", "on", ">ot&her", *OF_SENTINELS)
+        await ask(each, "ACL", "SETUSER", "asker", *asker)
+
+    assert await faults_at(right) == set()
+    for wrong in (right.replace("cret", "crets"), right.replace("her", "hers")):
+        assert await faults_at(wrong) == {"wrong user name or password"}
+
+
+async def test_the_documented_rule_suffices_in_a_cluster(steady_cluster: RedisCluster) -> None:
+    await steady_cluster.forget()
+    url = steady_cluster.url.replace("://", "://lex:secret@")
+    for node in steady_cluster.nodes:
+        await ask(node, "ACL", "SETUSER", "lex", "reset", "on", ">secret", *IN_A_CLUSTER)
+    told = await faults_at(url)
+    left = [await ask(node, "KEYS", "*") for node in steady_cluster.nodes]
+    # The rights of one node are enough to fail.
+    await ask(steady_cluster.nodes[1], "ACL", "SETUSER", "lex", "-asking")
+    missing = await faults_at(url)
+    for node in steady_cluster.nodes:
+        await ask(node, "ACL", "SETUSER", "lex", "-cluster|slots")
+    hidden = await faults_at(url)
+
+    assert told == set()
+    assert not any(b"check" in key or b"budgets" in key for keys in left for key in keys)
+    assert missing == {"no permission for the command asking"}
+    assert hidden == {"no permission for the command cluster|slots"}
+
+
+async def test_the_name_of_one_node_is_enough_if_others_are_gone(
+    steady_cluster: RedisCluster,
+) -> None:
+    """`localhost` may have an address on which nothing listens, ::1."""
+    replica = steady_cluster.nodes[-1].port
+
+    told = await faults_at(f"redis+cluster://127.0.0.1:{free_port()},localhost:{replica}")
+
+    assert told == set()
