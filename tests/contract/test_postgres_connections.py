@@ -1,5 +1,6 @@
 """What Lex leaves on its connections to Postgres, and when it replaces them."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 
@@ -90,6 +91,15 @@ async def test_a_pooler_that_mixes_up_statements_costs_one_attempt(url: str, mix
     assert len(set(seen)) == 2
     assert set(counts) == {0}
     assert [each["event"] for each in logs] == ["pooler_found"]
+    await database.close()
+
+
+async def test_a_worker_opens_no_more_connections_than_its_pool_has(url: str) -> None:
+    database = Database(url, pool_size=2)
+
+    used = await asyncio.gather(*(database.run(_pid) for _ in range(20)))
+
+    assert len(set(used)) <= 2
     await database.close()
 
 

@@ -13,7 +13,6 @@ import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as BeganTooLate
 
 from backend.domain.errors import OutOfDescriptors, StorageError, StoreAway
 from backend.network.file_descriptors import exhaustion_of
@@ -241,7 +240,8 @@ class _Attempt:
         self._check_file()
         with self._engine.begin() as connection:
             if time.monotonic() > self._deadline:
-                raise BeganTooLate  # a pooler had no connection, and the caller has given up
+                # A pooler had no free connection, and the caller has given up.
+                raise _silent()
             result = call(connection)
             # Right before the commit: SQLite would write to a file that was deleted meanwhile, and
             # an acknowledged commit would be lost.
@@ -266,6 +266,10 @@ def _out_of_time(failures: Sequence[Exception]) -> StorageError:
     """The last attempt is still waiting, but the one before it may know the reason."""
     if failures and isinstance(told := _failed(failures[-1]), StoreAway):
         return told
+    return _silent()
+
+
+def _silent() -> StoreAway:
     message = "The database does not answer."
     return StoreAway(message, reason=message)
 
