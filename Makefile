@@ -82,8 +82,8 @@ bench-peers: .venv/.development .venv/peers ## compare LiteLLM's proxy with Lex
 bench-telemetry: .venv/.development ## measure the CPU of traces, metrics and logs; at most 15 % of a turn
 	$(BIN)/python -m loadtests.bench.telemetry
 
-chaos: .venv/.development ## ten minutes of faults under load, then checks of everything acknowledged (MINUTES=3; SEED= repeats a run; REDIS=cluster); needs system-deps
-	$(BIN)/python -m loadtests.chaos $(MINUTES:%=--minutes %) $(SEED:%=--seed %) $(REDIS:%=--redis-%)
+chaos: .venv/.development ## ten minutes of faults under load, then checks of everything acknowledged (MINUTES=3; SEED= repeats a run; POOLER=1 puts PgBouncer before Postgres; REDIS=cluster); needs system-deps
+	$(BIN)/python -m loadtests.chaos $(MINUTES:%=--minutes %) $(SEED:%=--seed %) $(if $(POOLER),--pooler) $(REDIS:%=--redis-%)
 
 load: .venv/.development ## run a load test against HOST= (http://localhost:8000), with PROFILE= of loadtests/profiles (smoke)
 	$(LOCUST) --headless --only-summary --html $(REPORT); code=$$?; echo "Report: $(REPORT)"; exit $$code

@@ -23,8 +23,8 @@ from backend.domain.rates import RateReport
 from backend.storage.memory.budgets import MemoryBudgets
 from backend.storage.ports.budgets import Amount, Budget
 from backend.storage.ports.shared_logs import SharedBatch
-from backend.storage.redis import RedisLogs
-from backend.storage.redis_rates import RedisRates
+from backend.storage.redis.logs import RedisLogs
+from backend.storage.redis.rates import RedisRates
 from tests.redis_server import running_redis
 
 ROUNDS = 10

@@ -31,8 +31,13 @@ class Postgres:
         self.is_up = asyncio.Event()
 
     @property
+    def socket(self) -> Path:
+        """The folder of its socket."""
+        return self._folder / "data"
+
+    @property
     def url(self) -> str:
-        return f"postgresql+psycopg://postgres@/postgres?host={self._folder / 'data'}"
+        return f"postgresql+psycopg://postgres@/postgres?host={self.socket}"
 
     async def start(self) -> None:
         """Start or resume Postgres, and return when it answers."""
@@ -77,7 +82,8 @@ class Postgres:
 
     async def terminate_backends(self) -> int:
         rows = await self._rows(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'lex'"
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
         )
         return len(rows)
 

@@ -1,5 +1,6 @@
 """The tables that Postgres partitions by day, and the way there from tables without partitions."""
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -194,6 +195,35 @@ async def test_an_upgrade_can_be_finished_while_workers_serve(url: str) -> None:
     assert rows(url, "SELECT turn_id FROM turn_logs") == []
     await before.close()
     await after.close()
+
+
+async def test_finishing_an_upgrade_fails_no_turn_that_runs_meanwhile(url: str) -> None:
+    leave_unfinished(url)
+    stores = await opened(url)
+    is_over, all_talk = False, asyncio.Barrier(7)
+
+    async def converse(session_id: str) -> int:
+        turns = 0
+        while not is_over:
+            turn = new_turn(session_id=session_id)
+            await stores.sessions.claim(turn, history_tokens=100)
+            assert await stores.sessions.finish(replace(ending(turn), calls=[call_of(1)]))
+            assert (await stores.sessions.turn_with_log(OWNER, turn.id)).log == b"log"
+            turns += 1
+            if turns == 1:
+                await all_talk.wait()
+        return turns
+
+    talking = [asyncio.create_task(converse(f"s{number}")) for number in range(6)]
+    await all_talk.wait()
+    finished = await asyncio.to_thread(main, {"DATABASE_URL": url}, ["--finish"])
+    is_over = True
+    turns = sum(await asyncio.gather(*talking))
+
+    assert finished == 0
+    (day,) = await stores.usage.by_day(date(2000, 1, 1), date(2100, 1, 1), owner=OWNER)
+    assert day.spent.calls == turns > 6
+    await stores.close()
 
 
 async def test_a_finished_upgrade_can_be_taken_back_with_its_logs(url: str) -> None:

@@ -93,6 +93,51 @@ async def test_a_pooler_that_mixes_up_statements_costs_one_attempt(url: str, mix
     await database.close()
 
 
+@pytest.mark.parametrize(
+    ("sqlstate", "said"),
+    [
+        ("08P01", "query_wait_timeout"),
+        ("XX000", "Unable to check out process from the pool due to timeout"),
+        ("XX000", "Max client connections reached"),
+        ("58000", "could not get connection from the pool - AllServersDown"),
+        ("08000", "Timed-out waiting to acquire database connection"),
+    ],
+)
+async def test_a_pooler_without_a_free_connection_is_waited_for(
+    url: str, sqlstate: str, said: str
+) -> None:
+    database = Database(url, pool_size=1)
+    attempts = []
+
+    def refused_once(connection: Connection) -> int:
+        attempts.append(1)
+        if len(attempts) == 1:
+            raising = f"RAISE '{said}' USING ERRCODE = '{sqlstate}'"
+            connection.execute(text(f"DO $$ BEGIN {raising}; END $$"))
+        return len(attempts)
+
+    assert await database.run(refused_once) == 2
+    await database.close()
+
+
+@pytest.mark.parametrize("said", ["Tenant or user not found", "no such database: lex"])
+async def test_a_pooler_that_would_refuse_again_is_not_asked_again(url: str, said: str) -> None:
+    database = Database(url, pool_size=1)
+    attempts = []
+
+    def refused(connection: Connection) -> None:
+        attempts.append(1)
+        raising = f"RAISE '{said}' USING ERRCODE = 'XX000'"
+        connection.execute(text(f"DO $$ BEGIN {raising}; END $$"))
+
+    with pytest.raises(StorageError) as raised:
+        await database.run(refused)
+
+    assert attempts == [1]
+    assert raised.value.explanation.startswith("The server ")
+    await database.close()
+
+
 async def test_a_connection_to_a_server_that_became_read_only_is_replaced(
     postgres: PostgresServer,
 ) -> None:

@@ -214,6 +214,19 @@ async def test_a_full_pooler_is_waited_for(way: Way) -> None:
     assert answer == 1
 
 
+async def test_a_transaction_that_a_pooler_begins_too_late_does_nothing(way: Way) -> None:
+    calls: list[str] = []
+    async with pgbouncer(way.folder, socket=way.socket, default_pool_size="1") as pooler:
+        hasty = Database(pooler.url(way.database), timeout_seconds=0.5)
+        async with await psycopg.AsyncConnection.connect(pooler.url(way.database)) as stranger:
+            await stranger.execute("SELECT 1")  # holds the only connection
+            with pytest.raises(StoreAway):
+                await hasty.run(lambda _: calls.append("too late"))
+        await hasty.close()  # waits for the thread
+
+    assert calls == []
+
+
 async def test_a_pooler_whose_server_is_away_says_so(way: Way) -> None:
     gone = way.folder / "gone"
     gone.mkdir()

@@ -20,9 +20,9 @@ from backend.api.rate_limits.redis_pipeline import (
     open_connection,
 )
 from backend.domain.errors import StorageError
-from backend.storage.redis import RedisLogs
-from backend.storage.redis_errors import CLUSTER
-from backend.storage.redis_rates import RedisRates
+from backend.storage.redis.errors import CLUSTER
+from backend.storage.redis.logs import RedisLogs
+from backend.storage.redis.rates import RedisRates
 from infrastructure.ports import free_port
 from tests.certificates import DAY, Authority, Signed, self_signed
 from tests.listening import listening

@@ -9,8 +9,8 @@ import pytest
 import pytest_asyncio
 
 from backend.storage.ports.shared_logs import SharedBatch
-from backend.storage.redis import RedisLogs
-from backend.storage.redis_errors import CLUSTER, NO_CLUSTER, NO_MASTER, NO_SENTINEL, SENTINEL
+from backend.storage.redis.errors import CLUSTER, NO_CLUSTER, NO_MASTER, NO_SENTINEL, SENTINEL
+from backend.storage.redis.logs import RedisLogs
 from infrastructure.ports import free_port
 from tests.certificates import Authority
 from tests.processes import ended

@@ -12,8 +12,8 @@ from redis.crc import key_slot
 from backend.api.rate_limits.redis_pipeline import RedisPipeline, Script, open_connection
 from backend.domain.errors import StorageError
 from backend.storage.ports.shared_logs import SharedBatch
-from backend.storage.redis import STREAM_TAGS, RedisLogs
-from backend.storage.redis_errors import CLUSTER_MOVES
+from backend.storage.redis.errors import CLUSTER_MOVES
+from backend.storage.redis.logs import STREAM_TAGS, RedisLogs
 from tests.redis_cluster import RedisCluster, ask
 from tests.redis_server import RedisServer
 from tests.system.test_shared_logs import batches

@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 from backend.domain.errors import StorageError
 from backend.domain.events import decode
 from backend.storage.ports.shared_logs import SharedBatch
-from backend.storage.redis import RedisLogs
+from backend.storage.redis.logs import RedisLogs
 from infrastructure.groq_standin import Standin
 from tests.processes import lex_process
 from tests.redis_cluster import AnyRedis, Sentinels

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 
 from backend.domain.errors import StorageError
 from backend.domain.rates import Place, RateFigure, RateNews, RateReport
-from backend.storage.redis_rates import RedisRates
+from backend.storage.redis.rates import RedisRates
 from tests.processes import client_process, lex_process
 from tests.rate_limited import RateLimited, rate_limited
 from tests.redis_cluster import AnyRedis

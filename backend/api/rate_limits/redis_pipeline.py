@@ -18,9 +18,9 @@ from redis.backoff import NoBackoff
 
 from backend.aio.tasks import cancel_and_wait
 from backend.network.file_descriptors import exhaustion_of
-from backend.storage.redis_connection import opener
-from backend.storage.redis_errors import OF_OTHER_KIND, SILENCE, fault_of, is_of_one_key
-from backend.storage.redis_node import Command, Node, RedisConnection
+from backend.storage.redis.connection import opener
+from backend.storage.redis.errors import OF_OTHER_KIND, SILENCE, fault_of, is_of_one_key
+from backend.storage.redis.node import Command, Node, RedisConnection
 
 logger = structlog.get_logger()
 

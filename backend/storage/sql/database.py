@@ -13,6 +13,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as BeganTooLate
 
 from backend.domain.errors import OutOfDescriptors, StorageError, StoreAway
 from backend.network.file_descriptors import exhaustion_of
@@ -179,7 +180,7 @@ class Database:
         """
         begun, pauses, has_raced = time.monotonic(), _pauses(), False
         while True:
-            attempt = _Attempt(engine, self._file)
+            attempt = _Attempt(engine, self._file, deadline)
             try:
                 result = attempt.run(call)
             except SQLAlchemyError as error:
@@ -230,14 +231,17 @@ class _Pool:
 class _Attempt:
     """One attempt at a transaction. If it fails after `may_have_committed`, its fate is unknown."""
 
-    def __init__(self, engine: Engine, file: SqliteFile | None) -> None:
+    def __init__(self, engine: Engine, file: SqliteFile | None, deadline: float) -> None:
         self._engine = engine
         self._file = file
+        self._deadline = deadline
         self.may_have_committed = False
 
     def run(self, call: Callable[[Connection], T]) -> T:
         self._check_file()
         with self._engine.begin() as connection:
+            if time.monotonic() > self._deadline:
+                raise BeganTooLate  # a pooler had no connection, and the caller has given up
             result = call(connection)
             # Right before the commit: SQLite would write to a file that was deleted meanwhile, and
             # an acknowledged commit would be lost.

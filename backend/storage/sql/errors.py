@@ -51,13 +51,16 @@ READ_ONLY = "25006"
 """The SQLSTATE of a write on a standby, or on a primary that was demoted."""
 
 _PREPARED_ELSEWHERE = frozenset({"26000", "42P05"})
+"""invalid_sql_statement_name, duplicate_prepared_statement"""
+
+_CLASSES_OF_POOLERS = frozenset({"08", "58", "XX"})
+"""The SQLSTATEs in which poolers wrap what they say themselves."""
+
 _BY_STATE = {
     READ_ONLY: Failure.BUSY,  # another server takes over, and the connection was dropped
     "25P03": Failure.BUSY,  # idle_in_transaction_session_timeout
-    "26000": Failure.LOST_RACE,  # invalid_sql_statement_name: see `is_prepared_elsewhere`
     "40001": Failure.LOST_RACE,  # serialization_failure
     "40P01": Failure.LOST_RACE,  # deadlock_detected
-    "42P05": Failure.LOST_RACE,  # duplicate_prepared_statement
     "53300": Failure.BUSY,  # too_many_connections
     "55P03": Failure.PASSING,  # lock_not_available
     "57014": Failure.PASSING,  # query_canceled, by our own statement_timeout
@@ -86,7 +89,10 @@ _CANNOT_BIND = "Error binding parameter"
 
 _REFUSALS = (
     (
-        r"authentication failed|no password|role \".*\" does not exist|no such user|not permitted",
+        (
+            r"authentication failed|no password|no credentials|no such user|user not found|"
+            r"role \".*\" does not exist|not permitted"
+        ),
         "The server refuses this user or password.",
     ),
     (r"database \".*\" does not exist|no such database", "The server has no such database."),
@@ -117,9 +123,11 @@ _REFUSALS = (
         "A parameter in the URL has an invalid value.",
     ),
 )
+# Texts of PgBouncer, of Supabase's pooler and PgCat, and of RDS Proxy.
+_NONE_FREE = r"query_wait_timeout|from the pool\b|waiting to acquire"
 _REASONS = (
-    (r"too many|connection slots|no more connections", "it has too many clients"),
-    (r"query_wait_timeout", "the pooler has no free connection"),
+    (r"(?i)too many|connection slots|no more connections|max client", "it has too many clients"),
+    (_NONE_FREE, "the pooler has no free connection"),
     (r"starting up|shutting down|recovery|not yet accepting", "it is starting or stopping"),
     (r"server_login_retry|cannot connect to server", "the pooler does not reach it"),
     (r"refused", "connection refused"),
@@ -131,6 +139,7 @@ _REASONS = (
     (r"No such file", "its socket does not exist"),
     (r"closed the connection|lost|reset", "the connection was closed"),
 )
+_IS_FULL = re.compile(rf"(?i)max client|{_NONE_FREE}")
 # libpq writes two spaces after the severity if the text comes from the server, as in "FATAL:  ".
 # The second text is libpq's own, about `target_session_attrs`: another server is to take over.
 _ANSWERED = re.compile(r"^\S+:  |^session is read-only")
@@ -177,11 +186,14 @@ def _of_driver(error: DBAPIError) -> Failure:
 
 
 def _by_state(state: str, error: DBAPIError) -> Failure:
-    if state.startswith("08"):  # poolers use it for all that they say themselves
-        if is_prepared_elsewhere(error.orig):
-            return Failure.LOST_RACE
-        if _refusal(_messages_of(error)) is not None:
+    if is_prepared_elsewhere(error.orig):
+        return Failure.LOST_RACE
+    if state[:2] in _CLASSES_OF_POOLERS:
+        texts = _messages_of(error)
+        if _refusal(texts) is not None:
             return Failure.REFUSED
+        if any(map(_IS_FULL.search, texts)):
+            return Failure.BUSY
     return _BY_STATE.get(state) or _BY_CLASS_OF_STATE.get(state[:2], Failure.OTHER)
 
 

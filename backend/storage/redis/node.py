@@ -11,8 +11,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ReadOnlyError, ResponseError
 
-from backend.storage.redis_address import Place
-from backend.storage.redis_errors import CLUSTER, SENTINEL, Unusable
+from backend.storage.redis.address import Place
+from backend.storage.redis.errors import CLUSTER, SENTINEL, Unusable
 
 ANSWER_SECONDS = 1.0
 """Time-out for connecting, and for each reply. After it, Redis counts as failed."""

@@ -11,9 +11,9 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import ResponseError
 
 from backend.aio.tasks import cancel_and_wait
-from backend.storage.redis_address import OfCluster, Place
-from backend.storage.redis_errors import CLUSTER_DOWN, SENTINEL, Unusable
-from backend.storage.redis_node import Node, resolved
+from backend.storage.redis.address import OfCluster, Place
+from backend.storage.redis.errors import CLUSTER_DOWN, SENTINEL, Unusable
+from backend.storage.redis.node import Node, resolved
 
 STAGGER_SECONDS = 0.05
 """The head start of a node that is asked for the slots, before the next one is asked as well."""

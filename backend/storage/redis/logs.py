@@ -17,10 +17,10 @@ from redis.exceptions import RedisError, ResponseError
 from backend.aio.tasks import cancel_and_wait
 from backend.domain.errors import StorageError
 from backend.storage.ports.shared_logs import Received, SharedBatch
-from backend.storage.redis_connection import opener
-from backend.storage.redis_errors import fault_of
-from backend.storage.redis_node import ANSWER_SECONDS, Command, Node, RedisConnection
-from backend.storage.redis_slots import even_tags
+from backend.storage.redis.connection import opener
+from backend.storage.redis.errors import fault_of
+from backend.storage.redis.node import ANSWER_SECONDS, Command, Node, RedisConnection
+from backend.storage.redis.slots import even_tags
 
 T = TypeVar("T")
 

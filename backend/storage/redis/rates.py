@@ -1,6 +1,6 @@
 """The rates that workers use together, and the queue for each, in Redis.
 
-All of a model's state changes in one script, `redis_rates.lua`, by the clock of Redis.
+All of a model's state changes in one script, `rates.lua`, by the clock of Redis.
 """
 
 from collections.abc import Sequence
@@ -11,15 +11,15 @@ import msgspec
 
 from backend.domain.errors import StorageError
 from backend.domain.rates import RateNews, RateReport
-from backend.storage.redis import translated
-from backend.storage.redis_connection import opener
-from backend.storage.redis_errors import fault_of
-from backend.storage.redis_node import ANSWER_SECONDS, Command
+from backend.storage.redis.connection import opener
+from backend.storage.redis.errors import fault_of
+from backend.storage.redis.logs import translated
+from backend.storage.redis.node import ANSWER_SECONDS, Command
 
 GONE_SECONDS = 5.0
 """After so long without a report, a worker's turns lose their places."""
 
-_SCRIPT = (Path(__file__).parent / "redis_rates.lua").read_text()
+_SCRIPT = (Path(__file__).parent / "rates.lua").read_text()
 _CHECK = "redis.call('TIME')"
 _encode = msgspec.json.Encoder().encode
 

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Any, assert_never
 
-from backend.storage.redis_address import OfCluster, OfSentinels, OneServer, address_of
-from backend.storage.redis_cluster import Cluster
-from backend.storage.redis_node import Node, RedisConnection
-from backend.storage.redis_sentinel import node_of
-from backend.storage.redis_slots import SlotMap
+from backend.storage.redis.address import OfCluster, OfSentinels, OneServer, address_of
+from backend.storage.redis.cluster import Cluster
+from backend.storage.redis.node import Node, RedisConnection
+from backend.storage.redis.sentinel import node_of
+from backend.storage.redis.slots import SlotMap
 
 OpenConnection = Callable[..., RedisConnection]
 """Its keyword arguments are redis-py's options. What it returns connects on first use."""

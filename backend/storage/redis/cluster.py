@@ -11,10 +11,10 @@ from typing import Any
 
 from redis.exceptions import AskError, ClusterDownError, MovedError, RedisError, TryAgainError
 
-from backend.storage.redis_address import Place
-from backend.storage.redis_errors import CLUSTER_DOWN, CLUSTER_MOVES, Unusable
-from backend.storage.redis_node import Command, Node, has_become_replica
-from backend.storage.redis_slots import SlotMap
+from backend.storage.redis.address import Place
+from backend.storage.redis.errors import CLUSTER_DOWN, CLUSTER_MOVES, Unusable
+from backend.storage.redis.node import Command, Node, has_become_replica
+from backend.storage.redis.slots import SlotMap
 
 MOST_REDIRECTS = 5
 

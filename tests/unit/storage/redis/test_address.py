@@ -3,7 +3,7 @@
 import pytest
 from redis.asyncio import SSLConnection
 
-from backend.storage.redis_address import OfCluster, OfSentinels, OneServer, Place, address_of
+from backend.storage.redis.address import OfCluster, OfSentinels, OneServer, Place, address_of
 
 
 @pytest.mark.parametrize(

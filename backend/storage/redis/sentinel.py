@@ -12,9 +12,9 @@ from redis.asyncio.sentinel import (
 )
 from redis.exceptions import RedisError, ResponseError
 
-from backend.storage.redis_address import OfSentinels, Place
-from backend.storage.redis_errors import NO_MASTER, NO_SENTINEL, Unusable
-from backend.storage.redis_node import Node, bounded, resolved
+from backend.storage.redis.address import OfSentinels, Place
+from backend.storage.redis.errors import NO_MASTER, NO_SENTINEL, Unusable
+from backend.storage.redis.node import Node, bounded, resolved
 
 
 def node_of(address: OfSentinels, **options: Any) -> Node:
