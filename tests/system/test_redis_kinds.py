@@ -2,11 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
-
-import pytest
-import pytest_asyncio
 
 from backend.storage.ports.shared_logs import SharedBatch
 from backend.storage.redis.errors import CLUSTER, NO_CLUSTER, NO_MASTER, NO_SENTINEL, SENTINEL
@@ -14,7 +10,7 @@ from backend.storage.redis.logs import RedisLogs
 from infrastructure.ports import free_port
 from tests.certificates import Authority
 from tests.processes import ended
-from tests.redis_cluster import SLOTS, RedisCluster, Sentinels, ask, running_sentinels
+from tests.redis_cluster import SLOTS, RedisCluster, Sentinels, ask
 from tests.redis_server import RedisServer, running_redis
 from tests.serving import lex
 from tests.system.test_redis_faults import README, RULE, faults_at, readiness_of
@@ -30,12 +26,6 @@ def documented_rights(pattern: str) -> list[str]:
 
 IN_A_CLUSTER = [*RULE, *documented_rights(r"In a cluster it also needs `([^`]+)`")]
 OF_SENTINELS = documented_rights(r"A user for\s+Sentinels needs `([^`]+)`")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def sentinels(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sentinels]:
-    async with running_sentinels(tmp_path_factory.mktemp("sentinels")) as running:
-        yield running
 
 
 async def test_a_server_of_another_kind_is_told(
@@ -80,6 +70,7 @@ async def test_a_start_with_a_url_for_another_kind_is_refused(
 
 async def test_the_master_that_sentinels_name_serves_all(sentinels: Sentinels) -> None:
     batch = SharedBatch("t1", 0, 3, b"abc")
+    await sentinels.forget()
     logs = RedisLogs(sentinels.url.replace("redis+", "valkey+"), kept_seconds=60)
     async with lex(redis_url=sentinels.url) as service:
         ready = await readiness_of(service, redis="up")
