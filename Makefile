@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install run smoke test slowest soak check check-lint check-types check-imports check-prose check-page format vendor dashboards bench bench-short bench-hold bench-long bench-peers bench-telemetry chaos ceiling drill ledger parts load load-ui chart image up up-observability down lock system-deps test-system clean
+.PHONY: help install run smoke test slowest soak check check-lint check-types check-imports check-prose check-page format vendor dashboards bench bench-short bench-hold bench-long bench-peers bench-telemetry chaos ceilings drill ledger parts load load-ui chart image up up-observability down lock system-deps test-system clean
 
 # With it, each of the many processes of the tests would compile all sources again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -94,9 +94,8 @@ ledger: .venv/.development ## check the ledger of tokens in 20,000 turns against
 drill: .venv/.development ## cause 13 faults in front of a real Prometheus and tell which panels and alerts show them; fifteen minutes (KEEP=1 keeps the table and recordings); needs system-deps
 	$(BIN)/python -m loadtests.drill $(if $(KEEP),--keep)
 
-ceiling: .venv/.development ## measure how many turns a second one core of Postgres takes, and one of Redis; three minutes
-	$(BIN)/python -m loadtests.ceiling
-	$(BIN)/python -m loadtests.redis_ceiling
+ceilings: .venv/.development ## measure how many turns a second one core of Postgres takes, and one of Redis; three minutes
+	$(BIN)/python -m loadtests.ceilings
 
 parts: .venv/.development ## check that the parts of 10,000 turns add up, in every ending; three minutes
 	MIXTURE_TURNS=10000 $(BIN)/python -m pytest -n 0 --timeout 3600 tests/live/test_turn_parts.py -k mixture

@@ -1,7 +1,6 @@
 """Where one Redis ends: its CPU for each turn, batch of events, and exchange of rates.
 
-`make ceiling` prints a table for `loadtests/RESULTS.md`. Only the CPU of Redis counts, so a busy
-machine changes the figures little.
+Only the CPU of Redis counts, so a busy machine changes the figures little.
 """
 
 import asyncio
@@ -109,7 +108,7 @@ async def work(url: str) -> AsyncIterator[dict[str, tuple[int, Callable[[], Awai
         }
 
 
-async def main() -> None:
+async def measure() -> None:
     with tempfile.TemporaryDirectory() as folder:
         async with running_redis(Path(folder)) as server, work(server.url) as measured:
             print("| work | CPU of Redis, µs | a second on a core |")
@@ -135,7 +134,3 @@ async def cost(looking: Redis, call: Callable[[], Awaitable[None]], times: int) 
 async def cpu_seconds(looking: Redis) -> float:
     told = await looking.info("cpu")
     return float(told["used_cpu_user"]) + float(told["used_cpu_sys"])
-
-
-if __name__ == "__main__":
-    asyncio.run(main())

@@ -1,8 +1,7 @@
 """Where one Postgres ends: the CPU and the log that it takes for each claim and each ending.
 
-`make ceiling` claims and ends turns of many owners, in rounds on a database with partitions and on
-one without, side by side. It prints a table for `loadtests/RESULTS.md`. The disk does not count:
-Postgres does not wait for it here.
+Turns of many owners are claimed and ended, in rounds on a database with partitions and on one
+without, side by side. The disk does not count: Postgres does not wait for it here.
 """
 
 import asyncio
@@ -24,6 +23,8 @@ from backend.storage.sql.stores import open_sql
 from loadtests.bench.processes import Server
 from tests.contract.schemas import leave_unfinished
 from tests.postgres import PostgresServer, keeping_postgres, postgres_of
+
+ROUNDS = 10
 
 TURNS = 400
 """Turns in a round. Each has its own owner and session."""
@@ -140,7 +141,7 @@ async def _side(name: str, server: PostgresServer, *, is_finished: bool) -> Asyn
             await stores.close()
 
 
-async def main(rounds: int) -> None:
+async def measure() -> None:
     with keeping_postgres() as keeper:
         postgres = postgres_of(keeper, "ceiling")
         async with AsyncExitStack() as stack:
@@ -150,19 +151,15 @@ async def main(rounds: int) -> None:
             ]
             pid = await sides[0].database.run(_postmaster)
             server = Server("", pid, log=None)  # type: ignore[arg-type]  # nobody reads its log
-            for number in range(rounds + 1):
+            for number in range(ROUNDS + 1):
                 for side in sides:
                     await side.round(server)
                 if number == 0:  # the first round fills caches
                     for side in sides:
                         side.milliseconds = {"claim": [], "end": []}
                         side.log_bytes = {"claim": [], "end": []}
-                sys.stderr.write(f"round {number} of {rounds}\n")
+                sys.stderr.write(f"round {number} of {ROUNDS}\n")
             print("| tables | claim, ms | ending, ms | turns a second on a core | written, kB |")
             print("|---|--:|--:|--:|--:|")
             for side in sides:
                 print(side.line())
-
-
-if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 10))
