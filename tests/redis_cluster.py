@@ -59,9 +59,6 @@ class RedisCluster:
         return "cluster_state:ok" in told and linked == running
 
 
-AnyRedis = RedisServer | RedisCluster
-
-
 async def ask(server: RedisServer, *command: Any, password: str | None = None) -> Any:
     async with Redis(host="127.0.0.1", port=server.port, password=password) as client:
         return await client.execute_command(*command)  # type: ignore[no-untyped-call] # theirs
@@ -140,6 +137,10 @@ class Sentinels:
         _, port = await ask(self.sentinels[0], "SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER)
         return next(each for each in self.servers if each.port == int(port))
 
+    async def forget(self) -> None:
+        """Delete all keys."""
+        await ask(await self.master(), "FLUSHALL")
+
     async def until_ready(self) -> None:
         """Wait until all Sentinels know each other and the replica, and could elect it."""
         async with waiting():
@@ -153,6 +154,8 @@ class Sentinels:
         is_linked = any(each[b"master-link-status"] == b"ok" for each in replicas)
         return is_linked and int(state[b"num-other-sentinels"]) == len(self.sentinels) - 1
 
+
+AnyRedis = RedisServer | RedisCluster | Sentinels
 
 MASTER = "mymaster"
 

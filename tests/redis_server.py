@@ -1,6 +1,7 @@
 """A real Redis from Debian's package, on its own port and without persistence."""
 
 import asyncio
+import os
 import shutil
 import signal
 from collections.abc import AsyncIterator
@@ -12,6 +13,9 @@ from redis.exceptions import RedisError
 
 from infrastructure.ports import free_port
 from tests.waiting import waiting
+
+PROGRAM = os.environ.get("TEST_REDIS_SERVER")
+"""Another program to test with, such as a Valkey."""
 
 
 class RedisServer:
@@ -36,7 +40,7 @@ class RedisServer:
         return self._running is not None
 
     async def start(self) -> None:
-        program = shutil.which("redis-server", path="/usr/sbin:/usr/bin:/sbin:/bin")
+        program = PROGRAM or shutil.which("redis-server", path="/usr/sbin:/usr/bin:/sbin:/bin")
         assert program, "redis-server is missing: make system-deps"
         arguments = self._arguments()
         self._running = await asyncio.create_subprocess_exec(program, *arguments)

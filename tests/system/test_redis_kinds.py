@@ -1,22 +1,21 @@
 """One server, a cluster and Sentinels behind `REDIS_URL`: what fits, and what is refused."""
 
+import asyncio
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
-
-import pytest
-import pytest_asyncio
 
 from backend.storage.ports.shared_logs import SharedBatch
 from backend.storage.redis.errors import CLUSTER, NO_CLUSTER, NO_MASTER, NO_SENTINEL, SENTINEL
 from backend.storage.redis.logs import RedisLogs
 from infrastructure.ports import free_port
+from tests.certificates import Authority
 from tests.processes import ended
-from tests.redis_cluster import RedisCluster, Sentinels, ask, running_sentinels
-from tests.redis_server import RedisServer
+from tests.redis_cluster import SLOTS, RedisCluster, Sentinels, ask
+from tests.redis_server import RedisServer, running_redis
 from tests.serving import lex
 from tests.system.test_redis_faults import README, RULE, faults_at, readiness_of
 from tests.system.test_shared_logs import batches
+from tests.waiting import waiting
 
 
 def documented_rights(pattern: str) -> list[str]:
@@ -27,12 +26,6 @@ def documented_rights(pattern: str) -> list[str]:
 
 IN_A_CLUSTER = [*RULE, *documented_rights(r"In a cluster it also needs `([^`]+)`")]
 OF_SENTINELS = documented_rights(r"A user for\s+Sentinels needs `([^`]+)`")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def sentinels(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sentinels]:
-    async with running_sentinels(tmp_path_factory.mktemp("sentinels")) as running:
-        yield running
 
 
 async def test_a_server_of_another_kind_is_told(
@@ -77,6 +70,7 @@ async def test_a_start_with_a_url_for_another_kind_is_refused(
 
 async def test_the_master_that_sentinels_name_serves_all(sentinels: Sentinels) -> None:
     batch = SharedBatch("t1", 0, 3, b"abc")
+    await sentinels.forget()
     logs = RedisLogs(sentinels.url.replace("redis+", "valkey+"), kept_seconds=60)
     async with lex(redis_url=sentinels.url) as service:
         ready = await readiness_of(service, redis="up")
@@ -121,6 +115,33 @@ async def test_the_documented_rule_suffices_in_a_cluster(steady_cluster: RedisCl
     assert not any(b"check" in key or b"budgets" in key for keys in left for key in keys)
     assert missing == {"no permission for the command asking"}
     assert hidden == {"no permission for the command cluster|slots"}
+
+
+async def test_a_cluster_of_one_node_is_reached_with_tls(tmp_path: Path) -> None:
+    authority, port = Authority(), free_port()
+    authority.sign().served(tmp_path)
+    (tmp_path / "ca.pem").write_bytes(authority.pem)
+    served = str(tmp_path / "served.pem")
+    options = {"tls_cert_file": served, "tls_key_file": served, "tls_auth_clients": "no"}
+    async with running_redis(
+        tmp_path,
+        cluster_enabled="yes",
+        cluster_port=str(free_port()),
+        tls_cluster="yes",
+        tls_port=str(port),
+        tls_ca_cert_file=str(tmp_path / "ca.pem"),
+        **options,
+    ) as node:
+        await ask(node, "CLUSTER", "ADDSLOTSRANGE", 0, SLOTS - 1)
+        async with waiting():
+            while b"cluster_state:ok" not in await ask(node, "CLUSTER", "INFO"):
+                await asyncio.sleep(0.02)
+        url = f"rediss+cluster://127.0.0.1:{port}"
+        trusted = await faults_at(f"{url}?ssl_ca_certs={tmp_path}/ca.pem")
+        strange = await faults_at(url)
+
+    assert trusted == set()
+    assert strange == {"certificate chain self-signed"}
 
 
 async def test_the_name_of_one_node_is_enough_if_others_are_gone(

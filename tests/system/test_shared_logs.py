@@ -22,7 +22,7 @@ from backend.storage.ports.shared_logs import SharedBatch
 from backend.storage.redis.logs import RedisLogs
 from infrastructure.groq_standin import Standin
 from tests.processes import lex_process
-from tests.redis_cluster import AnyRedis, Sentinels
+from tests.redis_cluster import AnyRedis
 from tests.redis_server import RedisServer
 from tests.serving import ids_of, is_over, without_ids
 from tests.waiting import waiting, within_limit
@@ -151,7 +151,7 @@ async def test_a_redis_that_hangs_or_is_gone_is_a_failed_one(
 
 @asynccontextmanager
 async def two_workers(
-    redis: AnyRedis | Sentinels, folder: Path
+    redis: AnyRedis, folder: Path
 ) -> AsyncIterator[tuple[Standin, httpx.AsyncClient, httpx.AsyncClient]]:
     async with Standin.serve() as standin:
         variables = {

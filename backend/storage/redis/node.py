@@ -76,15 +76,23 @@ class Node(Redis):
         return cast(Self, cls.from_pool(pool))
 
     async def run(self, commands: Sequence[Command]) -> list[Any]:
-        # Without MULTI: if one command is refused, the others are still carried out.
-        pipeline = self.pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command.arguments)
-        replies: list[Any] = await pipeline.execute(raise_on_error=False)
+        replies = await self._replies(commands)
         if any(map(has_become_replica, replies)):
             # Its name, or a Sentinel, may lead to the new master.
             await self.connection_pool.disconnect()
         return replies
+
+    async def _replies(self, commands: Sequence[Command]) -> list[Any]:
+        if len(commands) == 1:  # a pipeline costs 60 µs more
+            try:
+                return [await cast(Any, self.execute_command)(*commands[0].arguments)]
+            except ResponseError as error:
+                return [error]
+        # Without MULTI: if one command is refused, the others are still carried out.
+        pipeline = self.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command.arguments)
+        return await pipeline.execute(raise_on_error=False)
 
     async def reach(self) -> None:
         await cast(Awaitable[Any], self.ping())
