@@ -16,6 +16,7 @@ from backend.storage.memory.usage import MemoryUsage
 from backend.storage.ports.appointments import BookedBy, Booking
 from backend.storage.ports.sessions import (
     LOST_AFTER_LEASES,
+    WORKER_LOST,
     AlreadyStarted,
     Claim,
     ClockDoubt,
@@ -186,6 +187,15 @@ class MemorySessions:
                 session.close(session.current, ending, self._now())
                 untold = session.untold or Untold(0)
                 session.untold = untold.again(self.clock(), is_wanted=untold.is_wanted)
+                return True
+        return ending.may_be_stored and self._amend(ending)
+
+    def _amend(self, ending: Ending) -> bool:
+        """Replace the log of a turn that an earlier attempt has ended."""
+        for turn in self._all_turns():
+            record = turn.record
+            if record.id == ending.turn_id and record.outcome and record.error_code != WORKER_LOST:
+                turn.log = ending.log if turn.log is not None else None
                 return True
         return False
 

@@ -88,6 +88,8 @@ class Ending:
     calls: Sequence[ModelCall] = ()
     first_chunk_seconds: float | None = None
     characters_per_token: float | None = None
+    may_be_stored: bool = False
+    """Whether an earlier attempt to store this ending may have succeeded without telling so."""
 
     @property
     def key(self) -> TurnKey:
@@ -295,7 +297,8 @@ class SessionStore(Protocol):
         """Store how the turn ended, and release its session.
 
         Returns False and stores nothing if the turn no longer holds its session: another turn took
-        over, or the session was deleted.
+        over, or the session was deleted. If an ending that `may_be_stored` was stored before, only
+        its log is replaced: the client has seen an error since then.
 
         Raises:
             NotStorable: the ending has content that the store cannot hold.

@@ -25,7 +25,7 @@ _WRITE = (
 
 
 def note(connection: Connection, call: SideEffect, output: str, *, session: AnyRow) -> None:
-    """Add a tool output to the turn's journal. `session` is the row from `claims.hold`."""
+    """Add a tool output to the turn's journal. `session` is the row from `locks.hold`."""
     messages = [_storable(each) for each in (*call.messages, Message.tool(call.call, output))]
     *before, answer = by_database_clock(messages, since=session.started_at, at=session.at)
     journal = with_output(before, answer, kept=_read(connection, call.turn))

@@ -35,16 +35,18 @@ _OLD_IN_TURNS = (
     .where(turns.c.log.is_not(None), turns.c.finished_at < bindparam("before"))
     .limit(AT_ONCE)
 )
-_DELETE = delete(turn_logs).where(
+_THIS = (
     turn_logs.c.owner == bindparam("this_owner"),
     turn_logs.c.turn_id == bindparam("this_turn"),
     turn_logs.c.finished_at == bindparam("this_time"),
 )
-_CLEAR = (
-    update(turns)
-    .where(turns.c.owner == bindparam("this_owner"), turns.c.id == bindparam("this_turn"))
-    .values(log=None)
+_DELETE = delete(turn_logs).where(*_THIS)
+_REPLACE = update(turn_logs).where(*_THIS).values(log=bindparam("new_log"))
+_OF_THIS_TURN = update(turns).where(
+    turns.c.owner == bindparam("this_owner"), turns.c.id == bindparam("this_turn")
 )
+_REPLACE_IN_TURN = _OF_THIS_TURN.where(turns.c.log.is_not(None)).values(log=bindparam("new_log"))
+_CLEAR = _OF_THIS_TURN.values(log=None)
 _OF_SESSION = select(turns.c.owner, turns.c.id, turns.c.finished_at).where(
     turns.c.owner == bindparam("owner"),
     turns.c.session_id == bindparam("session_id"),
@@ -55,6 +57,13 @@ _OF_SESSION = select(turns.c.owner, turns.c.id, turns.c.finished_at).where(
 def store(connection: Connection, turn: TurnKey, finished_at: datetime, log: bytes) -> None:
     row = {"owner": turn.owner, "turn_id": turn.id, "finished_at": finished_at, "log": log}
     connection.execute(_STORE, row)
+
+
+def replace(connection: Connection, turn: TurnKey, finished_at: datetime, log: bytes) -> None:
+    """Replace a stored log, wherever it is. A log that retention has deleted stays deleted."""
+    this = {**_this(*turn, finished_at), "new_log": log}
+    if not connection.execute(_REPLACE, this).rowcount:
+        connection.execute(_REPLACE_IN_TURN, this)
 
 
 def delete_of_session(connection: Connection, owner: str, session_id: str) -> None:

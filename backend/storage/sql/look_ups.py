@@ -12,7 +12,7 @@ from backend.domain.conversation import Session, TurnRecord
 from backend.domain.errors import SessionNotFound, TurnNotFound
 from backend.domain.turn_keys import TurnKey
 from backend.storage.ports.sessions import StoredMessage, StoredTurn
-from backend.storage.sql import claims, leases, logs
+from backend.storage.sql import claims, endings, leases, logs
 from backend.storage.sql.database import Database
 from backend.storage.sql.failure_detector import FailureDetector
 from backend.storage.sql.operations import SqlStore
@@ -95,7 +95,7 @@ def _turn(connection: Connection, owner: str, turn_id: str) -> TurnRecord:
 
 
 # Metrics use the names of transactions as label values, so do not rename `_settled`,
-# `_settled_key` and `claims.settle`.
+# `_settled_key` and `endings.settle`.
 def _settled(connection: Connection, owner: str, turn_id: str) -> StoredTurn:
     row = _turn_row(connection, _STORED_TURN, owner, turn_id)
     return StoredTurn(turn_of(row), row.log)
@@ -165,7 +165,7 @@ class LookUps(SqlStore):
 
     async def settle(self, turn: TurnKey, *, lost_after_seconds: Callable[[], float]) -> bool:
         """Close and count a turn whose worker is dead. Return whether it was still open."""
-        lost = await self.database.run(claims.settle, turn, lost_after_seconds=lost_after_seconds)
+        lost = await self.database.run(endings.settle, turn, lost_after_seconds=lost_after_seconds)
         if lost is not None:
             lost_turns.report(lost.id, session_id=lost.session_id, traceparent=lost.traceparent)
         return lost is not None

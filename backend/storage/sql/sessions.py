@@ -16,7 +16,7 @@ from backend.storage.ports.sessions import (
     NewTurn,
     StopRequest,
 )
-from backend.storage.sql import claims, leases, logs, retention, worker_requests
+from backend.storage.sql import claims, endings, leases, logs, retention, worker_requests
 from backend.storage.sql.database import Database
 from backend.storage.sql.dialects import DatabaseNow, insert
 from backend.storage.sql.failure_detector import FailureDetector
@@ -92,7 +92,7 @@ class SqlSessions(LookUps):
         return claim
 
     async def finish(self, ending: Ending) -> bool:
-        return await self.database.run(claims.finish, ending, has_own_logs=self._has_own_logs)
+        return await self.database.run(endings.finish, ending, has_own_logs=self._has_own_logs)
 
     async def delete(self, owner: str, session_id: str) -> None:
         await self.get(owner, session_id)  # closes and counts a lost turn before it disappears
