@@ -20,6 +20,7 @@ smoke: .venv/.service ## ask the real Groq one question of each kind and print t
 install: .venv/.development ## install all locked packages for development
 
 test: .venv/.development ## run all tests that need only pip (T=tests/unit or K="busy session" selects some; WORKERS=0 uses one process)
+	@$(COMPILE)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(if $(T),$(T),$(SYSTEM:%=--ignore=%) --ignore=tests/soak) $(if $(K),-k "$(K)")
 
 slowest: .venv/.development ## list the twenty slowest tests of `make test`
@@ -27,8 +28,10 @@ slowest: .venv/.development ## list the twenty slowest tests of `make test`
 
 # Six workers keep two cores busy, because many tests wait (five took 190 s, six 176, eight 183).
 WORKERS ?= 6
-# Three workers, because these tests start many processes and measure some of them.
-SYSTEM_WORKERS ?= 3
+# Four workers, because these tests wait even more. No more, because some of them measure.
+SYSTEM_WORKERS ?= 4
+# Otherwise all workers of a fresh clone would compile the same sources. pytest compiles tests itself.
+COMPILE = $(BIN)/python -m compileall -q -j 2 -x '/test_' backend deploy infrastructure loadtests tests
 SYSTEM := tests/browser tests/deploy tests/system
 
 soak: .venv/.development ## run long tests: thousands of cancelled calls, a thousand turns
@@ -148,6 +151,7 @@ system-deps: ## install Debian packages for system tests (needs root)
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends curl nginx-light pgbouncer redis-server faketime chromium prometheus prometheus-alertmanager docker.io docker-compose iptables mmdebstrap
 
 test-system: .venv/.development .venv/manifests .venv/phoenix .venv/npm/.fetched ## test restarts of real servers, and other programs from Debian
+	@$(COMPILE)
 	$(BIN)/python -m pytest -n $(SYSTEM_WORKERS) --dist loadscope --no-loadscope-reorder $(if $(T),$(T),$(SYSTEM)) $(if $(K),-k "$(K)")
 
 clean: ## delete the virtual environment and the caches of tests

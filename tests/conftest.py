@@ -16,6 +16,7 @@ import structlog
 from tests.postgres import PostgresServer, keeping_postgres, postgres_of
 from tests.scheduling import SharedFixtures, longest_first, scheduler
 from tests.waiting import TIME_SCALE
+from tests.warm_start import PARENTS, keeping_warm_parents
 
 POSTGRES_KEEPER = "LEX_TESTS_POSTGRES_KEEPER"
 """The environment variable that tells the workers of a parallel run the address of its keeper."""
@@ -45,11 +46,16 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(stack.close)
         # Workers start later and inherit it.
         os.environ[POSTGRES_KEEPER] = stack.enter_context(keeping_postgres())
+        os.environ[PARENTS] = stack.enter_context(keeping_warm_parents())
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = longest_first(items)
+    for item in items:
+        if (mark := item.get_closest_marker("timeout")) and TIME_SCALE != 1:
+            scaled = pytest.mark.timeout(mark.args[0] * TIME_SCALE)
+            item.add_marker(scaled, append=False)
 
 
 def pytest_collection_finish() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import ssl
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -16,6 +17,9 @@ from tests.waiting import waiting, within_limit
 from tests.warm_start import can_be_warm, start_warm
 
 ROOT = Path(__file__).parent.parent
+
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""For HTTP clients. To load the system's certificates takes 20 ms, and HTTP needs none."""
 
 
 def environment(**variables: str) -> dict[str, str]:
@@ -47,10 +51,18 @@ class Process(Protocol):
 
 @asynccontextmanager
 async def process(
-    *arguments: str, variables: Mapping[str, str], stderr: IO[bytes] | None = None
+    *arguments: str,
+    variables: Mapping[str, str],
+    stdin: IO[bytes] | None = None,
+    stdout: IO[bytes] | None = None,
+    stderr: IO[bytes] | None = None,
 ) -> AsyncIterator[Process]:
     """Run a Python program. At the end of the block it is terminated, and killed if necessary."""
-    running = await _started(arguments, environment(**variables), stderr)
+    streams = [
+        stream.fileno() if stream else number
+        for number, stream in enumerate((stdin, stdout, stderr))
+    ]
+    running = await _started(arguments, environment(**variables), streams)
     try:
         yield running
     finally:
@@ -65,12 +77,18 @@ async def process(
 
 
 async def _started(
-    arguments: Sequence[str], variables: Mapping[str, str], stderr: IO[bytes] | None
+    arguments: Sequence[str], variables: Mapping[str, str], streams: Sequence[int]
 ) -> Process:
     if can_be_warm(arguments):
-        return await start_warm(arguments, variables, stderr)
+        return await start_warm(arguments, variables, streams)
+    stdin, stdout, stderr = streams
     return await asyncio.create_subprocess_exec(
-        sys.executable, *arguments, cwd=ROOT, env=variables, stderr=stderr
+        *(sys.executable, *arguments),
+        cwd=ROOT,
+        env=variables,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
     )
 
 
@@ -79,16 +97,17 @@ class Ended:
     """The result of a program that has ended."""
 
     code: int
+    stdout: str
     stderr: str
 
 
 async def ended(*arguments: str, folder: Path, **variables: str) -> Ended:
-    """Run a program that must end; its standard error is collected in a file of the folder."""
-    with (folder / "stderr").open("w+b") as stderr:
-        async with process(*arguments, variables=variables, stderr=stderr) as running:
+    """Run a program that must end; its output is collected in files of the folder."""
+    stdout, stderr = folder / "stdout", folder / "stderr"
+    with stdout.open("wb") as out, stderr.open("wb") as err:
+        async with process(*arguments, variables=variables, stdout=out, stderr=err) as running:
             code = await within_limit(running.wait())
-        stderr.seek(0)
-        return Ended(code, stderr.read().decode())
+    return Ended(code, stdout.read_text(), stderr.read_text())
 
 
 @asynccontextmanager
@@ -114,6 +133,7 @@ async def logging_lex_process(
             base_url=f"http://127.0.0.1:{port}",
             timeout=60,
             limits=httpx.Limits(max_connections=None),
+            verify=NO_TLS,
         ) as client,
     ):
         await ready(client, running)

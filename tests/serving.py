@@ -4,7 +4,6 @@ import asyncio
 import json
 import re
 import socket
-import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from backend.settings import Settings
 from backend.tools import TOOLS
 from backend.tools.registry import Tool
 from infrastructure.groq_standin import Standin
+from tests.processes import NO_TLS
 
 
 @dataclass(frozen=True)
@@ -162,8 +162,5 @@ async def lex(
         app = create_app(settings(**given), tools=tools, clock=clock, providers=providers)
         url = await stack.enter_async_context(serve(app, http=http))
         limits = httpx.Limits(max_connections=None)
-        # An empty TLS context: to load the system's certificates takes 30 ms, and HTTP needs none.
-        client = httpx.AsyncClient(
-            base_url=url, timeout=30, limits=limits, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        )
+        client = httpx.AsyncClient(base_url=url, timeout=30, limits=limits, verify=NO_TLS)
         yield Lex(url, await stack.enter_async_context(client), standin)

@@ -1,27 +1,38 @@
-"""The parent of warm processes; `tests/warm_start.py` explains them.
+"""A parent of warm processes; `tests/warm_start.py` explains them.
+
+    python -m tests.warm_parent <address> service|libraries
 
 It has one thread and opens nothing of the service, so each fork starts like a fresh Python that
-has imported the same modules. A request is one connection. It sends the length of a JSON object
-together with the file descriptor for standard error, and then the object. The answer is two lines:
-the process id, and at the end of the process its exit code (negative for a signal, as in
-`subprocess`).
+has imported the same modules. Imports wait for the first request, so an unused parent costs almost
+nothing. A request is one connection. It sends the length of a JSON object together with the file
+descriptors for the three standard streams, and then the object. The answer is two lines: the
+process id, and at the end of the process its exit code (negative for a signal, as in `subprocess`).
 """
 
+import gc
+import importlib
 import json
 import os
 import runpy
 import select
 import socket
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import uvicorn
-
-import backend.main
-import backend.server.server
-
-IMPORTED = (uvicorn, backend.main, backend.server.server)
+MODULES = {
+    "service": ("uvicorn", "backend.main", "backend.server.server", "backend.storage.sql.migrate"),
+    # Most of the time of the service's imports. A missing one only costs time.
+    "libraries": (
+        *("aiohttp", "alembic.command", "brotli", "cryptography.fernet", "fastapi", "groq"),
+        *("gunicorn.app.wsgiapp", "gunicorn.workers.base", "httpx_aiohttp", "jwt", "limits.aio"),
+        *("msgspec", "opentelemetry.sdk.trace.export", "psycopg", "pydantic_settings"),
+        *("redis.asyncio", "slowapi", "sqlalchemy.ext.asyncio", "sse_starlette", "structlog"),
+        *("uvicorn.protocols.http.httptools_impl", "websockets.asyncio.server"),
+    ),
+}
+STREAMS = 3
 
 
 @dataclass(frozen=True)
@@ -30,25 +41,33 @@ class Command:
     """The arguments of `python`."""
     variables: dict[str, str]
     """The whole environment of the process."""
-    stderr: int
+    streams: list[int]
+    """The descriptors that become its standard input, output and error."""
 
     def run(self) -> None:
         """Turn this fork into the requested process."""
-        os.dup2(self.stderr, sys.stderr.fileno())
-        os.close(self.stderr)
+        for number, stream in enumerate(self.streams):
+            os.dup2(stream, number)
+        self.close_streams()
         os.environ.clear()
         os.environ.update(self.variables)
         flag, module, *arguments = self.arguments
         assert flag == "-m", self
         sys.argv = [module, *arguments]
-        if not hasattr(sys.modules[module], "__path__"):
+        imported = sys.modules.get(module)
+        if imported is not None and not hasattr(imported, "__path__"):
             # As with `python -m`: the module runs as `__main__`, and others import a new copy.
             del sys.modules[module]
         runpy.run_module(module, run_name="__main__", alter_sys=True)
 
+    def close_streams(self) -> None:
+        for stream in self.streams:
+            os.close(stream)
+
 
 class Parent:
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, modules: Sequence[str]) -> None:
+        self._modules = modules
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(address)
         self._listener.listen(64)
@@ -68,15 +87,22 @@ class Parent:
 
     def _fork(self) -> Command | None:
         line, _ = self._listener.accept()
+        self._import()
         command = _received(line)
         if pid := os.fork():
-            os.close(command.stderr)
+            command.close_streams()
             line.sendall(f"{pid}\n".encode())
             self._children[os.pidfd_open(pid)] = (pid, line)
             return None
         line.close()
         self._forget_all()
         return command
+
+    def _import(self) -> None:
+        for module in self._modules:
+            importlib.import_module(module)
+        # A garbage collection in a fork would copy the memory of all modules.
+        gc.freeze()
 
     def _forget_all(self) -> None:
         self._listener.close()
@@ -93,16 +119,16 @@ class Parent:
 
 
 def _received(line: socket.socket) -> Command:
-    head, descriptors, _, _ = socket.recv_fds(line, 4, 1)
+    head, descriptors, _, _ = socket.recv_fds(line, 4, STREAMS)
     length, received = int.from_bytes(head, "big"), b""
     while len(received) < length:
         received += line.recv(length - len(received))
     request: Any = json.loads(received)
-    return Command(request["arguments"], request["variables"], descriptors[0])
+    return Command(request["arguments"], request["variables"], descriptors)
 
 
 def main() -> None:
-    parent = Parent(sys.argv[1])
+    parent = Parent(sys.argv[1], MODULES[sys.argv[2]])
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     if command := parent.serve():

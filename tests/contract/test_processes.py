@@ -1,17 +1,15 @@
 """Guarantees between worker processes: one booking per slot, one migration, one new session."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 
 from backend.storage.factory import open_stores
 from tests.contract.test_appointments import MINE
-
-ROOT = Path(__file__).parent.parent.parent
+from tests.processes import ROOT, process
+from tests.waiting import within_limit
 
 
 async def test_of_two_hundred_attempts_in_two_processes_one_gets_the_slot(sql_url: str) -> None:
@@ -34,13 +32,13 @@ async def test_of_two_hundred_attempts_in_two_processes_one_gets_the_slot(sql_ur
 
 
 async def test_workers_that_start_at_once_migrate_once(sql_url: str) -> None:
-    environment = {**os.environ, "DATABASE_URL": sql_url}
-    with ExitStack() as stack:
+    async with AsyncExitStack() as stack:
+        migrate = ("-m", "backend.storage.sql.migrate")
         workers = [
-            stack.enter_context(_python("backend.storage.sql.migrate", environment=environment))
+            await stack.enter_async_context(process(*migrate, variables={"DATABASE_URL": sql_url}))
             for _ in range(2)
         ]
-        codes = [worker.wait() for worker in workers]
+        codes = [await within_limit(worker.wait()) for worker in workers]
 
     assert codes == [0, 0]
     stores = await open_stores(sql_url, lease_seconds=15, migrate=False)
@@ -49,9 +47,7 @@ async def test_workers_that_start_at_once_migrate_once(sql_url: str) -> None:
 
 
 @contextmanager
-def _python(
-    module: str, *arguments: str, environment: dict[str, str] | None = None
-) -> Iterator["subprocess.Popen[str]"]:
+def _python(module: str, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
     program = subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
         stdin=subprocess.PIPE,
@@ -59,7 +55,6 @@ def _python(
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env=environment,
     )
     with program:
         try:

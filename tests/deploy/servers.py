@@ -15,7 +15,7 @@ from websockets.asyncio.client import connect
 
 from infrastructure.groq_standin import Standin
 from infrastructure.ports import free_port
-from tests.processes import Process, process, ready
+from tests.processes import NO_TLS, Process, process, ready
 from tests.serving import parse
 from tests.waiting import waiting, within_limit
 
@@ -77,7 +77,7 @@ async def deployed(
         async with (
             process(*command, variables=variables, stderr=stderr) as running,
             httpx.AsyncClient(
-                base_url=f"http://127.0.0.1:{port}", timeout=60, limits=limits
+                base_url=f"http://127.0.0.1:{port}", timeout=60, limits=limits, verify=NO_TLS
             ) as client,
         ):
             await ready(client, running)
@@ -190,11 +190,11 @@ async def probing(service: Deployed) -> AsyncIterator[list[Probe]]:
 
 
 async def _probe(url: str, probes: list[Probe]) -> None:
-    while True:
-        begun = time.monotonic()
-        # A leaving server could close a kept connection just as the next request is sent.
-        unkept = httpx.Limits(max_keepalive_connections=0)
-        async with httpx.AsyncClient(base_url=url, timeout=30, limits=unkept) as client:
+    # A leaving server could close a kept connection just as the next request is sent.
+    unkept = httpx.Limits(max_keepalive_connections=0)
+    async with httpx.AsyncClient(base_url=url, timeout=30, limits=unkept, verify=NO_TLS) as client:
+        while True:
+            begun = time.monotonic()
             try:
                 readiness = (await client.get("/readyz")).status_code
                 metrics = (await client.get("/metrics")).status_code
@@ -204,7 +204,7 @@ async def _probe(url: str, probes: list[Probe]) -> None:
             else:
                 turn = "taken" if answer.status_code == 200 else answer.json()["code"]
                 probes.append(Probe(begun, readiness, metrics, turn))
-        await asyncio.sleep(0.1)
+            await asyncio.sleep(0.1)
 
 
 def children(pid: int) -> list[int]:

@@ -18,7 +18,7 @@ from backend.network.exposure import REFUSAL, WARNING
 from infrastructure.ports import free_port
 from tests.credentials import COOKIE_SECRET, key_file
 from tests.deploy.servers import GUNICORN, PLAIN
-from tests.processes import ROOT, ended, environment, process, ready
+from tests.processes import NO_TLS, ROOT, ended, environment, process, ready
 from tests.raw import wire
 from tests.serving import Lex, lex
 
@@ -44,7 +44,9 @@ async def served(
     with log.open("wb") as stderr:
         async with (
             process(*command, variables=given, stderr=stderr) as running,
-            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
+            httpx.AsyncClient(
+                base_url=f"http://127.0.0.1:{port}", timeout=30, verify=NO_TLS
+            ) as client,
         ):
             await ready(client, running)
             yield client, log

@@ -173,7 +173,7 @@ async def test_a_request_that_is_wrong_is_not_asked_again(
 
 async def test_a_first_silence_is_not_noticed(server: OpenMeteoServer, clock: Clock) -> None:
     server.is_open.clear()
-    weather = against(server.url, clock=clock, timeout_seconds=1)
+    weather = against(server.url, clock=clock, timeout_seconds=4)
     asking = asyncio.create_task(weather.current("Paris"))
     await until_asked(server, times=2)
 

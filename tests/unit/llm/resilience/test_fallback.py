@@ -197,18 +197,15 @@ async def test_the_pause_between_passes_is_jittered_in_full() -> None:
 async def test_turns_that_wait_for_a_rate_are_released_as_fast_as_it_refills() -> None:
     busy = [breaks(UpstreamBusy(retry_after=0.3)) for _ in range(10)]
     model = ScriptedModel([*busy, says("Hello.")], name="m")
-    gate = Gate(lambda _: 0.05)
+    released_at: list[float] = []
+    gate = Gate(lambda _: 0.05, on_release=lambda: released_at.append(time.monotonic()))
     models = Fallback([Candidate(model, CircuitBreaker(), gate)], jitter=lambda _: 0.0)
-    ended_at: list[float] = []
 
-    async def turn() -> None:
-        await said(models)
-        ended_at.append(time.monotonic())
-
-    await asyncio.gather(*(turn() for _ in range(10)))
+    await asyncio.gather(*(said(models) for _ in range(10)))
 
     assert len(model.requests) == 20
-    assert all(later - earlier >= 0.045 for earlier, later in pairwise(ended_at))
+    assert len(released_at) == 10
+    assert all(later - earlier >= 0.045 for earlier, later in pairwise(released_at))
 
 
 async def test_a_newcomer_stands_behind_those_who_waited() -> None:
