@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install run smoke test slowest soak check check-lint check-types check-imports check-prose check-page format vendor dashboards bench bench-short bench-hold bench-long bench-peers bench-telemetry chaos drill ledger parts load load-ui chart image up up-observability down lock system-deps test-system clean
+.PHONY: help install run smoke test slowest soak check check-lint check-types check-imports check-prose check-page format vendor dashboards bench bench-short bench-hold bench-long bench-peers bench-telemetry chaos ceilings drill ledger parts load load-ui chart image up up-observability down lock system-deps test-system clean
 
 # With it, each of the many processes of the tests would compile all sources again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -85,8 +85,8 @@ bench-peers: .venv/.development .venv/peers ## compare LiteLLM's proxy with Lex
 bench-telemetry: .venv/.development ## measure the CPU of traces, metrics and logs; at most 15 % of a turn
 	$(BIN)/python -m loadtests.bench.telemetry
 
-chaos: .venv/.development ## ten minutes of faults under load, then checks of everything acknowledged (MINUTES=3; SEED= repeats a run); needs system-deps
-	$(BIN)/python -m loadtests.chaos $(MINUTES:%=--minutes %) $(SEED:%=--seed %)
+chaos: .venv/.development ## ten minutes of faults under load, then checks of everything acknowledged (MINUTES=3; SEED= repeats a run; POOLER=1 puts PgBouncer before Postgres; REDIS=cluster); needs system-deps
+	$(BIN)/python -m loadtests.chaos $(MINUTES:%=--minutes %) $(SEED:%=--seed %) $(if $(POOLER),--pooler) $(REDIS:%=--redis-%)
 
 load: .venv/.development ## run a load test against HOST= (http://localhost:8000), with PROFILE= of loadtests/profiles (smoke)
 	$(LOCUST) --headless --only-summary --html $(REPORT); code=$$?; echo "Report: $(REPORT)"; exit $$code
@@ -96,6 +96,9 @@ ledger: .venv/.development ## check the ledger of tokens in 20,000 turns against
 
 drill: .venv/.development ## cause 13 faults in front of a real Prometheus and tell which panels and alerts show them; fifteen minutes (KEEP=1 keeps the table and recordings); needs system-deps
 	$(BIN)/python -m loadtests.drill $(if $(KEEP),--keep)
+
+ceilings: .venv/.development ## measure how many turns a second one core of Postgres takes, and one of Redis; three minutes
+	$(BIN)/python -m loadtests.ceilings
 
 parts: .venv/.development ## check that the parts of 10,000 turns add up, in every ending; three minutes
 	MIXTURE_TURNS=10000 $(BIN)/python -m pytest -n 0 --timeout 3600 tests/live/test_turn_parts.py -k mixture
@@ -145,7 +148,7 @@ LOCKED := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-
 
 system-deps: ## install Debian packages for system tests (needs root)
 	apt-get update -qq
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends curl nginx-light redis-server faketime chromium prometheus prometheus-alertmanager docker.io docker-compose iptables mmdebstrap
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends curl nginx-light pgbouncer redis-server faketime chromium prometheus prometheus-alertmanager docker.io docker-compose iptables mmdebstrap
 
 test-system: .venv/.development .venv/manifests .venv/phoenix .venv/npm/.fetched ## test restarts of real servers, and other programs from Debian
 	@$(COMPILE)

@@ -53,7 +53,7 @@ from backend.app.startup_errors import OneLineStart, state_of_server
 from backend.app.state import open_state
 from backend.app.worker import Worker
 from backend.domain.conversation import now
-from backend.domain.errors import StorageError, UnusableFile
+from backend.domain.errors import StorageError, UnusableSetting
 from backend.network.exposure import STATE_KEY, Exposure
 from backend.settings import Settings
 from backend.storage.factory import server_of
@@ -210,7 +210,7 @@ def _lifespan(
             )
             try:
                 await start.begin()
-            except (StorageError, UnusableFile) as error:
+            except (StorageError, UnusableSetting) as error:
                 raise SystemExit(redacted(exit_line(error), settings.secrets)) from None
             stack.push_async_callback(start.end)
             yield {"config": worker.config, "start": start}

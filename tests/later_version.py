@@ -43,7 +43,7 @@ class LaterWorker:
     async def finish(self) -> None:
         outcome = Outcome.COMPLETED
         await self.sessions.finish(
-            Ending(turn_id=TURN_ID, outcome=outcome, messages=(), log=encoded())
+            Ending(owner="anonymous", turn_id=TURN_ID, outcome=outcome, messages=(), log=encoded())
         )
 
 

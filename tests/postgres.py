@@ -41,6 +41,19 @@ class PostgresServer:
         finally:
             _execute(self._url, SQL("DROP SCHEMA {} CASCADE"), name)
 
+    @contextmanager
+    def through_a_pooler(self) -> Iterator[tuple[Path, str]]:
+        """Yield the folder of the socket and the name of a new database, without parameters.
+
+        A pooler refuses the parameter with which others choose their schema.
+        """
+        name = f"{self._url.database}_{next(_numbers)}"
+        _execute(self._url, SQL("CREATE DATABASE {}"), name)
+        try:
+            yield Path(str(self._url.query["host"])), name
+        finally:
+            _execute(self._url, SQL("DROP DATABASE {} WITH (FORCE)"), name)
+
     def _of_schema(self, name: str) -> str:
         url = self._url.set(drivername="postgresql+psycopg")
         url = url.update_query_dict({"options": f"-csearch_path={name}"})

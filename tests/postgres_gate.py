@@ -12,13 +12,17 @@ class PostgresGate:
     """The proxy. `url` leads through it; while it is shut, connections are refused."""
 
     def __init__(self, url: str) -> None:
+        self.lead_to(url)
         behind = make_url(url)
-        self._socket = Path(str(behind.query["host"])) / ".s.PGSQL.5432"
         rest = {name: value for name, value in behind.query.items() if name != "host"}
         self._url = behind.set(host="127.0.0.1", query=rest)
         self._port = 0
         self._server: asyncio.Server | None = None
         self._passing: set[asyncio.StreamWriter] = set()
+
+    def lead_to(self, url: str) -> None:
+        """Lead new connections to this server. Open ones stay, as after a change in the DNS."""
+        self._behind = make_url(url)
 
     @property
     def url(self) -> str:
@@ -39,7 +43,7 @@ class PostgresGate:
             self._server = None
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        behind, to_behind = await asyncio.open_unix_connection(str(self._socket))
+        behind, to_behind = await self._connect()
         both = {writer, to_behind}
         self._passing |= both
         try:
@@ -48,6 +52,12 @@ class PostgresGate:
             await asyncio.wait([there, back])
         finally:
             self._passing -= both
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._behind.host:
+            return await asyncio.open_connection(self._behind.host, self._behind.port)
+        socket = Path(str(self._behind.query["host"])) / ".s.PGSQL.5432"
+        return await asyncio.open_unix_connection(str(socket))
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,6 +1,7 @@
 """A real Redis from Debian's package, on its own port and without persistence."""
 
 import asyncio
+import os
 import shutil
 import signal
 from collections.abc import AsyncIterator
@@ -13,6 +14,9 @@ from redis.exceptions import RedisError
 from infrastructure.ports import free_port
 from tests.waiting import waiting
 
+PROGRAM = os.environ.get("TEST_REDIS_SERVER")
+"""Another program to test with, such as a Valkey."""
+
 
 class RedisServer:
     """A Redis that can be killed or stopped, and restarts on the same port, empty."""
@@ -24,26 +28,33 @@ class RedisServer:
         self._running: asyncio.subprocess.Process | None = None
 
     @property
+    def port(self) -> int:
+        return self._port
+
+    @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self._port}/0"
 
+    @property
+    def is_running(self) -> bool:
+        return self._running is not None
+
     async def start(self) -> None:
-        program = shutil.which("redis-server", path="/usr/sbin:/usr/bin:/sbin:/bin")
+        program = PROGRAM or shutil.which("redis-server", path="/usr/sbin:/usr/bin:/sbin:/bin")
         assert program, "redis-server is missing: make system-deps"
-        options = {
-            "port": str(self._port),
-            "bind": "127.0.0.1",
-            "save": "",
-            "appendonly": "no",
-            "dir": str(self._folder),
-            "logfile": "redis.log",
-            **self._options,
-        }
-        arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
+        arguments = self._arguments()
         self._running = await asyncio.create_subprocess_exec(program, *arguments)
         async with waiting(), Redis.from_url(self.url) as client:
             while not await _answers(client):
                 await asyncio.sleep(0.01)
+
+    def _arguments(self) -> list[str]:
+        return self._directives(save="", appendonly="no", **self._options)
+
+    def _directives(self, **options: str) -> list[str]:
+        where = {"port": str(self._port), "bind": "127.0.0.1", "dir": str(self._folder)}
+        given = {**where, "logfile": "redis.log", **options}
+        return [part for name, value in given.items() for part in (f"--{name}", value)]
 
     async def kill(self) -> None:
         """Kill it at once, with all connections and data."""

@@ -30,6 +30,7 @@ from backend.domain.conversation import (
 )
 from backend.domain.errors import TooManyRounds, UpstreamGarbled
 from backend.domain.events import Chunk, Event, ToolCalled, ToolOutput, ToolUse
+from backend.domain.turn_keys import TurnKey
 from backend.domain.usage import ModelCall, Usage
 from backend.llm.port import ChatModel, CompletionRequest, Finish, FinishReason, Text
 from backend.storage.ports.sessions import Earlier
@@ -86,7 +87,7 @@ class Turn:
         self._prompt = prompt
         self._emit: Emit = lambda _: None
         self._history: History = ()
-        self._turn_id: str | None = None
+        self._key: TurnKey | None = None
         self._question = Message.user(query)
         self.characters_per_token = CHARACTERS_PER_TOKEN
         self.messages: list[Message] = []
@@ -121,13 +122,13 @@ class Turn:
         history: History = (),
         *,
         earlier: Earlier = Earlier(),  # noqa: B008 - it is immutable
-        turn_id: str | None = None,
+        key: TurnKey | None = None,
         characters_per_token: float = CHARACTERS_PER_TOKEN,
     ) -> None:
         """Emit the events of the turn, except its `outcome` and `end`.
 
         The model reads of what was cut from the history in `earlier`.
-        Tools with side effects act for `turn_id`, and only while that turn holds its session. To
+        Tools with side effects act for the turn `key`, and only while it holds its session. To
         stop the turn, cancel this coroutine. It still waits for a booking that has begun, and emits
         its output.
 
@@ -138,7 +139,7 @@ class Turn:
         self._emit = emit
         self._history = history
         self._prompt += told(earlier)
-        self._turn_id = turn_id
+        self._key = key
         self.characters_per_token = characters_per_token
         is_over = False
         try:
@@ -257,10 +258,10 @@ class Turn:
                         self._answer(call, task.result().output)
 
     def _context_of(self, call: ToolCall) -> ToolContext:
-        if self._turn_id is None or not self._assistant.toolbox.has_side_effects(call.name):
+        if self._key is None or not self._assistant.toolbox.has_side_effects(call.name):
             return self._context
         messages = tuple(self.messages)
-        side_effect = SideEffect(turn_id=self._turn_id, call=call, messages=messages)
+        side_effect = SideEffect(turn=self._key, call=call, messages=messages)
         return replace(self._context, call=side_effect)
 
     def _answer_the_rest(self) -> None:

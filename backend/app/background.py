@@ -23,6 +23,7 @@ from backend.turns.turns import Turns
 logger = structlog.get_logger()
 
 PURGE_SECONDS = 600.0
+MAINTAIN_SECONDS = 3600.0
 CLOCK_SECONDS = 10.0
 """The interval of checks of the store's clock, each of which is one small query."""
 SUMMARIES_SECONDS = 10.0
@@ -75,10 +76,17 @@ def forget(settings: Settings, stores: Stores, clock: StoreClock, stack: AsyncEx
         clock,
         logs_kept_seconds=settings.event_log_hours * 3600,
         sessions_kept_seconds=settings.session_retention_days * 86400,
+        usage=stores.usage,
+        usage_kept_days=settings.usage_retention_days,
     )
     soon = random.uniform(0, FIRST_PURGE_SECONDS)  # noqa: S311 - no secret
     _repeat(retention.purge, PURGE_SECONDS, stack, first_seconds=soon)
     _repeat(retention.watch_clock, CLOCK_SECONDS, stack)
+
+
+def maintain(stores: Stores, stack: AsyncExitStack) -> None:
+    """Start to prepare the storage of the next days."""
+    _repeat(stores.maintain, MAINTAIN_SECONDS, stack)
 
 
 def forget_budgets(stores: Stores, stack: AsyncExitStack) -> None:

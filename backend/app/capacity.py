@@ -16,6 +16,7 @@ from backend.network import file_descriptors
 from backend.settings import Settings
 from backend.storage.ports.budgets import BudgetStore
 from backend.storage.ports.stores import Stores
+from backend.storage.redis.connection import more_descriptors
 from backend.tools.open_meteo import MAX_CONNECTIONS
 
 logger = structlog.get_logger()
@@ -28,6 +29,9 @@ def within_descriptors(settings: Settings) -> tuple[Settings, int]:
     """
     file_descriptors.raise_limit()
     others = MAX_CONNECTIONS if settings.weather_provider == "open-meteo" else 0
+    others += max(0, settings.database_pool_size - file_descriptors.TO_STORE)
+    if settings.redis_url is not None:
+        others += more_descriptors(settings.redis_url.get_secret_value())
     limit, wanted = file_descriptors.limit(), settings.max_streams
     budget = file_descriptors.budget(limit, max_streams=wanted, others=others)
     if budget.streams < wanted:

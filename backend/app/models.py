@@ -24,7 +24,7 @@ from backend.llm.resilience.retry import Schedule
 from backend.llm.resilience.shared_rates import LiveWorkers, SharedRate, SharedRates
 from backend.llm.resilience.unserved_models import UnservedModels
 from backend.settings import Settings
-from backend.storage.redis_rates import RedisRates
+from backend.storage.redis.rates import RedisRates
 from backend.telemetry import call_tally, metrics
 
 logger = structlog.get_logger()

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from backend.api.dependencies import State
-from backend.domain.errors import StorageError, StoreAway, UnusableFile
+from backend.domain.errors import StorageError, StoreAway, UnusableSetting
 from backend.telemetry import metrics
 
 logger = structlog.get_logger()
@@ -58,7 +58,7 @@ class Start:
     async def begin(self) -> None:
         """Return when everything is open, or the store was found to be unavailable.
 
-        Raises: StorageError, if waiting would not help; UnusableFile.
+        Raises: StorageError, if waiting would not help; UnusableSetting.
         """
         self._task = asyncio.create_task(self._hold(), name="start")
         begun = asyncio.create_task(self._has_begun.wait())
@@ -86,7 +86,7 @@ class Start:
             async with AsyncExitStack() as stack:
                 try:
                     opened = await self._open_all(stack)
-                except (StorageError, UnusableFile) as error:
+                except (StorageError, UnusableSetting) as error:
                     self._note(error)
                 else:
                     self._opened(opened)
@@ -94,7 +94,7 @@ class Start:
                     return
             await asyncio.sleep(pause_seconds)
 
-    def _note(self, error: StorageError | UnusableFile) -> None:
+    def _note(self, error: StorageError | UnusableSetting) -> None:
         """Note why an attempt failed. Raise the error if it ends the start."""
         is_passing = isinstance(error, StoreAway)
         if self.reason is None:
@@ -141,11 +141,11 @@ class Start:
             self.has_broken = True
 
 
-def exit_line(error: StorageError | UnusableFile) -> str:
+def exit_line(error: StorageError | UnusableSetting) -> str:
     """Return the line that the process prints when its start fails."""
-    if isinstance(error, UnusableFile):
+    if isinstance(error, UnusableSetting):
         return f"lex: {error.setting} cannot be used: {error}"
-    return f"lex: DATABASE_URL cannot be used: {error.explanation}"
+    return f"lex: {error.setting} cannot be used: {error.explanation}"
 
 
 def _pauses() -> Iterator[float]:

@@ -8,7 +8,7 @@ from backend import __version__
 from backend.api import page
 from backend.api.dependencies import State
 from backend.app.auth import open_authentication
-from backend.app.background import forget, forget_budgets, keep, take_lease
+from backend.app.background import forget, forget_budgets, keep, maintain, take_lease
 from backend.app.capacity import open_admission
 from backend.app.log_level import watch_log_level
 from backend.app.models import open_models
@@ -32,7 +32,7 @@ logger = structlog.get_logger()
 async def open_state(worker: Worker, stack: AsyncExitStack) -> State:
     """Open everything. `stack` closes it: turns first, the store last.
 
-    Raises: StorageError, UnusableFile.
+    Raises: StorageError, UnusableSetting.
     """
     settings = worker.settings
     lag = LoopLag()
@@ -64,6 +64,7 @@ async def open_state(worker: Worker, stack: AsyncExitStack) -> State:
     await take_lease(settings, stores, turns, worker.name, live_workers, stack)
     forget(settings, stores, clock, stack)
     forget_budgets(stores, stack)
+    maintain(stores, stack)
     # Pushed last, so it runs first: storing the last endings needs the lease and the store.
     stack.push_async_callback(turns.close)
     _log_start(worker, models)
@@ -102,6 +103,9 @@ async def _open_stores(settings: Settings, stack: AsyncExitStack) -> Stores:
         settings.database_url,
         lease_seconds=settings.lease_seconds,
         migrate=settings.migrate_on_start,
+        migrate_url=settings.migrate_database_url,
+        pool_size=settings.database_pool_size,
+        prepared=settings.database_prepared,
     )
     stack.push_async_callback(stores.close)
     return stores

@@ -15,7 +15,7 @@ from backend.domain.showroom import Showroom
 from backend.llm.resilience.fallback import Fallback
 from backend.settings import Settings
 from backend.storage.ports.stores import Stores
-from backend.storage.redis import RedisLogs
+from backend.storage.redis.logs import RedisLogs
 from backend.telemetry.loop_lag import LoopLag
 from backend.telemetry.turn_clock import TurnClock
 from backend.tools.context import ToolContext, WeatherProvider

@@ -331,10 +331,14 @@ class ServerDraining(TurnError):
 
 
 class StorageError(ServiceError):
-    """The store failed. `reason` is for operators, and names no host, user, password or file."""
+    """The store failed. `reason` is for operators, and names no host, user, password or file.
+
+    `setting` is the variable with the URL of the store.
+    """
 
     code, retryable = "storage_unavailable", True
     message = "Conversations cannot be stored at the moment."
+    setting = "DATABASE_URL"
 
     def __init__(self, message: str | None = None, *, reason: str | None = None) -> None:
         super().__init__(message)
@@ -359,8 +363,8 @@ class NotStorable(StorageError):
     retryable = False
 
 
-class UnusableFile(Exception):
-    """A file that a setting names cannot be read or is invalid. `setting` is its variable."""
+class UnusableSetting(Exception):
+    """What a setting names cannot be used, such as a file. `setting` is its variable."""
 
     setting: ClassVar[str]
 

@@ -9,7 +9,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from backend.domain.errors import UnusableFile
+from backend.domain.errors import UnusableSetting
 from backend.domain.usage import PICO, Usage
 
 _MILLION = 1_000_000
@@ -17,7 +17,7 @@ _MILLION = 1_000_000
 UsdPerMillion = Annotated[Decimal, Field(ge=0, le=1_000_000, max_digits=12, decimal_places=6)]
 
 
-class UnusablePrices(UnusableFile):
+class UnusablePrices(UnusableSetting):
     setting = "PRICES_FILE"
 
 

@@ -17,8 +17,11 @@ from backend.network.error_chain import chain
 logger = structlog.get_logger()
 
 OWN = 64
-"""Descriptors that do not grow with clients: 17 when idle with SQLite (measured), 8 connections to
-Postgres, 4 to Redis, 6 metrics files, the span exporter's, and a reserve for short-lived ones."""
+"""Descriptors that do not grow with clients: 17 when idle with SQLite (measured), those to the
+store, 4 to Redis, 6 metrics files, the span exporter's, and a reserve for short-lived ones."""
+
+TO_STORE = 8
+"""Connections to the store that are a part of `OWN`. A larger pool needs more."""
 
 RESERVED = 64
 """Kept for overflow connections: probes, and clients that get 503. `protocols.MAX_OVERFLOW` (48)

@@ -17,8 +17,9 @@ from backend.network.host_names import HostPattern
 from backend.settings.auth import SECRET_CHARACTERS, AuthSettings
 from backend.settings.env_files import FILES, UnknownName, unknown_names, unreadable_file
 from backend.settings.llm_provider import ProviderSettings
+from backend.settings.redis_urls import unusable_redis
 from backend.settings.types import Count, Hours, ListOrNone, Seconds
-from backend.settings.urls import ENCODE, is_redis, unusable_address
+from backend.settings.urls import ENCODE, unusable_address
 from backend.telemetry.redaction import secrets_in_url, secrets_of_environment
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
@@ -44,10 +45,14 @@ class Settings(ProviderSettings, AuthSettings):
     history_tokens: Count = 16_000
 
     database_url: SecretStr = SecretStr("sqlite:///lex.db")
+    database_pool_size: Count = 4
+    database_prepared: Literal["auto", "off"] = "auto"
     migrate_on_start: bool = True
+    migrate_database_url: SecretStr | None = None
     lease_seconds: Seconds = 15
     event_log_hours: Hours = 24
     session_retention_days: Annotated[float, Field(ge=0)] = 0
+    usage_retention_days: Annotated[float, Field(ge=0)] = 0
 
     redis_url: SecretStr | None = None
     rate_limit_session: str = "20/minute;300/day"
@@ -104,11 +109,8 @@ class Settings(ProviderSettings, AuthSettings):
     @field_validator("redis_url")
     @classmethod
     def _check_redis(cls, value: SecretStr | None) -> SecretStr | None:
-        if value and not is_redis(value.get_secret_value()):
-            raise ValueError(
-                "it must be a URL like redis://user:password@host:6379/0 (rediss:// for TLS), "
-                f"or unix:///path; {ENCODE}"
-            )
+        if value and (reason := unusable_redis(value.get_secret_value())):
+            raise ValueError(reason)
         return value
 
     @field_validator("log_hash_key")
@@ -172,7 +174,7 @@ class Settings(ProviderSettings, AuthSettings):
             self.session_cookie_secret,
             self.log_hash_key,
         ]
-        hidden_urls = [self.database_url, self.redis_url]
+        hidden_urls = [self.database_url, self.migrate_database_url, self.redis_url]
         urls = [self.groq_base_url, self.jwt_jwks_url or ""]
         urls += [each.get_secret_value() for each in hidden_urls if each is not None]
         return [

@@ -7,18 +7,15 @@ library parses them.
 
 import re
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
-_HOST = r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+(?:%\w+)?\])"
+HOST = r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+(?:%\w+)?\])"
 _PORT = r"(?::(?P<port>\d{0,5}))?"
 
-_UPSTREAM = re.compile(rf"https?://(?:[^/?#\\\s]*@)?{_HOST}{_PORT}/?")
-_PAGE = re.compile(rf"https?://(?:[^/?#\\\s]*@)?{_HOST}{_PORT}(?:[/?][^\s#]*)?")
-_REDIS = re.compile(rf"rediss?://(?:[^/?#\[\]\\]*@)?{_HOST}?{_PORT}(?:/\d*)?(?:\?[^\s#]*)?")
-_REDIS_SOCKET = re.compile(r"unix://(?:[^/?#\[\]\\]*@)?/[^@?#\s]+(?:\?[^\s#]*)?")
-_ADDRESS = re.compile(rf"(?:\w+://)?(?:[^/?#\\\s]*@)?{_HOST}?{_PORT}(?:/[^@\s]*)?")
+_UPSTREAM = re.compile(rf"https?://(?:[^/?#\\\s]*@)?{HOST}{_PORT}/?")
+_PAGE = re.compile(rf"https?://(?:[^/?#\\\s]*@)?{HOST}{_PORT}(?:[/?][^\s#]*)?")
+_ADDRESS = re.compile(rf"(?:\w+://)?(?:[^/?#\\\s]*@)?{HOST}?{_PORT}(?:/[^@\s]*)?")
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 COLLECTORS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
@@ -35,10 +32,6 @@ def is_page(url: str) -> bool:
     return _fits(_PAGE, url)
 
 
-def is_redis(url: str) -> bool:
-    return (_fits(_REDIS, url) or _fits(_REDIS_SOCKET, url)) and _can_be_split(url)
-
-
 def unusable_address(variables: Mapping[str, str]) -> str | None:
     """The first proxy or collector variable that is malformed, or None.
 
@@ -49,15 +42,6 @@ def unusable_address(variables: Mapping[str, str]) -> str | None:
 
 
 def _fits(shape: re.Pattern[str], url: str) -> bool:
-    found = None if _CONTROL.search(url) else shape.fullmatch(url)
+    found = None if CONTROL.search(url) else shape.fullmatch(url)
     port = found and found.groupdict().get("port")
     return found is not None and (not port or 0 < int(port) <= 65_535)
-
-
-def _can_be_split(url: str) -> bool:
-    """Whether `urlsplit` accepts it: it refuses characters that normalise to `/` or `@`."""
-    try:
-        urlsplit(url)
-    except ValueError:
-        return False
-    return True

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from backend.domain.errors import PastTheEnd, StorageError
+from backend.domain.turn_keys import TurnKey
 from backend.storage.ports.sessions import SessionStore
 from backend.turns.event_log import EventLog, Follower, Lost, Place
 
@@ -18,7 +19,7 @@ class Readers:
 
     def __init__(
         self,
-        turn_id: str,
+        turn: TurnKey,
         session_id: str,
         *,
         sessions: SessionStore,
@@ -26,7 +27,8 @@ class Readers:
         gone: Callable[[], None],
         changed: Callable[[], None],
     ) -> None:
-        self.log = EventLog(turn_id, self._unfollowed, session_id=session_id)
+        self.log = EventLog(turn.id, self._unfollowed, session_id=session_id)
+        self._turn = turn
         self._sessions = sessions
         self._grace_seconds = grace_seconds
         self._gone = gone
@@ -71,6 +73,6 @@ class Readers:
     async def _is_read_elsewhere(self) -> bool:
         """Ask the store. Return True on an error: an unreachable store must not end a turn."""
         try:
-            return await self._sessions.is_followed(self.log.turn_id)
+            return await self._sessions.is_followed(self._turn)
         except StorageError:
             return True

@@ -13,6 +13,7 @@ from backend.agent.loop import Turn
 from backend.domain.conversation import Outcome, Role
 from backend.domain.errors import ServiceError, StorageError, TurnTimedOut
 from backend.domain.events import End, Logged, TokenUsage, Transport, TurnOutcome, encode, failure
+from backend.domain.turn_keys import TurnKey
 from backend.domain.usage import ModelCall, spent_by
 from backend.llm.content_capture import turn_content
 from backend.storage.ports.sessions import Ending
@@ -34,11 +35,12 @@ def outcome_of(error: ServiceError | None) -> Outcome:
 
 
 def minimal_ending(
-    turn_id: str, outcome: Outcome, error_code: str | None, calls: Sequence[ModelCall] = ()
+    turn: TurnKey, outcome: Outcome, error_code: str | None, calls: Sequence[ModelCall] = ()
 ) -> Ending:
     """An ending without the model's text, so that no text can make the store refuse it."""
     ending = Ending(
-        turn_id=turn_id,
+        owner=turn.owner,
+        turn_id=turn.id,
         outcome=outcome,
         messages=(),
         log=b"",
@@ -68,9 +70,9 @@ def whole_ending(
     return replace(ending, log=encode([*shown, outcome_event(ending), End()]))
 
 
-def refused_ending(turn_id: str, error: StorageError) -> Ending:
+def refused_ending(turn: TurnKey, error: StorageError) -> Ending:
     """The ending of a refused turn whose claim may have been committed nevertheless."""
-    ending = minimal_ending(turn_id, Outcome.FAILED, error.code)
+    ending = minimal_ending(turn, Outcome.FAILED, error.code)
     # Refused turns have no `outcome` event, because no client has seen them start.
     return replace(ending, log=encode([failure(error), End()]))
 

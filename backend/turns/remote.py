@@ -10,6 +10,7 @@ from contextlib import suppress
 from functools import partial
 
 from backend.domain.errors import SessionBusy
+from backend.domain.turn_keys import TurnKey
 from backend.storage.ports.sessions import Claim, Holder, NewTurn, SessionStore
 from backend.telemetry import tracing, turn_clock
 from backend.telemetry.turn_clock import Part
@@ -70,22 +71,23 @@ class RemoteTurns:
         holder = await self._sessions.request_end(owner, session_id)
         if holder is not None:
             tracing.link_to_turn(holder.turn_id, holder.traceparent)
-        await self._wait_for_end(holder)
+        await self._wait_for_end(owner, holder)
 
     async def _supersede(self, new: NewTurn) -> bool:
         """End the session's turn if it has no readers. Return whether one ended in time."""
         holder = await self._sessions.request_end(new.owner, new.session_id, unless_read=True)
-        return await self._wait_for_end(holder)
+        return await self._wait_for_end(new.owner, holder)
 
-    async def _wait_for_end(self, holder: Holder | None) -> bool:
+    async def _wait_for_end(self, owner: str, holder: Holder | None) -> bool:
         """Return whether there was a turn and it ended in time."""
         if holder is None:
             return False
+        turn = TurnKey(owner, holder.turn_id)
         self._nudge(holder.worker)
         is_running = True
         with suppress(TimeoutError), turn_clock.part(Part.STORE):
             async with asyncio.timeout(self._timeout_seconds):
                 while is_running:
                     await asyncio.sleep(LOOK_SECONDS)
-                    is_running = bool(await self._sessions.running([holder.turn_id]))
+                    is_running = bool(await self._sessions.running([turn]))
         return not is_running

@@ -23,6 +23,7 @@ from backend.domain.errors import (
     WorkerLost,
 )
 from backend.domain.events import End, Failure, Logged, Unknown, decode, failure
+from backend.domain.turn_keys import TurnKey
 from backend.storage.ports.sessions import SessionStore, StoredTurn
 from backend.telemetry import identity, tracing
 from backend.turns.event_log import EventLog, Follower, Lost, Place
@@ -62,9 +63,13 @@ class Replays:
         self._is_closed = False
 
     @property
-    def followed(self) -> frozenset[str]:
-        """The ids of other workers' turns that have followers on this worker."""
-        return frozenset(log.turn_id for log in self._awaited if not log.is_unfollowed)
+    def followed(self) -> frozenset[TurnKey]:
+        """Other workers' turns that have followers on this worker."""
+        return frozenset(
+            TurnKey(owner, log.turn_id)
+            for log, owner in self._awaited.items()
+            if not log.is_unfollowed
+        )
 
     async def follow(
         self, owner: str, turn_id: str, *, after: Place, session_id: str | None = None
@@ -125,7 +130,8 @@ class Replays:
                 logger.exception("turns_not_looked_up")
 
     async def _look(self) -> None:
-        running = await self._sessions.running({log.turn_id for log in self._awaited})
+        awaited = {TurnKey(owner, log.turn_id) for log, owner in self._awaited.items()}
+        running = await self._sessions.running(awaited)
         for log, owner in list(self._awaited.items()):
             if log.turn_id not in running:
                 await self._finish(owner, log)

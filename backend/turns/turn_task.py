@@ -78,7 +78,7 @@ class TurnTask:
         self._span = tracing.NO_SPAN
         self._transport = transport
         self.readers = Readers(
-            new.id,
+            new.key,
             new.session_id,
             sessions=sessions,
             grace_seconds=grace_seconds,
@@ -196,7 +196,7 @@ class TurnTask:
     def _refuse(self, error: Exception) -> None:
         if isinstance(error, StorageError):
             # The claim may have been committed nevertheless. Storing this ending frees the session.
-            self.unstored = refused_ending(self.new.id, error)
+            self.unstored = refused_ending(self.new.key, error)
         self._close_log()
         if self.log.first_chunk is not None:
             self.log.first_chunk.drop()
@@ -216,7 +216,7 @@ class TurnTask:
                     self._append,
                     claim.history,
                     earlier=claim.earlier,
-                    turn_id=self.new.id,
+                    key=self.new.key,
                     characters_per_token=claim.characters_per_token,
                 )
         except ServiceError as error:
@@ -265,7 +265,7 @@ class TurnTask:
         # This makes later calls of `stop` ineffective, so that store and stream agree.
         outcome = self._stopped_as = self._stopped_as or outcome_of(error)
         error_code = None if error is None else error.code
-        ending = minimal_ending(self.new.id, outcome, error_code, self._turn.calls)
+        ending = minimal_ending(self.new.key, outcome, error_code, self._turn.calls)
         try:
             with turn_clock.part(Part.LEX):
                 self._append_last(error)

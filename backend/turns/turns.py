@@ -1,7 +1,6 @@
 """Start, follow, stop and drain turns. The entry point for every protocol."""
 
 import asyncio
-import secrets
 import time
 from collections.abc import Callable
 from functools import partial
@@ -10,6 +9,7 @@ from backend.agent.loop import Turn
 from backend.domain.conversation import Caller, Outcome
 from backend.domain.errors import TurnNotFound
 from backend.domain.events import Transport
+from backend.domain.turn_keys import new_turn_id
 from backend.storage.ports.sessions import NewTurn, SessionStore
 from backend.telemetry import metrics
 from backend.telemetry.turn_clock import TurnClock
@@ -114,7 +114,7 @@ class Turns:
             ServiceError: `check` refused the turn.
         """
         new = NewTurn(
-            id=secrets.token_hex(8),
+            id=new_turn_id(caller.owner),
             owner=caller.owner,
             session_id=session_id,
             worker=self._worker,

@@ -1,7 +1,7 @@
 """Keep endings that the session store refused, and store them later."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -33,7 +33,8 @@ class UnstoredEndings:
         """Guards `store`, which the renewal loop and a shutdown may call at the same time."""
 
     def add(self, ending: Ending) -> None:
-        self._unstored.append(_Unstored(ending))
+        # The store may have run into its time-out and committed all the same.
+        self._unstored.append(_Unstored(replace(ending, may_be_stored=True)))
 
     async def store(self) -> None:
         """Try again to store all endings, if the store is up.
@@ -78,7 +79,7 @@ class UnstoredEndings:
         ending = unstored.ending
         try:
             await self._offer(
-                minimal_ending(ending.turn_id, ending.outcome, ending.error_code, ending.calls)
+                minimal_ending(ending.key, ending.outcome, ending.error_code, ending.calls)
             )
         except NotStorable as error:
             _warn(unstored, error)

@@ -84,7 +84,7 @@ ANSWERS = row(
     number(
         "Refused for a limit",
         "Are customers over a rate limit or budget? Share of queries. Above 50 % for 5 minutes is"
-        " an alert: maybe Lex takes all clients for one.",
+        " an alert: maybe Lex counts all clients as one.",
         query("max(job:lex_requests_refused:ratio_rate5m{HERE})"),
         unit=SHARE,
         width=3,

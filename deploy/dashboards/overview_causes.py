@@ -69,8 +69,8 @@ CAUSES = row(
     ),
     states(
         "What Lex stands on",
-        "Is the database, Redis or every model away? What this Lex has not used within a day does"
-        " not show.",
+        "Is the database, Redis or every model away? A part that this Lex has not used for a day is"
+        " left out.",
         query("min(lex_store_up{HERE})", "database"),
         query(
             "min(lex_redis_up{HERE}) and max(max_over_time(lex_redis_up{HERE}[1d])) > 0", "Redis"

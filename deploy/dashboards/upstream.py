@@ -168,7 +168,7 @@ _SPEED = row(
     lines(
         "Time per output token",
         "How fast does text arrive once it has begun, by model? 95th percentile of the calls of"
-        " turns. Above the dashed line are less than ten tokens per second.",
+        " turns. Above the dashed line, a model writes less than ten tokens per second.",
         query(
             "histogram_quantile(0.95, sum by (gen_ai_request_model, le) (rate("
             "gen_ai_client_operation_time_per_output_chunk_seconds_bucket"

@@ -20,7 +20,7 @@ def write(results: Results, page: Path = PAGE) -> None:
 def _section(results: Results) -> str:
     windows = max(len(row.ratios) for row in results.rows)
     taken = f"Benchmark {results.bench}, {results.form} form, {windows} windows"
-    by = f"yardsticks `{results.yardsticks[:12]}`"
+    by = f"hash of the yardsticks' code `{results.yardsticks[:12]}`"
     machine = ", ".join(f"{name} {text}" for name, text in results.machine.items())
     told = (f"{taken}, {by}.", results.busy, f"<sub>{machine}</sub>")
     return "\n".join((*markdown(results.rows), *(f"\n{paragraph}" for paragraph in told), ""))

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from loadtests.bench.ratios import Row, figure, spread
 from loadtests.bench.sides import NGINX, OBVIOUS
 
-HEAD = ("", "Lex with", "ratio (least … most)", "by", "target", "", "figures")
+HEAD = ("", "Lex with", "ratio (least … most)", "divided by", "target", "", "figures")
 
-YARDSTICKS = {OBVIOUS: "the obvious service's", NGINX: "nginx'"}
+YARDSTICKS = {OBVIOUS: "the obvious service's", NGINX: "nginx's"}
 
 
 def aligned(rows: Iterable[Row]) -> Iterator[str]:

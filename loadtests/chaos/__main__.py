@@ -22,7 +22,13 @@ def main() -> None:
     raise_file_limit()
     # Stop the servers in order, also if a supervisor ends the run.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    run = Run(given.seed, given.minutes, given.clients)
+    run = Run(
+        given.seed,
+        given.minutes,
+        given.clients,
+        has_pooler=given.pooler,
+        has_cluster=given.redis_cluster,
+    )
     folder = Path(tempfile.mkdtemp(prefix="lex-chaos-"))
     asyncio.run(run.go(folder))
     shutil.rmtree(folder / "data")  # the data of Postgres
@@ -38,6 +44,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", default=str(random.randrange(10**6)))
     parser.add_argument("--minutes", type=float, default=10.0, help="approximate duration")
     parser.add_argument("--clients", type=int, default=40)
+    parser.add_argument("--pooler", action="store_true", help="put PgBouncer before Postgres")
+    parser.add_argument("--redis-cluster", action="store_true", help="six nodes, not one Redis")
     return parser.parse_args()
 
 

@@ -26,7 +26,7 @@ CHECKS: tuple[Check, ...] = (
     bookings.bookings_are_known,
     bookings.lost_turns_book_nothing,
     told.keys_ask_once,
-    service.stored_times_are_the_databases,
+    service.stored_times_follow_the_database,
     service.upstream_calls_are_closed,
     service.descriptors_come_back,
     service.memory_comes_back,

@@ -85,7 +85,11 @@ async def postgres_comes_back_slowly(crowd: Crowd, fault: Fault) -> None:
 
 
 async def terminate_backends(crowd: Crowd, _fault: Fault) -> None:
+    if crowd.stage.pooler is not None:
+        await crowd.stage.pooler.stop(at_once=True)
     await crowd.stage.postgres.terminate_backends()
+    if crowd.stage.pooler is not None:
+        await crowd.stage.pooler.start()
 
 
 async def restart_redis(crowd: Crowd, fault: Fault) -> None:

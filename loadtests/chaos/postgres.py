@@ -31,8 +31,13 @@ class Postgres:
         self.is_up = asyncio.Event()
 
     @property
+    def socket(self) -> Path:
+        """The folder of its socket."""
+        return self._folder / "data"
+
+    @property
     def url(self) -> str:
-        return f"postgresql+psycopg://postgres@/postgres?host={self._folder / 'data'}"
+        return f"postgresql+psycopg://postgres@/postgres?host={self.socket}"
 
     async def start(self) -> None:
         """Start or resume Postgres, and return when it answers."""
@@ -44,7 +49,7 @@ class Postgres:
 
     async def begin_to_start(self) -> None:
         """Start Postgres, and return when it listens, which is before it answers."""
-        program, user = await asyncio.to_thread(_prepared, self._folder / "data")
+        program, user = await asyncio.to_thread(prepared, self._folder / "data")
         data = str(self._folder / "data")
         # There is no power failure, and a commit survives if only Postgres dies.
         quick = ("-c", "fsync=off")
@@ -77,7 +82,8 @@ class Postgres:
 
     async def terminate_backends(self) -> int:
         rows = await self._rows(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'lex'"
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
         )
         return len(rows)
 
@@ -113,7 +119,7 @@ class Postgres:
             return await cursor.fetchall()
 
 
-def _prepared(data: Path) -> tuple[str, str | None]:
+def prepared(data: Path) -> tuple[str, str | None]:
     """The program and, for root, the user that runs it. Creates the data directory at first."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on machines without XDG_RUNTIME_DIR

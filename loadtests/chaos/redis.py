@@ -1,4 +1,4 @@
-"""A separate Redis from Debian's package, without persistence."""
+"""A separate Redis from Debian's package, without persistence, or a cluster of six."""
 
 import asyncio
 import shutil
@@ -10,6 +10,8 @@ from pathlib import Path
 
 from infrastructure.ports import free_port
 from loadtests.chaos.processes import started, stop, until_it_listens
+from tests.redis_cluster import RedisCluster, running_cluster
+from tests.redis_server import RedisServer
 
 
 class Redis:
@@ -45,3 +47,30 @@ async def redis(folder: Path) -> AsyncIterator[Redis]:
         yield server
     finally:
         await server.kill()
+
+
+class Cluster:
+    """The same for a cluster: one of its masters is killed, and comes back as a replica."""
+
+    def __init__(self, nodes: RedisCluster) -> None:
+        self._nodes = nodes
+        self._killed: RedisServer | None = None
+
+    @property
+    def url(self) -> str:
+        return self._nodes.url
+
+    async def start(self) -> None:
+        if self._killed is not None:
+            await self._killed.start()
+            await self._nodes.until_whole()
+
+    async def kill(self) -> None:
+        self._killed = await self._nodes.master()
+        await self._killed.kill()
+
+
+@asynccontextmanager
+async def redis_cluster(folder: Path) -> AsyncIterator[Cluster]:
+    async with running_cluster(folder) as nodes:
+        yield Cluster(nodes)

@@ -26,6 +26,9 @@ class Run:
     seed: str
     minutes: float
     clients: int
+    has_pooler: bool = False
+    has_cluster: bool = False
+    """Whether the workers share a cluster of Redis."""
     report: Report = field(default_factory=Report)
     slots: Slots = field(init=False)
     sessions: set[str] = field(default_factory=set)
@@ -38,7 +41,9 @@ class Run:
     async def go(self, folder: Path) -> None:
         planned = acts(self.seed, self.minutes)
         self.report.say(f"SEED={self.seed}: {sum(map(len, planned))} faults, {len(planned)} acts")
-        async with set_up(folder) as stage:
+        async with set_up(
+            folder, has_pooler=self.has_pooler, has_cluster=self.has_cluster
+        ) as stage:
             self.report.say("all servers are up; first a calm act")
             record = Record()
             self._check(record, await self._act(stage, (), record))

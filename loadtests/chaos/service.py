@@ -39,7 +39,7 @@ def no_session_is_held(_record: Record, found: Found) -> Iterator[str]:
         yield f"session {session_id} accepts no query: {why}" if why else ""
 
 
-def stored_times_are_the_databases(_record: Record, found: Found) -> Iterator[str]:
+def stored_times_follow_the_database(_record: Record, found: Found) -> Iterator[str]:
     for turn_id, turn in found.turns.items():
         times = [time for time in (turn.started_at, turn.finished_at) if time is not None]
         begin, end = found.began_at - CLOCKS_DIFFER, found.ended_at + CLOCKS_DIFFER

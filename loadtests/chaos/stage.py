@@ -11,9 +11,10 @@ import aiohttp
 from infrastructure.ports import free_port
 from loadtests.chaos.found import Levels
 from loadtests.chaos.instances import Instance
+from loadtests.chaos.pgbouncer import PgBouncer, pgbouncer
 from loadtests.chaos.postgres import Postgres, postgres
 from loadtests.chaos.processes import levels, python, running, until_it_listens
-from loadtests.chaos.redis import Redis, redis
+from loadtests.chaos.redis import Cluster, Redis, redis, redis_cluster
 
 LEASE_SECONDS = 3
 TURN_SECONDS = 40
@@ -47,7 +48,8 @@ class Stage:
     folder: Path
     """The folder of all logs."""
     postgres: Postgres
-    redis: Redis
+    pooler: PgBouncer | None
+    redis: Redis | Cluster
     upstream: str
     variables: dict[str, str]
     instances: list[Instance] = field(default_factory=list)
@@ -88,11 +90,20 @@ class Stage:
 
 
 @asynccontextmanager
-async def set_up(folder: Path) -> AsyncIterator[Stage]:
+async def set_up(
+    folder: Path, *, has_pooler: bool = False, has_cluster: bool = False
+) -> AsyncIterator[Stage]:
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(client())
         store = await stack.enter_async_context(postgres(folder))
-        shared = await stack.enter_async_context(redis(folder))
+        pooler = None
+        if has_pooler:
+            pooler = await stack.enter_async_context(pgbouncer(folder, socket=store.socket))
+        shared: Redis | Cluster
+        if has_cluster:
+            shared = await stack.enter_async_context(redis_cluster(folder))
+        else:
+            shared = await stack.enter_async_context(redis(folder))
         port = free_port()
         standin = python("infrastructure.groq_standin", "--port", str(port))
         await stack.enter_async_context(running(*standin, log=folder / "standin.log"))
@@ -100,11 +111,11 @@ async def set_up(folder: Path) -> AsyncIterator[Stage]:
         upstream = f"http://127.0.0.1:{port}"
         addresses = {
             "GROQ_BASE_URL": upstream,
-            "DATABASE_URL": store.url,
+            "DATABASE_URL": pooler.url("postgres") if pooler else store.url,
             "REDIS_URL": shared.url,
         }
         variables = {**_SETTINGS, **addresses}
-        stage = Stage(http, folder, store, shared, upstream, variables)
+        stage = Stage(http, folder, store, pooler, shared, upstream, variables)
         # Two workers that share an address, and one as on another machine.
         for name, workers in (("a", 2), ("b", 1)):
             instance = Instance(name, workers, variables, folder, store)

@@ -212,7 +212,7 @@ FAULTS = (
     Fault(
         "The store is locked",
         {
-            "1 s in 2": store_locked(locked_seconds=1, pause_seconds=1),
+            "1 s of every 2 s": store_locked(locked_seconds=1, pause_seconds=1),
             "for good": store_locked(locked_seconds=3600, pause_seconds=0),
         },
     ),
@@ -224,20 +224,23 @@ FAULTS = (
     Fault(
         "The first model fails",
         {
-            "busy, for 2 s each time": fails(
+            "429 with retry-after: 2": fails(
                 {"kind": "status", "status": 429, "headers": {"retry-after": "2"}}, MODELS[0]
             ),
             "dead": fails(UNAVAILABLE, MODELS[0]),
         },
     ),
     Fault("No model answers", {"503": fails(UNAVAILABLE), "nobody listens": nobody_listens}),
-    Fault("All models are busy", {"for 2 s": busy(2), "for 20 s": busy(20)}),
+    Fault(
+        "All models are busy",
+        {"429 with retry-after: 2": busy(2), "429 with retry-after: 20": busy(20)},
+    ),
     Fault("Our limit refuses", {"three times the customers": crowd(3), "ten times": crowd(10)}),
     Fault(
         "The event loop is blocked",
         {
-            "0.6 s in 2": loop_blocked(blocked_seconds=0.6, pause_seconds=1.4),
-            "3 s in 4": loop_blocked(blocked_seconds=3, pause_seconds=1),
+            "0.6 s of every 2 s": loop_blocked(blocked_seconds=0.6, pause_seconds=1.4),
+            "3 s of every 4 s": loop_blocked(blocked_seconds=3, pause_seconds=1),
         },
     ),
     Fault("Customers give up", {"a third of them": impatient(0.33), "all": impatient(1.0)}),

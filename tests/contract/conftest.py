@@ -7,18 +7,35 @@ import pytest
 
 from backend.storage.factory import open_stores
 from backend.storage.ports.stores import Stores
+from tests.contract.schemas import leave_unfinished
 from tests.postgres import PostgresServer
+
+SQL = ("sqlite", "postgres")
+UNFINISHED = "postgres-unfinished"
+"""An existing database that was migrated without `--finish`: its tables have no partitions."""
 
 LONG_LEASE = 60.0
 SHORT_LEASE = 0.5
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test with each store, and with an unfinished upgrade if its module says so.
+
+    Those are the tests of what differs: keys of turns, logs and the ledger.
+    """
+    is_of_both = getattr(metafunc.module, "BEFORE_AND_AFTER_FINISHING", False)
+    more = (UNFINISHED,) if is_of_both else ()
+    for name, stores in (("database_url", ("memory", *SQL)), ("sql_url", SQL)):
+        if name in metafunc.fixturenames:
+            metafunc.parametrize(name, (*stores, *more), indirect=True)
+
+
+@pytest.fixture
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     yield from _database_url(request, tmp_path)
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture
 def sql_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     yield from _database_url(request, tmp_path)
 
@@ -33,6 +50,11 @@ def _database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[st
         case "postgres":
             server: PostgresServer = request.getfixturevalue("postgres")
             with server.database() as url:
+                yield url
+        case "postgres-unfinished":
+            server = request.getfixturevalue("postgres")
+            with server.database() as url:
+                leave_unfinished(url)
                 yield url
 
 

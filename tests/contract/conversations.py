@@ -36,7 +36,13 @@ def new_turn(
 
 
 def ending(turn: NewTurn, *messages: Message) -> Ending:
-    return Ending(turn_id=turn.id, outcome=Outcome.COMPLETED, messages=messages, log=b"log")
+    return Ending(
+        owner=turn.owner,
+        turn_id=turn.id,
+        outcome=Outcome.COMPLETED,
+        messages=messages,
+        log=b"log",
+    )
 
 
 async def say(sessions: SessionStore, turn: NewTurn, *answers: str) -> Claim:

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 
+from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, text
 
 from backend.storage.sql.database import Database
-from backend.storage.sql.migrate import _config
+from backend.storage.sql.migrate import _config, _unfinished
+from backend.storage.sql.seeding import insert_sample_data
 
 
 def migrate_to(url: str, how: Callable[[Config, str], None], revision: str) -> None:
@@ -17,6 +19,14 @@ def migrate_to(url: str, how: Callable[[Config, str], None], revision: str) -> N
 
     database = Database(url)
     database.transact(migrated)
+    database.dispose()
+
+
+def leave_unfinished(url: str) -> None:
+    """Make a new database look like one that was migrated without `--finish`."""
+    migrate_to(url, command.upgrade, _unfinished())
+    database = Database(url)
+    database.transact(insert_sample_data)
     database.dispose()
 
 

@@ -113,7 +113,7 @@ async def test_a_worker_that_has_just_started_judges_nobody(sql_url: str) -> Non
 
     after = await open_sql(sql_url, lease_seconds=LONG_LEASE, migrate=False)
     record = await after.sessions.turn(OWNER, turn.id)
-    held = await after.sessions.running([turn.id])
+    held = await after.sessions.running([turn.key])
 
     assert record.outcome is None
     assert held == {turn.id}

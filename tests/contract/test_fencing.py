@@ -21,6 +21,8 @@ from backend.turns.endings import minimal_ending
 from tests.contract.conversations import EVERYTHING, OWNER, ending, flat, new_turn
 from tests.contract.test_appointments import MINE
 
+BEFORE_AND_AFTER_FINISHING = True
+
 CALL = ToolCall("call_1", "schedule_appointment", '{"time": "10:00"}')
 OTHER = ToolCall("call_2", "schedule_appointment", '{"time": "11:00"}')
 WEATHER = ToolCall("call_3", "get_weather", '{"city": "Zürich"}')
@@ -33,7 +35,7 @@ def output_of(booking: Booking) -> str:
 
 def by(turn: NewTurn, call: ToolCall = CALL, *messages: Message) -> BookedBy:
     said = messages or (Message.assistant("One moment.", [call]),)
-    return BookedBy(SideEffect(turn_id=turn.id, call=call, messages=said), output_of)
+    return BookedBy(SideEffect(turn=turn.key, call=call, messages=said), output_of)
 
 
 async def begin(stores: Stores, turn: NewTurn) -> NewTurn:
@@ -258,7 +260,7 @@ async def test_an_ending_that_is_given_up_takes_nothing_back_that_was_done(store
     turn = await begin(stores, new_turn())
     booking = await stores.appointments.book(MINE, by=by(turn))
 
-    await stores.sessions.finish(minimal_ending(turn.id, Outcome.COMPLETED, None))
+    await stores.sessions.finish(minimal_ending(turn.key, Outcome.COMPLETED, None))
 
     *_, output = await history(stores)
     assert output == Message.tool(CALL, output_of(booking))
@@ -277,7 +279,7 @@ async def test_what_the_history_could_not_hold_keeps_no_turn_from_ending(
     )
 
     if end == "minimal":
-        await stores.sessions.finish(minimal_ending(turn.id, Outcome.COMPLETED, None))
+        await stores.sessions.finish(minimal_ending(turn.key, Outcome.COMPLETED, None))
     else:
         await lose(stores, turn)
 

@@ -6,10 +6,13 @@ import pytest
 
 from backend.domain.conversation import Message, Outcome
 from backend.domain.errors import SessionBusy, TurnNotFound
+from backend.domain.turn_keys import TurnKey
 from backend.storage.ports.sessions import WORKER_LOST, AlreadyStarted, Holder, StopRequest
 from backend.storage.ports.stores import Stores
 from tests.contract.conftest import SHORT_LEASE
 from tests.contract.conversations import EVERYTHING, OWNER, ending, new_turn, say
+
+BEFORE_AND_AFTER_FINISHING = True
 
 
 async def test_a_turn_that_runs_is_closed_by_nobody(stores: Stores) -> None:
@@ -133,9 +136,9 @@ async def test_who_reads_a_turn_elsewhere_keeps_it_from_giving_way(stores: Store
     await sessions.claim(turn, history_tokens=EVERYTHING)
     await sessions.renew("w1", unfollowed=[turn.id])
 
-    await sessions.renew("w2", followed=[turn.id])
+    await sessions.renew("w2", followed=[turn.key])
 
-    assert await sessions.is_followed(turn.id)
+    assert await sessions.is_followed(turn.key)
     assert await sessions.request_end(OWNER, "s1", unless_read=True) is None
 
 
@@ -143,13 +146,13 @@ async def test_who_has_not_said_so_for_a_lease_reads_nothing_any_more(short_leas
     sessions, turn = short_leases.sessions, new_turn(worker="w1")
     await sessions.claim(turn, history_tokens=EVERYTHING)
     await sessions.renew("w1", unfollowed=[turn.id])
-    await sessions.renew("w2", followed=[turn.id])
+    await sessions.renew("w2", followed=[turn.key])
 
     for _ in range(5):
         await asyncio.sleep(SHORT_LEASE / 4)
         await sessions.renew("w1", unfollowed=[turn.id])
 
-    assert not await sessions.is_followed(turn.id)
+    assert not await sessions.is_followed(turn.key)
     asked = await sessions.request_end(OWNER, "s1", unless_read=True)
     assert asked == Holder(turn.id, "w1")
 
@@ -187,7 +190,9 @@ async def test_a_turn_runs_until_it_ends_or_its_worker_is_gone(stores: Stores) -
     await stores.sessions.finish(ending(ended))
     await stores.sessions.retire(lost.worker)
 
-    running = await stores.sessions.running([ended.id, lost.id, lives.id, "unknown"])
+    running = await stores.sessions.running(
+        [ended.key, lost.key, lives.key, TurnKey(OWNER, "unknown")]
+    )
 
     assert running == {lives.id}
     assert await stores.sessions.running([]) == frozenset()

@@ -139,6 +139,7 @@ async def test_the_budget_follows_what_the_upstream_reports(stores: Stores) -> N
     await stores.sessions.claim(turn, history_tokens=EVERYTHING)
     await stores.sessions.finish(
         Ending(
+            owner=turn.owner,
             turn_id=turn.id,
             outcome=Outcome.COMPLETED,
             messages=[Message.assistant("x" * 18)],
@@ -160,6 +161,7 @@ async def test_a_ratio_is_kept_until_another_is_reported(stores: Stores) -> None
     await stores.sessions.claim(reporting, history_tokens=0)
     await stores.sessions.finish(
         Ending(
+            owner=reporting.owner,
             turn_id=reporting.id,
             outcome=Outcome.COMPLETED,
             messages=[],
@@ -212,5 +214,5 @@ async def _book(stores: Stores, turn: NewTurn, number: int) -> Booking:
         car_model="Aurora",
     )
     call = ToolCall("c1", "schedule_appointment", "{}")
-    side_effect = SideEffect(turn_id=turn.id, call=call, messages=(Message.assistant("", [call]),))
+    side_effect = SideEffect(turn=turn.key, call=call, messages=(Message.assistant("", [call]),))
     return await stores.appointments.book(appointment, by=BookedBy(side_effect, lambda _: "{}"))

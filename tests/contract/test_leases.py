@@ -18,6 +18,8 @@ from tests.contract.conversations import EVERYTHING, OWNER, ending, new_turn, sa
 from tests.counting import Growth
 from tests.waiting import waiting
 
+BEFORE_AND_AFTER_FINISHING = True
+
 
 async def test_a_held_session_is_busy_and_its_turn_unharmed(stores: Stores) -> None:
     first, second = new_turn("First"), new_turn("Second", worker="w2")
@@ -188,7 +190,7 @@ async def test_turns_that_nobody_looks_up_are_closed_all_the_same(stores: Stores
     closed = await sessions.close_lost()
 
     assert (closed, await sessions.close_lost()) == (5, 0)
-    assert await sessions.running([turn.id for turn in (*lost, held)]) == {held.id}
+    assert await sessions.running([turn.key for turn in (*lost, held)]) == {held.id}
     records = [await sessions.turn(OWNER, turn.id) for turn in lost]
     assert {record.error_code for record in records} == {"worker_lost"}
 

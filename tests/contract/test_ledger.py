@@ -13,6 +13,8 @@ from backend.storage.ports.stores import Stores
 from backend.storage.ports.usage import DayUsage
 from tests.contract.conversations import EVERYTHING, OWNER, ending, new_turn
 
+BEFORE_AND_AFTER_FINISHING = True
+
 USAGE = Usage(100, 20, cached_input_tokens=60, reasoning_tokens=8)
 
 

@@ -19,6 +19,8 @@ from tests.contract.conversations import EVERYTHING, OWNER, ending, new_turn, sa
 from tests.contract.schemas import execute
 from tests.postgres import PostgresServer
 
+BEFORE_AND_AFTER_FINISHING = True
+
 
 async def test_a_session_whose_turn_runs_is_never_forgotten(stores: Stores) -> None:
     turn = new_turn("Are you there?")

@@ -11,7 +11,7 @@ from backend.domain.conversation import LastTurn, Message, Outcome, ToolCall, no
 from backend.domain.errors import SessionNotFound, TurnNotFound
 from backend.domain.usage import Usage
 from backend.storage.factory import open_stores
-from backend.storage.ports.sessions import Ending
+from backend.storage.ports.sessions import Ending, NewTurn
 from backend.storage.ports.stores import Stores
 from tests.contract.conversations import (
     EVERYTHING,
@@ -23,6 +23,8 @@ from tests.contract.conversations import (
     say,
 )
 from tests.waiting import TIME_SCALE
+
+BEFORE_AND_AFTER_FINISHING = True
 
 
 async def test_a_created_session_is_empty(stores: Stores) -> None:
@@ -120,6 +122,7 @@ async def test_the_end_of_a_turn_stores_everything_at_once(stores: Stores) -> No
 
     stored = await stores.sessions.finish(
         Ending(
+            owner=turn.owner,
             turn_id=turn.id,
             outcome=Outcome.FAILED,
             messages=messages,
@@ -185,6 +188,7 @@ async def test_the_usage_of_a_session_is_that_of_its_turns(stores: Stores) -> No
         await stores.sessions.claim(turn, history_tokens=EVERYTHING)
         await stores.sessions.finish(
             Ending(
+                owner=turn.owner,
                 turn_id=turn.id,
                 outcome=Outcome.COMPLETED,
                 messages=[],
@@ -195,6 +199,30 @@ async def test_the_usage_of_a_session_is_that_of_its_turns(stores: Stores) -> No
 
     session = await stores.sessions.get(OWNER, "s1")
     assert (session.turns, session.usage) == (3, Usage(6_000_000_000, 15))
+
+
+async def test_an_ending_that_was_stored_unnoticed_gets_the_log_that_its_client_saw(
+    stores: Stores,
+) -> None:
+    turn, lost = new_turn(), new_turn(session_id="s2", worker="w2")
+    await say(stores.sessions, turn, "First")
+    await stores.sessions.claim(lost, history_tokens=EVERYTHING)
+    await stores.sessions.retire("w2")
+    await stores.sessions.get(OWNER, "s2")  # closes it
+
+    async def finish_again(turn: NewTurn) -> bool:
+        again = replace(ending(turn, Message.assistant("Second")), may_be_stored=True)
+        return await stores.sessions.finish(replace(again, log=b"with an error"))
+
+    replaced = [await finish_again(each) for each in (turn, lost, new_turn())]
+
+    assert replaced == [True, False, False]
+    assert (await stores.sessions.turn_with_log(OWNER, turn.id)).log == b"with an error"
+    contents = [m.message.content for m in await stores.sessions.messages(OWNER, "s1")]
+    assert contents == ["Hello", "First"]
+    await stores.sessions.purge_logs(kept_seconds=-3600)
+    assert await finish_again(turn)
+    assert (await stores.sessions.turn_with_log(OWNER, turn.id)).log is None
 
 
 async def test_a_turn_ends_once(stores: Stores) -> None:

@@ -126,7 +126,7 @@ async def test_reading_goes_on_while_somebody_else_holds_the_lock(
             await stores.sessions.turn_with_log(OWNER, turn.id)
             await stores.sessions.turns(OWNER, turn.session_id)
             messages = await stores.sessions.messages(OWNER, turn.session_id)
-            await stores.sessions.running([turn.id])
+            await stores.sessions.running([turn.key])
             await stores.profiles.profile("123")
             await stores.showrooms.showroom()
             await stores.appointments.of_user("123")

@@ -1,6 +1,7 @@
 """Endings that the database refuses: kept if the database is at fault, dropped if they are."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import Connection, text
@@ -58,6 +59,21 @@ async def test_an_ending_outlasts_a_database_that_lacks_something(
 
     assert await contents(sessions) == ["Hello", "Hi."]
     assert (await sessions.turn(OWNER, turn.id)).outcome is Outcome.COMPLETED
+
+
+async def test_a_time_out_after_which_the_ending_is_stored_leaves_one_truth(
+    database: Database,
+) -> None:
+    """The client was told that its turn was not stored, so a replay must tell the same."""
+    sessions, turn = SqlSessions(database, lease_seconds=60), new_turn("Hello")
+    unstored = await unstored_for(sessions, turn, "Hi.")
+    assert await sessions.finish(ending(turn, Message.assistant("Hi.")))  # later than its time-out
+    unstored.add(replace(ending(turn, Message.assistant("Hi.")), log=b"not stored"))
+
+    await unstored.store()
+
+    assert await contents(sessions) == ["Hello", "Hi."]
+    assert (await sessions.turn_with_log(OWNER, turn.id)).log == b"not stored"
 
 
 async def test_an_ending_that_no_database_can_hold_is_given_up(database: Database) -> None:

@@ -37,6 +37,15 @@ RELEASES: dict[str, Values] = {
     "memory": {"databaseUrl": "memory://"},
     "postgres-alone": {"databaseUrl": "postgresql://lex@db/lex", "migrateOnStart": True},
     "shared": SHARED,
+    "pooler": {
+        **SHARED,
+        "replicaCount": 40,
+        "secretKeys": [*SHARED["secretKeys"], "MIGRATE_DATABASE_URL"],
+        "database": {"maxConnections": 0},
+        "databasePoolSize": 2,
+        "databasePrepared": "off",
+        "migrateOnStart": True,
+    },
     "workers": {"webConcurrency": 4, "redisUrl": "redis://redis:6379/0"},
     "no-limits": {
         "databaseUrl": "postgresql://lex@db/lex",
@@ -201,4 +210,5 @@ def variables(values: Values) -> dict[str, str]:
 
 def _secret(name: str) -> str:
     known = {"DATABASE_URL": "postgresql://lex:secret@db/lex", "REDIS_URL": "redis://:secret@redis"}
+    known["MIGRATE_DATABASE_URL"] = known["DATABASE_URL"]
     return known.get(name) or hashlib.sha256(name.encode()).hexdigest()

@@ -53,6 +53,22 @@ REFUSED: dict[str, tuple[Values, Values, str]] = {
         {"rateLimitSessions": "60/minute"},
         "set rateLimitSession, rateLimitClient and rateLimitSessions to none",
     ),
+    "more connections than Postgres has": (
+        SCALED,
+        {"autoscaling": {"enabled": True, "maxReplicas": 13}},
+        "26 pods, as many as a rolling update can have, with webConcurrency 1 and databasePoolSize "
+        "4 open up to 104 connections, but database.maxConnections leaves 97",
+    ),
+    "more connections than the pooler has": (
+        {**SHARED, "database": {"maxConnections": 27}},
+        {"databasePoolSize": 5},
+        "open up to 30 connections, but database.maxConnections leaves 24",
+    ),
+    "more connections of many workers": (
+        SHARED,
+        {"webConcurrency": 5},
+        "open up to 120 connections",
+    ),
     "two autoscalers": (
         SCALED,
         {"keda": {"enabled": True}},
@@ -152,6 +168,14 @@ REFUSED: dict[str, tuple[Values, Values, str]] = {
         {"databaseUrl": "postgresql://lex:hunter2@db/lex"},
         "databaseUrl has a password: put the URL into the Secret as DATABASE_URL",
     ),
+    "no way to the Sentinels": (
+        {},
+        {
+            "redisUrl": "redis+sentinel://one,two/mymaster",
+            "networkPolicy": {"enabled": True},
+        },
+        "the network policy opens no port to them: set networkPolicy.sentinelPort",
+    ),
     "a password of Redis": (
         {},
         {"redisUrl": "redis://:hunter2@redis"},
@@ -223,6 +247,8 @@ def test_what_would_break_is_refused_with_its_reason(case: str) -> None:
         ("redisUrl", "rediss://lex:hunter2@redis"),
         ("redisUrl", "redis://redis:6379/0?password=hunter2"),
         ("redisUrl", "unix:///run/redis.sock?db=1&password=hunter2"),
+        ("redisUrl", "redis+cluster://:hunter2@one,two"),
+        ("redisUrl", "valkey+sentinel://one,two/master?sentinel_password=hunter2"),
     ],
 )
 def test_a_password_in_a_url_is_refused_wherever_it_is(name: str, url: str) -> None:
@@ -239,6 +265,8 @@ def test_a_password_in_a_url_is_refused_wherever_it_is(name: str, url: str) -> N
         ("databaseUrl", "postgresql://db/lex?require_auth=password"),
         ("databaseUrl", "postgresql://passwords.example.com:5432/secret"),
         ("redisUrl", "rediss://lex@redis:6379/0?ssl_ca_certs=/etc/ca.pem"),
+        ("redisUrl", "rediss+cluster://lex@one:6379,two:6379"),
+        ("redisUrl", "valkeys+sentinel://lex@one:26379,two:26379/mymaster/0"),
     ],
 )
 def test_a_url_without_a_password_is_none(name: str, url: str) -> None:

@@ -97,6 +97,20 @@ def test_a_secret_goes_past_the_config_map() -> None:
         assert not set(settings(values)) & set(sources)
 
 
+def test_only_the_container_that_migrates_has_the_url_for_migrations() -> None:
+    def told(values: Values) -> dict[str, bool]:
+        containers = [*pod(values).get("initContainers", []), *pod(values)["containers"]]
+        return {
+            each["name"]: "MIGRATE_DATABASE_URL" in [pair["name"] for pair in each["env"]]
+            for each in containers
+        }
+
+    assert told(RELEASES["pooler"]) == {"lex": True}
+    apart = {**RELEASES["pooler"], "migrateOnStart": False}
+    assert told(apart) == {"migrate": True, "lex": False}
+    assert told(RELEASES["shared"]) == {"migrate": False, "lex": False}
+
+
 def test_every_value_is_used() -> None:
     text = TEMPLATES.replace("$policy.", "networkPolicy.")
     named = set(re.findall(r"[\w.]*\.?(?:Values|v)\.([\w.]+)|\b(networkPolicy\.\w+)", text))
@@ -171,6 +185,7 @@ def test_an_unknown_value_is_refused(group: str) -> None:
         {"groqBaseUrl": "https://api.groq.com/openai/v1"},
         {"databaseUrl": "mysql://db/lex"},
         {"redisUrl": "http://redis"},
+        {"redisUrl": "unix+cluster:///redis"},
         {"secretKeys": ["GROQ_KEY"]},
         {"image": {"digest": "latest"}},
         {"drainSeconds": -1},

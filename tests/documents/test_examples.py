@@ -89,7 +89,7 @@ def places(*kinds: str) -> list[object]:
     return [pytest.param(block, id=block.place) for block in of_kind(*kinds)]
 
 
-CHECKED = ("console", "python", "js", "json", "yaml", "diff", "mermaid")
+CHECKED = ("console", "python", "js", "json", "yaml", "diff", "mermaid", "sql")
 
 
 def test_every_block_is_of_a_kind_that_is_checked() -> None:

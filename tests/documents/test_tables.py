@@ -260,7 +260,7 @@ async def test_the_tool_that_the_documentation_adds_works() -> None:
 
 
 def test_the_architecture_names_the_owner_of_every_module() -> None:
-    listed = {row[0].strip("`") for row in rows(section("ARCHITECTURE.md", "Who owns what"))}
+    listed = {row[0].strip("`") for row in rows(section("ARCHITECTURE.md", "Packages"))}
     package = ROOT / "backend"
     modules = {path.stem for path in package.glob("*.py")} - {"__init__"}
     folders = {path.parent.name for path in package.glob("*/__init__.py")}
@@ -277,7 +277,7 @@ def layers() -> list[list[str]]:
 
 
 def test_the_layers_that_are_checked_are_all_modules() -> None:
-    listed = {row[0].strip("`") for row in rows(section("ARCHITECTURE.md", "Who owns what"))}
+    listed = {row[0].strip("`") for row in rows(section("ARCHITECTURE.md", "Packages"))}
 
     assert {name for floor in layers() for name in floor} == listed
 

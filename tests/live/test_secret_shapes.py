@@ -30,12 +30,24 @@ URLS = {
         "postgres:lex:{}@127.0.0.1/lex",
         "mysql://lex:{}@127.0.0.1/lex",
     ],
-    "REDIS_URL": ["redis://:{}@127.0.0.1:9/0", "redis://user:{}:9", "unix://:{}@/nowhere/redis"],
+    "REDIS_URL": [
+        "redis://:{}@127.0.0.1:9/0",
+        "redis://user:{}:9",
+        "unix://:{}@/nowhere/redis",
+        "redis+cluster://:{}@127.0.0.1:9,127.0.0.1:8",
+        "redis+cluster://:pass@127.0.0.1:9,:{}@127.0.0.1:8",
+        "redis+sentinel://127.0.0.1:9,127.0.0.1:8/master?sentinel_password={}",
+        "valkey+sentinel://:{}@127.0.0.1:9/master",
+    ],
     "HTTPS_PROXY": ["http://user:{}@127.0.0.1:9", "http://user:{}"],
     "OTEL_EXPORTER_OTLP_ENDPOINT": ["http://user:{}@127.0.0.1:9", "http://user:{}"],
 }
 SHAPES = [(name, url) for name, urls in URLS.items() for url in urls]
-WHOLE = [(name, url) for name, url in SHAPES if url.endswith("{}@127.0.0.1:9")]
+WHOLE = [
+    (name, url)
+    for name, url in SHAPES
+    if url.endswith("{}@127.0.0.1:9") or url.startswith("redis+cluster://:{}")
+]
 
 STARTED = ["@", "%", "[", "é"]
 """The accepted shapes that are also started as a process, as a sample."""

@@ -9,9 +9,17 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+import pytest_asyncio
 
 from infrastructure.ports import free_port
 from tests.docker_engine import DockerEngine, running_engine
+from tests.redis_cluster import (
+    AnyRedis,
+    RedisCluster,
+    Sentinels,
+    running_cluster,
+    running_sentinels,
+)
 from tests.redis_server import RedisServer, running_redis
 from tests.system.images import Images, build_images
 from tests.waiting import waiting
@@ -25,6 +33,40 @@ class Proxying(Protocol):
 async def redis(tmp_path: Path) -> AsyncIterator[RedisServer]:
     async with running_redis(tmp_path) as server:
         yield server
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def steady_cluster(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[RedisCluster]:
+    """A cluster for all tests that leave its nodes alone."""
+    async with running_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def sentinels(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sentinels]:
+    """Sentinels for all tests that leave their master alone."""
+    async with running_sentinels(tmp_path_factory.mktemp("sentinels")) as running:
+        yield running
+
+
+@pytest.fixture(params=["one server", "cluster", "sentinels"])
+async def any_redis(
+    request: pytest.FixtureRequest,
+    redis: RedisServer,
+    steady_cluster: RedisCluster,
+    sentinels: Sentinels,
+) -> AnyRedis:
+    """A server, a cluster, or the Sentinels of a master, without keys."""
+    match request.param:
+        case "cluster":
+            await steady_cluster.forget()
+            return steady_cluster
+        case "sentinels":
+            await sentinels.forget()
+            return sentinels
+    return redis
 
 
 @pytest.fixture(scope="session")

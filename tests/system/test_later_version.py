@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.storage.redis import RedisLogs
+from backend.storage.redis.logs import RedisLogs
 from tests.later_version import EVENTS, KNOWN, SESSION_ID, TURN_ID, batch, later_worker
 from tests.redis_server import RedisServer
 from tests.serving import lex

@@ -12,11 +12,17 @@ from structlog.testing import capture_logs
 
 from backend.api.budgets import shared as shared_budgets
 from backend.api.rate_limits import shared, stream_slots
-from backend.api.rate_limits.redis_pipeline import OutOfReach, RedisPipeline, Script, connect
+from backend.api.rate_limits.redis_pipeline import (
+    OutOfReach,
+    RedisPipeline,
+    Script,
+    connect,
+    open_connection,
+)
 from backend.domain.errors import StorageError
-from backend.storage.redis import RedisLogs
-from backend.storage.redis_errors import CLUSTER
-from backend.storage.redis_rates import RedisRates
+from backend.storage.redis.errors import CLUSTER
+from backend.storage.redis.logs import RedisLogs
+from backend.storage.redis.rates import RedisRates
 from infrastructure.ports import free_port
 from tests.certificates import DAY, Authority, Signed, self_signed
 from tests.listening import listening
@@ -50,7 +56,7 @@ async def with_user(redis: RedisServer, *rights: str) -> AsyncIterator[str]:
 
 async def faults_at(url: str) -> set[str]:
     """The causes that the rate limits' pipeline, the shared logs and the shared rates report."""
-    client, logs, rates = connect(url), RedisLogs(url, kept_seconds=60), RedisRates(url)
+    client, logs, rates = open_connection(url), RedisLogs(url, kept_seconds=60), RedisRates(url)
     pipeline = RedisPipeline(client, on_change=lambda _: None, probes=PROBES, probe_seconds=60)
     await pipeline.open()
     told = {pipeline.fault} if pipeline.fault else set()

@@ -10,11 +10,12 @@ import httpx
 import pytest
 
 from backend.api.budgets.shared import PROBES, SharedBudgets
-from backend.api.rate_limits.redis_pipeline import RedisPipeline, connect
+from backend.api.rate_limits.redis_pipeline import RedisPipeline, connect, open_connection
 from backend.storage.memory.budgets import MemoryBudgets
 from backend.storage.ports.budgets import Amount, Budget
 from infrastructure.groq_standin import Standin
 from tests.processes import lex_process, logging_lex_process
+from tests.redis_cluster import AnyRedis
 from tests.redis_server import RedisServer
 from tests.waiting import waiting
 
@@ -24,8 +25,8 @@ TEN = (Amount(TOKENS, 10),)
 
 
 @asynccontextmanager
-async def pipeline_to(redis: RedisServer) -> AsyncIterator[RedisPipeline]:
-    client = connect(redis.url)
+async def pipeline_to(redis: AnyRedis) -> AsyncIterator[RedisPipeline]:
+    client = open_connection(redis.url)
     pipeline = RedisPipeline(client, on_change=lambda _: None, probes=PROBES, probe_seconds=0.05)
     await pipeline.open()
     try:
@@ -45,9 +46,9 @@ async def reserved(budgets: SharedBudgets, turn_id: str, expires: float = 60) ->
     return not await budgets.reserve(turn_id, TEN, expires_seconds=expires)
 
 
-async def test_workers_count_together(redis: RedisServer) -> None:
+async def test_workers_count_together(any_redis: AnyRedis) -> None:
     database = MemoryBudgets()
-    async with pipeline_to(redis) as one, pipeline_to(redis) as other:
+    async with pipeline_to(any_redis) as one, pipeline_to(any_redis) as other:
         workers = [SharedBudgets(each, database) for each in (one, other)]
 
         granted = await asyncio.gather(*(reserved(workers[n % 2], f"t{n}") for n in range(200)))
@@ -65,8 +66,8 @@ async def test_workers_count_together(redis: RedisServer) -> None:
     assert sum(again) == min(10, -(-9 * settled // 10))
 
 
-async def test_a_reservation_of_a_killed_worker_expires(redis: RedisServer) -> None:
-    async with pipeline_to(redis) as pipeline:
+async def test_a_reservation_of_a_killed_worker_expires(any_redis: AnyRedis) -> None:
+    async with pipeline_to(any_redis) as pipeline:
         budgets = SharedBudgets(pipeline, MemoryBudgets())
         for number in range(10):
             assert await reserved(budgets, f"t{number}", expires=0.5)

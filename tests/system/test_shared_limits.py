@@ -25,6 +25,7 @@ from backend.api.rate_limits.redis_pipeline import (
     RedisPipeline,
     Script,
     connect,
+    open_connection,
 )
 from backend.api.rate_limits.shared import SharedLimits
 from backend.api.rate_limits.stream_slots import LocalSlots, SharedSlots
@@ -34,6 +35,7 @@ from tests.api.test_limits import FOREVER, abandon, assert_not_locked_out, strea
 from tests.api.test_realtime import address
 from tests.listening import listening
 from tests.processes import logging_lex_process
+from tests.redis_cluster import AnyRedis
 from tests.redis_server import RedisServer
 from tests.serving import lex
 from tests.waiting import waiting
@@ -47,9 +49,9 @@ WINDOWS = [
 
 @asynccontextmanager
 async def pipeline_to(
-    redis: RedisServer, on_change: Callable[[bool], None] = lambda _: None
+    redis: AnyRedis, on_change: Callable[[bool], None] = lambda _: None
 ) -> AsyncIterator[RedisPipeline]:
-    client = connect(redis.url)
+    client = open_connection(redis.url)
     pipeline = RedisPipeline(client, on_change=on_change, probe_seconds=0.05)
     await pipeline.open()
     try:
@@ -65,8 +67,8 @@ async def until_up(pipeline: RedisPipeline, *, is_up: bool = True) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_windows_are_charged_together_or_not_at_all(redis: RedisServer) -> None:
-    async with pipeline_to(redis) as pipeline:
+async def test_windows_are_charged_together_or_not_at_all(any_redis: AnyRedis) -> None:
+    async with pipeline_to(any_redis) as pipeline:
         limits = SharedLimits(pipeline)
         verdicts = [await limits.charge(WINDOWS) for _ in range(4)]
 
@@ -90,9 +92,9 @@ async def test_the_library_reads_what_was_counted(redis: RedisServer) -> None:
     assert not verdict.is_granted
 
 
-async def test_time_to_wait_is_until_one_is_let_through(redis: RedisServer) -> None:
+async def test_time_to_wait_is_until_one_is_let_through(any_redis: AnyRedis) -> None:
     (quota,) = quotas("session", "1/second")
-    async with pipeline_to(redis) as pipeline:
+    async with pipeline_to(any_redis) as pipeline:
         limits = SharedLimits(pipeline)
         await limits.charge([Window(quota, "s1")])
         await asyncio.sleep(0.4)
@@ -213,13 +215,13 @@ async def test_a_redis_far_away_is_found_though_connecting_takes_several_answers
 
 
 async def test_websockets_of_all_workers_count_and_a_worker_that_stops_gives_its_back(
-    redis: RedisServer,
+    any_redis: AnyRedis,
 ) -> None:
     async with (
-        lex(redis_url=redis.url, max_sockets_per_client=1) as one,
+        lex(redis_url=any_redis.url, max_sockets_per_client=1) as one,
         AsyncExitStack() as stopping,
     ):
-        other = lex(redis_url=redis.url, max_sockets_per_client=1)
+        other = lex(redis_url=any_redis.url, max_sockets_per_client=1)
         there = address(await stopping.enter_async_context(other))
         async with connect_websocket(there, proxy=None):
             with pytest.raises(InvalidStatus) as refused:
@@ -257,8 +259,8 @@ async def test_many_at_once_go_over_one_connection(redis: RedisServer) -> None:
         assert (await client.info("clients"))["connected_clients"] == 2
 
 
-async def test_slots_are_shared_and_those_of_a_dead_worker_expire(redis: RedisServer) -> None:
-    async with pipeline_to(redis) as pipeline:
+async def test_slots_are_shared_and_those_of_a_dead_worker_expire(any_redis: AnyRedis) -> None:
+    async with pipeline_to(any_redis) as pipeline:
         dead, living = (
             SharedSlots(LocalSlots(most=2), pipeline, most=2, seconds=seconds)
             for seconds in (1, 60)
@@ -276,8 +278,8 @@ async def test_slots_are_shared_and_those_of_a_dead_worker_expire(redis: RedisSe
     assert (refused, full, again) == (False, False, True)
 
 
-async def test_a_slot_that_nobody_waits_for_any_more_is_given_back(redis: RedisServer) -> None:
-    async with pipeline_to(redis) as pipeline:
+async def test_a_slot_that_nobody_waits_for_any_more_is_given_back(any_redis: AnyRedis) -> None:
+    async with pipeline_to(any_redis) as pipeline:
         slots = SharedSlots(LocalSlots(most=1), pipeline, most=1)
         taking = asyncio.create_task(slots.take("c", "t1"))
         await asyncio.sleep(0)

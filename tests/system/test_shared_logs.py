@@ -6,7 +6,7 @@ import random
 import re
 import statistics
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +19,10 @@ from redis.asyncio import Redis
 from backend.domain.errors import StorageError
 from backend.domain.events import decode
 from backend.storage.ports.shared_logs import SharedBatch
-from backend.storage.redis import RedisLogs
+from backend.storage.redis.logs import RedisLogs
 from infrastructure.groq_standin import Standin
 from tests.processes import lex_process
+from tests.redis_cluster import AnyRedis
 from tests.redis_server import RedisServer
 from tests.serving import ids_of, is_over, without_ids
 from tests.waiting import waiting, within_limit
@@ -30,7 +31,14 @@ WORDS = "It is mild in Paris.\n\n- and\n- so\n- on " * 8
 
 
 @pytest.fixture
-async def logs(redis: RedisServer) -> AsyncIterator[RedisLogs]:
+async def logs(any_redis: AnyRedis) -> AsyncIterator[RedisLogs]:
+    opened = RedisLogs(any_redis.url, kept_seconds=60)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def logs_of_server(redis: RedisServer) -> AsyncIterator[RedisLogs]:
     opened = RedisLogs(redis.url, kept_seconds=60)
     yield opened
     await opened.close()
@@ -40,9 +48,46 @@ async def test_what_is_written_is_read_from_behind_a_position(logs: RedisLogs) -
     first, second = SharedBatch("t1", 0, 3, b"abc"), SharedBatch("t1", 3, 5, b"de")
     await logs.write([first, second, SharedBatch("t2", 0, 1, b"x")])
 
-    read = [(await logs.read("w1", {"t1": after})).batches for after in (0, 2, 3)]
+    read = [await batches(logs, {"t1": after}) for after in (0, 2, 3)]
 
     assert read == [[first, second], [first, second], [second]]
+
+
+async def test_turns_of_all_slots_are_read_together(logs: RedisLogs) -> None:
+    written = [SharedBatch(f"t{number}", 0, 3, b"abc") for number in range(50)]
+    await logs.write(written)
+    wanted, read = {batch.turn_id: 0 for batch in written}, []
+    async with waiting():
+        while wanted:
+            for batch in await batches(logs, wanted):
+                read.append(batch)
+                del wanted[batch.turn_id]
+
+    assert sorted(read, key=str) == sorted(written, key=str)
+
+
+async def test_a_turn_that_is_followed_later_ends_the_reads_that_wait(logs: RedisLogs) -> None:
+    """In all slots, and also if another reader of the turn has read more."""
+    begun = time.monotonic()
+    for number in range(20):
+        turn, later = f"t{number}", SharedBatch(f"t{number}", 3, 5, b"de")
+        waiting_read = asyncio.create_task(logs.read("w1", {turn: 3, "other": 0}))
+        await asyncio.sleep(0.01)
+        await logs.write([SharedBatch(turn, 0, 3, b"abc")], nudged=["w1"])
+        await waiting_read
+        assert [each.last for each in await batches(logs, {turn: 0, "other": 0})] == [3]
+        await logs.write([later])
+        assert await batches(logs, {turn: 3}) == [later]
+
+    assert time.monotonic() - begun < 20, "each read that waits lasts a second"
+
+
+async def batches(logs: RedisLogs, after: Mapping[str, int]) -> list[SharedBatch]:
+    """Read until there are some."""
+    async with waiting():
+        while not (found := (await logs.read("w1", after)).batches):
+            pass
+    return list(found)
 
 
 async def test_what_is_written_twice_is_there_once(logs: RedisLogs) -> None:
@@ -50,12 +95,13 @@ async def test_what_is_written_twice_is_there_once(logs: RedisLogs) -> None:
     for _ in range(3):
         await logs.write([batch])
 
-    assert (await logs.read("w1", {"t1": 0})).batches == [batch]
+    assert await batches(logs, {"t1": 0}) == [batch]
 
 
 async def test_an_entry_of_another_version_hides_no_others(
-    redis: RedisServer, logs: RedisLogs
+    redis: RedisServer, logs_of_server: RedisLogs
 ) -> None:
+    logs = logs_of_server
     async with Redis.from_url(redis.url) as client:
         await client.xadd("lex:turn:t1", {"said": "x"}, id="3-0")
     batch = SharedBatch("t2", 0, 3, b"abc")
@@ -82,8 +128,9 @@ async def test_a_nudge_ends_the_wait_of_its_worker_and_is_heard_once(logs: Redis
 
 
 async def test_a_redis_that_hangs_or_is_gone_is_a_failed_one(
-    redis: RedisServer, logs: RedisLogs
+    redis: RedisServer, logs_of_server: RedisLogs
 ) -> None:
+    logs = logs_of_server
     batch = SharedBatch("t1", 0, 3, b"abc")
     await logs.write([batch])
 
@@ -104,7 +151,7 @@ async def test_a_redis_that_hangs_or_is_gone_is_a_failed_one(
 
 @asynccontextmanager
 async def two_workers(
-    redis: RedisServer, folder: Path
+    redis: AnyRedis, folder: Path
 ) -> AsyncIterator[tuple[Standin, httpx.AsyncClient, httpx.AsyncClient]]:
     async with Standin.serve() as standin:
         variables = {

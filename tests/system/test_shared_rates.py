@@ -16,9 +16,10 @@ from redis.asyncio import Redis
 
 from backend.domain.errors import StorageError
 from backend.domain.rates import Place, RateFigure, RateNews, RateReport
-from backend.storage.redis_rates import RedisRates
+from backend.storage.redis.rates import RedisRates
 from tests.processes import client_process, lex_process
 from tests.rate_limited import RateLimited, rate_limited
+from tests.redis_cluster import AnyRedis
 from tests.redis_server import RedisServer
 from tests.waiting import waiting
 
@@ -26,7 +27,14 @@ MODEL = "openai/gpt-oss-120b"
 
 
 @pytest.fixture
-async def rates(redis: RedisServer) -> AsyncIterator[RedisRates]:
+async def rates(any_redis: AnyRedis) -> AsyncIterator[RedisRates]:
+    opened = RedisRates(any_redis.url)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def rates_of_server(redis: RedisServer) -> AsyncIterator[RedisRates]:
     opened = RedisRates(redis.url)
     yield opened
     await opened.close()
@@ -164,8 +172,8 @@ async def test_a_worker_knows_how_many_wait_elsewhere(rates: RedisRates) -> None
     assert (await told(rates, "w3", report(waiting=5))).others == 7
 
 
-async def test_a_silent_worker_loses_its_places(redis: RedisServer) -> None:
-    rates = RedisRates(redis.url, gone_seconds=0.3)
+async def test_a_silent_worker_loses_its_places(any_redis: AnyRedis) -> None:
+    rates = RedisRates(any_redis.url, gone_seconds=0.3)
     await told(rates, "w1", report(("1", 9.0), ("2", 9.0), waiting=2, is_blocked=True))
     async with waiting():
         while (await told(rates, "w2", report(is_blocked=True))).others:
@@ -178,8 +186,9 @@ async def test_a_silent_worker_loses_its_places(redis: RedisServer) -> None:
 
 
 async def test_everything_expires_and_has_the_prefix_of_lex(
-    rates: RedisRates, redis: RedisServer
+    rates_of_server: RedisRates, redis: RedisServer
 ) -> None:
+    rates = rates_of_server
     given = report(("1", 0.0), figures=[tokens(1, 0)], is_blocked=True)
     await told(rates, "w1", given)
     await told(rates, "w2", report(("1", 0.0), is_blocked=True))
@@ -192,8 +201,9 @@ async def test_everything_expires_and_has_the_prefix_of_lex(
 
 
 async def test_a_redis_that_is_away_or_refuses_is_an_error_of_storage(
-    rates: RedisRates, redis: RedisServer
+    rates_of_server: RedisRates, redis: RedisServer
 ) -> None:
+    rates = rates_of_server
     async with Redis.from_url(redis.url) as client:
         await client.set(f"lex:rate:{MODEL}:queue", "not a queue")
     with pytest.raises(StorageError, match="another program"):

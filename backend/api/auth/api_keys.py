@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from backend.aio.periodic import repeating
 from backend.api.auth.identity import Identity, is_user_id
-from backend.domain.errors import NotAuthenticated, UnusableFile
+from backend.domain.errors import NotAuthenticated, UnusableSetting
 
 logger = structlog.get_logger()
 
@@ -28,7 +28,7 @@ Stamp = tuple[int, int, int] | None
 """The file's inode, modification time in ns, and size; None if there is no file."""
 
 
-class UnusableKeyFile(UnusableFile):
+class UnusableKeyFile(UnusableSetting):
     """The message never contains any part of a key."""
 
     setting = "API_KEYS_FILE"

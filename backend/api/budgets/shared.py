@@ -4,6 +4,7 @@ Redis answers before a turn starts. The database always gets what was settled, s
 when Redis is lost, and tell a Redis that has forgotten.
 """
 
+import asyncio
 from collections.abc import Sequence
 
 from backend.api.rate_limits.redis_pipeline import OutOfReach, RedisPipeline, Script
@@ -79,7 +80,11 @@ UNKNOWN = -1
 
 
 class SharedBudgets:
-    """A `BudgetStore` over Redis and the database."""
+    """A `BudgetStore` over Redis and the database.
+
+    One script reserves all budgets of a turn. In a cluster each budget has its own slot and script;
+    if one is exhausted, the others get back what was reserved.
+    """
 
     def __init__(self, pipeline: RedisPipeline, database: BudgetStore) -> None:
         self._pipeline = pipeline
@@ -92,15 +97,31 @@ class SharedBudgets:
     ) -> Sequence[Exhausted]:
         if not amounts:
             return []
+        parts = self._parts(amounts)
         try:
-            floors = await self._floors(amounts)
-            reply = await self._ask(turn_id, amounts, floors, expires_seconds)
-            if not reply:
-                floors = await self._database.used([each.budget for each in amounts])
-                reply = await self._ask(turn_id, amounts, floors, expires_seconds)
+            found = await asyncio.gather(
+                *(self._reserve(turn_id, part, expires_seconds) for part in parts)
+            )
         except OutOfReach:
             self._missed.update(each.budget.key for each in amounts)
             return await self._database.reserve(turn_id, amounts, expires_seconds=expires_seconds)
+        full = [each for exhausted in found for each in exhausted]
+        if full:
+            for part, exhausted in zip(parts, found, strict=True):
+                if not exhausted:
+                    nothing = [Amount(each.budget, 0) for each in part]
+                    self._pipeline.tell(self._settling(turn_id, nothing))
+        return full
+
+    async def _reserve(
+        self, turn_id: str, amounts: Sequence[Amount], expires_seconds: float
+    ) -> Sequence[Exhausted]:
+        """Raises: OutOfReach."""
+        floors = await self._floors(amounts)
+        reply = await self._ask(turn_id, amounts, floors, expires_seconds)
+        if not reply:
+            floors = await self._database.used([each.budget for each in amounts])
+            reply = await self._ask(turn_id, amounts, floors, expires_seconds)
         _, *full = reply
         return [
             Exhausted(amounts[int(number) - 1].budget, float(seconds))
@@ -111,17 +132,9 @@ class SharedBudgets:
         # The database first: if Redis asks for its figure in between, it counts too much for a
         # moment rather than too little for good.
         await self._database.settle(turn_id, amounts)
+        scripts = [self._settling(turn_id, part) for part in self._parts(amounts)]
         try:
-            await self._pipeline.call(
-                Script(
-                    _SETTLE,
-                    keys=_keys(amounts),
-                    arguments=[
-                        turn_id,
-                        *(n for each in amounts for n in (each.budget.seconds, each.amount)),
-                    ],
-                )
-            )
+            await asyncio.gather(*map(self._pipeline.call, scripts))
         except OutOfReach:
             self._missed.update(each.budget.key for each in amounts)
 
@@ -155,11 +168,24 @@ class SharedBudgets:
             for number in (each.budget.limit, each.budget.seconds, each.amount, floor)
         ]
         reply: list[int | bytes] = await self._pipeline.call(
-            Script(_RESERVE, keys=_keys(amounts), arguments=[turn_id, expires_seconds, *wanted])
+            Script(
+                _RESERVE, keys=self._keys(amounts), arguments=[turn_id, expires_seconds, *wanted]
+            )
         )
         return reply
 
+    def _settling(self, turn_id: str, amounts: Sequence[Amount]) -> Script:
+        used = (n for each in amounts for n in (each.budget.seconds, each.amount))
+        return Script(_SETTLE, keys=self._keys(amounts), arguments=[turn_id, *used])
 
-def _keys(amounts: Sequence[Amount]) -> list[str]:
-    names = (f"lex:{{budgets}}:{each.budget.key}" for each in amounts)
-    return [key for name in names for key in (name, f"{name}:held")]
+    def _parts(self, amounts: Sequence[Amount]) -> Sequence[Sequence[Amount]]:
+        """The amounts that one script can have."""
+        return [[each] for each in amounts] if self._pipeline.is_cluster else [amounts]
+
+    def _keys(self, amounts: Sequence[Amount]) -> list[str]:
+        names = (f"{self._prefix(each.budget)}:{each.budget.key}" for each in amounts)
+        return [key for name in names for key in (name, f"{name}:held")]
+
+    def _prefix(self, budget: Budget) -> str:
+        slot = self._pipeline.slot(budget.key).rstrip(":")
+        return f"lex:budgets:{slot}" if slot else "lex:{budgets}"

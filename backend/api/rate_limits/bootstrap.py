@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pydantic import SecretStr
 
@@ -15,7 +16,7 @@ from backend.api.rate_limits.admission import Admissions
 from backend.api.rate_limits.client_slots import ClientSlots
 from backend.api.rate_limits.clients import NETWORK_CLIENTS
 from backend.api.rate_limits.local import LocalLimits
-from backend.api.rate_limits.redis_pipeline import RedisPipeline, connect
+from backend.api.rate_limits.redis_pipeline import RedisPipeline, open_connection
 from backend.api.rate_limits.shared import SharedLimits
 from backend.api.rate_limits.stream_slots import (
     RENEW_SECONDS,
@@ -26,7 +27,12 @@ from backend.api.rate_limits.stream_slots import (
 )
 from backend.api.rate_limits.tiers import TieredLimits
 from backend.api.rate_limits.windows import Limits, quotas
+from backend.domain.errors import UnusableSetting
 from backend.telemetry import metrics
+
+
+class UnusableRedis(UnusableSetting):
+    setting: ClassVar[str] = "REDIS_URL"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +68,10 @@ async def open_admission_control(
     most: Most,
     open_budgets: Callable[[RedisPipeline | None], Budgets],
 ) -> AsyncIterator[AdmissionControl]:
-    """Open all limits. An unreachable Redis does not stop the start; it is found later."""
+    """Open all limits. An unreachable Redis does not stop the start; it is found later.
+
+    Raises: UnusableRedis, if Redis is of another kind than the URL says.
+    """
     async with AsyncExitStack() as stack:
         pipeline = await _pipeline(redis_url.get_secret_value(), stack) if redis_url else None
         admissions = Admissions(
@@ -105,7 +114,7 @@ async def _slots(
 
 
 async def _pipeline(url: str, stack: AsyncExitStack) -> RedisPipeline:
-    client = connect(url)
+    client = open_connection(url)
     stack.push_async_callback(client.aclose)
     pipeline = RedisPipeline(
         client,
@@ -114,4 +123,6 @@ async def _pipeline(url: str, stack: AsyncExitStack) -> RedisPipeline:
     )
     await pipeline.open()
     stack.push_async_callback(pipeline.close)
+    if pipeline.is_of_other_kind:
+        raise UnusableRedis(f"{pipeline.fault}.")
     return pipeline

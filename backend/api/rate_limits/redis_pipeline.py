@@ -1,23 +1,26 @@
-"""One Redis connection that all shared counts of a worker use.
+"""One connection to Redis that all shared counts of a worker use; in a cluster, one to each node.
 
 Calls that arrive during a round trip go out together in the next one. While Redis is down, calls
 fail at once, and the pipeline probes in the background.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import structlog
-from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from backend.aio.tasks import cancel_and_wait
 from backend.network.file_descriptors import exhaustion_of
-from backend.storage.redis_errors import SILENCE, fault_of, is_of_one_key
+from backend.storage.redis.connection import opener
+from backend.storage.redis.errors import OF_OTHER_KIND, SILENCE, fault_of, is_of_one_key
+from backend.storage.redis.node import Command, Node, RedisConnection
 
 logger = structlog.get_logger()
 
@@ -44,9 +47,23 @@ class OutOfReach(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Script:
+    """In a cluster, all keys must contain the same `RedisPipeline.slot`."""
+
     text: str
     keys: Sequence[str]
     arguments: Sequence[str | int | float]
+
+    @property
+    def command(self) -> Command:
+        # EVAL, not EVALSHA: Redis caches the script either way, but forgets it at a restart.
+        arguments = (*self.keys, *map(str, self.arguments))
+        key = self.keys[0] if self.keys else ""
+        return Command(("EVAL", self.text, len(self.keys), *arguments), key)
+
+    def with_tag(self, tag: str) -> "Script":
+        """Return the script for keys that have this hash tag and no other one."""
+        keys = [f"{re.sub('[{}]', '', key)}:{{{tag}}}" for key in self.keys]
+        return replace(self, keys=keys)
 
 
 PROBE = Script("redis.call('SET', KEYS[1], '', 'PX', 1)", ["lex:probe"], [])
@@ -59,10 +76,18 @@ class _Waiting:
     reply: asyncio.Future[Any] = field(default_factory=asyncio.Future)
 
 
-def connect(url: str) -> Redis:
-    """Return a client that connects on first use. The caller must close it."""
-    # Retry once, because an idle connection may have broken since its last use.
-    return Redis.from_url(url, max_connections=2, retry=Retry(NoBackoff(), 1))
+# Retry once, because an idle connection may have broken since its last use.
+_OPTIONS: Mapping[str, Any] = {"max_connections": 2, "retry": Retry(NoBackoff(), 1)}
+
+
+def connect(url: str) -> Node:
+    """Return a client of one server, which connects on first use. The caller must close it."""
+    return Node.at(url, **_OPTIONS)
+
+
+def open_connection(url: str) -> RedisConnection:
+    """The same for any `REDIS_URL`."""
+    return opener(url, **_OPTIONS)()
 
 
 class RedisPipeline:
@@ -73,7 +98,7 @@ class RedisPipeline:
 
     def __init__(
         self,
-        client: Redis,
+        client: RedisConnection,
         *,
         on_change: Callable[[bool], None],
         probes: Sequence[Script] = (PROBE,),
@@ -93,8 +118,22 @@ class RedisPipeline:
         """Why Redis is down; None while it is up."""
 
     @property
-    def connection_pool(self) -> ConnectionPool:
-        return self._client.connection_pool
+    def connection_pool(self) -> ConnectionPool | None:
+        """The connections to a single server."""
+        return self._client.connection_pool if isinstance(self._client, Node) else None
+
+    @property
+    def is_cluster(self) -> bool:
+        return self._client.is_cluster
+
+    @property
+    def is_of_other_kind(self) -> bool:
+        """Whether `REDIS_URL` must be written in another way, such as for a cluster."""
+        return self.fault in OF_OTHER_KIND
+
+    def slot(self, tag: str) -> str:
+        """A part of a key, which keeps the keys of a tag together. Empty unless in a cluster."""
+        return self._client.slot(tag)
 
     async def open(self) -> None:
         await self._probe()
@@ -150,21 +189,24 @@ class RedisPipeline:
             _lose(sent)
 
     async def _ask(self, scripts: Sequence[Script]) -> list[Any]:
-        pipeline = self._client.pipeline(transaction=False)
-        for script in scripts:
-            # EVAL, not EVALSHA: Redis caches the script either way, but forgets it at a restart.
-            pipeline.eval(script.text, len(script.keys), *script.keys, *map(str, script.arguments))
-        return await pipeline.execute(raise_on_error=False)
+        return await self._client.run([script.command for script in scripts])
 
     async def _probe(self) -> None:
         try:
-            await self._answer(self._client.ping(), seconds=CONNECT_SECONDS)
-            replies = await self._answer(self._ask(self._probes), seconds=self._answer_seconds)
-            _raise_unless_of_one_key(self._probes, replies)
+            await self._answer(self._client.reach(), seconds=CONNECT_SECONDS)
+            probes = self._probes_of_all_nodes()
+            replies = await self._answer(self._ask(probes), seconds=self._answer_seconds)
+            _raise_unless_of_one_key(probes, replies)
         except OutOfReach as error:
             self._lost(str(error))
         else:
             self._found()
+
+    def _probes_of_all_nodes(self) -> Sequence[Script]:
+        if not self._client.is_cluster:
+            return self._probes
+        tags = self._client.probe_tags()
+        return [script.with_tag(tag) for tag in tags for script in self._probes]
 
     async def _answer(self, asking: Awaitable[T], *, seconds: float) -> T:
         """Await an answer of Redis. Raises: OutOfReach, with the cause."""

@@ -61,6 +61,9 @@ class SharedLimits(MovingWindowRateLimiter):
     The library counts in one window after another, so a full window has already charged those
     before it. The entries keep the library's format. Time is that of Redis. A key holds the
     requests in its window, and expires with the last one.
+
+    In a cluster, all windows of a request share the slot of the last one: its client's, or that of
+    the client's network. So a session that several addresses use has a count for each of them.
     """
 
     storage: RedisStorage
@@ -71,7 +74,8 @@ class SharedLimits(MovingWindowRateLimiter):
                 "async+redis://",
                 implementation="redispy",
                 key_prefix=_PREFIX,
-                # The library annotates its options as plain values.
+                # For the library's own methods, which nothing calls in a cluster. It annotates its
+                # options as plain values.
                 connection_pool=pipeline.connection_pool,  # type: ignore[arg-type]
             )
         )
@@ -83,9 +87,10 @@ class SharedLimits(MovingWindowRateLimiter):
         Raises: OutOfReach; the request may or may not have been counted then.
         """
         items = [(window.quota.item, window.key) for window in windows]
+        prefix = f"{_PREFIX}:{self._pipeline.slot(windows[-1].key)}"
         script = Script(
             _ALL_OR_NONE,
-            keys=[self.storage.bridge.prefixed_key(item.key_for(key)) for item, key in items],
+            keys=[prefix + item.key_for(key) for item, key in items],
             arguments=[n for item, _ in items for n in (item.amount, item.get_expiry())],
         )
         is_granted, *counted = await self._pipeline.call(script)

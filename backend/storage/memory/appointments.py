@@ -22,7 +22,7 @@ class MemoryAppointments:
 
     async def book(self, appointment: Appointment, *, by: BookedBy | None = None) -> Booking:
         # Raises ClaimLost before anything is booked.
-        turn_id = None if by is None else self._sessions.held(by.call.turn_id).record.id
+        turn_id = None if by is None else self._sessions.held(by.call.turn.id).record.id
         slot = (appointment.dealership_id, appointment.date, appointment.time)
         new = Booking(new_confirmation_id(), appointment, turn_id)
         booking = self._bookings.setdefault(slot, new)

@@ -8,6 +8,7 @@ from itertools import chain
 
 from backend.domain.conversation import Message, Outcome, Session, TurnRecord, now
 from backend.domain.errors import SessionBusy, SessionNotFound, TurnNotFound
+from backend.domain.turn_keys import TurnKey
 from backend.domain.usage import ModelCall
 from backend.storage.history import Window
 from backend.storage.memory.records import KeptSession, KeptTurn, Untold
@@ -15,6 +16,7 @@ from backend.storage.memory.usage import MemoryUsage
 from backend.storage.ports.appointments import BookedBy, Booking
 from backend.storage.ports.sessions import (
     LOST_AFTER_LEASES,
+    WORKER_LOST,
     AlreadyStarted,
     Claim,
     ClockDoubt,
@@ -132,7 +134,8 @@ class MemorySessions:
         turn.stop_as = turn.stop_as or Outcome.DISCONNECTED
         return turn.holder
 
-    async def running(self, turn_ids: Collection[str]) -> frozenset[str]:
+    async def running(self, turns: Collection[TurnKey]) -> frozenset[str]:
+        turn_ids = {turn.id for turn in turns}
         return frozenset(
             turn.record.id
             for turn in self._all_turns()
@@ -141,10 +144,10 @@ class MemorySessions:
             and self._is_alive(turn.worker)
         )
 
-    async def is_followed(self, turn_id: str) -> bool:
+    async def is_followed(self, turn: TurnKey) -> bool:
         return any(
-            turn.record.id == turn_id and self._is_lately(turn.followed_at)
-            for turn in self._all_turns()
+            kept.record.id == turn.id and self._is_lately(kept.followed_at)
+            for kept in self._all_turns()
         )
 
     async def claim(
@@ -185,6 +188,15 @@ class MemorySessions:
                 untold = session.untold or Untold(0)
                 session.untold = untold.again(self.clock(), is_wanted=untold.is_wanted)
                 return True
+        return ending.may_be_stored and self._amend(ending)
+
+    def _amend(self, ending: Ending) -> bool:
+        """Replace the log of a turn that an earlier attempt has ended."""
+        for turn in self._all_turns():
+            record = turn.record
+            if record.id == ending.turn_id and record.outcome and record.error_code != WORKER_LOST:
+                turn.log = ending.log if turn.log is not None else None
+                return True
         return False
 
     def enter(self, owner: str, session_id: str, calls: Sequence[ModelCall]) -> None:
@@ -194,13 +206,14 @@ class MemorySessions:
             session.spend(calls)
 
     async def renew(
-        self, worker: str, *, unfollowed: Collection[str] = (), followed: Collection[str] = ()
+        self, worker: str, *, unfollowed: Collection[str] = (), followed: Collection[TurnKey] = ()
     ) -> Sequence[StopRequest]:
         self._seen[worker] = self.clock()
+        followed_ids = {turn.id for turn in followed}
         requests = []
         for turn in self._all_turns():
             turn_id = turn.record.id
-            if turn_id in followed:
+            if turn_id in followed_ids:
                 turn.followed_at = self.clock()
             if turn.worker == worker and turn.record.outcome is None:
                 turn.is_unfollowed = turn_id in unfollowed
@@ -222,9 +235,9 @@ class MemorySessions:
 
     def note(self, by: BookedBy, booking: Booking) -> None:
         """Add the booking to the turn and its journal."""
-        turn = self.held(by.call.turn_id)
-        booked = self.bookings.setdefault(by.call.turn_id, [])
-        if booking.turn_id == by.call.turn_id and booking not in booked:
+        turn = self.held(by.call.turn.id)
+        booked = self.bookings.setdefault(by.call.turn.id, [])
+        if booking.turn_id == by.call.turn.id and booking not in booked:
             booked.append(booking)
         output = Message.tool(by.call.call, by.output_of(booking))
         turn.journal = with_output(by.call.messages, output, kept=turn.journal)

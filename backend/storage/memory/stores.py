@@ -31,6 +31,9 @@ class MemoryStores:
     async def ping(self) -> None:
         """Does nothing: memory is always there."""
 
+    async def maintain(self) -> None:
+        """Does nothing: memory needs no preparation."""
+
     async def close(self) -> None:
         """Does nothing: there is nothing to close."""
 

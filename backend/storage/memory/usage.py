@@ -1,8 +1,9 @@
 """The ledger in dicts."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import date
+from datetime import date, timedelta
 
+from backend.domain.conversation import now
 from backend.domain.usage import ModelCall, Purpose, Spent
 from backend.storage.ports.usage import DayUsage, OwnerUsage
 
@@ -33,6 +34,13 @@ class MemoryUsage:
             sums[whose] = sums.get(whose, Spent()) + spent
         most_first = sorted(sums.items(), key=lambda each: (-each[1].usage.total_tokens, each[0]))
         return [OwnerUsage(owner=whose, spent=spent) for whose, spent in most_first[:limit]]
+
+    async def purge(self, *, kept_days: float) -> None:
+        try:
+            first = (now() - timedelta(days=kept_days)).date()
+        except OverflowError:  # before the year 1
+            return
+        self._sums = {key: spent for key, spent in self._sums.items() if key[0] >= first}
 
     def _of(
         self, first: date, last: date, owner: str | None

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from backend.domain.conversation import History, Message, Outcome, Session, TurnRecord
+from backend.domain.turn_keys import TurnKey
 from backend.domain.usage import ModelCall, Usage
 from backend.storage.ports.appointments import Booking
 
@@ -32,6 +33,10 @@ class NewTurn:
     idempotency_key: str | None = None
     traceparent: str | None = None
     """The turn's span, in the format of W3C Trace Context."""
+
+    @property
+    def key(self) -> TurnKey:
+        return TurnKey(self.owner, self.id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +75,7 @@ class Claim:
 class Ending:
     """Everything that the end of a turn stores, in one transaction."""
 
+    owner: str
     turn_id: str
     outcome: Outcome
     messages: Sequence[Message]
@@ -82,6 +88,12 @@ class Ending:
     calls: Sequence[ModelCall] = ()
     first_chunk_seconds: float | None = None
     characters_per_token: float | None = None
+    may_be_stored: bool = False
+    """Whether an earlier attempt to store this ending may have succeeded without telling so."""
+
+    @property
+    def key(self) -> TurnKey:
+        return TurnKey(self.owner, self.turn_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,11 +269,11 @@ class SessionStore(Protocol):
         """
         ...
 
-    async def running(self, turn_ids: Collection[str]) -> frozenset[str]:
-        """Return which of these turns have not ended and have a live worker."""
+    async def running(self, turns: Collection[TurnKey]) -> frozenset[str]:
+        """Return the ids of those turns that have not ended and have a live worker."""
         ...
 
-    async def is_followed(self, turn_id: str) -> bool:
+    async def is_followed(self, turn: TurnKey) -> bool:
         """Whether, within the last lease, another worker reported a follower of this turn."""
         ...
 
@@ -285,7 +297,8 @@ class SessionStore(Protocol):
         """Store how the turn ended, and release its session.
 
         Returns False and stores nothing if the turn no longer holds its session: another turn took
-        over, or the session was deleted.
+        over, or the session was deleted. If an ending that `may_be_stored` was stored before, only
+        its log is replaced: the client has seen an error since then.
 
         Raises:
             NotStorable: the ending has content that the store cannot hold.
@@ -293,12 +306,13 @@ class SessionStore(Protocol):
         ...
 
     async def renew(
-        self, worker: str, *, unfollowed: Collection[str] = (), followed: Collection[str] = ()
+        self, worker: str, *, unfollowed: Collection[str] = (), followed: Collection[TurnKey] = ()
     ) -> Sequence[StopRequest]:
         """Renew the worker's lease: its claims hold for `lease_seconds` from now.
 
-        `unfollowed` are this worker's turns without a follower here; `followed` are turns of other
-        workers with a follower here. Returns the stop requests for this worker's turns.
+        `unfollowed` are the ids of this worker's turns without a follower here; `followed` are
+        turns of other workers with a follower here. Returns the stop requests for this worker's
+        turns.
         """
         ...
 

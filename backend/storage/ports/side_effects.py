@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from backend.domain.conversation import Message, ToolCall
+from backend.domain.turn_keys import TurnKey
 
 
 class ClaimLost(Exception):
@@ -17,6 +18,6 @@ class SideEffect:
     contains the call; outputs of other calls may follow it.
     """
 
-    turn_id: str
+    turn: TurnKey
     call: ToolCall
     messages: tuple[Message, ...]

@@ -30,6 +30,10 @@ class UsageStore(Protocol):
     It outlives the sessions. The calls of a turn whose worker died are missing.
     """
 
+    async def purge(self, *, kept_days: float) -> None:
+        """Delete the sums of the UTC days that ended more than `kept_days` ago."""
+        ...
+
     async def by_day(self, first: date, last: date, *, owner: str | None) -> Sequence[DayUsage]:
         """Return the sums from the first to the last day, by day, model and purpose in order.
 

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, bindparam, select
 
 from backend.storage.confirmation import new_confirmation_id
 from backend.storage.ports.appointments import Appointment, BookedBy, Booking, SlotTaken
-from backend.storage.sql import claims, journals
+from backend.storage.sql import journals, locks
 from backend.storage.sql.dialects import DatabaseNow, insert
 from backend.storage.sql.operations import SqlStore, reading, writing
 from backend.storage.sql.rows import booking_of
@@ -41,8 +41,8 @@ def _book(
 ) -> Booking:
     if by is None:
         return _booked(connection, appointment, None)
-    session = claims.hold(connection, by.call.turn_id)
-    booking = _booked(connection, appointment, by.call.turn_id)
+    session = locks.hold(connection, by.call.turn)
+    booking = _booked(connection, appointment, by.call.turn.id)
     journals.note(connection, by.call, by.output_of(booking), session=session)
     return booking
 

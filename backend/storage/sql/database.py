@@ -17,14 +17,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from backend.domain.errors import OutOfDescriptors, StorageError, StoreAway
 from backend.network.file_descriptors import exhaustion_of
 from backend.storage.sql.database_url import parse
-from backend.storage.sql.engines import (
-    POSTGRES_THREADS,
-    SQLITE_READERS,
-    postgres_engine,
-    sqlite_readers,
-    sqlite_writer,
-)
 from backend.storage.sql.errors import Failure, failure_of, translated
+from backend.storage.sql.postgres_engine import POOL_SIZE, Prepared, postgres_engine
+from backend.storage.sql.sqlite_engines import SQLITE_READERS, sqlite_readers, sqlite_writer
 from backend.storage.sql.sqlite_file import SqliteFile
 from backend.telemetry import metrics, turn_clock, wait_spans
 
@@ -53,14 +48,23 @@ class Database:
     sleeping on SQLite's lock. Its readers have threads of their own, and never wait for the writer.
     """
 
-    def __init__(self, database_url: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self,
+        database_url: str,
+        *,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        pool_size: int = POOL_SIZE,
+        prepared: Prepared = "auto",
+    ) -> None:
+        """`pool_size` and `prepared` are for Postgres. Raises: StorageError, for a wrong URL."""
         url = parse(database_url)
         self._timeout_seconds = timeout_seconds
         self._file: SqliteFile | None = None
         if url.get_backend_name() == "sqlite":
             self._open_sqlite(url)
         else:
-            self._writing = self._reading = _Pool(postgres_engine(url), POSTGRES_THREADS)
+            engine = postgres_engine(url, connections=pool_size, prepared=prepared)
+            self._writing = self._reading = _Pool(engine, pool_size)
         self._is_away = False
         self._closing = threading.Event()
 
@@ -175,7 +179,7 @@ class Database:
         """
         begun, pauses, has_raced = time.monotonic(), _pauses(), False
         while True:
-            attempt = _Attempt(engine, self._file)
+            attempt = _Attempt(engine, self._file, deadline)
             try:
                 result = attempt.run(call)
             except SQLAlchemyError as error:
@@ -226,14 +230,18 @@ class _Pool:
 class _Attempt:
     """One attempt at a transaction. If it fails after `may_have_committed`, its fate is unknown."""
 
-    def __init__(self, engine: Engine, file: SqliteFile | None) -> None:
+    def __init__(self, engine: Engine, file: SqliteFile | None, deadline: float) -> None:
         self._engine = engine
         self._file = file
+        self._deadline = deadline
         self.may_have_committed = False
 
     def run(self, call: Callable[[Connection], T]) -> T:
         self._check_file()
         with self._engine.begin() as connection:
+            if time.monotonic() > self._deadline:
+                # A pooler had no free connection, and the caller has given up.
+                raise _silent()
             result = call(connection)
             # Right before the commit: SQLite would write to a file that was deleted meanwhile, and
             # an acknowledged commit would be lost.
@@ -258,6 +266,10 @@ def _out_of_time(failures: Sequence[Exception]) -> StorageError:
     """The last attempt is still waiting, but the one before it may know the reason."""
     if failures and isinstance(told := _failed(failures[-1]), StoreAway):
         return told
+    return _silent()
+
+
+def _silent() -> StoreAway:
     message = "The database does not answer."
     return StoreAway(message, reason=message)
 

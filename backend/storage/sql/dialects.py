@@ -30,7 +30,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class DatabaseTime(FunctionElement[float]):
-    """The database's clock, in seconds since 1970.
+    """The database's clock when the statement began, in seconds since 1970.
 
     Leases use it because workers on different machines compare them, and the clocks of machines
     differ.
@@ -41,7 +41,10 @@ class DatabaseTime(FunctionElement[float]):
 
 
 class DatabaseNow(FunctionElement[datetime]):
-    """The database's clock as a datetime, for times that are stored and shown."""
+    """The database's clock as a datetime, for times that are stored and shown.
+
+    Only for queries and for values of an INSERT, see `DatabaseTime`.
+    """
 
     inherit_cache = True
     type = UtcDateTime()
@@ -60,8 +63,9 @@ def _now_on_sqlite(element: DatabaseNow, compiler: SQLCompiler, **kw: Any) -> st
 
 @compiles(DatabaseTime, "postgresql")
 def _on_postgres(element: DatabaseTime, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ARG001
-    # Not now(): it stands still during a transaction, which may have waited for a lock.
-    return "extract(epoch from clock_timestamp())::double precision"
+    # Not now(): it stands still during a transaction, which may have waited for a lock. Not
+    # clock_timestamp(): it is volatile, and Citus refuses volatile functions in an UPDATE.
+    return "extract(epoch from statement_timestamp())::double precision"
 
 
 @compiles(DatabaseTime, "sqlite")

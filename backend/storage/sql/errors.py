@@ -6,6 +6,7 @@ knows the English texts of permanent failures. It takes every other text for a t
 
 import re
 import sqlite3
+from collections.abc import Sequence
 from enum import Enum, auto
 
 from sqlalchemy.exc import DBAPIError, OperationalError, StatementError
@@ -18,7 +19,10 @@ class Failure(Enum):
     """How a connection or a transaction failed."""
 
     LOST_RACE = auto()
-    """A serialization failure or a deadlock: an immediate retry may succeed."""
+    """A serialization failure, a deadlock, or a prepared statement that a pooler mixed up.
+
+    An immediate retry may succeed.
+    """
 
     BUSY = auto()
     """The database answers that it cannot serve now. Retried until the time-out."""
@@ -43,8 +47,17 @@ class Failure(Enum):
     """
 
 
+READ_ONLY = "25006"
+"""The SQLSTATE of a write on a standby, or on a primary that was demoted."""
+
+_PREPARED_ELSEWHERE = frozenset({"26000", "42P05"})
+"""invalid_sql_statement_name, duplicate_prepared_statement"""
+
+_CLASSES_OF_POOLERS = frozenset({"08", "58", "XX"})
+"""The SQLSTATEs in which poolers wrap what they say themselves."""
+
 _BY_STATE = {
-    "25006": Failure.PASSING,  # read_only_sql_transaction: a standby, in the middle of a fail-over
+    READ_ONLY: Failure.BUSY,  # another server takes over, and the connection was dropped
     "25P03": Failure.BUSY,  # idle_in_transaction_session_timeout
     "40001": Failure.LOST_RACE,  # serialization_failure
     "40P01": Failure.LOST_RACE,  # deadlock_detected
@@ -76,7 +89,10 @@ _CANNOT_BIND = "Error binding parameter"
 
 _REFUSALS = (
     (
-        r"authentication failed|no password|role \".*\" does not exist|no such user|not permitted",
+        (
+            r"authentication failed|no password|no credentials|no such user|user not found|"
+            r"role \".*\" does not exist|not permitted"
+        ),
         "The server refuses this user or password.",
     ),
     (r"database \".*\" does not exist|no such database", "The server has no such database."),
@@ -85,6 +101,13 @@ _REFUSALS = (
         "The server's pg_hba.conf refuses this user and address; it may require sslmode=require.",
     ),
     (r"permission denied", "This user may not connect to this database."),
+    (
+        r"statement pooling",
+        (
+            "The pooler refuses transactions: set pool_mode = transaction. Only for migrations, "
+            "MIGRATE_DATABASE_URL may lead around the pooler."
+        ),
+    ),
     (
         r"unsupported startup parameter",
         "The pooler refuses options=: leave it out, and use ALTER ROLE … SET search_path = ….",
@@ -100,9 +123,13 @@ _REFUSALS = (
         "A parameter in the URL has an invalid value.",
     ),
 )
+# Texts of PgBouncer, of Supabase's pooler and PgCat, and of RDS Proxy.
+_NONE_FREE = r"query_wait_timeout|from the pool\b|waiting to acquire"
 _REASONS = (
-    (r"too many|connection slots", "it has too many clients"),
+    (r"(?i)too many|connection slots|no more connections|max client", "it has too many clients"),
+    (_NONE_FREE, "the pooler has no free connection"),
     (r"starting up|shutting down|recovery|not yet accepting", "it is starting or stopping"),
+    (r"server_login_retry|cannot connect to server", "the pooler does not reach it"),
     (r"refused", "connection refused"),
     (r"translate host name|resolve host", "its host name cannot be resolved"),
     (r"lock timeout|database is locked|deadlock|serialize", "other transactions hold its locks"),
@@ -112,8 +139,16 @@ _REASONS = (
     (r"No such file", "its socket does not exist"),
     (r"closed the connection|lost|reset", "the connection was closed"),
 )
+_IS_FULL = re.compile(rf"(?i)max client|{_NONE_FREE}")
 # libpq writes two spaces after the severity if the text comes from the server, as in "FATAL:  ".
-_ANSWERED = re.compile(r"^\S+:  ")
+# The second text is libpq's own, about `target_session_attrs`: another server is to take over.
+_ANSWERED = re.compile(r"^\S+:  |^session is read-only")
+# libpq's text about one host. For several, psycopg writes the last one first, and then all.
+_OF_HOST = re.compile(
+    r"connection to server .*? failed: "
+    r"(.*?)(?=\n(?:Multiple connection attempts failed|- host: )|\Z)",
+    re.DOTALL,
+)
 
 
 def failure_of(error: Exception) -> Failure:
@@ -134,20 +169,38 @@ def translated(error: Exception) -> StorageError:
         case Failure.OTHER:
             return StorageError()
         case Failure.REFUSED:
-            return StorageError(reason=_refusal(_message_of(error)))
-    return StoreAway(reason=f"The database is not available: {_reason(_message_of(error))}.")
+            return StorageError(reason=_refusal(_messages_of(error)))
+    return StoreAway(reason=f"The database is not available: {_reason(_messages_of(error))}.")
 
 
 def _of_driver(error: DBAPIError) -> Failure:
     if isinstance(error.orig, sqlite3.Error):
         failure = _in_sqlite(error.orig)
     elif state := getattr(error.orig, "sqlstate", None):
-        failure = _BY_STATE.get(state) or _BY_CLASS_OF_STATE.get(state[:2], Failure.OTHER)
+        failure = _by_state(state, error)
     else:
         return _without_state(error)
     # If the connection broke as well, the error does not prove that the content is at fault.
     is_doubtful = failure is Failure.NOT_STORABLE and error.connection_invalidated
     return Failure.OTHER if is_doubtful else failure
+
+
+def _by_state(state: str, error: DBAPIError) -> Failure:
+    if is_prepared_elsewhere(error.orig):
+        return Failure.LOST_RACE
+    if state[:2] in _CLASSES_OF_POOLERS:
+        texts = _messages_of(error)
+        if _refusal(texts) is not None:
+            return Failure.REFUSED
+        if any(map(_IS_FULL.search, texts)):
+            return Failure.BUSY
+    return _BY_STATE.get(state) or _BY_CLASS_OF_STATE.get(state[:2], Failure.OTHER)
+
+
+def is_prepared_elsewhere(error: BaseException | None) -> bool:
+    """Whether a prepared statement is missing, or another one: a pooler changed the connection."""
+    state = getattr(error, "sqlstate", None)
+    return state in _PREPARED_ELSEWHERE or (state == "08P01" and "prepared statement" in str(error))
 
 
 def _in_sqlite(error: sqlite3.Error) -> Failure:
@@ -162,29 +215,34 @@ def _in_sqlite(error: sqlite3.Error) -> Failure:
 
 def _without_state(error: DBAPIError) -> Failure:
     """Classify an error without SQLSTATE: from psycopg itself, or from libpq while connecting."""
-    text = _message_of(error)
     if error.connection_invalidated:
         return Failure.UNREACHABLE
     # psycopg refuses a NUL character with a `DataError`. The DB-API prescribes these names.
     if type(error.orig).__name__ in {"DataError", "IntegrityError"}:
         return Failure.NOT_STORABLE
-    if _refusal(text) is not None:
+    texts = _messages_of(error)
+    if _refusal(texts) is not None:
         return Failure.REFUSED
     if not isinstance(error, OperationalError):
         return Failure.OTHER
-    return Failure.BUSY if _ANSWERED.search(text) else Failure.UNREACHABLE
+    return Failure.BUSY if any(map(_ANSWERED.search, texts)) else Failure.UNREACHABLE
 
 
-def _message_of(error: Exception) -> str:
-    """The text without the host name, which could contain any of the words that we look for."""
+def _messages_of(error: Exception) -> list[str]:
+    """The texts of all hosts, without the hosts, whose names may have any word that we look for."""
     text = str(error.orig) if isinstance(error, DBAPIError) else str(error)
-    return text.rpartition(" failed: ")[2]
+    return _OF_HOST.findall(text) or [text.rpartition(" failed: ")[2]]
 
 
-def _refusal(text: str) -> str | None:
-    return next((words for pattern, words in _REFUSALS if re.search(pattern, text)), None)
+def _refusal(texts: Sequence[str]) -> str | None:
+    """The reason if all hosts refuse."""
+    found = [
+        next((words for pattern, words in _REFUSALS if re.search(pattern, text)), None)
+        for text in texts
+    ]
+    return found[0] if all(found) else None
 
 
-def _reason(text: str) -> str:
-    found = (words for pattern, words in _REASONS if re.search(pattern, text))
+def _reason(texts: Sequence[str]) -> str:
+    found = (words for pattern, words in _REASONS for text in texts if re.search(pattern, text))
     return next(found, "the connection failed")

@@ -40,7 +40,10 @@ _FIRST = turns.alias()
 _BOOKED_BEFORE = (
     select(appointments)
     .join(turns, turns.c.id == appointments.c.turn_id)
-    .outerjoin(_FIRST, and_(_FIRST.c.id == bindparam("first_turn_id")))
+    .outerjoin(
+        _FIRST,
+        and_(_FIRST.c.owner == turns.c.owner, _FIRST.c.id == bindparam("first_turn_id")),
+    )
     .where(
         turns.c.owner == bindparam("owner"),
         turns.c.session_id == bindparam("session_id"),

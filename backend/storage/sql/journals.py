@@ -9,30 +9,32 @@ from sqlalchemy import Connection, bindparam, select, update
 
 from backend.domain.conversation import Message, Role, ToolCall, now
 from backend.domain.text import clean
+from backend.domain.turn_keys import TurnKey
 from backend.storage.ports.side_effects import SideEffect
 from backend.storage.sql.rows import AnyRow, message_row
 from backend.storage.sql.tables import turns
 from backend.storage.turn_journal import closed, with_output
 
-_READ = select(turns.c.journal).where(turns.c.id == bindparam("turn_id"))
+_THIS_TURN = (turns.c.owner == bindparam("this_owner"), turns.c.id == bindparam("this_turn"))
+_READ = select(turns.c.journal).where(*_THIS_TURN)
 _WRITE = (
     update(turns)
-    .where(turns.c.id == bindparam("turn_id"))
+    .where(*_THIS_TURN)
     .values(journal=bindparam("new_journal", type_=turns.c.journal.type))
 )
 
 
 def note(connection: Connection, call: SideEffect, output: str, *, session: AnyRow) -> None:
-    """Add a tool output to the turn's journal. `session` is the row from `claims.hold`."""
+    """Add a tool output to the turn's journal. `session` is the row from `locks.hold`."""
     messages = [_storable(each) for each in (*call.messages, Message.tool(call.call, output))]
     *before, answer = by_database_clock(messages, since=session.started_at, at=session.at)
-    journal = with_output(before, answer, kept=_read(connection, call.turn_id))
-    connection.execute(_WRITE, {"turn_id": call.turn_id, "new_journal": list(map(_entry, journal))})
+    journal = with_output(before, answer, kept=_read(connection, call.turn))
+    connection.execute(_WRITE, {**_this(call.turn), "new_journal": list(map(_entry, journal))})
 
 
-def take(connection: Connection, turn_id: str) -> tuple[Message, ...]:
+def take(connection: Connection, turn: TurnKey) -> tuple[Message, ...]:
     """Return the messages for the history of a turn whose ending has none."""
-    return closed(_read(connection, turn_id))
+    return closed(_read(connection, turn))
 
 
 def by_database_clock(
@@ -66,9 +68,13 @@ def _storable(message: Message) -> Message:
     )
 
 
-def _read(connection: Connection, turn_id: str) -> list[Message]:
-    entries = connection.scalar(_READ, {"turn_id": turn_id}) or []
+def _read(connection: Connection, turn: TurnKey) -> list[Message]:
+    entries = connection.scalar(_READ, _this(turn)) or []
     return [_message(entry) for entry in entries]
+
+
+def _this(turn: TurnKey) -> dict[str, str]:
+    return {"this_owner": turn.owner, "this_turn": turn.id}
 
 
 def _entry(message: Message) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from sqlalchemy import Connection, Float, and_, bindparam, delete, literal, or_, select
 from sqlalchemy.sql.functions import count
 
+from backend.domain.turn_keys import TurnKey
 from backend.storage.sql.dialects import DatabaseTime, insert
 from backend.storage.sql.tables import sessions, turns, workers
 
@@ -20,8 +21,15 @@ LIVING_HOLDER = (
     .join_from(turns, workers, workers.c.id == turns.c.worker)
     .where(workers.c.seen_at > LEASE_AGO)
 )
+IS_HELD = (
+    LIVING_HOLDER.where(turns.c.owner == sessions.c.owner, turns.c.id == sessions.c.current_turn_id)
+    .correlate(sessions)
+    .exists()
+)
+"""Whether a living worker holds the session."""
+
 _LOST = (
-    select(turns.c.id)
+    select(turns.c.owner, turns.c.id)
     .join_from(
         turns,
         sessions,
@@ -45,16 +53,17 @@ LOST_OF_SESSION = _LOST.where(
 )
 LOST_TURN = _LOST.where(turns.c.owner == bindparam("owner"), turns.c.id == bindparam("of"))
 _ALL_LOST = _LOST.limit(CLOSED_AT_ONCE)
-_HOLDER_LIVES = LIVING_HOLDER.where(turns.c.id == bindparam("turn_id"))
+_HOLDER_LIVES = LIVING_HOLDER.where(
+    turns.c.owner == bindparam("owner"), turns.c.id == bindparam("turn_id")
+)
 _RENEWED_LATELY = select(literal(1)).where(
     workers.c.id == bindparam("worker"),
     workers.c.seen_at > DatabaseTime() - bindparam("seconds", type_=Float),
 )
 _LIVING = select(count()).select_from(workers).where(workers.c.seen_at > LEASE_AGO)
-_RENEW = (
-    insert(workers)
-    .values(id=bindparam("worker"), seen_at=DatabaseTime())
-    .on_conflict_do_update(index_elements=[workers.c.id], set_={"seen_at": DatabaseTime()})
+_NEW_LEASE = insert(workers).values(id=bindparam("worker"), seen_at=DatabaseTime())
+_RENEW = _NEW_LEASE.on_conflict_do_update(
+    index_elements=[workers.c.id], set_={"seen_at": _NEW_LEASE.excluded.seen_at}
 )
 _RETIRE = delete(workers).where(
     or_(
@@ -64,14 +73,15 @@ _RETIRE = delete(workers).where(
 )
 
 
-def is_held(connection: Connection, turn_id: str, lease_seconds: float) -> bool:
-    holder = {"turn_id": turn_id, "lease_seconds": lease_seconds}
+def is_held(connection: Connection, turn: TurnKey, lease_seconds: float) -> bool:
+    holder = {"owner": turn.owner, "turn_id": turn.id, "lease_seconds": lease_seconds}
     return connection.scalar(_HOLDER_LIVES, holder) is not None
 
 
-def lost(connection: Connection, lost_after_seconds: Callable[[], float]) -> list[str]:
+def lost(connection: Connection, lost_after_seconds: Callable[[], float]) -> list[TurnKey]:
     """Return up to `CLOSED_AT_ONCE` turns that hold a session and whose workers are dead."""
-    return list(connection.scalars(_ALL_LOST, {"lease_seconds": lost_after_seconds()}))
+    rows = connection.execute(_ALL_LOST, {"lease_seconds": lost_after_seconds()})
+    return [TurnKey(*row) for row in rows]
 
 
 def ensure(connection: Connection, worker: str, lease_seconds: float) -> None:

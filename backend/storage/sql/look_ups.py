@@ -10,8 +10,9 @@ from sqlalchemy import BindParameter, Connection, Select, and_, bindparam, selec
 
 from backend.domain.conversation import Session, TurnRecord
 from backend.domain.errors import SessionNotFound, TurnNotFound
+from backend.domain.turn_keys import TurnKey
 from backend.storage.ports.sessions import StoredMessage, StoredTurn
-from backend.storage.sql import claims, leases
+from backend.storage.sql import claims, endings, leases, logs
 from backend.storage.sql.database import Database
 from backend.storage.sql.failure_detector import FailureDetector
 from backend.storage.sql.operations import SqlStore
@@ -61,7 +62,7 @@ _TURNS = _TURN_COLUMNS.where(turns.c.owner == _OWNER, turns.c.session_id == _SES
 )
 _THIS_TURN = (turns.c.owner == _OWNER, turns.c.id == bindparam("turn_id"))
 _TURN = _TURN_COLUMNS.where(*_THIS_TURN)
-_STORED_TURN = _TURN.add_columns(turns.c.log, turns.c.traceparent)
+_STORED_TURN = _TURN.add_columns(logs.LOG, turns.c.traceparent).select_from(logs.WITH_TURNS)
 
 
 def get(connection: Connection, owner: str, session_id: str) -> Session:
@@ -94,7 +95,7 @@ def _turn(connection: Connection, owner: str, turn_id: str) -> TurnRecord:
 
 
 # Metrics use the names of transactions as label values, so do not rename `_settled`,
-# `_settled_key` and `claims.settle`.
+# `_settled_key` and `endings.settle`.
 def _settled(connection: Connection, owner: str, turn_id: str) -> StoredTurn:
     row = _turn_row(connection, _STORED_TURN, owner, turn_id)
     return StoredTurn(turn_of(row), row.log)
@@ -133,11 +134,12 @@ def _shown(
         /,
         *args: P.args,
         **kwargs: P.kwargs,
-    ) -> tuple[T, str | None]:
-        """Return the result, and the id of a lost turn if there is one."""
+    ) -> tuple[T, TurnKey | None]:
+        """Return the result, and the key of a lost turn if there is one."""
         found = look_up(connection, owner, id_, *args, **kwargs)
         values = {"owner": owner, "of": id_, "lease_seconds": lost_after_seconds()}
-        return found, connection.scalar(lost, values)
+        row = connection.execute(lost, values).first()
+        return found, None if row is None else TurnKey(*row)
 
     update_wrapper(noticing, look_up)  # metrics call it by its name
 
@@ -145,12 +147,12 @@ def _shown(
         self: "LookUps", owner: str, id_: str, /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         lost_after_seconds = self.detector.lost_after_seconds
-        found, turn_id = await self.database.read(
+        found, turn = await self.database.read(
             noticing, lost_after_seconds, owner, id_, *args, **kwargs
         )
-        if turn_id is None:
+        if turn is None:
             return found
-        await self.settle(turn_id, lost_after_seconds=lost_after_seconds)
+        await self.settle(turn, lost_after_seconds=lost_after_seconds)
         return await self.database.read(look_up, owner, id_, *args, **kwargs)
 
     return show
@@ -161,11 +163,9 @@ class LookUps(SqlStore):
         super().__init__(database)
         self.detector = detector
 
-    async def settle(self, turn_id: str, *, lost_after_seconds: Callable[[], float]) -> bool:
+    async def settle(self, turn: TurnKey, *, lost_after_seconds: Callable[[], float]) -> bool:
         """Close and count a turn whose worker is dead. Return whether it was still open."""
-        lost = await self.database.run(
-            claims.settle, turn_id, lost_after_seconds=lost_after_seconds
-        )
+        lost = await self.database.run(endings.settle, turn, lost_after_seconds=lost_after_seconds)
         if lost is not None:
             lost_turns.report(lost.id, session_id=lost.session_id, traceparent=lost.traceparent)
         return lost is not None

@@ -14,18 +14,24 @@ from sqlalchemy import (
     func,
     literal_column,
     select,
-    tuple_,
-    update,
 )
 
 from backend.storage.ports.sessions import ClockDoubt, ClockMark, StoreTime
-from backend.storage.sql import leases
+from backend.storage.sql import leases, logs, partitions
 from backend.storage.sql.dialects import DatabaseNow, DatabaseTime
-from backend.storage.sql.tables import clock_doubts, clock_marks, sessions, turns, workers
+from backend.storage.sql.tables import (
+    clock_doubts,
+    clock_marks,
+    sessions,
+    turn_logs,
+    turns,
+    workers,
+)
 
-LOGS_AT_ONCE = 1000
 SESSIONS_AT_ONCE = 100
 """Fewer than logs, because each session takes its turns and messages along, often thousands."""
+
+DAY = timedelta(days=1)
 
 _NOW = select(DatabaseNow())
 _NEWEST_LEASE = select(func.max(workers.c.seen_at)).where(workers.c.id != bindparam("worker"))
@@ -47,30 +53,22 @@ _MARK = select(clock_marks.c.at, clock_marks.c.uptime_seconds)
 _MARK_NOW = clock_marks.insert().values(
     at=DatabaseTime(), uptime_seconds=bindparam("uptime_seconds")
 )
-_OLD_LOGS = (
-    select(turns.c.id)
-    .where(turns.c.log.is_not(None), turns.c.finished_at < bindparam("before"))
-    .limit(LOGS_AT_ONCE)
-)
-_PURGE_LOGS = update(turns).where(turns.c.id.in_(_OLD_LOGS)).values(log=None)
-_IS_HELD = (
-    leases.LIVING_HOLDER.where(turns.c.id == sessions.c.current_turn_id)
-    .correlate(sessions)
-    .exists()
-)
 # No index supports this, because every turn would have to update it. The scan takes 0.4 s for a
 # million sessions.
-_OLD_SESSIONS = (
-    select(sessions.c.owner, sessions.c.id)
-    .where(
-        func.coalesce(sessions.c.last_turn_at, sessions.c.created_at) < bindparam("before"),
-        ~_IS_HELD,
-    )
-    .limit(SESSIONS_AT_ONCE)
-    .with_for_update(skip_locked=True)  # skip the sessions that another worker works on
+_OLD_SESSIONS = select(sessions.c.owner, sessions.c.id).where(
+    func.coalesce(sessions.c.last_turn_at, sessions.c.created_at) < bindparam("before"),
+    ~leases.IS_HELD,
 )
+_SOME_OLD_SESSIONS = _OLD_SESSIONS.limit(SESSIONS_AT_ONCE)
+# Locks one by one: a sharded database can only lock rows of one owner at a time. Skips the sessions
+# that another worker works on.
+_STILL_OLD = _OLD_SESSIONS.where(
+    sessions.c.owner == bindparam("owner"), sessions.c.id == bindparam("session_id")
+).with_for_update(skip_locked=True)
 # The foreign keys cascade, so turns and messages go with their session.
-_PURGE_SESSIONS = delete(sessions).where(tuple_(sessions.c.owner, sessions.c.id).in_(_OLD_SESSIONS))
+_DELETE_SESSION = delete(sessions).where(
+    sessions.c.owner == bindparam("owner"), sessions.c.id == bindparam("session_id")
+)
 
 
 def purge_clock(connection: Connection, worker: str) -> StoreTime:
@@ -108,17 +106,44 @@ def purge_mark(connection: Connection, uptime_seconds: float) -> None:
     connection.execute(_MARK_NOW, {"uptime_seconds": uptime_seconds})
 
 
+def drop_logs(connection: Connection, kept_seconds: float) -> None:
+    """Drop whole days of logs, where the database keeps each day apart."""
+    if before := _before(connection, kept_seconds):
+        partitions.drop_before(connection, turn_logs, before.date())
+
+
 def purge_logs(connection: Connection, kept_seconds: float) -> int:
+    """Delete the old logs that `drop_logs` has left. Returns how many; `logs.AT_ONCE` if more wait.
+
+    In Postgres, a log that is kept for a day or longer may stay for another day, until its whole
+    day is dropped.
+    """
     before = _before(connection, kept_seconds)
-    return connection.execute(_PURGE_LOGS, {"before": before}).rowcount if before else 0
+    if before is None:
+        return 0
+    cleared = logs.clear_before(connection, before)
+    is_dropped = connection.dialect.name == "postgresql" and kept_seconds >= DAY.total_seconds()
+    deleted = logs.delete_before(connection, before - DAY if is_dropped else before)
+    return max(cleared, deleted)
 
 
 def purge_sessions(
     connection: Connection, kept_seconds: float, lost_after_seconds: Callable[[], float]
 ) -> int:
+    """Delete old sessions. Returns how many; `SESSIONS_AT_ONCE` if more may wait."""
     before = _before(connection, kept_seconds)
+    if before is None:
+        return 0
     old = {"before": before, "lease_seconds": lost_after_seconds()}
-    return connection.execute(_PURGE_SESSIONS, old).rowcount if before else 0
+    found = connection.execute(_SOME_OLD_SESSIONS, old).all()
+    purged = 0
+    for owner, session_id in found:
+        this = {"owner": owner, "session_id": session_id}
+        if connection.execute(_STILL_OLD, {**old, **this}).one_or_none() is not None:
+            logs.delete_of_session(connection, owner, session_id)
+            connection.execute(_DELETE_SESSION, this)
+            purged += 1
+    return purged
 
 
 def _now(connection: Connection) -> datetime:

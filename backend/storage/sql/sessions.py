@@ -3,12 +3,20 @@
 from collections.abc import Collection, Sequence
 
 import structlog
-from sqlalchemy import Connection, bindparam, delete
+from sqlalchemy import Connection, bindparam, delete, select
 
 from backend.domain.conversation import Session
 from backend.domain.errors import NotStorable, SessionNotFound, StorageError
-from backend.storage.ports.sessions import LOST_AFTER_LEASES, Claim, Holder, NewTurn, StopRequest
-from backend.storage.sql import claims, leases, retention, worker_requests
+from backend.domain.turn_keys import TurnKey
+from backend.storage.ports.sessions import (
+    LOST_AFTER_LEASES,
+    Claim,
+    Ending,
+    Holder,
+    NewTurn,
+    StopRequest,
+)
+from backend.storage.sql import claims, endings, leases, logs, retention, worker_requests
 from backend.storage.sql.database import Database
 from backend.storage.sql.dialects import DatabaseNow, insert
 from backend.storage.sql.failure_detector import FailureDetector
@@ -24,9 +32,9 @@ _CREATE = (
     .values(created_at=DatabaseNow())
     .on_conflict_do_nothing(index_elements=[sessions.c.owner, sessions.c.id])
 )
-_DELETE = delete(sessions).where(
-    sessions.c.owner == bindparam("owner"), sessions.c.id == bindparam("session_id")
-)
+_THIS = (sessions.c.owner == bindparam("owner"), sessions.c.id == bindparam("session_id"))
+_LOCK = select(sessions.c.id).where(*_THIS).with_for_update()
+_DELETE = delete(sessions).where(*_THIS)
 
 
 def _create(connection: Connection, owner: str, session_id: str) -> Session:
@@ -35,22 +43,31 @@ def _create(connection: Connection, owner: str, session_id: str) -> Session:
 
 
 def _delete(connection: Connection, owner: str, session_id: str) -> None:
-    deleted = connection.execute(_DELETE, {"owner": owner, "session_id": session_id})
-    if not deleted.rowcount:
+    this = {"owner": owner, "session_id": session_id}
+    if connection.execute(_LOCK, this).one_or_none() is None:
         raise SessionNotFound
+    logs.delete_of_session(connection, owner, session_id)
+    connection.execute(_DELETE, this)
 
 
 class SqlSessions(LookUps):
+    """With `has_own_logs`, logs are stored in their table. They are read from everywhere."""
+
     def __init__(
-        self, database: Database, *, lease_seconds: float, detector: FailureDetector | None = None
+        self,
+        database: Database,
+        *,
+        lease_seconds: float,
+        detector: FailureDetector | None = None,
+        has_own_logs: bool = True,
     ) -> None:
         super().__init__(database, detector or FailureDetector(lease_seconds))
         self._lease_seconds = lease_seconds
+        self._has_own_logs = has_own_logs
 
     create = writing(_create)
     _delete = writing(_delete)
 
-    finish = writing(claims.finish)
     request_stop = writing(worker_requests.request_stop)
     renew_lease = writing(leases.renew)
     retire = writing(leases.retire)
@@ -74,6 +91,9 @@ class SqlSessions(LookUps):
             lost_turns.report(lost.id, session_id=lost.session_id, traceparent=lost.traceparent)
         return claim
 
+    async def finish(self, ending: Ending) -> bool:
+        return await self.database.run(endings.finish, ending, has_own_logs=self._has_own_logs)
+
     async def delete(self, owner: str, session_id: str) -> None:
         await self.get(owner, session_id)  # closes and counts a lost turn before it disappears
         await self._delete(owner, session_id)
@@ -82,7 +102,7 @@ class SqlSessions(LookUps):
         return await self.database.read(leases.living, self._lease_seconds)
 
     async def renew(
-        self, worker: str, *, unfollowed: Collection[str] = (), followed: Collection[str] = ()
+        self, worker: str, *, unfollowed: Collection[str] = (), followed: Collection[TurnKey] = ()
     ) -> Sequence[StopRequest]:
         try:
             requests = await self.database.run(worker_requests.renew, worker, unfollowed, followed)
@@ -103,32 +123,33 @@ class SqlSessions(LookUps):
             lost_after_seconds=self.detector.lost_after_seconds,
         )
 
-    async def running(self, turn_ids: Collection[str]) -> frozenset[str]:
+    async def running(self, turns: Collection[TurnKey]) -> frozenset[str]:
         lost_after_seconds = self.detector.lost_after_seconds
-        return await self.database.read(worker_requests.running, turn_ids, lost_after_seconds)
+        return await self.database.read(worker_requests.running, turns, lost_after_seconds)
 
-    async def is_followed(self, turn_id: str) -> bool:
+    async def is_followed(self, turn: TurnKey) -> bool:
         lost_after_seconds = self.detector.lost_after_seconds
-        return await self.database.read(worker_requests.is_followed, turn_id, lost_after_seconds)
+        return await self.database.read(worker_requests.is_followed, turn, lost_after_seconds)
 
     async def close_lost(self) -> int:
         lost = await self.database.read(leases.lost, self._lost_unasked_after_seconds)
-        closed = [await self._close_lost(turn_id) for turn_id in lost]
+        closed = [await self._close_lost(turn) for turn in lost]
         return sum(closed)
 
-    async def _close_lost(self, turn_id: str) -> bool:
+    async def _close_lost(self, turn: TurnKey) -> bool:
         try:
-            return await self.settle(turn_id, lost_after_seconds=self._lost_unasked_after_seconds)
+            return await self.settle(turn, lost_after_seconds=self._lost_unasked_after_seconds)
         except NotStorable as error:  # concerns only this turn, so close the others all the same
-            logger.warning("lost_turn_not_closed", turn=turn_id, error=str(error))
+            logger.warning("lost_turn_not_closed", turn=turn.id, error=str(error))
             return False
 
     def _lost_unasked_after_seconds(self) -> float:
         return LOST_AFTER_LEASES * self.detector.lost_after_seconds()
 
     async def purge_logs(self, *, kept_seconds: float) -> None:
-        purged = retention.LOGS_AT_ONCE
-        while purged == retention.LOGS_AT_ONCE:  # other transactions run in between
+        await self.database.run(retention.drop_logs, kept_seconds)
+        purged = logs.AT_ONCE
+        while purged == logs.AT_ONCE:  # other transactions run in between
             purged = await self.database.run(retention.purge_logs, kept_seconds)
 
     async def purge_sessions(self, *, kept_seconds: float) -> None:

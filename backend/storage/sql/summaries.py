@@ -16,26 +16,35 @@ from backend.storage.sql import histories, leases, ledger, ledger_rows
 from backend.storage.sql.database import Database
 from backend.storage.sql.dialects import DatabaseNow, DatabaseTime
 from backend.storage.sql.operations import SqlStore, writing
-from backend.storage.sql.tables import sessions, turns
+from backend.storage.sql.rows import AnyRow
+from backend.storage.sql.tables import sessions
 
-_IS_HELD = (
-    leases.LIVING_HOLDER.where(turns.c.id == sessions.c.current_turn_id)
-    .correlate(sessions)
-    .exists()
-)
+CANDIDATES = 16
+"""How many sessions one search tries to lock: more than workers that search at one moment."""
+
 _IS_IDLE = sessions.c.untold_since <= DatabaseTime() - bindparam("idle_seconds", type_=Float)
+_IS_DUE = (
+    sessions.c.untold_since.is_not(None),
+    or_(sessions.c.summary_wanted.is_(True), and_(_IS_IDLE, ~leases.IS_HELD)),
+    or_(
+        sessions.c.summary_not_before.is_(None),
+        sessions.c.summary_not_before <= DatabaseTime(),
+    ),
+)
 _DUE = (
+    select(sessions.c.owner, sessions.c.id)
+    .where(*_IS_DUE)
+    .order_by(sessions.c.untold_since)
+    .limit(CANDIDATES)
+)
+# Locks one by one: a sharded database can only lock rows of one owner at a time.
+_STILL_DUE = (
     select(sessions)
     .where(
-        sessions.c.untold_since.is_not(None),
-        or_(sessions.c.summary_wanted.is_(True), and_(_IS_IDLE, ~_IS_HELD)),
-        or_(
-            sessions.c.summary_not_before.is_(None),
-            sessions.c.summary_not_before <= DatabaseTime(),
-        ),
+        sessions.c.owner == bindparam("this_owner"),
+        sessions.c.id == bindparam("this_session"),
+        *_IS_DUE,
     )
-    .order_by(sessions.c.untold_since)
-    .limit(1)
     .with_for_update(skip_locked=True)
 )
 _CLAIM = (
@@ -81,7 +90,7 @@ _GIVE_UP = _HELD.values(summary_claim=None, untold_since=None, summary_wanted=Fa
 def _claim_idle(
     connection: Connection, due: dict[str, float], claim_seconds: float, history_tokens: int
 ) -> IdleSession | None:
-    session = connection.execute(_DUE, due).one_or_none()
+    session = _locked(connection, due)
     if session is None:
         return None
     claim_id = secrets.token_hex(8)
@@ -112,6 +121,15 @@ def _claim_idle(
         summary=session.summary,
         failures=session.summary_failures or 0,
     )
+
+
+def _locked(connection: Connection, due: dict[str, float]) -> AnyRow | None:
+    """Lock and return the first session that is due and that no other transaction has locked."""
+    for owner, session_id in connection.execute(_DUE, due).all():
+        this = {**due, "this_owner": owner, "this_session": session_id}
+        if (session := connection.execute(_STILL_DUE, this).one_or_none()) is not None:
+            return session
+    return None
 
 
 def _store_summary(

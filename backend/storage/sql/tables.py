@@ -15,6 +15,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    PrimaryKeyConstraint,
     Table,
     Text,
     Time,
@@ -64,10 +65,11 @@ Index(
     postgresql_where=sessions.c.untold_since.is_not(None),
 )
 
+# SQLite has the key (id), because it can only change a key by copying the table.
 turns = Table(
     "turns",
     metadata,
-    Column("id", Text, primary_key=True),
+    Column("id", Text, nullable=False),
     Column("owner", Text, nullable=False),
     Column("session_id", Text, nullable=False),
     Column("number", Integer, nullable=False),
@@ -84,7 +86,7 @@ turns = Table(
     # SQLite reads the columns before the log without the log's pages; for the columns after it, it
     # must skip those pages. Queries read those only for turns without a log, for a single turn, or
     # with the whole history of a session.
-    Column("log", LargeBinary),
+    Column("log", LargeBinary),  # until the upgrade is finished, then in turn_logs
     Column("idempotency_key", Text),
     Column("is_deserted", Boolean),  # nobody follows the turn on its own worker
     Column("followed_at", Float),  # DatabaseTime of the last follower on another worker
@@ -96,6 +98,7 @@ turns = Table(
     ForeignKeyConstraint(
         ["owner", "session_id"], ["sessions.owner", "sessions.id"], ondelete="CASCADE"
     ),
+    PrimaryKeyConstraint("owner", "id"),
     UniqueConstraint("owner", "session_id", "number"),
 )
 # Partial indexes: few turns are running, have a key, or still have a log.
@@ -119,6 +122,18 @@ Index(
     turns.c.finished_at,
     sqlite_where=turns.c.log.is_not(None),
     postgresql_where=turns.c.log.is_not(None),
+)
+
+# Postgres partitions it by day (see `partitions`). No foreign key: it would have to be checked for
+# each log, and new partitions would lock the turns. Sessions delete their logs themselves.
+turn_logs = Table(
+    "turn_logs",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("turn_id", Text, primary_key=True),
+    Column("finished_at", UtcDateTime, primary_key=True),
+    Column("log", LargeBinary, nullable=False),
+    postgresql_partition_by="RANGE (finished_at)",
 )
 
 messages = Table(
@@ -205,7 +220,7 @@ appointments = Table(
     UniqueConstraint("dealership_id", "date", "time"),
 )
 
-# No foreign key: the sums outlive the sessions.
+# No foreign key: the sums outlive the sessions. Postgres partitions it by day.
 usage_days = Table(
     "usage_days",
     metadata,
@@ -221,6 +236,7 @@ usage_days = Table(
     Column("estimated_tokens", BigInteger, nullable=False),
     Column("unpriced_tokens", BigInteger, nullable=False),
     Column("cost", BigInteger, nullable=False),  # in 10⁻¹² USD
+    postgresql_partition_by="RANGE (day)",
 )
 
 budget_windows = Table(

@@ -16,7 +16,7 @@ def test_a_row_names_ratio_yardstick_target_and_verdict_and_then_the_figures() -
         "| ≤ 1.75 | reached | <sub>6.00 / 4.00 ms</sub> |"
     )
     assert "| the obvious service's turn |" in lines[3]
-    assert "| nginx' | ≤ 1.5 | reached |" in lines[4]
+    assert "| nginx's | ≤ 1.5 | reached |" in lines[4]
     assert "| ≥ 0.57 | reached |" in lines[5]
     assert "| ≤ 80 kB | reached |" in lines[6]
 

@@ -172,7 +172,7 @@ def a_repeated_question_is_asked_again(made: MadeUp) -> None:
     made.record.keys["s1", "key"].add("t2")
 
 
-@noticed_by(service.stored_times_are_the_databases)
+@noticed_by(service.stored_times_follow_the_database)
 def a_turn_is_dated_by_a_clock_that_is_ahead(made: MadeUp) -> None:
     made.store("t1", finished_at=NOON + timedelta(days=40))
 

@@ -142,7 +142,7 @@ async def test_a_session_of_five_hundred_turns_stays_whole_and_cached() -> None:
             lambda _: None,
             claim.history,
             earlier=claim.earlier,
-            turn_id=new.id,
+            key=new.key,
             characters_per_token=claim.characters_per_token,
         )
         firsts.append(model.requests[begun])

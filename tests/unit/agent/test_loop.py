@@ -21,6 +21,7 @@ from backend.domain.errors import (
     UpstreamUnavailable,
 )
 from backend.domain.events import Chunk, Event, ToolCalled, ToolOutput, ToolUse
+from backend.domain.turn_keys import TurnKey
 from backend.domain.usage import Usage
 from backend.llm.port import CompletionRequest, Delta, Finish, FinishReason, Text
 from backend.storage.ports.side_effects import SideEffect
@@ -410,11 +411,11 @@ async def test_a_tool_that_changes_the_world_has_its_call_and_what_led_to_it_at_
     model = scripted(asked, calls(("book", '{"word": "b"}')), says("Done."))
     turn = a_turn(model, tools=(echo, book))
 
-    await collect(turn, turn_id="t1")
+    await collect(turn, key=TurnKey("alice", "t1"))
 
     (side_effect,) = at_hand
     assert side_effect is not None
-    assert (side_effect.turn_id, side_effect.call.name) == ("t1", "book")
+    assert (side_effect.turn.id, side_effect.call.name) == ("t1", "book")
     assert side_effect.messages == tuple(turn.messages[:3])
 
 
@@ -429,7 +430,7 @@ async def test_a_tool_that_only_looks_something_up_has_no_call_to_write_with() -
 
     turn = a_turn(scripted(calls(("look", '{"word": "a"}')), says("Done.")), tools=(look,))
 
-    await collect(turn, turn_id="t1")
+    await collect(turn, key=TurnKey("alice", "t1"))
 
     assert at_hand == [None]
 

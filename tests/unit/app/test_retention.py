@@ -39,7 +39,27 @@ def is_refused() -> float | None:
 async def retention_over(sessions: MemorySessions, clock: Callable[[], datetime]) -> Retention:
     store_clock = StoreClock(sessions, worker="w1", clock=clock)
     await store_clock.look()
-    return Retention(sessions, store_clock, logs_kept_seconds=DAY, sessions_kept_seconds=30 * DAY)
+    return Retention(
+        sessions,
+        store_clock,
+        logs_kept_seconds=DAY,
+        sessions_kept_seconds=30 * DAY,
+        usage=sessions.usage,
+        usage_kept_days=60,
+    )
+
+
+def keeping_sessions(
+    sessions: MemorySessions, clock: StoreClock, *, logs_kept_seconds: float
+) -> Retention:
+    return Retention(
+        sessions,
+        clock,
+        logs_kept_seconds=logs_kept_seconds,
+        sessions_kept_seconds=0,
+        usage=sessions.usage,
+        usage_kept_days=0,
+    )
 
 
 @pytest.mark.parametrize("days", [40, 1, -1, -40])
@@ -86,7 +106,7 @@ async def test_sessions_are_kept_for_ever_if_nobody_says_for_how_long() -> None:
     clock = StoreClock(sessions, worker="w1")
     await clock.look()
 
-    await Retention(sessions, clock, logs_kept_seconds=1, sessions_kept_seconds=0).purge()
+    await keeping_sessions(sessions, clock, logs_kept_seconds=1).purge()
 
     assert (await sessions.get(OWNER, "s1")).turns == 1
     assert Message.assistant("Hi.") in [m.message for m in await sessions.messages(OWNER, "s1")]
@@ -96,7 +116,7 @@ async def test_the_gauge_follows_the_clock_between_two_purges() -> None:
     sessions = MemorySessions(lease_seconds=15)
     difference = timedelta(days=40)
     store_clock = StoreClock(sessions, worker="w1", clock=lambda: now() + difference)
-    retention = Retention(sessions, store_clock, logs_kept_seconds=DAY, sessions_kept_seconds=0)
+    retention = keeping_sessions(sessions, store_clock, logs_kept_seconds=DAY)
 
     await retention.watch_clock()
     before = is_refused()

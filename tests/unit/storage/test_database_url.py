@@ -3,7 +3,7 @@
 import pytest
 
 from backend.domain.errors import StorageError
-from backend.storage.sql.database_url import parse, server_of
+from backend.storage.sql.database_url import hosts_of, parse, says_pooled, server_of, without_pooler
 
 PATTERN = "postgresql://user:password@host:5432/database"
 
@@ -66,8 +66,14 @@ def test_a_file_is_relative_with_three_slashes_and_absolute_with_four(
         ("postgresql://u5er:s3cret@db/lex?schema=public", "ALTER ROLE … SET search_path"),
         ("postgresql://u5er:s3cret@db/lex?currentSchema=lex", "ALTER ROLE … SET search_path"),
         ("postgresql://u5er:s3cret@db/lex?ssl=true", "write sslmode=require"),
-        ("postgresql://u5er:s3cret@db/lex?pgbouncer=true", "because Lex has a pool of its own"),
-        ("postgresql://u5er:s3cret@db/lex?connection_limit=5", "because Lex has a pool of its own"),
+        ("postgresql://u5er:s3cret@db/lex?pgbouncer=s3cret", "must be true or false"),
+        ("postgresql://u5er:s3cret@db/lex?connection_limit=5", "set DATABASE_POOL_SIZE"),
+        ("postgresql://u5er:s3cret@db/lex?pool_timeout=5", "because Lex has a pool of its own"),
+        ("postgresql://u5er:s3cret@db,/lex", "cannot be read"),
+        ("postgresql://u5er:s3cret@db:1,s3cret:x/lex", "cannot be read"),
+        ("postgresql://u5er:s3cret@db:1,s3cret:99999/lex", "cannot be read"),
+        ("postgresql://u5er:x@db:99999/s3cret", "cannot be read"),
+        ("postgresql://u5er:x@/lex?host=db&port=s3cret", "cannot be read"),
         ("postgresql://u5er:s3cret@db/lex?colour=s3cret", "does not know colour= in a URL"),
         ("postgresql://u5er:s3cret@db/lex?%C3%A4=1", "does not know …= in a URL"),
         ("jdbc:postgresql://db/lex?user=u5er&password=s3cret", PATTERN),
@@ -107,9 +113,48 @@ def test_any_other_url_is_told_what_to_write_instead(url: str, told: str) -> Non
     assert "u5er" not in line
 
 
+@pytest.mark.parametrize(
+    ("url", "is_pooled"),
+    [
+        ("postgresql://lex:secret@db/lex?pgbouncer=true&sslmode=require", True),
+        ("postgresql://lex:secret@db:5432/lex?pgbouncer=True", True),
+        ("postgresql://lex:secret@db:5432/lex?pgbouncer=false", False),
+        ("postgresql://lex.project:secret@pooler.example.com:6543/lex", True),
+        ("postgresql://lex:secret@one:5432,two:6543/lex", True),
+        ("postgresql://lex:secret@/lex?host=one&port=6543", True),
+        ("postgresql://lex:secret@db:5432/lex", False),
+    ],
+)
+def test_a_url_may_tell_of_a_pooler(url: str, *, is_pooled: bool) -> None:
+    parsed = parse(url)
+
+    assert says_pooled(parsed) is is_pooled
+    assert "pgbouncer" not in without_pooler(parsed).query
+
+
+@pytest.mark.parametrize(
+    ("url", "hosts"),
+    [
+        ("postgresql://lex:secret@one:5433,two:5434/lex", [("one", 5433), ("two", 5434)]),
+        ("postgresql://one,two:5434/lex?connect_timeout=3", [("one", 5432), ("two", 5434)]),
+        ("postgresql://lex@[::1]:5433,[fe80::1]/lex", [("::1", 5433), ("fe80::1", 5432)]),
+        ("postgresql://lex@/lex?host=one,two&port=5433", [("one", 5433), ("two", 5433)]),
+        ("postgresql://lex@/lex?host=one:5433&host=two", [("one", 5433), ("two", 5432)]),
+        ("postgresql://lex@/lex?host=/run/postgres", []),
+        ("postgresql://lex:se,cret@db/lex?application_name=a,b", [("db", 5432)]),
+    ],
+)
+def test_a_url_may_have_several_hosts(url: str, hosts: list[tuple[str, int]]) -> None:
+    parsed = parse(url)
+
+    assert hosts_of(parsed) == hosts
+    assert parsed.database == "lex"
+
+
 def test_a_log_line_names_the_server_and_nobody() -> None:
     assert server_of("postgresql://lex:secret@db.internal:6432/lex") == "db.internal:6432"
     assert server_of("postgresql://lex:secret@db.internal/lex") == "db.internal:5432"
+    assert server_of("postgresql://lex:secret@one,two:6432/lex") == "one:5432,two:6432"
     assert server_of("postgresql:///lex") is None
     assert server_of("sqlite:///lex.db") is None
     assert server_of("postgresql://u:p@ss@db/lex") is None

@@ -42,6 +42,13 @@ def test_what_is_no_secret_stays() -> None:
         ("postgresql://lex:hunter@db/lex", ["hunter"]),
         ("postgresql://lex:hun@ter@db/lex", ["hun@ter"]),
         ("redis://:hun/ter@db:6379/0", ["hun/ter"]),
+        ("redis+cluster://lex:hunter@one:6379,two:6379", ["hunter"]),
+        ("redis+cluster://:hunter@one,:zebra@two", ["hunter@one,:zebra"]),
+        (
+            "rediss+sentinel://:hunter@one,two/master?sentinel_password=zebra",
+            ["hunter", "zebra"],
+        ),
+        ("valkey://:hunter@db", ["hunter"]),
         ("http://token@host", ["token"]),
         ("lex:hunter@host", ["hunter"]),
         ("postgresql://db/lex?user=lex&password=hunter", ["hunter"]),

@@ -9,6 +9,7 @@ from backend.aio.periodic import repeat
 from backend.domain.conversation import ANONYMOUS, Outcome
 from backend.domain.errors import SessionBusy
 from backend.domain.events import Chunk
+from backend.domain.turn_keys import TurnKey
 from backend.llm.port import Text
 from backend.storage.memory.sessions import MemorySessions
 from backend.storage.ports.sessions import StopRequest
@@ -127,7 +128,7 @@ class SlowRenewals(MemorySessions):
         self.gate.set()
 
     async def renew(
-        self, worker: str, *, unfollowed: Collection[str] = (), followed: Collection[str] = ()
+        self, worker: str, *, unfollowed: Collection[str] = (), followed: Collection[TurnKey] = ()
     ) -> Sequence[StopRequest]:
         requests = await super().renew(worker, unfollowed=unfollowed, followed=followed)
         self.renewed.set()
@@ -189,7 +190,7 @@ async def test_the_store_hears_at_once_that_somebody_reads_elsewhere() -> None:
     await other.turns.follow(ANONYMOUS, turn_id)
 
     async with waiting():
-        while not await one.sessions.is_followed(turn_id):
+        while not await one.sessions.is_followed(TurnKey(ANONYMOUS.owner, turn_id)):
             await asyncio.sleep(0.01)
     renewing.cancel()
     await other.turns.close()

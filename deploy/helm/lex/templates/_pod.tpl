@@ -18,11 +18,14 @@ capabilities:
 
 {{- define "lex.secretVariables" -}}
 {{- range .Values.secretKeys }}
+{{- /* The init container alone has the URL for migrations, if it is the one that migrates. */}}
+{{- if or (ne . "MIGRATE_DATABASE_URL") $.Values.migrateOnStart }}
 - name: {{ . }}
   valueFrom:
     secretKeyRef:
       name: {{ include "lex.secretName" $ }}
       key: {{ . }}
+{{- end }}
 {{- end }}
 {{- end }}
 

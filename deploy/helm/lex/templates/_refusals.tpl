@@ -21,6 +21,9 @@
 {{- if and $v.redisUrl (has "REDIS_URL" $v.secretKeys) }}
   {{- fail "redisUrl and REDIS_URL in secretKeys are both set: empty redisUrl, or remove REDIS_URL from secretKeys." }}
 {{- end }}
+{{- if and $v.networkPolicy.enabled (contains "+sentinel://" $v.redisUrl) (not $v.networkPolicy.sentinelPort) }}
+  {{- fail "redisUrl names Sentinels, and the network policy opens no port to them: set networkPolicy.sentinelPort." }}
+{{- end }}
 {{- /* A password before the host or in the query, whatever characters it has. `passfile` is not a password. */ -}}
 {{- $password := "//[^@]*:[^@]*@|(?i)[?&][^=&]*(pass|passw[^=&]*|passphrase|secret[^=&]*)=" }}
 {{- range $name := list "databaseUrl" "redisUrl" }}
@@ -58,6 +61,7 @@
 {{- if and (or (gt $replicas 1) (gt (int $v.webConcurrency) 1)) (not (include "lex.hasRedis" .)) (ne $limits "none") }}
   {{- fail "Several replicas or workers need Redis to share rate limits: set redisUrl, or add REDIS_URL to secretKeys, or set rateLimitSession, rateLimitClient and rateLimitSessions to none." }}
 {{- end }}
+{{- include "lex.refuseConnections" . }}
 {{- if include "lex.isScaled" . }}
   {{- if gt (int $v.autoscaling.minReplicas) (int $v.autoscaling.maxReplicas) }}
     {{- fail "autoscaling.minReplicas is greater than autoscaling.maxReplicas." }}
@@ -67,6 +71,19 @@
   {{- end }}
   {{- if and $v.autoscaling.targetCpuPercent (not (dig "requests" "cpu" "" $v.resources)) }}
     {{- fail "autoscaling.targetCpuPercent is a percentage of resources.requests.cpu, which is not set." }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* During a rolling update, all old pods may still drain while the new ones serve: twice as many. */}}
+{{- define "lex.refuseConnections" -}}
+{{- $v := .Values }}
+{{- if and (eq (include "lex.store" .) "postgres") $v.database.maxConnections }}
+  {{- $pods := mul 2 (include "lex.mostReplicas" . | int) }}
+  {{- $needed := mul $pods (int $v.webConcurrency) (int $v.databasePoolSize) }}
+  {{- $free := sub (int $v.database.maxConnections) (int $v.database.reservedConnections) }}
+  {{- if gt $needed $free }}
+    {{- fail (printf "%d pods, as many as a rolling update can have, with webConcurrency %d and databasePoolSize %d open up to %d connections, but database.maxConnections leaves %d: lower one of these, use a pooler, or set database.maxConnections to the limit of your Postgres or pooler." $pods (int $v.webConcurrency) (int $v.databasePoolSize) $needed $free) }}
   {{- end }}
 {{- end }}
 {{- end }}

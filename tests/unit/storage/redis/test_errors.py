@@ -9,7 +9,7 @@ import pytest
 from redis import exceptions
 
 from backend.api.rate_limits.redis_pipeline import connect
-from backend.storage.redis_errors import CLUSTER, SILENCE, fault_of, is_of_one_key
+from backend.storage.redis.errors import CLUSTER, SILENCE, fault_of, is_of_one_key
 
 ResponseError = exceptions.ResponseError
 

@@ -15,11 +15,26 @@ from redis.exceptions import RedisError
 from backend.network.connection_errors import cause_of
 
 SILENCE = "no answer in time"
-CLUSTER = "a node of a cluster: Lex needs a single Redis"
+CLUSTER = "it is a node of a cluster: write redis+cluster:// in its URL"
+NO_CLUSTER = "it is not in a cluster: write redis:// in its URL"
+SENTINEL = "it is a Sentinel: write redis+sentinel:// and the master's name in its URL"
+NO_SENTINEL = "it is not a Sentinel: write redis:// in its URL"
+NO_MASTER = "its Sentinels know no master of this name"
+CLUSTER_DOWN = "its cluster is down, or elects a new master"
+CLUSTER_MOVES = "its cluster is moving keys"
+REPLICA = "a replica, which takes no writes"
+
+OF_OTHER_KIND = frozenset((CLUSTER, NO_CLUSTER, SENTINEL, NO_SENTINEL))
+"""Causes for which `REDIS_URL` must be written in another way."""
 
 _COMMAND = re.compile(r"(?:run the|unknown command) ['`]([\w|-]+)")
 _LINE_OF_SCRIPT = re.compile(r"@user_script:(\d+)")
 _CALL_IN_SCRIPT = re.compile(r"redis\.call\('(\w+)'")
+
+
+class Unusable(RedisError):
+    """An error whose message is its cause, in words for the operator."""
+
 
 _KINDS: dict[type[RedisError], str] = {
     exceptions.MovedError: CLUSTER,
@@ -28,7 +43,7 @@ _KINDS: dict[type[RedisError], str] = {
     exceptions.ClusterCrossSlotError: CLUSTER,
     exceptions.MasterDownError: "a replica without its master",
     exceptions.ClusterDownError: CLUSTER,
-    exceptions.ReadOnlyError: "a replica, which takes no writes",
+    exceptions.ReadOnlyError: REPLICA,
     exceptions.BusyLoadingError: "it is still loading its data",
     exceptions.OutOfMemoryError: "its memory is full",
 }
@@ -49,11 +64,13 @@ _WORDS = {
     "clusterdown": CLUSTER,
     "crossslot": CLUSTER,
     "cluster mode": CLUSTER,
-    "cluster support": CLUSTER,
+    "cluster support": NO_CLUSTER,
     "hash slot": CLUSTER,
     "db index is out of range": "no database with this number",
-    "readonly": "a replica, which takes no writes",
-    "read only replica": "a replica, which takes no writes",
+    "readonly": REPLICA,
+    "read only replica": REPLICA,
+    "now a slave": REPLICA,
+    "unblocked": REPLICA,
     "masterdown": "a replica without its master",
     "noreplicas": "too few replicas to accept writes",
     "loading": "it is still loading its data",
@@ -100,6 +117,8 @@ def _is_of_the_system(error: RedisError) -> bool:
 
 
 def _words_for(error: RedisError, script: str) -> str | None:
+    if isinstance(error, Unusable):
+        return str(error)
     if _is_of_the_system(error):
         return None
     text = str(error).casefold()

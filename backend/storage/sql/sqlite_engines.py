@@ -1,4 +1,4 @@
-"""Creates the engines for SQLite and Postgres, with their time-outs and pool sizes."""
+"""Creates the engines for SQLite, with their time-outs and pool sizes."""
 
 import sqlite3
 import time
@@ -9,42 +9,9 @@ from sqlalchemy.engine import URL
 
 from backend.storage.sql.sqlite_file import SqliteFile
 
-POSTGRES_THREADS = 8
 SQLITE_READERS = 2
 SQLITE_BUSY_MS = 9_000
 """Slightly less than the time-out of a transaction, so that SQLite's own error arrives first."""
-
-# Keep one slow or stuck transaction from blocking all others for long.
-POSTGRES_LIMITS = (
-    "SET lock_timeout = '5s'; SET statement_timeout = '8s'; "
-    "SET idle_in_transaction_session_timeout = '30s'"
-)
-POSTGRES_OPTIONS = {
-    "application_name": "lex",
-    "connect_timeout": "5",
-    # Notice a vanished host after 10 s of silence and two probes of 5 s.
-    "keepalives_idle": "10",
-    "keepalives_interval": "5",
-    "keepalives_count": "2",
-    "tcp_user_timeout": "10000",
-}
-
-
-def postgres_engine(url: URL) -> Engine:
-    engine = create_engine(
-        url.set(query={**POSTGRES_OPTIONS, **url.query}),
-        pool_size=POSTGRES_THREADS,
-        max_overflow=0,
-        pool_pre_ping=True,  # costs a round trip, but survives a restart of the database
-        hide_parameters=True,  # errors are logged, and must not quote conversations
-    )
-    event.listen(engine, "connect", _limit_postgres)
-    return engine
-
-
-def _limit_postgres(connection: Any, _record: object) -> None:
-    connection.execute(POSTGRES_LIMITS)
-    connection.commit()
 
 
 def sqlite_writer(url: URL, file: SqliteFile) -> Engine:

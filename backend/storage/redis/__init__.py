@@ -1,0 +1,1 @@
+"""Redis behind the ports of shared logs and rates: one server, a cluster, or Sentinels."""

@@ -1,0 +1,1 @@
+"""Where one Postgres and one Redis end, in CPU of their own."""
