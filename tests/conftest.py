@@ -41,7 +41,9 @@ hypothesis.settings.load_profile("lex")
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     config.option.timeout = config.option.timeout or float(config.getini("timeout")) * TIME_SCALE
-    if not _is_worker(config):
+    if _is_worker(config):
+        gc.disable()  # until everything is imported and collected, which saves a fifth of that time
+    else:
         stack = ExitStack()
         config.add_cleanup(stack.close)
         # Workers start later and inherit it.
@@ -60,6 +62,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     """Exclude imported objects from garbage collection, which saves a tenth of a run's CPU time."""
+    gc.enable()
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 10, 10)

@@ -22,10 +22,20 @@ from dataclasses import dataclass
 from typing import Any
 
 MODULES = {
-    "service": ("uvicorn", "backend.main", "backend.server.server", "backend.storage.sql.migrate"),
+    "service": (
+        *("uvicorn", "backend.main", "backend.server.server", "backend.storage.sql.migrate"),
+        "groq.resources",  # the SDK imports it at the first call
+    ),
     # Most of the time of the service's imports. A missing one only costs time.
     "libraries": (
-        *("aiohttp", "alembic.command", "brotli", "cryptography.fernet", "fastapi", "groq"),
+        *(
+            "aiohttp",
+            "alembic.command",
+            "brotli",
+            "cryptography.fernet",
+            "fastapi",
+            "groq.resources",
+        ),
         *("gunicorn.app.wsgiapp", "gunicorn.workers.base", "httpx_aiohttp", "jwt", "limits.aio"),
         *("msgspec", "opentelemetry.sdk.trace.export", "psycopg", "pydantic_settings"),
         *("redis.asyncio", "slowapi", "sqlalchemy.ext.asyncio", "sse_starlette", "structlog"),
