@@ -106,21 +106,16 @@ def purge_mark(connection: Connection, uptime_seconds: float) -> None:
     connection.execute(_MARK_NOW, {"uptime_seconds": uptime_seconds})
 
 
-def drop_logs(connection: Connection, kept_seconds: float) -> None:
-    """Drop whole days of logs, where the database keeps each day apart."""
-    if before := _before(connection, kept_seconds):
-        partitions.drop_before(connection, turn_logs, before.date())
-
-
 def purge_logs(connection: Connection, kept_seconds: float) -> int:
-    """Delete the old logs that `drop_logs` has left. Returns how many; `logs.AT_ONCE` if more wait.
+    """Drop whole days of old logs, where the database keeps each day apart, and delete the others.
 
-    In Postgres, a log that is kept for a day or longer may stay for another day, until its whole
-    day is dropped.
+    Returns how many were deleted; `logs.AT_ONCE` if more wait. In Postgres, a log that is kept for
+    a day or longer may stay for another day, until its whole day is dropped.
     """
     before = _before(connection, kept_seconds)
     if before is None:
         return 0
+    partitions.drop_before(connection, turn_logs, before.date())
     cleared = logs.clear_before(connection, before)
     is_dropped = connection.dialect.name == "postgresql" and kept_seconds >= DAY.total_seconds()
     deleted = logs.delete_before(connection, before - DAY if is_dropped else before)

@@ -147,7 +147,6 @@ class SqlSessions(LookUps):
         return LOST_AFTER_LEASES * self.detector.lost_after_seconds()
 
     async def purge_logs(self, *, kept_seconds: float) -> None:
-        await self.database.run(retention.drop_logs, kept_seconds)
         purged = logs.AT_ONCE
         while purged == logs.AT_ONCE:  # other transactions run in between
             purged = await self.database.run(retention.purge_logs, kept_seconds)
