@@ -1,5 +1,6 @@
 """The stores under test. Every suite here runs over each of them."""
 
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import pytest
 
 from backend.storage.factory import open_stores
 from backend.storage.ports.stores import Stores
+from backend.storage.sql.migrate import migrate
+from tests.contract.reuse import ReusedDatabases, reused_databases
 from tests.contract.schemas import leave_unfinished
 from tests.postgres import PostgresServer
 
@@ -25,37 +28,58 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """
     is_of_both = getattr(metafunc.module, "BEFORE_AND_AFTER_FINISHING", False)
     more = (UNFINISHED,) if is_of_both else ()
-    for name, stores in (("database_url", ("memory", *SQL)), ("sql_url", SQL)):
-        if name in metafunc.fixturenames:
-            metafunc.parametrize(name, (*stores, *more), indirect=True)
+    if "database_url" in metafunc.fixturenames:
+        metafunc.parametrize("database_url", ("memory", *SQL, *more), indirect=True)
+    if "sql_url" in metafunc.fixturenames:
+        metafunc.parametrize("sql_url", SQL, indirect=True)
 
 
 @pytest.fixture
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    yield from _database_url(request, tmp_path)
+    """The URL of a migrated database with nothing but the sample data."""
+    match request.param:
+        case "memory":
+            yield "memory://"
+        case "sqlite":
+            shutil.copyfile(request.getfixturevalue("migrated_file"), tmp_path / "lex.db")
+            yield f"sqlite:///{tmp_path}/lex.db"
+        case "postgres":
+            with request.getfixturevalue("migrated_databases").database() as url:
+                yield url
+        case "postgres-unfinished":
+            with request.getfixturevalue("unfinished_databases").database() as url:
+                yield url
 
 
 @pytest.fixture
 def sql_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    yield from _database_url(request, tmp_path)
-
-
-def _database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of an empty database. Postgres starts when the first test needs it."""
+    """The URL of an empty database."""
     match request.param:
-        case "memory":
-            yield "memory://"
         case "sqlite":
             yield f"sqlite:///{tmp_path}/lex.db"
         case "postgres":
             server: PostgresServer = request.getfixturevalue("postgres")
             with server.database() as url:
                 yield url
-        case "postgres-unfinished":
-            server = request.getfixturevalue("postgres")
-            with server.database() as url:
-                leave_unfinished(url)
-                yield url
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("migrated") / "lex.db"
+    migrate(f"sqlite:///{file}")
+    return file
+
+
+@pytest.fixture(scope="session")
+def migrated_databases(postgres: PostgresServer) -> Iterator[ReusedDatabases]:
+    with reused_databases(postgres, migrate) as databases:
+        yield databases
+
+
+@pytest.fixture(scope="session")
+def unfinished_databases(postgres: PostgresServer) -> Iterator[ReusedDatabases]:
+    with reused_databases(postgres, leave_unfinished) as databases:
+        yield databases
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from alembic.config import Config
 from sqlalchemy import Connection, text
 
 from backend.storage.sql.database import Database
-from backend.storage.sql.migrate import _config, _unfinished
+from backend.storage.sql.migrate import _config, _unfinished, migrate
 from backend.storage.sql.seeding import insert_sample_data
 
 
@@ -28,6 +28,7 @@ def leave_unfinished(url: str) -> None:
     database = Database(url)
     database.transact(insert_sample_data)
     database.dispose()
+    migrate(url)
 
 
 def execute(url: str, *statements: str) -> None:

@@ -95,18 +95,24 @@ def upgrade(connection: Connection, *, finish: bool = False) -> bool:
         require_compatible(connection, revisions)
         return True
     is_finished = finish or not revisions or is_newer(revisions, _unfinished())
-    config = _config()
-    config.attributes["connection"] = connection
-    try:
-        command.upgrade(config, "head" if is_finished else _unfinished())
-    except CommandError as error:
-        raise StorageError("The database cannot be migrated by this version.") from error
+    target = _head() if is_finished else _unfinished()
+    if revisions != [target]:
+        _migrate_to(connection, target)
     if not revisions:
         insert_sample_data(connection)
     partitions.make_ahead(connection)
     if not is_finished:
         logger.info("schema_not_finished", revision=_revisions(connection)[0])
     return is_finished
+
+
+def _migrate_to(connection: Connection, revision: str) -> None:
+    config = _config()
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, revision)
+    except CommandError as error:
+        raise StorageError("The database cannot be migrated by this version.") from error
 
 
 def require_current(connection: Connection) -> bool:
