@@ -36,7 +36,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of a migrated database with nothing but the sample data."""
+    """The URL of a migrated database that has only the sample data."""
     match request.param:
         case "memory":
             yield "memory://"

@@ -1,6 +1,6 @@
 """Migrated databases that tests use one after another.
 
-To empty one takes a few milliseconds; to make one takes a quarter of a second of CPU.
+Emptying a database takes a few milliseconds, and making one a quarter of a second of CPU.
 """
 
 from collections.abc import Callable, Iterator

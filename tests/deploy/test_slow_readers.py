@@ -28,8 +28,7 @@ BRIEFLY = {**PATIENCE, "DISCONNECT_GRACE_SECONDS": "0.5"}
 
 PATIENT = {**BRIEFLY, "SEND_TIMEOUT_SECONDS": "4"}
 DRIPPING = {**BRIEFLY, "SEND_TIMEOUT_SECONDS": "3.3"}
-"""Too short for a flush of 75 kB at 20 kB a second, which takes 3.75 s, and longer than a busy machine
-stalls a client.
+"""Too short for a flush of 75 kB at 20 kB a second, and longer than a busy machine stalls a client.
 """
 
 
