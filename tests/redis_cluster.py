@@ -95,7 +95,7 @@ async def running_cluster(folder: Path) -> AsyncIterator[RedisCluster]:
 
 
 def _nodes_file(ports: list[int], buses: list[int], *, myself: int) -> str:
-    """What a node of a running cluster has stored. To make nodes meet would take ten seconds."""
+    """The stored state of a node in a running cluster. Making nodes meet would take ten seconds."""
     lines = []
     for number, (port, bus) in enumerate(zip(ports, buses, strict=True)):
         part = number % MASTERS

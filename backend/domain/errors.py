@@ -364,7 +364,7 @@ class NotStorable(StorageError):
 
 
 class UnusableSetting(Exception):
-    """What a setting names cannot be used, such as a file. `setting` is its variable."""
+    """A setting names something unusable, such as a file. `setting` is its variable."""
 
     setting: ClassVar[str]
 

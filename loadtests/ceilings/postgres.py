@@ -5,12 +5,14 @@ without, side by side. The disk does not count: Postgres does not wait for it he
 """
 
 import asyncio
+import os
 import statistics
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 
 from sqlalchemy import Connection, text
 
@@ -61,12 +63,12 @@ class Side:
         await self._measure("claim", server, with_history)
         await self._measure("end", server, [self.sessions.finish(_ending(turn)) for turn in turns])
 
-    async def _measure(self, what: str, server: Server, work: Sequence[object]) -> None:
+    async def _measure(self, what: str, server: Server, work: Sequence[Awaitable[object]]) -> None:
         gate = asyncio.Semaphore(AT_ONCE)
 
-        async def one(each: object) -> None:
+        async def one(each: Awaitable[object]) -> None:
             async with gate:
-                await each  # type: ignore[misc]  # a coroutine, of which only the end matters
+                await each
 
         written = await self.database.run(_written)
         seconds = server.cpu_seconds
@@ -120,8 +122,7 @@ def _written(connection: Connection) -> float:
 
 def _postmaster(connection: Connection) -> int:
     directory = connection.execute(text("SHOW data_directory")).scalar_one()
-    with open(f"{directory}/postmaster.pid") as file:  # noqa: PTH123 - one line of one file
-        return int(file.readline())
+    return int(Path(directory, "postmaster.pid").read_text().split()[0])
 
 
 def _spread(values: Sequence[float], form: str) -> str:
@@ -150,7 +151,7 @@ async def measure() -> None:
                 for name, is_finished in (("by day", True), ("plain", False))
             ]
             pid = await sides[0].database.run(_postmaster)
-            server = Server("", pid, log=None)  # type: ignore[arg-type]  # nobody reads its log
+            server = Server("", pid, log=Path(os.devnull))
             for number in range(ROUNDS + 1):
                 for side in sides:
                     await side.round(server)

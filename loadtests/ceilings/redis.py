@@ -35,7 +35,7 @@ _numbers = count(1)
 
 
 class Admitted:
-    """What the admission and the end of a turn ask of Redis."""
+    """The requests to Redis for the admission and the end of a turn."""
 
     def __init__(self, pipeline: RedisPipeline, *, has_budget: bool) -> None:
         self._limits = SharedLimits(pipeline)

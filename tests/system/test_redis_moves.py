@@ -141,7 +141,7 @@ async def promote(replica: RedisServer, cluster: RedisCluster) -> None:
 
 
 async def read_whatever_happens(logs: RedisLogs, turn: str) -> list[SharedBatch]:
-    """What the shared logs do: they try again."""
+    """Try again after a failure, as the shared logs do."""
     async with waiting():
         while True:
             try:

@@ -10,7 +10,7 @@ from backend.storage.redis.sentinel import node_of
 from backend.storage.redis.slots import SlotMap
 
 OpenConnection = Callable[..., RedisConnection]
-"""Its keyword arguments are redis-py's options. What it returns connects on first use."""
+"""Its keyword arguments are redis-py's options. Its connections open on first use."""
 
 
 CLUSTER_DESCRIPTORS = 32
