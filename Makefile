@@ -63,9 +63,10 @@ format: .venv/.development ## fix lint and formatting with ruff
 vendor: .venv/.development ## fetch the three packages of the chat page that infrastructure/packages.json pins
 	$(BIN)/python -m infrastructure.npm backend/web/vendor
 
-dashboards: .venv/.development ## write Grafana's files, PANELS.md and the objectives' rules from their Python sources
+dashboards: .venv/.development ## write Grafana's files, PANELS.md, the objectives' rules, and the chart's copies of dashboards and rules
 	$(BIN)/python -m deploy.dashboards
 	$(BIN)/python -m deploy.objectives
+	$(BIN)/python -m deploy.chart_files
 
 bench: .venv/.development ## measure the cost of Lex relative to nginx and the obvious service, ten minutes (KEEP=1 keeps the results); needs system-deps
 	$(BIN)/python -m loadtests.bench $(if $(KEEP),--keep)
