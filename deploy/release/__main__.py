@@ -8,7 +8,7 @@ import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from deploy.release import ROOT, NotReady, bytecode, changelog, chart, sbom, versions
@@ -82,15 +82,19 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=ROOT / "dist", help="where files go")
     asked = parser.parse_args()
 
-    release = Release(tag=asked.tag, epoch=epoch(), output=asked.output)
-    failed = 0
-    for name, check in release.checks().items():
+    return run(Release(tag=asked.tag, epoch=epoch(), output=asked.output).checks())
+
+
+def run(checks: Mapping[str, Callable[[], str]]) -> int:
+    """Run all checks and print what each says. Returns 1 if one failed, and else 0."""
+    failed = False
+    for name, check in checks.items():
         try:
             print(f"ok      {name}: {check()}", flush=True)
         except NotReady as problem:
-            failed += 1
+            failed = True
             print(f"FAILED  {name}: {problem}", flush=True)
-    return 1 if failed else 0
+    return int(failed)
 
 
 if __name__ == "__main__":

@@ -156,6 +156,16 @@ def test_a_sync_leaves_alone_what_controllers_write() -> None:
     assert drift == {"paths": ["/spec/replicas"], "target": {"kind": "Deployment"}}
 
 
+def test_the_pods_of_helm_test_stay_until_their_logs_are_read() -> None:
+    """`helm test --logs` reads logs after the hooks, when a deleted pod has none left."""
+    pods = [found for found in manifests({}) if found["kind"] == "Pod"]
+
+    assert len(pods) == 2
+    for pod in pods:
+        policy = pod["metadata"]["annotations"]["helm.sh/hook-delete-policy"]
+        assert policy == "before-hook-creation"
+
+
 # The canary.
 
 

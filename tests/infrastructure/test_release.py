@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from deploy.release import NotReady, bytecode, changelog, chart, sbom, versions
+from deploy.release.__main__ import Release, run
 from deploy.release.lock import locked
 from tests.processes import ROOT
 
@@ -62,12 +63,13 @@ def test_a_place_that_lost_its_version_is_found(copy: Path) -> None:
         versions.check(copy)
 
 
-@pytest.mark.parametrize("tag", ["0.1.0", "v0.1", "v0.1.1", "v0.1.0-rc1"])
-def test_a_tag_is_v_and_the_version(tag: str) -> None:
-    versions.check(tag=f"v{versions.version()}")
+@pytest.mark.parametrize("form", ["{}", "v{}.1", "v{}-rc1", "V{}", "v1"])
+def test_a_tag_is_v_and_the_version(form: str) -> None:
+    version = versions.version()
+    versions.check(tag=f"v{version}")
 
     with pytest.raises(NotReady, match="the tag must be v"):
-        versions.check(tag=tag)
+        versions.check(tag=form.format(version))
 
 
 def test_a_version_is_three_numbers(copy: Path) -> None:
@@ -213,6 +215,37 @@ def test_a_chart_that_is_broken_is_not_packed(
 def test_another_archive_than_the_charts_is_refused() -> None:
     with pytest.raises(NotReady, match="two results"):
         chart.check(EPOCH, chart.packed(EPOCH + 1))
+
+
+# All together.
+
+
+def test_a_release_is_written_and_each_check_says_what_it_has_checked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checks = Release(tag="", epoch=EPOCH, output=tmp_path).checks()
+    del checks["documents"], checks["bytecode"]  # other tests run them
+
+    assert run(checks) == 0
+
+    version = versions.version()
+    written = {f"lex-{version}.tgz", f"lex-{version}.cdx.json", "notes.md"}
+    assert {path.name for path in tmp_path.iterdir()} == written
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in said] == [f"ok      {name}" for name in checks]
+
+
+def test_a_failed_check_fails_the_release_and_the_others_still_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checks = Release(tag="v9.8.7", epoch=EPOCH, output=tmp_path).checks()
+
+    code = run({name: checks[name] for name in ("versions", "bill of materials")})
+
+    first, second = capsys.readouterr().out.splitlines()
+    assert code == 1
+    assert first.startswith("FAILED  versions: the tag is v9.8.7")
+    assert second.startswith("ok      bill of materials: ")
 
 
 # Bytecode.

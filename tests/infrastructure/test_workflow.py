@@ -77,7 +77,7 @@ def test_a_release_has_few_permissions_and_each_job_has_its_own() -> None:
     assert granted == {
         "tests": set(),
         "files": set(),
-        "image": {"packages", "id-token"},
+        "image": {"packages", "id-token", "attestations"},
         "chart": {"packages", "id-token", "attestations"},
         "page": {"contents"},
     }
