@@ -117,6 +117,7 @@ chart: .venv/.development ## write the chart's README from its values
 
 versions: .venv/.development ## copy the version of pyproject.toml to all other files that state it
 	$(BIN)/python -m deploy.release.versions
+	$(BIN)/python -m tests.deploy.golden
 
 release-check: .venv/.development ## check a release and write its chart, bill of materials and notes to dist/ (TAG=v1.2.3 is strict)
 	@$(BIN)/python -m deploy.release $(if $(TAG),--tag "$$TAG")

@@ -34,6 +34,7 @@ class Place:
 
 _CHART = "deploy/helm/lex/Chart.yaml"
 _EXAMPLES = "deploy/examples"
+_OUR_IMAGE = r"^ +image: (?:lex|groq-standin|lex-load):(.*)$"
 
 PLACES = (
     Place("backend/__init__.py", r'^__version__ = "(.*)"$'),
@@ -42,6 +43,9 @@ PLACES = (
     Place(_CHART, r"^appVersion: (.*)$"),
     Place(_CHART, r"^ +image: ghcr\.io/\w+/lex:(.*)$"),
     Place("deploy/README.md", r"\blex:(\d+\.\d+\.\d+)\b"),
+    Place("deploy/README.md", r"^\| `VERSION` \| `(.*?)`"),
+    Place("infrastructure/compose.yaml", _OUR_IMAGE),
+    Place("infrastructure/compose.load.yaml", _OUR_IMAGE),
     Place("SECURITY.md", r"\blex:(\d+\.\d+\.\d+)\b"),
     Place("SECURITY.md", r"@refs/tags/v(\d+\.\d+\.\d+)$"),
     Place(f"{_EXAMPLES}/argo-cd/application.yaml", r"^ +targetRevision: (.*)$"),

@@ -56,6 +56,28 @@ def test_a_place_with_another_version_is_found_and_repaired(
     assert (copy / place.path).read_text() == (ROOT / place.path).read_text()
 
 
+def test_no_other_file_states_the_version(copy: Path) -> None:
+    """Documents may tell of a version, and locks have those of others."""
+    for place in versions.PLACES:
+        (copy / place.path).write_text(place.rewritten(copy, "9.8.7"))
+    stated = re.compile(rf"(?<![\d.=]){re.escape(versions.version())}(?![\d.])")
+    folders = [ROOT / name for name in ("backend", "deploy", "infrastructure", "loadtests")]
+    files = [*ROOT.glob("*"), *(path for folder in folders for path in folder.rglob("*"))]
+    texts = {
+        str(path.relative_to(ROOT)): path
+        for path in files
+        if path.suffix in {".py", ".yaml", ".yml", ".toml", ".md", ".conf"} or "Docker" in path.name
+    }
+
+    left = [
+        name
+        for name, path in texts.items()
+        if stated.search((copy / name if name in FILES else path).read_text())
+    ]
+
+    assert set(left) == {versions.SOURCE, changelog.CHANGELOG}
+
+
 def test_a_place_that_lost_its_version_is_found(copy: Path) -> None:
     edit(copy / "backend/__init__.py", "^__version__ = ", "__revision__ = ")
 
