@@ -43,6 +43,7 @@ STARTS = re.compile(r"(?:\w+=\S* )*make run(?:\s|$)")
 CANNOT_RUN = {
     r"make (?!run\b)": "it installs, builds or tests for minutes; the target must exist",
     r"docker ": "it needs a Docker engine",
+    r"(cosign|gh) ": "it needs a registry with a release",
     r"(helm|kubectl) ": "it needs a cluster",
     r"python -m pip install ": "it installs",
     r"(\w+=\S+ )*python -m (gunicorn|backend\.server|infrastructure\.groq_standin)\b": "it serves",
