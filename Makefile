@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install run smoke test slowest soak check check-lint check-types check-imports check-prose check-page format vendor dashboards bench bench-short bench-hold bench-long bench-peers bench-telemetry chaos ceilings drill ledger parts load load-ui chart image up up-observability down lock system-deps test-system clean
+.PHONY: help install run smoke test test-python slowest soak check check-lint check-types check-imports check-prose check-page format vendor dashboards bench bench-short bench-hold bench-long bench-peers bench-telemetry chaos ceilings drill ledger parts load load-ui chart image up up-observability down lock system-deps test-system clean
 
 # With it, each of the many processes of the tests would compile all sources again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -22,6 +22,9 @@ install: .venv/.development ## install all locked packages for development
 test: .venv/.development ## run all tests that need only pip (T=tests/unit or K="busy session" selects some; WORKERS=0 uses one process)
 	@$(COMPILE)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(if $(T),$(T),$(SYSTEM:%=--ignore=%) --ignore=tests/soak) $(if $(K),-k "$(K)")
+
+test-python: .venv/on-$(notdir $(PYTHON))/.development ## run the tests of `make test` on another Python, PYTHON=python3.13 (T=, K= and WORKERS= as there)
+	.venv/on-$(notdir $(PYTHON))/bin/python -m pytest -n $(WORKERS) --dist worksteal $(if $(T),$(T),$(SYSTEM:%=--ignore=%) --ignore=tests/soak) $(if $(K),-k "$(K)")
 
 slowest: .venv/.development ## list the twenty slowest tests of `make test`
 	@$(MAKE) --no-print-directory test PYTEST_ADDOPTS="--durations=20 --quiet"
@@ -158,8 +161,13 @@ clean: ## delete the virtual environment and the caches of tests
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 .venv/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14) and "Lex needs Python 3.11, 3.12 or 3.13: set PYTHON= to one of these.")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Lex needs Python 3.11 or newer: set PYTHON= to one.")'
 	$(PYTHON) -m venv .venv
+
+.venv/on-%/.development: requirements/development.txt | .venv/bin/python
+	$(PYTHON) -m venv .venv/on-$*
+	@.venv/on-$*/bin/python -m infrastructure.install requirements/development.txt
+	@touch $@
 
 .venv/.service: requirements/runtime.txt | .venv/bin/python
 	@$(BIN)/python -m infrastructure.install requirements/runtime.txt
