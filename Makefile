@@ -131,8 +131,10 @@ up-observability: ## the same with Grafana on http://localhost:3001, Prometheus 
 down: ## stop all containers; stored data stays
 	$(COMPOSE) $(call files,storage replicas observability load) down --remove-orphans
 
-COMPOSE = docker compose --project-directory infrastructure $(if $(wildcard .env),--env-file .env)
-files = --file infrastructure/compose.yaml $(foreach name,$(sort $(1)),--file infrastructure/compose.$(name).yaml)
+# The last file wins, as for Lex itself.
+COMPOSE = docker compose --project-directory infrastructure $(addprefix --env-file ,$(wildcard backend/.env .env))
+files = --file infrastructure/compose.yaml $(foreach name,$(sort $(1) $(call exporters,$(1))),--file infrastructure/compose.$(name).yaml)
+exporters = $(and $(filter storage,$(1)),$(filter observability,$(1)),exporters)
 
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 REVISION = $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)$(shell git diff --quiet HEAD 2>/dev/null || echo -changed)
