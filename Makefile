@@ -153,7 +153,7 @@ LOCKED := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-
 
 system-deps: ## install Debian packages for system tests (needs root)
 	apt-get update -qq
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends curl nginx-light pgbouncer redis-server faketime chromium prometheus prometheus-alertmanager docker.io docker-compose iptables mmdebstrap
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends curl nginx-light pgbouncer redis-server faketime chromium prometheus prometheus-alertmanager systemd docker.io docker-compose iptables mmdebstrap
 
 test-system: .venv/.development .venv/manifests .venv/phoenix .venv/npm/.fetched ## test restarts of real servers, and other programs from Debian
 	@$(COMPILE)
