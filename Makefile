@@ -124,6 +124,7 @@ image: ## build the images lex, groq-standin and lex-load (BASE_IMAGE= changes t
 
 up: image ## start Lex in containers on http://localhost:8000 (WITH="storage replicas observability load", or some of these)
 	$(COMPOSE) $(call files,$(WITH)) up --detach --wait
+	@$(COMPOSE) $(call files,$(WITH)) logs --no-log-prefix lex | grep "answers come from" | tail -n 1
 
 up-observability: ## the same with Grafana on http://localhost:3001, Prometheus and traces
 	@$(MAKE) --no-print-directory up WITH="$(WITH) observability"
