@@ -2,11 +2,12 @@
 
     python -m tests.warm_parent <address> service|libraries
 
-It has one thread and opens nothing of the service, so each fork starts like a fresh Python that
-has imported the same modules. Only caches of unchanging files are filled already. Imports wait for the first request, so an unused parent costs almost
-nothing. A request is one connection. It sends the length of a JSON object together with the file
-descriptors for the three standard streams, and then the object. The answer is two lines: the
-process id, and at the end of the process its exit code (negative for a signal, as in `subprocess`).
+It has one thread and opens nothing of the service, so each fork starts like a fresh Python that has
+imported the same modules. Only caches of unchanging files are filled already. Imports wait for the
+first request, so an unused parent costs almost nothing. A request is one connection. It sends the
+length of a JSON object together with the file descriptors for the three standard streams, and then
+the object. The answer is two lines: the process id, and at the end of the process its exit code
+(negative for a signal, as in `subprocess`).
 """
 
 import gc
