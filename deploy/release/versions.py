@@ -45,7 +45,6 @@ PLACES = (
     Place("deploy/README.md", r"\blex:(\d+\.\d+\.\d+)\b"),
     Place("deploy/move.yaml", r"^ +image: .*/lex:(.*)$"),
     Place("deploy/README.md", r"^\| `VERSION` \| `(.*?)`"),
-    Place("deploy/move.yaml", r"/lex:(\d+\.\d+\.\d+)$"),
     Place("infrastructure/compose.yaml", _OUR_IMAGE),
     Place("infrastructure/compose.load.yaml", _OUR_IMAGE),
     Place("SECURITY.md", r"\blex:(\d+\.\d+\.\d+)\b"),
