@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install run smoke test test-python slowest soak check check-lint check-types check-imports check-prose check-page format vendor dashboards bench bench-short bench-hold bench-long bench-peers bench-telemetry chaos ceilings drill ledger parts load load-ui chart image up up-observability down lock system-deps test-system clean
+.PHONY: help install run smoke test test-python slowest soak check check-lint check-types check-imports check-prose check-page format vendor dashboards versions release-check bench bench-short bench-hold bench-long bench-peers bench-telemetry chaos ceilings drill ledger parts load load-ui chart image up up-observability down lock system-deps test-system clean
 
 # With it, each of the many processes of the tests would compile all sources again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -66,9 +66,10 @@ format: .venv/.development ## fix lint and formatting with ruff
 vendor: .venv/.development ## fetch the three packages of the chat page that infrastructure/packages.json pins
 	$(BIN)/python -m infrastructure.npm backend/web/vendor
 
-dashboards: .venv/.development ## write Grafana's files, PANELS.md and the objectives' rules from their Python sources
+dashboards: .venv/.development ## write Grafana's files, PANELS.md, the objectives' rules, and the chart's copies of dashboards and rules
 	$(BIN)/python -m deploy.dashboards
 	$(BIN)/python -m deploy.objectives
+	$(BIN)/python -m deploy.chart_files
 
 bench: .venv/.development ## measure the cost of Lex relative to nginx and the obvious service, ten minutes (KEEP=1 keeps the results); needs system-deps
 	$(BIN)/python -m loadtests.bench $(if $(KEEP),--keep)
@@ -116,6 +117,13 @@ REPORT = loadtests/reports/$(PROFILE).html
 
 chart: .venv/.development ## write the chart's README from its values
 	$(BIN)/python deploy/helm/readme.py
+
+versions: .venv/.development ## copy the version of pyproject.toml to all other files that state it
+	$(BIN)/python -m deploy.release.versions
+	$(BIN)/python -m tests.deploy.golden
+
+release-check: .venv/.development ## check a release and write its chart, bill of materials and notes to dist/ (TAG=v1.2.3 is strict)
+	@$(BIN)/python -m deploy.release $(if $(TAG),--tag "$$TAG")
 
 image: ## build the images lex, groq-standin and lex-load (BASE_IMAGE= changes their base)
 	docker build $(BUILD) --build-arg REVISION=$(REVISION) -f deploy/docker/Dockerfile -t lex:$(VERSION) .

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ FILES = sorted(FOLDER.glob("compose*.yaml"))
 BIN = Path(sys.executable).parent
 
 
+@cache
 def compose(file: Path) -> dict[str, Any]:
     read: dict[str, Any] = yaml.safe_load(file.read_text())
     return read
