@@ -4,6 +4,7 @@ import pytest
 from groq import AsyncGroq, DefaultAioHttpClient
 
 from infrastructure.groq_standin import Standin
+from tests.processes import NO_TLS
 
 
 @pytest.fixture
@@ -16,6 +17,9 @@ async def standin() -> AsyncIterator[Standin]:
 async def groq(standin: Standin) -> AsyncIterator[AsyncGroq]:
     """The real SDK, connected to the stand-in."""
     async with AsyncGroq(
-        api_key="key", base_url=standin.url, max_retries=0, http_client=DefaultAioHttpClient()
+        api_key="key",
+        base_url=standin.url,
+        max_retries=0,
+        http_client=DefaultAioHttpClient(verify=NO_TLS),
     ) as client:
         yield client
