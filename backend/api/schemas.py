@@ -17,6 +17,7 @@ from backend.domain.conversation import (
     ToolCall,
     TurnRecord,
 )
+from backend.domain.text import is_encodable
 from backend.domain.usage import Usage, spent_by
 from backend.storage.ports.sessions import StoredMessage
 from backend.tools.arguments import shown
@@ -45,7 +46,7 @@ def _speakable(text: str) -> str:
         raise ValueError("must not be empty")
     if "\x00" in text:
         raise ValueError("must not contain the character NUL")
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    if not is_encodable(text):
         raise ValueError("must not contain an unpaired surrogate (\\ud800 to \\udfff)")
     return text
 

@@ -212,7 +212,7 @@ async def test_heartbeats_and_a_client_that_leaves_are_counted() -> None:
 
 
 async def test_a_defect_inside_a_call_of_a_model_is_counted_as_ours() -> None:
-    unsendable = replace(echo, spec=replace(echo.spec, parameters={"properties": {1, 2}}))
+    unsendable = replace(echo, spec=replace(echo.spec, parameters={"properties": object()}))
     async with lex(tools=(unsendable,)) as service:
         before = await scrape(service.client)
         events = await service.ask("Hello")

@@ -41,13 +41,13 @@ def test_every_measure_of_every_side_has_a_row_but_a_yardstick_has_none() -> Non
 @pytest.mark.parametrize(
     ("measure", "values", "is_reached"),
     [
-        ("turn", (7.0, 8.0, 7.0), True),  # 1.75, 1.6, 1.75: at most 1.75
-        ("turn", (7.1, 9.0, 7.1), False),
-        ("turn", (6.0, 50.0, 6.0), True),  # one window does not decide
-        ("starts", (120.0, 57.0, 114.0), True),  # at least 0.57 times as many
-        ("starts", (100.0, 50.0, 200.0), False),
-        ("memory", (80.0, 80.0, 80.0), True),  # in kB, not relative to the obvious service
-        ("memory", (81.0, 81.0, 81.0), False),
+        ("turn", (4.0, 4.5, 4.0), True),  # 1, 0.9, 1: at most 1
+        ("turn", (4.1, 9.0, 4.1), False),
+        ("turn", (3.0, 50.0, 3.0), True),  # one window does not decide
+        ("starts", (250.0, 120.0, 240.0), True),  # at least 1.2 times as many
+        ("starts", (220.0, 110.0, 400.0), False),
+        ("memory", (60.0, 60.0, 60.0), True),  # in kB, not relative to the obvious service
+        ("memory", (61.0, 61.0, 61.0), False),
     ],
 )
 def test_the_median_reaches_its_target_or_misses_it(
