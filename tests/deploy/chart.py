@@ -46,7 +46,11 @@ RELEASES: dict[str, Values] = {
         "databasePrepared": "off",
         "migrateOnStart": True,
     },
-    "workers": {"webConcurrency": 4, "redisUrl": "redis://redis:6379/0"},
+    "workers": {
+        "webConcurrency": 4,
+        "redisUrl": "redis://redis:6379/0",
+        "resources": {"limits": {"memory": "1.5Gi"}},
+    },
     "no-limits": {
         "databaseUrl": "postgresql://lex@db/lex",
         "replicaCount": 2,
@@ -70,6 +74,27 @@ RELEASES: dict[str, Values] = {
     },
     "autoscaling": {**SHARED, "autoscaling": {"enabled": True, "targetCpuPercent": 0}},
     "keda": {**SHARED, "keda": {"enabled": True}},
+    "keda-with-secret": {
+        **SHARED,
+        "keda": {
+            "enabled": True,
+            "prometheusUrl": "https://metrics.example.com",
+            "queryLabels": {"cluster": "eu"},
+            "authModes": "tls,bearer",
+            "authSecretName": "metrics",
+            "customHeaders": "X-Scope-OrgID=shop",
+            "unsafeSsl": True,
+        },
+    },
+    "keda-with-authentication": {
+        **SHARED,
+        "keda": {
+            "enabled": True,
+            "query": "sum(streams)",
+            "authModes": "basic",
+            "authenticationRef": {"name": "metrics", "kind": "ClusterTriggerAuthentication"},
+        },
+    },
     "external-secret": {
         "externalSecret": {"enabled": True, "storeName": "vault"},
         "secretName": "lex-secrets",
@@ -130,6 +155,7 @@ RELEASES: dict[str, Values] = {
         "extraEnv": [{"name": "TZ", "value": "UTC"}],
         "persistence": {"existingClaim": "old"},
         "maxStreams": 1_000_000,
+        "resources": {"limits": {"memory": "115G"}},
         "chunkFlushMs": 12.5,
         "host": "::",
         "allowedHosts": "*.example.com,lex:8000",

@@ -77,7 +77,7 @@ def test_the_service_takes_the_settings_of_every_release(release: str) -> None:
 
 
 def test_a_million_is_no_power_of_ten() -> None:
-    assert settings({"maxStreams": 1_000_000})["MAX_STREAMS"] == "1000000"
+    assert settings({"maxBodyBytes": 1_000_000})["MAX_BODY_BYTES"] == "1000000"
     assert settings({"chunkFlushMs": 12.5})["CHUNK_FLUSH_MS"] == "12.5"
 
 
@@ -191,6 +191,14 @@ def test_an_unknown_value_is_refused(group: str) -> None:
         {"drainSeconds": -1},
         {"logLevel": "info"},
         {"autoscaling": {"scaleDownSeconds": 7200}},
+        {"autoscaling": {"streamsMetric": "lex streams"}},
+        {"resources": {"limits": {"memory": "512mi"}}},
+        {"resources": {"limits": {"memory": ""}}},
+        {"resources": {"requests": {"cpu": -1}}},
+        {"keda": {"authModes": "Bearer"}},
+        {"keda": {"authenticationRef": {"kind": "Secret"}}},
+        {"keda": {"customHeaders": "X-Scope-OrgID"}},
+        {"keda": {"queryLabels": {"a-b": "c"}}},
     ],
     ids=json.dumps,
 )

@@ -6,6 +6,8 @@
 {{- include "lex.refuseAuth" . }}
 {{- include "lex.refuseDoors" . }}
 {{- include "lex.refusePorts" . }}
+{{- include "lex.refuseCapacity" . }}
+{{- include "lex.refuseKeda" . }}
 {{- end }}
 
 {{- define "lex.refuseStorage" -}}
