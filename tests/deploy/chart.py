@@ -70,7 +70,17 @@ RELEASES: dict[str, Values] = {
     },
     "load-balancer": {
         "allowAnonymousIngress": True,
-        "service": {"type": "LoadBalancer", "annotations": {"team": "sales"}},
+        "service": {
+            "type": "LoadBalancer",
+            "annotations": {"team": "sales"},
+            "externalTrafficPolicy": "Local",
+            "loadBalancerClass": "service.k8s.aws/nlb",
+            "loadBalancerSourceRanges": ["192.0.2.0/24", "2001:db8::/32"],
+            "nodePort": 30080,
+            "ipFamilyPolicy": "PreferDualStack",
+            "ipFamilies": ["IPv6", "IPv4"],
+        },
+        "networkPolicy": {"enabled": True, "ingressFrom": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]},
     },
     "autoscaling": {**SHARED, "autoscaling": {"enabled": True, "targetCpuPercent": 0}},
     "keda": {**SHARED, "keda": {"enabled": True}},
@@ -139,6 +149,21 @@ RELEASES: dict[str, Values] = {
         "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
         "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
         "dashboards": {"enabled": True, "annotations": {"grafana_folder": "Lex"}},
+    },
+    "watched-from-elsewhere": {
+        "podMonitor": {"enabled": True, "namespace": "monitoring", "scrapeTimeout": "10s"},
+        "prometheusRule": {
+            "enabled": True,
+            "namespace": "monitoring",
+            "alertLabels": {"team": "sales", "severity": "none"},
+            "severities": {"page": "critical", "ticket": "warning"},
+            "alerts": {
+                "LexToolFailing": {"threshold": 0.35, "for": "1h30m"},
+                "LexCostHigh": {"threshold": 1_000_000, "severity": "info"},
+                "LexCacheShareFallen": {"enabled": False},
+            },
+        },
+        "dashboards": {"enabled": True, "namespace": "grafana"},
     },
     "particular": {
         "fullnameOverride": "assistant",

@@ -95,8 +95,16 @@ def test_a_template_makes_one_kind_of_object() -> None:
 
 @every_release
 def test_objects_are_in_the_namespace_and_say_whose_they_are(release: str) -> None:
+    elsewhere = {
+        "PodMonitor": RELEASES[release].get("podMonitor"),
+        "PrometheusRule": RELEASES[release].get("prometheusRule"),
+        "ConfigMap": RELEASES[release].get("dashboards"),
+    }
     for manifest in manifests(RELEASES[release]):
-        assert manifest["metadata"]["namespace"] == "shop"
+        named = (elsewhere.get(manifest["kind"]) or {}).get("namespace", "shop")
+        is_board = manifest["metadata"]["labels"].get("grafana_dashboard")
+        expected = named if is_board or manifest["kind"] != "ConfigMap" else "shop"
+        assert manifest["metadata"]["namespace"] == expected
         assert manifest["metadata"]["labels"]["app.kubernetes.io/instance"] == "lex"
 
 

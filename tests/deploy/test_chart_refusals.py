@@ -272,6 +272,22 @@ REFUSED: dict[str, tuple[Values, Values, str]] = {
         {"keda": {"enabled": True, "query": "sum(streams)", "queryLabels": {"cluster": "eu"}}},
         "keda.queryLabels are for the default query",
     ),
+    "a policy of traffic that never comes from outside": (
+        {},
+        {"service": {"externalTrafficPolicy": "Local"}},
+        "service.externalTrafficPolicy is for a NodePort or a LoadBalancer",
+    ),
+    "a port of nodes inside": ({}, {"service": {"nodePort": 30080}}, "service.nodePort is for a"),
+    "a class of no balancer": (
+        {"allowAnonymousIngress": True},
+        {"service": {"type": "NodePort", "loadBalancerClass": "nlb"}},
+        "are for a LoadBalancer, and service.type is NodePort",
+    ),
+    "a balancer that the policy keeps out": (
+        RELEASES["load-balancer"],
+        {"networkPolicy": {"enabled": True}},
+        "networkPolicy.ingressFrom admits only pods, but a Service of type LoadBalancer has",
+    ),
 }
 
 

@@ -8,6 +8,7 @@
 {{- include "lex.refusePorts" . }}
 {{- include "lex.refuseCapacity" . }}
 {{- include "lex.refuseKeda" . }}
+{{- include "lex.refuseService" . }}
 {{- end }}
 
 {{- define "lex.refuseStorage" -}}
