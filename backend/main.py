@@ -12,12 +12,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 
 import structlog
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from pydantic import SecretStr
+from starlette.routing import BaseRoute
 
 from backend import __version__
 from backend.api import (
@@ -110,7 +111,6 @@ def create_app(
         version=__version__,
         debug=settings.debug,
         lifespan=_lifespan(settings, provider, tools, on_open, clock),
-        responses=ALWAYS,
         openapi_url="/openapi.json" if settings.api_docs else None,
         # `api/docs.py` serves our own page at /docs.
         docs_url=None,
@@ -122,21 +122,29 @@ def create_app(
     )
     problem_details.install(app)
     complete_openapi(app, max_query_chars=settings.max_query_chars)
-    _add_routes(app, settings)
+    app.router.routes.extend(_routes(auth=settings.auth, api_docs=settings.api_docs))
     _add_middleware(app, settings)
     return app
 
 
-def _add_routes(app: FastAPI, settings: Settings) -> None:
+@cache
+def _routes(*, auth: str, api_docs: bool) -> Sequence[BaseRoute]:
+    """The routes of every application of this process with these settings.
+
+    They are shared because FastAPI analyses the parameters of all routes at the first request,
+    which takes 15 ms, and keeps the result in the routes.
+    """
+    router = APIRouter(responses=ALWAYS)
     for routes in (query, event_source, realtime, sessions, turns, usage):
-        app.include_router(routes.router, **guarded(auth=settings.auth))
-    app.include_router(exchange.router, **exchanging(auth=settings.auth))
-    app.include_router(exchange.leaving)
-    app.include_router(health.router)
-    app.include_router(metrics_route.router)
-    app.include_router(page.router)
-    if settings.api_docs:
-        app.include_router(docs.router)
+        router.include_router(routes.router, **guarded(auth=auth))
+    router.include_router(exchange.router, **exchanging(auth=auth))
+    router.include_router(exchange.leaving)
+    router.include_router(health.router)
+    router.include_router(metrics_route.router)
+    router.include_router(page.router)
+    if api_docs:
+        router.include_router(docs.router)
+    return router.routes
 
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:

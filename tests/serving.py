@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import uvicorn
 from fastapi import FastAPI
+from pydantic_settings import InitSettingsSource
 
 from backend.app.llm_providers import PROVIDERS, Provider
 from backend.domain.conversation import now
@@ -104,7 +105,9 @@ def settings(**given: Any) -> Settings:
         "max_readers_per_client": 100_000,
         "max_sockets_per_client": 100_000,
     }
-    return Settings(_env_file=None, **{**defaults, **given})
+    values = {**defaults, **given}
+    # Without the environment and its files, which take 2 ms to read.
+    return Settings(_build_sources=((InitSettingsSource(Settings, values),), values))
 
 
 class _Server(uvicorn.Server):

@@ -2,11 +2,12 @@
 
     python -m tests.warm_parent <address> service|libraries
 
-It has one thread and opens nothing of the service, so each fork starts like a fresh Python that
-has imported the same modules. Imports wait for the first request, so an unused parent costs almost
-nothing. A request is one connection. It sends the length of a JSON object together with the file
-descriptors for the three standard streams, and then the object. The answer is two lines: the
-process id, and at the end of the process its exit code (negative for a signal, as in `subprocess`).
+It has one thread and opens nothing of the service, so each fork starts like a fresh Python that has
+imported the same modules. Only caches of unchanging files are filled already. Imports wait for the
+first request, so an unused parent costs almost nothing. A request is one connection. It sends the
+length of a JSON object together with the file descriptors for the three standard streams, and then
+the object. The answer is two lines: the process id, and at the end of the process its exit code
+(negative for a signal, as in `subprocess`).
 """
 
 import gc
@@ -17,7 +18,6 @@ import runpy
 import select
 import socket
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,9 @@ MODULES = {
     "service": (
         *("uvicorn", "backend.main", "backend.server.server", "backend.storage.sql.migrate"),
         "groq.resources",  # the SDK imports it at the first call
+        # Others that a start imports late.
+        *("anyio._backends._asyncio", "fastapi.telemetry._runtime"),
+        *("uvicorn.lifespan.on", "uvicorn.loops.uvloop"),
     ),
     # Most of the time of the service's imports. A missing one only costs time.
     "libraries": (
@@ -36,11 +39,16 @@ MODULES = {
             "fastapi",
             "groq.resources",
         ),
-        *("gunicorn.app.wsgiapp", "gunicorn.workers.base", "httpx_aiohttp", "jwt", "limits.aio"),
+        *("gunicorn.app.wsgiapp", "gunicorn.workers.base", "jwt", "limits.aio"),
         *("msgspec", "opentelemetry.sdk.trace.export", "psycopg", "pydantic_settings"),
         *("redis.asyncio", "slowapi", "sqlalchemy.ext.asyncio", "sse_starlette", "structlog"),
         *("uvicorn.protocols.http.httptools_impl", "websockets.asyncio.server"),
     ),
+}
+CACHES = {
+    # The certificates of this machine and the files of the page: 40 ms of a start.
+    "service": (("backend.llm.groq.client", "_trusted"), ("backend.api.page", "prepare")),
+    "libraries": (),
 }
 STREAMS = 3
 
@@ -76,8 +84,8 @@ class Command:
 
 
 class Parent:
-    def __init__(self, address: str, modules: Sequence[str]) -> None:
-        self._modules = modules
+    def __init__(self, address: str, kind: str) -> None:
+        self._kind = kind
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(address)
         self._listener.listen(64)
@@ -109,8 +117,10 @@ class Parent:
         return command
 
     def _import(self) -> None:
-        for module in self._modules:
+        for module in MODULES[self._kind]:
             importlib.import_module(module)
+        for module, fill in CACHES[self._kind]:
+            getattr(sys.modules[module], fill)()
         # A garbage collection in a fork would copy the memory of all modules.
         gc.freeze()
 
@@ -138,7 +148,7 @@ def _received(line: socket.socket) -> Command:
 
 
 def main() -> None:
-    parent = Parent(sys.argv[1], MODULES[sys.argv[2]])
+    parent = Parent(sys.argv[1], sys.argv[2])
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     if command := parent.serve():

@@ -69,8 +69,8 @@ def test_the_adapter_of_the_documents_serves_the_metric_that_the_chart_asks_for(
 
 def adapter_rule() -> Any:
     text = (ROOT / "deploy" / "README.md").read_text()
-    (block,) = re.findall(r"```yaml\n(- seriesQuery: .*?)```", text, re.DOTALL)
-    (rule,) = yaml.safe_load(block)
+    (block,) = re.findall(r"```yaml\n(prometheus: .*?)```", text, re.DOTALL)
+    (rule,) = yaml.safe_load(block)["rules"]["custom"]
     return rule
 
 

@@ -6,6 +6,7 @@
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,18 @@ def test_the_workflow_runs_the_script_that_decides_and_nothing_else() -> None:
     (job,) = yaml.safe_load(WORKFLOW.read_text())["jobs"].values()
 
     assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
+
+
+def test_the_workflow_runs_on_every_python_that_the_project_names_and_the_image_has_one() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = [each.rpartition(" ")[2] for each in project["classifiers"]]
+    base = re.search(r"python:(3\.\d+)\.", (ROOT / "deploy/docker/Dockerfile").read_text())
+    (job,) = yaml.safe_load(WORKFLOW.read_text())["jobs"].values()
+
+    assert job["strategy"]["matrix"]["python"] == named
+    assert project["requires-python"] == f">={named[0]}"
+    assert base
+    assert base[1] == named[-1]
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)

@@ -13,7 +13,7 @@ from backend.storage.sql.migrate import main as migrate
 from infrastructure.ports import free_port
 from tests.credentials import COOKIE_SECRET
 from tests.listening import listening
-from tests.processes import process
+from tests.processes import NO_TLS, process
 from tests.serving import lex
 from tests.waiting import waiting
 
@@ -120,13 +120,15 @@ def test_the_migration_tells_no_password(
 async def told_of_a_start(folder: Path, variables: dict[str, str]) -> str:
     """Return everything that a service prints until it exits or is ready."""
     port = free_port()
-    variables = {"DATABASE_URL": f"sqlite:///{folder}/lex.db", "LOG_LEVEL": "DEBUG", **variables}
+    variables = {"DATABASE_URL": "memory://", "LOG_LEVEL": "DEBUG", **variables}
     command = ("-m", "uvicorn", "backend.main:app", "--port", str(port))
     with (folder / "stderr").open("w+b") as stderr:
         readiness = ""
         async with (
             process(*command, variables=variables, stderr=stderr) as running,
-            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client,
+            httpx.AsyncClient(
+                base_url=f"http://127.0.0.1:{port}", trust_env=False, verify=NO_TLS
+            ) as client,
             waiting(),
         ):
             while running.returncode is None and not readiness:

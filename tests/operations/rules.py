@@ -1,7 +1,7 @@
 """Reads the Prometheus rules."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +66,12 @@ def _known_series() -> dict[str, frozenset[str]]:
 KNOWN = _known_series()
 
 
-def cases() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+@cache
+def cases() -> list[tuple[str, list[dict[str, Any]]]]:
     """Each alert that a rule test checks, with the alerts that it expects to fire."""
-    for path in TESTS:
-        for test in yaml.safe_load(path.read_text())["tests"]:
-            for case in test.get("alert_rule_test", ()):
-                yield case["alertname"], case["exp_alerts"]
+    return [
+        (case["alertname"], case["exp_alerts"])
+        for path in TESTS
+        for test in yaml.safe_load(path.read_text())["tests"]
+        for case in test.get("alert_rule_test", ())
+    ]

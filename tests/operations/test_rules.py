@@ -97,4 +97,4 @@ def test_an_alert_has_a_case_in_which_it_fires(alert: Rule) -> None:
 
 @each_alert
 def test_an_alert_has_a_case_in_which_it_is_silent(alert: Rule) -> None:
-    assert (alert.name, []) in list(cases())
+    assert (alert.name, []) in cases()
