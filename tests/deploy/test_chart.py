@@ -29,7 +29,7 @@ from tests.deploy.chart import (
 )
 from tests.deploy.golden import golden
 
-VERSIONS = ["1.29", "1.33", kubernetes_validate.latest_version()]
+VERSIONS = ["1.29", "1.33", "1.35", kubernetes_validate.latest_version()]
 SCHEMAS = {
     path.stem: json.loads(path.read_text())
     for path in Path(__file__).with_name("schemas").glob("*.json")

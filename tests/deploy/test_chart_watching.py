@@ -31,6 +31,16 @@ def test_kube_prometheus_stack_finds_the_objects_of_the_production_release() -> 
     assert len(boards) == 6
 
 
+@pytest.mark.parametrize("group", ["podMonitor", "prometheusRule", "dashboards"])
+def test_a_label_of_the_chart_stays(group: str) -> None:
+    values = {group: {"enabled": True, "labels": {"app.kubernetes.io/instance": "other", "a": "b"}}}
+    made = [each for each in manifests(values) if each["metadata"]["labels"].get("a") == "b"]
+
+    assert made
+    for each in made:
+        assert each["metadata"]["labels"]["app.kubernetes.io/instance"] == "lex"
+
+
 def test_a_monitor_in_another_namespace_selects_pods_of_the_release() -> None:
     monitor = one(RELEASES["watched-from-elsewhere"], "PodMonitor")
 
