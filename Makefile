@@ -34,7 +34,7 @@ WORKERS ?= 6
 # Four workers, because these tests wait even more. No more, because some of them measure.
 SYSTEM_WORKERS ?= 4
 # Otherwise all workers of a fresh clone would compile the same sources. pytest compiles tests itself.
-COMPILE = $(BIN)/python -m compileall -q -j 2 -x '/test_' backend deploy infrastructure loadtests tests
+COMPILE = $(BIN)/python -m compileall -q -j 2 -x '/test_|/helm/' backend deploy infrastructure loadtests tests
 SYSTEM := tests/browser tests/deploy tests/system
 
 soak: .venv/.development ## run long tests: thousands of cancelled calls, a thousand turns

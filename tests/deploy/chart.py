@@ -46,7 +46,11 @@ RELEASES: dict[str, Values] = {
         "databasePrepared": "off",
         "migrateOnStart": True,
     },
-    "workers": {"webConcurrency": 4, "redisUrl": "redis://redis:6379/0"},
+    "workers": {
+        "webConcurrency": 4,
+        "redisUrl": "redis://redis:6379/0",
+        "resources": {"limits": {"memory": "1.5Gi"}},
+    },
     "no-limits": {
         "databaseUrl": "postgresql://lex@db/lex",
         "replicaCount": 2,
@@ -66,10 +70,41 @@ RELEASES: dict[str, Values] = {
     },
     "load-balancer": {
         "allowAnonymousIngress": True,
-        "service": {"type": "LoadBalancer", "annotations": {"team": "sales"}},
+        "service": {
+            "type": "LoadBalancer",
+            "annotations": {"team": "sales"},
+            "externalTrafficPolicy": "Local",
+            "loadBalancerClass": "service.k8s.aws/nlb",
+            "loadBalancerSourceRanges": ["192.0.2.0/24", "2001:db8::/32"],
+            "nodePort": 30080,
+            "ipFamilyPolicy": "PreferDualStack",
+            "ipFamilies": ["IPv6", "IPv4"],
+        },
+        "networkPolicy": {"enabled": True, "ingressFrom": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]},
     },
     "autoscaling": {**SHARED, "autoscaling": {"enabled": True, "targetCpuPercent": 0}},
     "keda": {**SHARED, "keda": {"enabled": True}},
+    "keda-with-secret": {
+        **SHARED,
+        "keda": {
+            "enabled": True,
+            "prometheusUrl": "https://metrics.example.com",
+            "queryLabels": {"cluster": "eu"},
+            "authModes": "tls,bearer",
+            "authSecretName": "metrics",
+            "customHeaders": "X-Scope-OrgID=shop",
+            "unsafeSsl": True,
+        },
+    },
+    "keda-with-authentication": {
+        **SHARED,
+        "keda": {
+            "enabled": True,
+            "query": "sum(streams)",
+            "authModes": "basic",
+            "authenticationRef": {"name": "metrics", "kind": "ClusterTriggerAuthentication"},
+        },
+    },
     "external-secret": {
         "externalSecret": {"enabled": True, "storeName": "vault"},
         "secretName": "lex-secrets",
@@ -181,6 +216,21 @@ RELEASES: dict[str, Values] = {
         "podAnnotations": {"number": "1"},
         "extraEnv": [{"name": "ODD", "value": "a: {b} #'\"\\ $(HOME) {{ no }}\n"}],
     },
+    "watched-from-elsewhere": {
+        "podMonitor": {"enabled": True, "namespace": "monitoring", "scrapeTimeout": "10s"},
+        "prometheusRule": {
+            "enabled": True,
+            "namespace": "monitoring",
+            "alertLabels": {"team": "sales", "severity": "none"},
+            "severities": {"page": "critical", "ticket": "warning"},
+            "alerts": {
+                "LexToolFailing": {"threshold": 0.35, "for": "1h30m"},
+                "LexCostHigh": {"threshold": 1_000_000, "severity": "info"},
+                "LexCacheShareFallen": {"enabled": False},
+            },
+        },
+        "dashboards": {"enabled": True, "namespace": "grafana"},
+    },
     "particular": {
         "fullnameOverride": "assistant",
         "commonLabels": {"team": "sales"},
@@ -196,6 +246,7 @@ RELEASES: dict[str, Values] = {
         "extraEnv": [{"name": "TZ", "value": "UTC"}],
         "persistence": {"existingClaim": "old"},
         "maxStreams": 1_000_000,
+        "resources": {"limits": {"memory": "115G"}},
         "chunkFlushMs": 12.5,
         "host": "::",
         "allowedHosts": "*.example.com,lex:8000",

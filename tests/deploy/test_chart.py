@@ -29,7 +29,7 @@ from tests.deploy.chart import (
 )
 from tests.deploy.golden import golden
 
-VERSIONS = ["1.29", "1.33", kubernetes_validate.latest_version()]
+VERSIONS = ["1.29", "1.33", "1.35", kubernetes_validate.latest_version()]
 SCHEMAS = {
     path.stem: json.loads(path.read_text())
     for path in Path(__file__).with_name("schemas").glob("*.json")
@@ -98,10 +98,18 @@ def test_a_template_makes_one_kind_of_object() -> None:
 
 @every_release
 def test_objects_are_in_the_namespace_and_say_whose_they_are(release: str) -> None:
+    elsewhere = {
+        "PodMonitor": RELEASES[release].get("podMonitor"),
+        "PrometheusRule": RELEASES[release].get("prometheusRule"),
+        "ConfigMap": RELEASES[release].get("dashboards"),
+    }
     ours = {path: text for path, text in texts(RELEASES[release]).items() if path != EXTRA}
 
     for manifest in loaded(ours):
-        assert manifest["metadata"]["namespace"] == "shop"
+        named = (elsewhere.get(manifest["kind"]) or {}).get("namespace", "shop")
+        is_board = manifest["metadata"]["labels"].get("grafana_dashboard")
+        expected = named if is_board or manifest["kind"] != "ConfigMap" else "shop"
+        assert manifest["metadata"]["namespace"] == expected
         assert manifest["metadata"]["labels"]["app.kubernetes.io/instance"] == "lex"
 
 

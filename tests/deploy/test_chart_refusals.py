@@ -275,6 +275,64 @@ REFUSED: dict[str, tuple[Values, Values, str]] = {
         {"networkPolicy": {"enabled": True, "collectorPort": 4317}},
         "networkPolicy.collectorPort is 4317, but otelExporterOtlpEndpoint connects to port 4318",
     ),
+    "memory for a part of the slots": (
+        {},
+        {"maxStreams": 4000},
+        "resources.limits.memory of 512Mi is 536 MB, but a full pod takes 663 MB, and would be "
+        "killed with all its streams: 67 MB for /tmp, and for each worker (webConcurrency 1) "
+        "140 MB and 0.114 MB for each turn (maxStreams 4000)",
+    ),
+    "memory for a part of the workers": (
+        RELEASES["workers"],
+        {"webConcurrency": 5},
+        "resources.limits.memory of 1.5Gi is 1610 MB, but a full pod takes 1907 MB",
+    ),
+    "a target above the slots": (
+        SCALED,
+        {"maxStreams": 200},
+        "targetStreamsPerPod of 200 is not below the 200 slots of a pod",
+    ),
+    "a share that one core never reaches": (
+        SCALED,
+        {"resources": {"requests": {"cpu": "1500m"}}},
+        "targetCpuPercent of 70 percent of resources.requests.cpu 1500m is 1.05 cores",
+    ),
+    "two ways to authenticate": (
+        RELEASES["keda-with-authentication"],
+        {"keda": {**RELEASES["keda-with-authentication"]["keda"], "authSecretName": "metrics"}},
+        "keda.authSecretName and keda.authenticationRef.name are both set",
+    ),
+    "a mode without credentials": (
+        SHARED,
+        {"keda": {"enabled": True, "authModes": "bearer"}},
+        "keda.authModes is bearer, but nothing has the credentials",
+    ),
+    "credentials without a mode": (
+        SHARED,
+        {"keda": {"enabled": True, "authSecretName": "metrics"}},
+        "keda.authSecretName needs keda.authModes",
+    ),
+    "labels for another query": (
+        SHARED,
+        {"keda": {"enabled": True, "query": "sum(streams)", "queryLabels": {"cluster": "eu"}}},
+        "keda.queryLabels are for the default query",
+    ),
+    "a policy of traffic that never comes from outside": (
+        {},
+        {"service": {"externalTrafficPolicy": "Local"}},
+        "service.externalTrafficPolicy is for a NodePort or a LoadBalancer",
+    ),
+    "a port of nodes inside": ({}, {"service": {"nodePort": 30080}}, "service.nodePort is for a"),
+    "a class of no balancer": (
+        {"allowAnonymousIngress": True},
+        {"service": {"type": "NodePort", "loadBalancerClass": "nlb"}},
+        "are for a LoadBalancer, and service.type is NodePort",
+    ),
+    "a balancer that the policy keeps out": (
+        RELEASES["load-balancer"],
+        {"networkPolicy": {"enabled": True}},
+        "networkPolicy.ingressFrom admits only pods, but a Service of type LoadBalancer has",
+    ),
 }
 
 

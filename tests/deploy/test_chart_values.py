@@ -81,7 +81,7 @@ def test_the_service_takes_the_settings_of_every_release(release: str) -> None:
 
 
 def test_a_million_is_no_power_of_ten() -> None:
-    assert settings({"maxStreams": 1_000_000})["MAX_STREAMS"] == "1000000"
+    assert settings({"maxBodyBytes": 1_000_000})["MAX_BODY_BYTES"] == "1000000"
     assert settings({"chunkFlushMs": 12.5})["CHUNK_FLUSH_MS"] == "12.5"
 
 
@@ -195,6 +195,21 @@ def test_an_unknown_value_is_refused(group: str) -> None:
         {"drainSeconds": -1},
         {"logLevel": "info"},
         {"autoscaling": {"scaleDownSeconds": 7200}},
+        {"autoscaling": {"streamsMetric": "lex streams"}},
+        {"resources": {"limits": {"memory": "512mi"}}},
+        {"resources": {"limits": {"memory": ""}}},
+        {"resources": {"requests": {"cpu": -1}}},
+        {"service": {"loadBalancerSourceRanges": ["192.0.2.1"]}},
+        {"service": {"ipFamilies": ["IPv4", "IPv4"]}},
+        {"service": {"nodePort": "30080"}},
+        {"podMonitor": {"namespace": "Monitoring"}},
+        {"prometheusRule": {"severities": {"info": "none"}}},
+        {"prometheusRule": {"alerts": {"LexToolFailing": {"threshold": "0.2"}}}},
+        {"prometheusRule": {"alerts": {"LexToolFailing": {"for": 5}}}},
+        {"keda": {"authModes": "Bearer"}},
+        {"keda": {"authenticationRef": {"kind": "Secret"}}},
+        {"keda": {"customHeaders": "X-Scope-OrgID"}},
+        {"keda": {"queryLabels": {"a-b": "c"}}},
     ],
     ids=json.dumps,
 )

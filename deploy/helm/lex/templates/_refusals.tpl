@@ -7,6 +7,9 @@
 {{- include "lex.refuseAuth" . }}
 {{- include "lex.refuseDoors" . }}
 {{- include "lex.refusePorts" . }}
+{{- include "lex.refuseCapacity" . }}
+{{- include "lex.refuseKeda" . }}
+{{- include "lex.refuseService" . }}
 {{- end }}
 
 {{/* What the chart itself sets. A second one of the same name would break objects or selectors. */}}
