@@ -4,11 +4,16 @@
 {{- $alert := index . 1 }}
 {{- $change := get $v.prometheusRule.alerts $alert.alert | default dict }}
 {{- with $change.for }}{{ $_ := set $alert "for" . }}{{ end }}
-{{- with get $v.prometheusRule.severities $alert.labels.severity }}{{ $_ := set $alert.labels "severity" . }}{{ end }}
-{{- with $change.severity }}{{ $_ := set $alert.labels "severity" . }}{{ end }}
-{{- $_ := set $alert "labels" (merge $alert.labels $v.prometheusRule.alertLabels) }}
-{{- with $v.prometheusRule.runbookUrl }}
-  {{- $_ := set $alert.annotations "runbook_url" (printf "%s/%s" (trimSuffix "/" .) $alert.annotations.runbook_url) }}
+{{- $labels := $alert.labels | default dict }}
+{{- with $labels.severity }}
+  {{- $_ := set $labels "severity" (get $v.prometheusRule.severities . | default .) }}
+{{- end }}
+{{- with $change.severity }}{{ $_ := set $labels "severity" . }}{{ end }}
+{{- with merge $labels $v.prometheusRule.alertLabels }}{{ $_ := set $alert "labels" . }}{{ end }}
+{{- with dig "annotations" "runbook_url" "" $alert }}
+  {{- if $v.prometheusRule.runbookUrl }}
+    {{- $_ := set $alert.annotations "runbook_url" (printf "%s/%s" (trimSuffix "/" $v.prometheusRule.runbookUrl) .) }}
+  {{- end }}
 {{- end }}
 {{- if hasKey $change "threshold" }}
   {{- /* The first comparison of the expression, if it is one with a number other than 0. */}}
