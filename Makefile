@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install run smoke test slowest soak check check-lint check-types check-imports check-prose check-page format vendor dashboards bench bench-short bench-hold bench-long bench-peers bench-telemetry chaos ceilings drill ledger parts load load-ui chart image up up-observability down lock system-deps test-system clean
+.PHONY: help install run smoke test test-python slowest soak check check-lint check-types check-imports check-prose check-page format vendor dashboards versions release-check bench bench-short bench-hold bench-long bench-peers bench-telemetry chaos ceilings drill ledger parts load load-ui chart image up up-observability down lock system-deps test-system clean
 
 # With it, each of the many processes of the tests would compile all sources again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -22,6 +22,9 @@ install: .venv/.development ## install all locked packages for development
 test: .venv/.development ## run all tests that need only pip (T=tests/unit or K="busy session" selects some; WORKERS=0 uses one process)
 	@$(COMPILE)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(if $(T),$(T),$(SYSTEM:%=--ignore=%) --ignore=tests/soak) $(if $(K),-k "$(K)")
+
+test-python: .venv/on-$(notdir $(PYTHON))/.development ## run the tests of `make test` on another Python, PYTHON=python3.13 (T=, K= and WORKERS= as there)
+	.venv/on-$(notdir $(PYTHON))/bin/python -m pytest -n $(WORKERS) --dist worksteal $(if $(T),$(T),$(SYSTEM:%=--ignore=%) --ignore=tests/soak) $(if $(K),-k "$(K)")
 
 slowest: .venv/.development ## list the twenty slowest tests of `make test`
 	@$(MAKE) --no-print-directory test PYTEST_ADDOPTS="--durations=20 --quiet"
@@ -64,9 +67,10 @@ format: .venv/.development ## fix lint and formatting with ruff
 vendor: .venv/.development ## fetch the three packages of the chat page that infrastructure/packages.json pins
 	$(BIN)/python -m infrastructure.npm backend/web/vendor
 
-dashboards: .venv/.development ## write Grafana's files, PANELS.md and the objectives' rules from their Python sources
+dashboards: .venv/.development ## write Grafana's files, PANELS.md, the objectives' rules, and the chart's copies of dashboards and rules
 	$(BIN)/python -m deploy.dashboards
 	$(BIN)/python -m deploy.objectives
+	$(BIN)/python -m deploy.chart_files
 
 bench: .venv/.development ## measure the cost of Lex relative to nginx and the obvious service, ten minutes (KEEP=1 keeps the results); needs system-deps
 	$(BIN)/python -m loadtests.bench $(if $(KEEP),--keep)
@@ -115,6 +119,13 @@ REPORT = loadtests/reports/$(PROFILE).html
 chart: .venv/.development ## write the chart's README from its values
 	$(BIN)/python deploy/helm/readme.py
 
+versions: .venv/.development ## copy the version of pyproject.toml to all other files that state it
+	$(BIN)/python -m deploy.release.versions
+	$(BIN)/python -m tests.deploy.golden
+
+release-check: .venv/.development ## check a release and write its chart, bill of materials and notes to dist/ (TAG=v1.2.3 is strict)
+	@$(BIN)/python -m deploy.release $(if $(TAG),--tag "$$TAG")
+
 image: ## build the images lex, groq-standin and lex-load (BASE_IMAGE= changes their base)
 	docker build $(BUILD) --build-arg REVISION=$(REVISION) -f deploy/docker/Dockerfile -t lex:$(VERSION) .
 	docker build $(BUILD) -f infrastructure/groq_standin/Dockerfile -t groq-standin:$(VERSION) .
@@ -122,6 +133,7 @@ image: ## build the images lex, groq-standin and lex-load (BASE_IMAGE= changes t
 
 up: image ## start Lex in containers on http://localhost:8000 (WITH="storage replicas observability load", or some of these)
 	$(COMPOSE) $(call files,$(WITH)) up --detach --wait
+	@$(COMPOSE) $(call files,$(WITH)) logs --no-log-prefix lex | grep "answers come from" | tail -n 1
 
 up-observability: ## the same with Grafana on http://localhost:3001, Prometheus and traces
 	@$(MAKE) --no-print-directory up WITH="$(WITH) observability"
@@ -129,8 +141,10 @@ up-observability: ## the same with Grafana on http://localhost:3001, Prometheus 
 down: ## stop all containers; stored data stays
 	$(COMPOSE) $(call files,storage replicas observability load) down --remove-orphans
 
-COMPOSE = docker compose --project-directory infrastructure $(if $(wildcard .env),--env-file .env)
-files = --file infrastructure/compose.yaml $(foreach name,$(sort $(1)),--file infrastructure/compose.$(name).yaml)
+# The last file wins, as for Lex itself.
+COMPOSE = docker compose --project-directory infrastructure $(addprefix --env-file ,$(wildcard backend/.env .env))
+files = --file infrastructure/compose.yaml $(foreach name,$(sort $(1) $(call exporters,$(1))),--file infrastructure/compose.$(name).yaml)
+exporters = $(and $(filter storage,$(1)),$(filter observability,$(1)),exporters)
 
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 REVISION = $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)$(shell git diff --quiet HEAD 2>/dev/null || echo -changed)
@@ -149,7 +163,7 @@ LOCKED := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-
 
 system-deps: ## install Debian packages for system tests (needs root)
 	apt-get update -qq
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends curl nginx-light pgbouncer redis-server faketime chromium prometheus prometheus-alertmanager docker.io docker-compose iptables mmdebstrap
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends curl nginx-light pgbouncer redis-server faketime chromium prometheus prometheus-alertmanager systemd docker.io docker-compose iptables mmdebstrap
 
 test-system: .venv/.development .venv/manifests .venv/phoenix .venv/npm/.fetched ## test restarts of real servers, and other programs from Debian
 	@$(COMPILE)
@@ -159,8 +173,13 @@ clean: ## delete the virtual environment and the caches of tests
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 .venv/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14) and "Lex needs Python 3.11, 3.12 or 3.13: set PYTHON= to one of these.")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Lex needs Python 3.11 or newer: set PYTHON= to one.")'
 	$(PYTHON) -m venv .venv
+
+.venv/on-%/.development: requirements/development.txt | .venv/bin/python
+	$(PYTHON) -m venv .venv/on-$*
+	@.venv/on-$*/bin/python -m infrastructure.install requirements/development.txt
+	@touch $@
 
 .venv/.service: requirements/runtime.txt | .venv/bin/python
 	@$(BIN)/python -m infrastructure.install requirements/runtime.txt

@@ -58,7 +58,7 @@ _leaving_seconds = (
 wsgi_app = "backend.main:app"
 worker_class = "backend.server.gunicorn.Worker"
 
-_host = os.environ.get("HOST") or "127.0.0.1"
+_host = os.environ.get("HOST", "").strip().strip("[]") or "127.0.0.1"
 _port = read_port(os.environ.get("PORT") or "8000")
 # The arbiter owns the second port like the first, because workers come and go. Any worker can
 # report the counts of all.

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dotenv import dotenv_values
 
 from backend.network.listen_address import read_port, try_address
+from infrastructure.start import KEY, is_key
 
 STANDIN_NAME = "groq-standin"
 
@@ -51,7 +52,7 @@ def starting(port: int) -> str:
 
 def _has_key() -> bool:
     files = [dotenv_values(name) for name in ("backend/.env", ".env")]
-    return any([os.environ.get("GROQ_API_KEY"), *(file.get("GROQ_API_KEY") for file in files)])
+    return any(map(is_key, (os.environ.get(KEY), *(file.get(KEY) for file in files))))
 
 
 def _serve(port: int, environment: dict[str, str]) -> int:

@@ -39,7 +39,7 @@ MODULES = {
             "fastapi",
             "groq.resources",
         ),
-        *("gunicorn.app.wsgiapp", "gunicorn.workers.base", "httpx_aiohttp", "jwt", "limits.aio"),
+        *("gunicorn.app.wsgiapp", "gunicorn.workers.base", "jwt", "limits.aio"),
         *("msgspec", "opentelemetry.sdk.trace.export", "psycopg", "pydantic_settings"),
         *("redis.asyncio", "slowapi", "sqlalchemy.ext.asyncio", "sse_starlette", "structlog"),
         *("uvicorn.protocols.http.httptools_impl", "websockets.asyncio.server"),

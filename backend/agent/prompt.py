@@ -5,7 +5,7 @@ never change: rules, cars and dealerships. The date of each dealership follows, 
 The earlier part of the session comes last, and changes only when the history is cut.
 """
 
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from string import Template
 from typing import Self
@@ -39,6 +39,12 @@ class Prompt:
 
     def __init__(self, text: str) -> None:
         self._template = Template(text)
+        self._showroom: Showroom | None = None
+        self._days: list[date] = []
+        self._filled: dict[str, str] = {}
+        """The prompts of this showroom and day. All turns share them: a copy for each open stream
+        would take 8 kB, since the JSON encoder keeps another one inside the string.
+        """
 
     @classmethod
     def load(cls, addition: str = "") -> Self:
@@ -46,12 +52,18 @@ class Prompt:
         return cls(_read("prompt.md") + addition + _read("prompt_today.md"))
 
     def fill(self, showroom: Showroom, now: datetime, caller: Caller) -> str:
-        return self._template.substitute(
-            cars="\n".join(map(_car_line, showroom.car_models)),
-            dealerships="\n".join(map(_dealership_line, showroom.dealerships)),
-            today="\n".join(_today_line(each, now) for each in showroom.dealerships),
-            customer=SIGNED_IN if caller.user_id else NOT_SIGNED_IN,
-        )
+        days = [dealership.today(now) for dealership in showroom.dealerships]
+        if showroom is not self._showroom or days != self._days:
+            self._showroom, self._days, self._filled = showroom, days, {}
+        customer = SIGNED_IN if caller.user_id else NOT_SIGNED_IN
+        if customer not in self._filled:
+            self._filled[customer] = self._template.substitute(
+                cars="\n".join(map(_car_line, showroom.car_models)),
+                dealerships="\n".join(map(_dealership_line, showroom.dealerships)),
+                today="\n".join(map(_today_line, showroom.dealerships, days)),
+                customer=customer,
+            )
+        return self._filled[customer]
 
 
 def told(earlier: Earlier) -> str:
@@ -88,9 +100,9 @@ def _dealership_line(dealership: Dealership) -> str:
     )
 
 
-def _today_line(dealership: Dealership, now: datetime) -> str:
+def _today_line(dealership: Dealership, day: date) -> str:
     """One line with the id in backticks and the local date. The stand-in for Groq parses it."""
-    return f"- `{dealership.id}`: today is {dealership.today(now):%A %Y-%m-%d}"
+    return f"- `{dealership.id}`: today is {day:%A %Y-%m-%d}"
 
 
 def _read(name: str) -> str:

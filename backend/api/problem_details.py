@@ -26,6 +26,7 @@ from backend.domain.errors import (
     TooManyRequests,
     UpstreamUnavailable,
 )
+from backend.network.reason_phrases import phrase_of
 from backend.telemetry import metrics
 
 logger = structlog.get_logger()
@@ -74,7 +75,7 @@ def problem(
 ) -> Response:
     request_refused(code, status=status, limit=limit)
     body = Problem(
-        title=HTTPStatus(status).phrase,
+        title=phrase_of(status),
         status=status,
         detail=detail,
         code=code,

@@ -13,8 +13,9 @@ from typing import Protocol
 from pydantic import SecretStr
 
 from backend.agent.summaries import AT_ONCE
-from backend.llm.groq.client import GroqModel, open_client
+from backend.llm.groq.client import open_client
 from backend.llm.groq.completion_bounds import CompletionBounds
+from backend.llm.groq.model import GroqModel
 from backend.llm.groq.tool_call_repair import ToolCallRepair
 from backend.llm.port import Allowance, NamedModel
 from backend.settings import Settings

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import asdict
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -150,9 +150,10 @@ def _attempted(attempt: Attempt) -> None:
     logger.debug("upstream_attempt", **_shown(attempt))
 
 
+# The line of the turn has the tokens of the call.
+_SHOWN = [field for field in fields(Attempt) if field.name != "call"]
+
+
 def _shown(attempt: Attempt) -> dict[str, Any]:
-    told = asdict(attempt)
-    del told["call"]  # the line of the turn has its tokens
-    return {
-        name: round(value, 4) if isinstance(value, float) else value for name, value in told.items()
-    }
+    told = ((each.name, getattr(attempt, each.name)) for each in _SHOWN)
+    return {name: round(value, 4) if isinstance(value, float) else value for name, value in told}

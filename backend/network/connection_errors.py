@@ -1,7 +1,6 @@
 """Why a connection to an upstream failed, in words for the log.
 
-The HTTP transport hides the reason: it raises `ConnectTimeout` for every failed connection. The
-causes of the exception still have it.
+The HTTP transport raises errors of its own, whose causes have the reason.
 """
 
 import ssl

@@ -17,6 +17,7 @@ import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from backend.network.reason_phrases import phrase_of
 from backend.server.http10 import CloseDelimited
 from backend.server.request_heads import fault_of, with_host_of
 from backend.server.upgrades import RequestParser, is_websocket_handshake, with_websocket_alone
@@ -299,7 +300,7 @@ class HttpConnection(HttpToolsProtocol):
     def _break_off(self, status: HTTPStatus) -> None:
         """Stop the parser from within one of its callbacks; `send_400_response` then refuses."""
         self._refusal = status
-        raise ValueError(status.phrase)
+        raise ValueError(phrase_of(status))
 
     def _refuse(self, status: HTTPStatus) -> None:
         if not self._is_idle and (self._answering is not self.cycle or self.cycle.response_started):
@@ -414,14 +415,14 @@ def refusal(status: HTTPStatus) -> bytes:
     body = json.dumps(
         {
             "type": "about:blank",
-            "title": status.phrase,
+            "title": phrase_of(status),
             "status": status.value,
             "detail": DETAILS[status],
             "code": code,
         }
     )
     head = (
-        f"HTTP/1.1 {status.value} {status.phrase}",
+        f"HTTP/1.1 {status.value} {phrase_of(status)}",
         "content-type: application/problem+json",
         f"content-length: {len(body)}",
         "x-content-type-options: nosniff",

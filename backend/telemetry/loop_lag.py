@@ -34,7 +34,9 @@ class LoopLag:
         the loop resumes before our timer sees it too. Each stall is measured up to `EVERY_SECONDS`
         plus `USUAL_SECONDS` too short.
         """
-        return self._stood_seconds + self.standing_seconds(now)
+        # Not by `standing_seconds`: each part of each turn asks.
+        standing = now - self._due - USUAL_SECONDS
+        return self._stood_seconds + standing if standing > 0 else self._stood_seconds
 
     def standing_seconds(self, now: float) -> float:
         """Return for how long the loop has stood still by now; 0 while it moves."""

@@ -9,6 +9,9 @@ successes of turns only: each adds some fifteen lines to every scrape, and count
 
 import time
 from collections.abc import Iterable, Mapping
+from typing import TypeVar, cast
+
+from prometheus_client.metrics import MetricWrapperBase
 
 from backend.telemetry import genai_names, identity, kept_traces
 from backend.telemetry import metric_definitions as series
@@ -22,6 +25,9 @@ UNKNOWN_TOOL = "unknown"
 
 # One per process, like the metrics.
 _provider = ""
+_known: dict[tuple[MetricWrapperBase, tuple[str, ...]], MetricWrapperBase] = {}
+
+M = TypeVar("M", bound=MetricWrapperBase)
 
 
 def prepare_provider(name: str) -> None:
@@ -77,12 +83,12 @@ def turn_ended(
     """Count a turn and its seconds by part. Other workers have counted a turn that `was_lost`."""
     total = sum(seconds.values())
     if not was_lost:
-        series.turns.labels(outcome, transport).inc()
-    series.agent_seconds.labels(genai_names.LEX, error or "").observe(total, _exemplar())
+        _of(series.turns, outcome, transport).inc()
+    _of(series.agent_seconds, genai_names.LEX, error or "").observe(total, _exemplar())
     series.overhead_seconds.observe(sum(seconds[part] for part in OURS))
     for part, spent in seconds.items():
         if spent:
-            series.part_seconds.labels(part).inc(spent)
+            _of(series.part_seconds, part).inc(spent)
     series.rounds.observe(rounds)
 
 
@@ -97,15 +103,15 @@ def upstream_attempted(
     finish_reason: str | None = None,
 ) -> None:
     """Count an attempt. Pass None for what an attempt that broke off has not."""
-    series.attempts.labels(model, outcome, purpose).inc()
+    _of(series.attempts, model, outcome, purpose).inc()
     call = _call(model)
-    series.call_seconds.labels(*call, _error_type(outcome), purpose).observe(seconds)
+    _of(series.call_seconds, *call, _error_type(outcome), purpose).observe(seconds)
     if first_chunk_seconds is not None:
-        series.call_first_chunk_seconds.labels(*call, purpose).observe(first_chunk_seconds)
+        _of(series.call_first_chunk_seconds, *call, purpose).observe(first_chunk_seconds)
     if seconds_per_token is not None:
-        series.chunk_seconds.labels(*call, purpose).observe(seconds_per_token)
+        _of(series.chunk_seconds, *call, purpose).observe(seconds_per_token)
     if finish_reason is not None:
-        series.completions.labels(model, finish_reason, purpose).inc()
+        _of(series.completions, model, finish_reason, purpose).inc()
 
 
 def model_called(
@@ -118,21 +124,21 @@ def model_called(
 ) -> None:
     """Count a call that has ended. `tokens` are by `USAGE_KINDS`; no cost means no price."""
     for kind, number in tokens.items():
-        series.call_tokens.labels(model, kind, purpose).inc(number)
+        _of(series.call_tokens, model, kind, purpose).inc(number)
     total = tokens["input"] + tokens["output"]
     if is_estimated:
-        series.estimated_tokens.labels(model, purpose).inc(total)
+        _of(series.estimated_tokens, model, purpose).inc(total)
     if cost_usd is None:
-        series.unpriced_tokens.labels(model, purpose).inc(total)
+        _of(series.unpriced_tokens, model, purpose).inc(total)
     else:
-        series.cost.labels(model, purpose).inc(cost_usd)
+        _of(series.cost, model, purpose).inc(cost_usd)
 
 
 def client_spent(key_name: str | None, *, tokens: int, cost_usd: float) -> None:
     """Count a turn for its client. The names of API keys are few, because operators write them."""
     client = series.WITHOUT_KEY if key_name is None else key_name
-    series.client_tokens.labels(client).inc(tokens)
-    series.client_cost.labels(client).inc(cost_usd)
+    _of(series.client_tokens, client).inc(tokens)
+    _of(series.client_cost, client).inc(cost_usd)
 
 
 class UpstreamAnswer:
@@ -146,7 +152,7 @@ class UpstreamAnswer:
         """The first byte arrived."""
         self._begun_at = time.perf_counter()
         waited = self._begun_at - self._asked_at
-        series.first_byte_seconds.labels(self._model).observe(waited, _exemplar())
+        _of(series.first_byte_seconds, self._model).observe(waited, _exemplar())
 
     def is_whole(
         self,
@@ -157,17 +163,17 @@ class UpstreamAnswer:
         writing_seconds: float | None,
     ) -> None:
         """The answer is complete. Pass None for times that the upstream does not report."""
-        series.tokens.labels(*_call(self._model), "input").observe(input_tokens)
-        series.tokens.labels(*_call(self._model), "output").observe(output_tokens)
+        _of(series.tokens, *_call(self._model), "input").observe(input_tokens)
+        _of(series.tokens, *_call(self._model), "output").observe(output_tokens)
         if queue_seconds is not None:
-            series.queue_seconds.labels(self._model).observe(queue_seconds)
+            _of(series.queue_seconds, self._model).observe(queue_seconds)
         seconds = writing_seconds or time.perf_counter() - self._begun_at
         if output_tokens and seconds:
-            series.tokens_per_second.labels(self._model).observe(output_tokens / seconds)
+            _of(series.tokens_per_second, self._model).observe(output_tokens / seconds)
 
 
 def tool_call_repaired(outcome: str) -> None:
-    series.repairs.labels(outcome).inc()
+    _of(series.repairs, outcome).inc()
 
 
 def model_away(model: str) -> None:
@@ -179,35 +185,35 @@ def model_back(model: str) -> None:
 
 
 def breaker_changed(model: str, state: int) -> None:
-    series.breaker.labels(model).set(state)
+    _of(series.breaker, model).set(state)
 
 
 def turns_wait(model: str, number: int) -> None:
-    series.upstream_waiting.labels(model).set(number)
+    _of(series.upstream_waiting, model).set(number)
 
 
 def budget_noted(model: str, kind: str, *, remaining: int, limit: int | None) -> None:
-    series.budget.labels(model, kind).set(remaining)
+    _of(series.budget, model, kind).set(remaining)
     if limit is not None:
-        series.budget_limit.labels(model, kind).set(limit)
+        _of(series.budget_limit, model, kind).set(limit)
 
 
 def tool_called(tool: str, outcome: str, seconds: float) -> None:
-    series.tool_calls.labels(tool, outcome).inc()
+    _of(series.tool_calls, tool, outcome).inc()
     labels = genai_names.LEX, tool, _error_type(outcome)
-    series.tool_seconds.labels(*labels).observe(seconds, _exemplar())
+    _of(series.tool_seconds, *labels).observe(seconds, _exemplar())
 
 
 def stream_opened(transport: str) -> None:
-    series.streams.labels(transport).inc()
+    _of(series.streams, transport).inc()
 
 
 def stream_closed(transport: str) -> None:
-    series.streams.labels(transport).dec()
+    _of(series.streams, transport).dec()
 
 
 def first_chunk_sent(transport: str, seconds: float) -> None:
-    series.first_chunk_seconds.labels(transport).observe(seconds, _exemplar())
+    _of(series.first_chunk_seconds, transport).observe(seconds, _exemplar())
 
 
 def turn_was_lost() -> None:
@@ -215,7 +221,7 @@ def turn_was_lost() -> None:
 
 
 def first_chunk_missed(outcome: str, transport: str) -> None:
-    series.missed_first_chunks.labels(outcome, transport).inc()
+    _of(series.missed_first_chunks, outcome, transport).inc()
 
 
 def stream_resumed() -> None:
@@ -223,7 +229,7 @@ def stream_resumed() -> None:
 
 
 def client_left(window: str) -> None:
-    series.disconnects.labels(window).inc()
+    _of(series.disconnects, window).inc()
 
 
 def client_was_slow() -> None:
@@ -247,7 +253,7 @@ def slots_free(number: int) -> None:
 
 
 def budget_exhausted(kind: str) -> None:
-    series.budget_refusals.labels(kind).inc()
+    _of(series.budget_refusals, kind).inc()
 
 
 def prepare_drain(*, limit_seconds: float) -> None:
@@ -272,11 +278,11 @@ def prepare_refusals(codes: Iterable[str]) -> None:
 
 
 def refused(code: str) -> None:
-    series.refusals.labels(code).inc()
+    _of(series.refusals, code).inc()
 
 
 def rate_limited(limit: str) -> None:
-    series.rate_limited.labels(limit).inc()
+    _of(series.rate_limited, limit).inc()
 
 
 def shared_limits_changed(is_available: bool) -> None:  # noqa: FBT001 - its only argument
@@ -296,11 +302,23 @@ def worker_waits(*, is_waiting: bool) -> None:
 
 
 def transaction_ended(operation: str, seconds: float) -> None:
-    series.store_seconds.labels(operation).observe(seconds)
+    _of(series.store_seconds, operation).observe(seconds)
 
 
 def loop_lagged(seconds: float) -> None:
     series.loop_lag_seconds.observe(seconds)
+
+
+def _of(metric: M, *labels: str) -> M:
+    """Return the series with these values of its labels.
+
+    `metric.labels` checks and converts them, which takes ten times as long.
+    """
+    key = metric, labels
+    found = _known.get(key)
+    if found is None:
+        found = _known[key] = metric.labels(*labels)
+    return cast(M, found)
 
 
 def _call(model: str) -> tuple[str, str, str]:

@@ -34,6 +34,9 @@ class Part(StrEnum):
     """Time that no code has claimed."""
 
 
+_NOTHING = dict.fromkeys(Part, 0.0)
+
+
 class TurnClock:
     """The time of one turn by part, in seconds. It starts in `UNATTRIBUTED`.
 
@@ -54,7 +57,7 @@ class TurnClock:
         self._running_tools = 0
         self._tools_in_store = 0
         self._is_sending = False
-        self._seconds = dict.fromkeys(Part, 0.0)
+        self._seconds = _NOTHING.copy()
         self._settled_at = now()
         self._stood_before = stood_still(self._settled_at)
 

@@ -119,11 +119,9 @@ class Toolbox:
         self._tools = {tool.name: tool for tool in tools}
         self._timeout_seconds = timeout_seconds
         self._max_output_characters = max_output_characters
+        self.specs = tuple(tool.spec for tool in self._tools.values())
+        """The tools as a model sees them: always the same object, so that it can be recognised."""
         metrics.prepare_tools(self._tools)
-
-    @property
-    def specs(self) -> tuple[ToolSpec, ...]:
-        return tuple(tool.spec for tool in self._tools.values())
 
     def has_side_effects(self, name: str) -> bool:
         return name in self._tools and self._tools[name].has_side_effects

@@ -191,18 +191,14 @@ def test_public_addresses_are_none_of_a_cluster() -> None:
 
 
 def test_rules_and_dashboards_are_the_files_of_the_project() -> None:
-    """They are symbolic links, and Helm packages their targets."""
-    assert (CHART / "files" / "rules").resolve() == ROOT / "deploy" / "prometheus" / "rules"
-    assert (CHART / "files" / "dashboards").resolve() == ROOT / "deploy" / "dashboards" / "json"
-
     groups = [
         group
-        for path in sorted((CHART / "files" / "rules").glob("*.yml"))
+        for path in sorted((ROOT / "deploy" / "prometheus" / "rules").glob("*.yml"))
         for group in yaml.safe_load(path.read_text())["groups"]
     ]
     boards = {
         path.name: json.loads(path.read_text())
-        for path in (CHART / "files" / "dashboards").glob("*.json")
+        for path in (ROOT / "deploy" / "dashboards" / "json").glob("*.json")
     }
     assert one(RELEASES["watched"], "PrometheusRule")["spec"]["groups"] == groups
     assert dashboards(manifests(RELEASES["watched"])) == boards

@@ -43,7 +43,9 @@ STARTS = re.compile(r"(?:\w+=\S* )*make run(?:\s|$)")
 CANNOT_RUN = {
     r"make (?!run\b)": "it installs, builds or tests for minutes; the target must exist",
     r"docker ": "it needs a Docker engine",
-    r"(helm|kubectl) ": "it needs a cluster",
+    r"(cosign|gh) ": "it needs a registry with a release",
+    r"(helm|kubectl) ": "it needs a cluster; tests/deploy/test_readme.py follows it without one",
+    r"(sudo|git|journalctl|cp) ": "it changes the reader's machine",
     r"python -m pip install ": "it installs",
     r"(\w+=\S+ )*python -m (gunicorn|backend\.server|infrastructure\.groq_standin)\b": "it serves",
     r"python -m (locust|loadtests\.drill) ": "it is a load test",

@@ -77,7 +77,18 @@ class Batch(Strict):
     timeout: Duration
 
 
+class ResourceAttribute(Strict):
+    key: str
+    value: str
+    action: Literal["insert", "update", "upsert", "delete"]
+
+
+class Resource(Strict):
+    attributes: Annotated[list[ResourceAttribute], Field(min_length=1)]
+
+
 class Processors(Strict):
+    resource: Resource
     memory_limiter: MemoryLimiter
     tail_sampling: TailSampling
     batch: Batch
@@ -129,11 +140,13 @@ def test_on_one_machine_all_traces_are_kept_and_are_there_soon() -> None:
 
 def test_a_pipeline_has_only_parts_that_are_defined_and_limits_memory_first() -> None:
     loaded = configuration()
-    (pipeline,) = loaded["service"]["pipelines"].values()
+    pipelines = loaded["service"]["pipelines"]
 
     for kind in ("receivers", "processors", "exporters"):
-        assert set(pipeline[kind]) == set(loaded[kind])
-    assert pipeline["processors"] == ["memory_limiter", "tail_sampling", "batch"]
+        used = {part for pipeline in pipelines.values() for part in pipeline[kind]}
+        assert used == set(loaded[kind])
+    assert pipelines["traces"]["processors"] == ["memory_limiter", "tail_sampling", "batch"]
+    assert pipelines["logs"]["processors"] == ["memory_limiter", "resource", "batch"]
 
 
 @pytest.mark.parametrize(

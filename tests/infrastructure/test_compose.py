@@ -72,7 +72,10 @@ def test_a_service_is_pinned_limited_and_may_do_nothing_it_need_not(
     assert not service.get("privileged")
 
 
-UNASKED = {"otel/opentelemetry-collector-contrib", "grafana/tempo"}
+UNASKED = {
+    *("otel/opentelemetry-collector-contrib", "grafana/tempo", "grafana/loki"),
+    *("quay.io/prometheuscommunity/postgres-exporter", "oliver006/redis_exporter"),
+}
 """Images without a program for a health check. Prometheus watches them by their metrics."""
 
 
@@ -114,7 +117,7 @@ def test_a_secret_comes_from_the_environment_or_there_is_none(service: dict[str,
 
 def test_every_variable_that_is_set_is_one_of_the_service() -> None:
     known = {name.upper() for name in Settings.model_fields}
-    known |= {"WEB_CONCURRENCY", "TERMINATION_GRACE_SECONDS", "PRE_STOP_SECONDS"}
+    known |= {"HOST", "PORT", "WEB_CONCURRENCY", "TERMINATION_GRACE_SECONDS", "PRE_STOP_SECONDS"}
 
     given: set[str] = set()
     for file in FILES:
@@ -188,17 +191,188 @@ def test_the_readme_tells_of_every_file() -> None:
     assert [file.name for file in FILES if f"`{file.name}`" not in readme] == []
 
 
-@pytest.mark.parametrize("key", ["", "a-key"])
-def test_without_a_key_the_stand_in_is_asked_and_with_one_nobody_interferes(key: str) -> None:
-    lex = compose(FOLDER / "compose.yaml")["services"]["lex"]
-    command = [part.replace("$$", "$") for part in lex["entrypoint"]]
-    environment = {"PATH": os.environ["PATH"], "GROQ_API_KEY": key}
+@pytest.mark.parametrize("service", services(with_images=True))
+def test_a_service_comes_back_and_its_log_stays_small(service: dict[str, Any]) -> None:
+    assert service["restart"] == "unless-stopped"
+    assert service["logging"]["driver"] == "json-file"
+    assert {"max-size", "max-file"} == service["logging"]["options"].keys()
 
+
+def test_what_services_have_in_common_is_the_same_in_every_file() -> None:
+    common = [read["x-service"] for file in FILES if "x-service" in (read := compose(file))]
+
+    assert len(common) > 3
+    assert all(each == common[0] for each in common)
+
+
+def entered(environment: dict[str, str], folder: Path, written: str | None) -> tuple[str, str]:
+    """Run the entry point of `lex` as its container would; return the line and the environment."""
+    lex = compose(FOLDER / "compose.yaml")["services"]["lex"]
+    script, file = lex["entrypoint"][1:]
+    mounted = {to: FOLDER / source for source, to, *_ in (v.split(":") for v in lex["volumes"])}
+    assert mounted[str(Path(file).parent)].resolve() == ROOT / "backend"
+    if written is not None:
+        (folder / ".env").write_text(written)
     ran = subprocess.run(
-        [*command, "env"], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, mounted[script], folder / ".env", "env"],
+        env={"PATH": os.environ["PATH"], **environment},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    line, _, passed = ran.stdout.partition("\n")
+    return line, passed
+
+
+SAMPLE = (ROOT / "backend" / ".env.sample").read_text()
+
+
+@pytest.mark.parametrize(
+    ("environment", "written", "key", "place"),
+    [
+        ({"GROQ_API_KEY": "gsk_a"}, None, "gsk_a", "the environment"),
+        ({"GROQ_API_KEY": "gsk_a"}, "GROQ_API_KEY=gsk_b", "gsk_a", "the environment"),
+        ({}, "GROQ_API_KEY='gsk_b'", "gsk_b", "backend/.env"),
+        ({"GROQ_API_KEY": ""}, "export groq_api_key=gsk_b\n", "gsk_b", "backend/.env"),
+    ],
+)
+def test_with_a_key_groq_is_asked(
+    environment: dict[str, str], written: str | None, key: str, place: str, tmp_path: Path
+) -> None:
+    line, passed = entered(environment, tmp_path, written)
+
+    assert line == f"GROQ_API_KEY is from {place}: answers come from Groq."
+    assert f"GROQ_API_KEY={key}\n" in passed
+    assert "GROQ_BASE_URL" not in passed
+
+
+@pytest.mark.parametrize(
+    "written",
+    [None, SAMPLE, "GROQ_API_KEY=your-key-here", "GROQ_API_KEY=<key>", "GROQ_API_KEY=gsk_..."],
+    ids=["no file", "the sample", "words", "brackets", "dots"],
+)
+def test_without_a_key_the_stand_in_is_asked(written: str | None, tmp_path: Path) -> None:
+    line, passed = entered({"MODEL_NAME": "mine"}, tmp_path, written)
+
+    assert line.startswith("No GROQ_API_KEY in the environment or in backend/.env: answers come")
+    assert "GROQ_BASE_URL=http://standin:9100\n" in passed
+    assert "MODEL_NAME=groq-standin\n" in passed
+
+
+def test_other_settings_of_the_file_count_unless_the_containers_need_their_own(
+    tmp_path: Path,
+) -> None:
+    set_here = compose(FOLDER / "compose.yaml")["services"]["lex"]["environment"]
+    fixed = {name: str(value) for name, value in set_here.items() if value is not None}
+    written = "MAX_ROUNDS=3\nHOST=127.0.0.1\nPORT=8080\nDATABASE_URL=sqlite:///lex.db\n"
+
+    _, passed = entered(fixed, tmp_path, written)
+
+    assert {"HOST", "PORT", "DATABASE_URL"} <= fixed.keys()
+    lines = set(passed.splitlines())
+    assert {"MAX_ROUNDS=3", "PORT=8000", "HOST=0.0.0.0", "DATABASE_URL=sqlite:////data/lex.db"} <= (
+        lines
     )
 
-    lines = ran.stdout.splitlines()
-    assert ("GROQ_BASE_URL=http://standin:9100" in lines) == (not key)
-    assert f"GROQ_API_KEY={key or 'groq-standin'}" in lines
-    assert ("No GROQ_API_KEY" in ran.stdout) == (not key)
+
+@pytest.mark.parametrize(("content", "reason"), [(b"\xff\xfe", "UTF-8"), (None, "directory")])
+def test_a_file_that_cannot_be_read_is_told(
+    content: bytes | None, reason: str, tmp_path: Path
+) -> None:
+    file = tmp_path / ".env"
+    if content is None:
+        file.mkdir()
+    else:
+        file.write_bytes(content)
+
+    line, _ = entered({}, tmp_path, None)
+
+    assert reason in line
+    assert "groq-standin" in line
+
+
+def scraped() -> dict[str, list[str]]:
+    """The targets of each job."""
+    jobs = compose(FOLDER / "prometheus/prometheus.yml")["scrape_configs"]
+    return {
+        job["job_name"]: [
+            *(target for each in job.get("static_configs", ()) for target in each["targets"]),
+            *(
+                f"{name}:{each['port']}"
+                for each in job.get("dns_sd_configs", ())
+                for name in each["names"]
+            ),
+        ]
+        for job in jobs
+    }
+
+
+def test_every_service_with_metrics_is_scraped_and_nothing_else() -> None:
+    targets = {target.partition(":")[0] for each in scraped().values() for target in each}
+    defined = {name for file in FILES for name in compose(file)["services"]}
+    without = {"nginx", "standin", "postgres", "redis", "locust", "locust-worker"}
+
+    assert targets - {"localhost"} == defined - without - {"prometheus"}
+
+
+def test_every_variant_leaves_the_port_of_metrics_open() -> None:
+    for file in FILES:
+        lex = compose(file)["services"].get("lex", {})
+        assert lex.get("environment", {}).get("METRICS_PORT", 9464) == 9464, file
+        assert "uvicorn" not in lex.get("command", [])  # its command line opens one port
+
+
+def test_make_adds_the_exporters_where_there_is_something_to_export() -> None:
+    def files(parts: str) -> str:
+        return subprocess.run(
+            ["/usr/bin/env", "make", "--dry-run", "up", f"WITH={parts}"],
+            cwd=ROOT, capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+
+    assert "compose.exporters.yaml" in files("storage observability")
+    assert "compose.exporters.yaml" not in files("storage")
+
+
+def test_log_lines_go_to_the_port_that_the_collector_opens() -> None:
+    services_ = compose(FOLDER / "compose.observability.yaml")["services"]
+    options = services_["lex"]["logging"]["options"]
+    collector = compose(FOLDER / "collector/collector.yaml")
+    sources = compose(FOLDER / "grafana/provisioning/datasources/lex.yaml")["datasources"]
+    port = collector["receivers"]["fluentforward"]["endpoint"].rpartition(":")[2]
+
+    assert options["fluentd-address"] == f"127.0.0.1:{port}"
+    assert options["fluentd-async"] == "true", "else Lex could not start without the collector"
+    assert f"127.0.0.1:{port}:{port}" in services_["collector"]["ports"]
+    by_id = {source["uid"]: source for source in sources}
+    assert by_id["tempo"]["jsonData"]["tracesToLogsV2"]["datasourceUid"] == by_id["loki"]["uid"]
+    (link,) = by_id["loki"]["jsonData"]["derivedFields"]
+    assert link["datasourceUid"] == "tempo"
+    for line in ('{"trace_id": "' + "a" * 32 + '"}', "event trace_id=" + "a" * 32):
+        found = re.search(link["matcherRegex"], line)
+        assert found
+        assert found[1] == "a" * 32
+
+
+RELOADED = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+print("began", flush=True)
+time.sleep(60)
+"""
+
+
+def test_the_development_variant_restarts_the_server_when_a_file_changes(tmp_path: Path) -> None:
+    file = tmp_path / "sources" / "module.py"
+    file.parent.mkdir()
+    file.write_text("1")
+    script, python = str(FOLDER / "reload.py"), sys.executable
+    command = [python, script, str(file.parent), python, "-c", RELOADED]
+
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as reloading:
+        assert reloading.stdout
+        said = [reloading.stdout.readline()]
+        file.write_text("22")
+        said += [reloading.stdout.readline(), reloading.stdout.readline()]
+        reloading.terminate()
+        code = reloading.wait(60)
+
+    assert said == ["began\n", "Reloading...\n", "began\n"]
+    assert code == 7

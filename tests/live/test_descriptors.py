@@ -12,7 +12,8 @@ from structlog.testing import capture_logs
 
 from backend.domain.conversation import Message
 from backend.domain.errors import OutOfDescriptors, StorageError
-from backend.llm.groq.client import GroqModel, open_client
+from backend.llm.groq.client import open_client
+from backend.llm.groq.model import GroqModel
 from backend.llm.port import CompletionRequest
 from backend.llm.resilience.attempt import is_outage
 from backend.network.file_descriptors import watch

@@ -29,8 +29,9 @@ from backend.domain.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from backend.llm.groq.client import GroqModel, open_client
+from backend.llm.groq.client import open_client
 from backend.llm.groq.completion_bounds import CompletionBounds
+from backend.llm.groq.model import GroqModel
 from backend.llm.port import Allowance, ChatModel, CompletionRequest, Delta, Finish, Text
 from backend.llm.resilience.retry import Schedule
 from infrastructure.groq_standin import Standin

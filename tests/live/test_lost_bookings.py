@@ -14,7 +14,7 @@ import pytest
 from infrastructure.groq_standin import Standin
 from tests.processes import client_process, lex_process
 from tests.serving import parse
-from tests.waiting import waiting
+from tests.waiting import waiting, within_limit
 
 LEASE_SECONDS = 2.0
 TURNS = 30
@@ -50,14 +50,20 @@ def booking(number: int, *, after_seconds: float = 0, then: dict[str, Any]) -> s
     return f"Book [[script {json.dumps({'rounds': [asked, then]})}]]"
 
 
-async def read(client: httpx.AsyncClient, number: int, query: str) -> list[tuple[str, str]]:
-    """Return the events of a stream, or those that arrived before it broke."""
+async def read(
+    client: httpx.AsyncClient, number: int, query: str, *, booked: asyncio.Event | None = None
+) -> list[tuple[str, str]]:
+    """Return the events of a stream, or those that arrived before it broke. Set `booked` when the
+    output of a tool has arrived.
+    """
     text = ""
     body = {"query": query, "session_id": f"s{number}"}
     try:
         async with client.stream("POST", "/query", json=body) as stream:
             async for part in stream.aiter_text():
                 text += part
+                if booked and "event: tool_output" in text and text.endswith("\n\n"):
+                    booked.set()
     except httpx.TransportError:
         text = text[: text.rfind("\n\n") + 2]
     return parse(text)
@@ -135,8 +141,10 @@ async def test_the_next_turn_knows_what_a_killed_worker_has_booked(
     }
     query = booking(0, then={"text": "late", "first_token_after": 60})
     async with lex_process(**variables) as killed, lex_process(**variables) as other:
-        reading = asyncio.create_task(read(killed, 0, query))
+        booked = asyncio.Event()
+        reading = asyncio.create_task(read(killed, 0, query, booked=booked))
         await standin.stats.until(lambda stats: stats.requests == 2)
+        await within_limit(booked.wait())
         client_process(killed).kill()
         (shown,) = outputs(await reading)
 

@@ -13,7 +13,8 @@ from structlog.testing import capture_logs
 
 from backend.domain.conversation import Message
 from backend.domain.errors import UpstreamUnavailable
-from backend.llm.groq.client import GroqModel, open_client
+from backend.llm.groq.client import open_client
+from backend.llm.groq.model import GroqModel
 from backend.llm.port import CompletionRequest, Finish
 from infrastructure.groq_standin import Standin
 from tests.certificates import DAY, Authority, Signed, self_signed

@@ -4,7 +4,7 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -358,7 +358,7 @@ async def test_a_store_that_breaks_is_an_error_and_one_that_says_no_is_not(
             await anext(running.aiter_bytes())
             async with locked(tmp_path / "lex.db"):
                 busy = await service.client.post("/query", json=query)
-        with sqlite3.connect(tmp_path / "lex.db") as database:
+        with closing(sqlite3.connect(tmp_path / "lex.db")) as database:
             database.execute("DROP TABLE messages")
         broken = await service.client.get("/sessions/s1/messages")
 
@@ -372,7 +372,7 @@ async def test_a_store_that_breaks_is_an_error_and_one_that_says_no_is_not(
 @asynccontextmanager
 async def locked(path: Path) -> AsyncIterator[None]:
     """Lock the database against writes for up to 0.6 s."""
-    with sqlite3.connect(path, isolation_level=None) as database:
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
         database.execute("BEGIN IMMEDIATE")
         released = asyncio.get_running_loop().call_later(0.6, database.rollback)
         try:

@@ -1,10 +1,9 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from groq import AsyncGroq, DefaultAioHttpClient
+from groq import AsyncGroq
 
 from infrastructure.groq_standin import Standin
-from tests.processes import NO_TLS
 
 
 @pytest.fixture
@@ -16,10 +15,5 @@ async def standin() -> AsyncIterator[Standin]:
 @pytest.fixture
 async def groq(standin: Standin) -> AsyncIterator[AsyncGroq]:
     """The real SDK, connected to the stand-in."""
-    async with AsyncGroq(
-        api_key="key",
-        base_url=standin.url,
-        max_retries=0,
-        http_client=DefaultAioHttpClient(verify=NO_TLS),
-    ) as client:
+    async with AsyncGroq(api_key="key", base_url=standin.url, max_retries=0) as client:
         yield client

@@ -36,7 +36,15 @@ def run(program: str, *arguments: str) -> str:
             ["observability"],
             {
                 *("lex", "nginx", "standin", "collector", "tempo"),
-                *("prometheus", "alertmanager", "grafana"),
+                *("prometheus", "alertmanager", "grafana", "loki"),
+            },
+        ),
+        (
+            ["storage", "observability", "exporters", "replicas", "load"],
+            {
+                *("lex", "nginx", "standin", "postgres", "redis", "collector", "tempo", "loki"),
+                *("prometheus", "alertmanager", "grafana", "locust", "locust-worker"),
+                *("postgres-exporter", "redis-exporter"),
             },
         ),
         (["load"], {"lex", "nginx", "standin", "locust", "locust-worker"}),

@@ -148,7 +148,8 @@ class PartialCompletion:
                 raise UpstreamGarbled
         if error and not self.is_finished:
             raise error_of(error)
-        self.reported.note(frame.usage)
+        if frame.usage is not None:
+            self.reported.note(frame.usage)
 
     def _choice(self, choice: Choice) -> str:
         """Take the first choice only. A second one would be another answer to the same query."""

@@ -1,20 +1,13 @@
-"""Groq's chat completions on the wire: builds the request body, decodes the response's frames.
+"""Decodes the frames of Groq's chat completions.
 
-This module handles bytes and plain data; `client` owns the connection. Real servers deviate from
-the documentation, so `frame_lines` and `frame_shapes` read leniently. `partial_completion` adds the
-frames up. Anything but a complete completion raises.
+This module handles bytes and plain data; `client` owns the connection, `request_body` writes what
+is sent. Real servers deviate from the documentation, so `frame_lines` and `frame_shapes` read
+leniently. `partial_completion` adds the frames up. Anything but a complete completion raises.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
-import msgspec
-
-from backend.domain.conversation import Message, Role
 from backend.domain.errors import UpstreamError, UpstreamGarbled
-from backend.llm.dialects.known_tools import KnownTools
-from backend.llm.dialects.names import sendable
-from backend.llm.dialects.text_reader import shown_part
 from backend.llm.groq.completion_bounds import CompletionBounds
 from backend.llm.groq.finish_reasons import reason_in
 from backend.llm.groq.frame_lines import DataLines, FrameLines
@@ -22,101 +15,7 @@ from backend.llm.groq.frame_shapes import Choice, Frame, FrameDelta, NotAFrame, 
 from backend.llm.groq.frame_template import NOTHING, FrameTemplate
 from backend.llm.groq.partial_completion import TOO_LONG, PartialCompletion
 from backend.llm.groq.reported_usage import ReportedUsage
-from backend.llm.port import CompletionRequest, Delta, Text, ToolSpec
-
-STREAM_OPTIONS = {"stream_options": {"include_usage": True}}
-"""Groq always reports usage; other servers with this protocol only do so on request.
-
-The SDK has no parameter for it.
-"""
-
-_PARAMETERS: tuple[tuple[str, dict[str, Any]], ...] = (
-    # Reasoning is never shown, and delays the first word.
-    ("openai/gpt-oss-", {"reasoning_effort": "low"}),
-    ("qwen/", {"reasoning_format": "hidden"}),
-)
-
-_LEAST_REASONING: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("openai/gpt-oss-", {"reasoning_effort": "low"}),  # has no lower level
-    ("qwen/", {"reasoning_effort": "none"}),
-)
-
-
-def parameters_of(model: str, *, thinks_least: bool = False) -> dict[str, Any]:
-    """Return the extra parameters for this model. Other models would refuse them."""
-    tables = (_PARAMETERS, _LEAST_REASONING) if thinks_least else (_PARAMETERS,)
-    parameters: dict[str, Any] = {}
-    for family, more in (row for table in tables for row in table):
-        if model.startswith(family):
-            parameters |= more
-    return parameters
-
-
-def body_of(request: CompletionRequest) -> dict[str, Any]:
-    tools = tools_of(request.tools)
-    return {"messages": messages_of(request), **({"tools": tools} if tools else {})}
-
-
-def messages_of(request: CompletionRequest) -> list[dict[str, Any]]:
-    tools = KnownTools(request.tools)
-    sent = [_message(message, _sendable_text(message, tools)) for message in request.messages]
-    return [{"role": "system", "content": request.prompt}, *filter(None, sent)]
-
-
-def _sendable_text(message: Message, tools: KnownTools) -> str:
-    """The message's text, without markup in answers of the assistant.
-
-    A model that finds markup in its earlier answers would write more of it.
-    """
-    is_own = message.role is Role.ASSISTANT
-    return shown_part(message.content, tools) if is_own else message.content
-
-
-def _message(message: Message, content: str) -> dict[str, Any] | None:
-    if message.content and not content and not message.tool_calls:
-        return None  # it was only markup
-    body: dict[str, Any] = {"role": message.role.value, "content": content}
-    if message.role is Role.TOOL:
-        body["tool_call_id"] = message.tool_call_id
-    if message.tool_calls:
-        body["tool_calls"] = [
-            {
-                "id": call.id,
-                "type": "function",
-                "function": {
-                    "name": sendable(call.name),
-                    "arguments": _sendable(call.arguments),
-                },
-            }
-            for call in message.tool_calls
-        ]
-    return body
-
-
-def _sendable(arguments: str) -> str:
-    """Replace invalid arguments by `{}`: the upstream refuses a history with invalid JSON.
-
-    Nothing is lost, because the tool's output tells the model what was wrong.
-    """
-    try:
-        msgspec.json.decode(arguments)
-    except (msgspec.DecodeError, RecursionError):
-        return "{}"
-    return arguments
-
-
-def tools_of(specs: Sequence[ToolSpec]) -> list[dict[str, Any]]:
-    return [
-        {
-            "type": "function",
-            "function": {
-                "name": spec.name,
-                "description": spec.description,
-                "parameters": spec.parameters,
-            },
-        }
-        for spec in specs
-    ]
+from backend.llm.port import Delta, Text
 
 
 class Decoder:

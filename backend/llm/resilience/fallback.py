@@ -157,13 +157,15 @@ class Fallback:
         jitter: Callable[[float], float] = lambda most: random.uniform(0, most),  # noqa: S311 - no secret
     ) -> None:
         self.candidates = candidates
-        self.unserved = unserved or UnservedModels()
+        self.unserved = UnservedModels() if unserved is None else unserved
         self._longest_wait_seconds = longest_wait_seconds
         self._jitter = jitter
 
     @property
-    def in_use(self) -> list[Candidate]:
+    def in_use(self) -> Sequence[Candidate]:
         """The candidates that the upstream serves, in their configured order."""
+        if not self.unserved:
+            return self.candidates
         return [each for each in self.candidates if each.name not in self.unserved]
 
     @property
@@ -213,8 +215,10 @@ class Fallback:
             let_in = await self._wait(failures, passes, is_awaited=request.is_awaited)
             request = replace(request, is_again=True)
 
-    def _in_order(self, request: CompletionRequest) -> list[Candidate]:
+    def _in_order(self, request: CompletionRequest) -> Sequence[Candidate]:
         """Silent models go last. The sort is stable, so the others keep their order."""
+        if not request.silent:
+            return self.in_use
         return sorted(self.in_use, key=lambda each: each.name in request.silent)
 
     def _pass_over(

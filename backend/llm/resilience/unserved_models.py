@@ -65,6 +65,10 @@ class UnservedModels:
     def __contains__(self, name: str) -> bool:
         return name in self._models
 
+    def __bool__(self) -> bool:
+        """Whether any model is left out."""
+        return bool(self._models)
+
     def reason_of(self, name: str) -> str | None:
         unserved = self._models.get(name)
         return None if unserved is None else unserved.reason

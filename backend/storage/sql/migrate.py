@@ -134,6 +134,13 @@ def require_current(connection: Connection) -> bool:
     return revisions == [_head()]
 
 
+def require_same_version(connection: Connection) -> None:
+    """Raises: StorageError, if another version has migrated the database."""
+    if is_newer(_revisions(connection), _head()):
+        raise StorageError("A later version has migrated the database: use that version.")
+    require_current(connection)
+
+
 def _revisions(connection: Connection) -> list[str]:
     return list(MigrationContext.configure(connection).get_current_heads())
 

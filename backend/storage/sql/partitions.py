@@ -5,7 +5,7 @@ rows one by one would cost as much as writing them. A default partition takes th
 has no partition. SQLite has plain tables, and so does a database whose upgrade is not finished.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 
 import structlog
@@ -43,6 +43,15 @@ def make_ahead(connection: Connection) -> None:
         there = _partitions_of(connection, table)
         for ahead in range(DAYS_AHEAD + 1):
             day = today + timedelta(days=ahead)
+            if _name(table, day) not in there:
+                _make(connection, table, day)
+
+
+def make_for(connection: Connection, table: Table, days: Iterable[date]) -> None:
+    """Make the partitions of these days, of a table without rows on them."""
+    if table in _partitioned(connection):
+        there = _partitions_of(connection, table)
+        for day in days:
             if _name(table, day) not in there:
                 _make(connection, table, day)
 

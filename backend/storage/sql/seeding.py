@@ -1,6 +1,8 @@
 """Inserts the sample data into a new database."""
 
-from sqlalchemy import Connection
+from typing import Any
+
+from sqlalchemy import Connection, Table
 
 from backend.storage.seed import format_hours, read_seed
 from backend.storage.sql.tables import car_models, dealerships, profiles
@@ -8,10 +10,15 @@ from backend.storage.sql.tables import car_models, dealerships, profiles
 
 def insert_sample_data(connection: Connection) -> None:
     """Fill a database that was just created. Later on, all data belongs to its operator."""
+    for table, rows in sample_data().items():
+        connection.execute(table.insert(), rows)
+
+
+def sample_data() -> dict[Table, list[dict[str, Any]]]:
+    """The rows of each table that has any."""
     seed = read_seed()
-    connection.execute(
-        dealerships.insert(),
-        [
+    return {
+        dealerships: [
             {
                 "id": dealership.id,
                 "place": place,
@@ -23,17 +30,11 @@ def insert_sample_data(connection: Connection) -> None:
             }
             for place, dealership in enumerate(seed.showroom.dealerships, start=1)
         ],
-    )
-    connection.execute(
-        car_models.insert(),
-        [
+        car_models: [
             {"name": car.name, "place": place, "description": car.description}
             for place, car in enumerate(seed.showroom.car_models, start=1)
         ],
-    )
-    connection.execute(
-        profiles.insert(),
-        [
+        profiles: [
             {
                 "user_id": profile.user_id,
                 "name": profile.name,
@@ -41,4 +42,4 @@ def insert_sample_data(connection: Connection) -> None:
             }
             for profile in seed.profiles
         ],
-    )
+    }

@@ -248,7 +248,8 @@ def contents(
 def test_it_has_what_it_needs_and_nothing_of_what_made_or_tests_it(contents: Contents) -> None:
     folders = ("usr/bin", "usr/local/bin", "bin", "opt/lex/python/bin")
     programs = {name for folder in folders for name in contents.names_in(folder)}
-    packages = contents.names_in("opt/lex/python/lib/python3.11/site-packages")
+    (python,) = contents.names_in("opt/lex/python/lib")
+    packages = contents.names_in(f"opt/lex/python/lib/{python}/site-packages")
 
     assert contents.names_in("opt/lex") == {"LICENSE", "backend", "deploy", "python"}
     assert contents.names_in("opt/lex/deploy") == {"__pycache__", "alive.py", "gunicorn.conf.py"}

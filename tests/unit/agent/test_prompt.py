@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import takewhile
 
@@ -57,6 +58,25 @@ def test_the_prompt_stays_the_same_for_a_day_and_for_all_who_are_signed_in() -> 
 
     assert filled(noon, SIGNED_IN) == filled(noon + timedelta(hours=2), other)
     assert filled(noon) != filled(noon + timedelta(days=1))
+
+
+def test_all_turns_of_a_day_share_one_prompt() -> None:
+    prompt, later = Prompt.load(), NOW + timedelta(minutes=1)
+
+    for caller in (ANONYMOUS, SIGNED_IN):
+        assert prompt.fill(SHOWROOM, NOW, caller) is prompt.fill(SHOWROOM, later, caller)
+        assert prompt.fill(SHOWROOM, NOW, caller) == filled(NOW, caller)
+
+
+def test_a_shared_prompt_follows_the_day_of_each_dealership_and_the_showroom() -> None:
+    prompt = Prompt.load()
+    other = replace(SHOWROOM, car_models=SHOWROOM.car_models[:1])
+
+    for hours in range(0, 48, 3):
+        now = NOW + timedelta(hours=hours)
+        assert prompt.fill(SHOWROOM, now, ANONYMOUS) == filled(now)
+    assert prompt.fill(other, NOW, ANONYMOUS) == Prompt.load().fill(other, NOW, ANONYMOUS)
+    assert prompt.fill(SHOWROOM, NOW, ANONYMOUS) == filled()
 
 
 def test_what_changes_comes_last() -> None:

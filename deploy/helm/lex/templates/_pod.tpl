@@ -84,7 +84,8 @@ labels:
   app.kubernetes.io/component: test
 annotations:
   helm.sh/hook: test
-  helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+  # Pods stay until the next test, or `helm test --logs` would find nothing to read.
+  helm.sh/hook-delete-policy: before-hook-creation
 {{- end }}
 
 {{- define "lex.testContainer" -}}

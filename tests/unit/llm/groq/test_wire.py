@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.domain.conversation import Message, ToolCall
+from backend.domain.conversation import ToolCall
 from backend.domain.errors import UpstreamError, UpstreamGarbled, UpstreamUnavailable
 from backend.domain.usage import Usage
 from backend.llm.groq.completion_bounds import CompletionBounds
-from backend.llm.groq.wire import Decoder, body_of, messages_of
-from backend.llm.port import CompletionRequest, Delta, Finish, Text, ToolSpec
+from backend.llm.groq.wire import Decoder
+from backend.llm.port import Delta, Finish, Text
 
 
 def frame(delta: dict[str, Any], finish_reason: str | None = None, **more: Any) -> bytes:
@@ -360,105 +360,3 @@ def test_random_bytes_are_an_error_of_ours(parts: list[bytes]) -> None:
 def test_bytes_that_look_like_frames_are_an_error_of_ours(parts: list[bytes]) -> None:
     with pytest.raises(UpstreamError):
         decoded(*parts)
-
-
-def test_a_request_has_the_prompt_first_and_outputs_behind_their_calls() -> None:
-    call = ToolCall("a", "echo", '{"word":"x"}')
-    request = CompletionRequest(
-        prompt="You are Lex.",
-        messages=[
-            Message.user("Hi"),
-            Message.assistant("", [call]),
-            Message.tool(call, '{"word": "x"}'),
-        ],
-    )
-
-    assert messages_of(request) == [
-        {"role": "system", "content": "You are Lex."},
-        {"role": "user", "content": "Hi"},
-        {
-            "role": "assistant",
-            "content": "",
-            "tool_calls": [
-                {
-                    "id": "a",
-                    "type": "function",
-                    "function": {"name": "echo", "arguments": '{"word":"x"}'},
-                }
-            ],
-        },
-        {"role": "tool", "content": '{"word": "x"}', "tool_call_id": "a"},
-    ]
-
-
-def test_arguments_that_are_not_json_are_not_sent_back() -> None:
-    call = ToolCall("a", "echo", "not json")
-    request = CompletionRequest(prompt="", messages=[Message.assistant("", [call])])
-
-    sent = messages_of(request)[1]["tool_calls"][0]["function"]["arguments"]
-
-    assert sent == "{}"
-
-
-def test_a_history_with_nested_arguments_can_be_sent_back() -> None:
-    call = ToolCall("a", "echo", "[" * 100_000)
-    request = CompletionRequest(prompt="", messages=[Message.assistant("", [call])])
-
-    assert messages_of(request)[1]["tool_calls"][0]["function"]["arguments"] == "{}"
-
-
-WEATHER = ToolSpec("get_weather", "", {})
-
-
-def sent(*messages: Message) -> list[dict[str, Any]]:
-    request = CompletionRequest(prompt="You are Lex.", messages=messages, tools=[WEATHER])
-    return messages_of(request)[1:]
-
-
-@pytest.mark.parametrize(
-    ("stored", "name"),
-    [
-        ("get_weather", "get_weather"),
-        ("get_weather<|channel|>commentary", "get_weather"),
-        ("functions.get_weather", "get_weather"),
-        ("get_weather ", "get_weather"),
-        ("functions.dance", "dance"),
-        ("", "unknown_tool"),
-        (" ", "unknown_tool"),
-    ],
-)
-def test_no_name_that_was_stored_with_an_artefact_is_sent(stored: str, name: str) -> None:
-    call = ToolCall("c1", stored, "{}")
-
-    asked, _ = sent(Message.assistant("", [call]), Message.tool(call, "{}"))
-
-    assert asked["tool_calls"][0]["function"]["name"] == name
-
-
-@pytest.mark.parametrize(
-    ("stored", "text"),
-    [
-        ("a < b", "a < b"),
-        ("<think>hm</think>\n\nHello.", "Hello."),
-        ("Let me see. <tool_call>{}</tool_call>", "Let me see. "),
-        ('{"answer": 42}', '{"answer": 42}'),
-    ],
-)
-def test_no_markup_that_was_stored_as_an_answer_is_sent(stored: str, text: str) -> None:
-    (answer,) = sent(Message.assistant(stored))
-
-    assert answer == {"role": "assistant", "content": text}
-
-
-def test_an_answer_of_markup_alone_is_left_out() -> None:
-    call = '{"name": "get_weather", "arguments": {}}'
-
-    messages = sent(Message.user("Hi"), Message.assistant(call), Message.user("<think>"))
-
-    assert [message["content"] for message in messages] == ["Hi", "<think>"]
-
-
-def test_of_tools_that_there_are_not_nothing_is_sent() -> None:
-    request = CompletionRequest(prompt="", messages=[Message.user("Hi")])
-
-    assert set(body_of(request)) == {"messages"}

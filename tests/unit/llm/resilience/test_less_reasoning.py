@@ -3,7 +3,7 @@
 import pytest
 
 from backend.domain.errors import AnswerCut, UpstreamGarbled
-from backend.llm.groq.wire import parameters_of
+from backend.llm.groq.request_body import parameters_of
 from backend.llm.port import Finish, Text
 from backend.llm.resilience.retry import ANSWER_AT_ONCE, Schedule
 from tests.fakes import breaks, says, scripted
