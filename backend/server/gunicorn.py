@@ -12,6 +12,7 @@ import signal
 import socket
 import time
 from contextlib import suppress
+from functools import partial
 from types import FrameType
 from typing import Any, cast
 
@@ -55,8 +56,11 @@ _awaited = memoryview(mmap.mmap(-1, 8)).cast("Q")
 _endings = memoryview(mmap.mmap(-1, 256))
 """How workers have ended, each in a slot of its own like `_ages`."""
 
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+"""The signals that tell a worker to leave."""
+
 _RUNS, _IN_ORDER, _FAILED = 1, 2, 3
-"""A killed worker leaves `_RUNS`; one that was told to leave right after its fork leaves 0."""
+"""A killed worker leaves `_RUNS`; one that ended before it handled signals leaves 0."""
 
 
 class WorkerServer(Server):
@@ -210,8 +214,9 @@ class Worker(base.Worker):
         for number in self.SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         self._end_as(_RUNS)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        for number in _ENDING:
             signal.signal(number, self._end_early)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         # Only the arbiter reloads, even if SIGHUP was sent to the whole process group.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGUSR1, self.handle_usr1)
@@ -274,9 +279,6 @@ def pass_sigterm_on(arbiter: Arbiter) -> None:
 
     def pass_on(sig: int, frame: FrameType | None) -> None:
         nonlocal sigterms
-        if os.getpid() != arbiter.pid:
-            # A worker that has just been forked still has this handler of the arbiter.
-            raise SystemExit(0)
         sigterms += 1
         for pid in list(arbiter.WORKERS):
             with suppress(ProcessLookupError):
@@ -284,3 +286,9 @@ def pass_sigterm_on(arbiter: Arbiter) -> None:
         arbiter.signal(sig, frame)
 
     signal.signal(signal.SIGTERM, pass_on)
+    # Python forgets signals that arrive during a fork. While they are blocked, they wait until the
+    # worker handles them (`Worker.init_signals`).
+    os.register_at_fork(
+        before=partial(signal.pthread_sigmask, signal.SIG_BLOCK, _ENDING),
+        after_in_parent=partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, _ENDING),
+    )

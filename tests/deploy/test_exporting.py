@@ -24,6 +24,7 @@ from infrastructure.ports import free_port
 from tests.deploy.servers import GUNICORN, PLAIN, Deployed, deployed
 from tests.otlp import Collector, collecting
 from tests.processes import ROOT, environment
+from tests.waiting import LIMIT_SECONDS
 
 TURN = "invoke_agent lex"
 
@@ -143,7 +144,7 @@ def test_without_an_endpoint_nothing_of_the_sdk_is_imported(tmp_path: Path) -> N
             env=environment(DATABASE_URL=f"sqlite:///{tmp_path}/lex.db", **where, **given),
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=LIMIT_SECONDS,
             check=True,
         )
         assert finished.stdout == "[]\n"
@@ -172,7 +173,7 @@ def test_what_cannot_be_used_stops_the_start_with_one_line(
         env=environment(DATABASE_URL=f"sqlite:///{tmp_path}/lex.db", **where),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=LIMIT_SECONDS,
         check=False,
     )
 

@@ -23,7 +23,7 @@ from tests.deploy.servers import GUNICORN, PLAIN, Deployed, count_for, deployed,
 from tests.processes import ROOT, environment
 from tests.raw import connected
 from tests.serving import ids_of, outcome_of, parse, without_ids
-from tests.waiting import waiting
+from tests.waiting import LIMIT_SECONDS, waiting
 
 
 async def test_a_reload_loses_no_stream_and_refuses_none(standin: Standin, tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ def test_what_cannot_be_used_or_does_not_fit_is_refused_with_one_line(
         env=environment(**variables),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=LIMIT_SECONDS,
         check=False,
     )
 
