@@ -79,7 +79,7 @@ class SqlSessions(LookUps):
     async def claim(
         self, turn: NewTurn, *, history_tokens: int, beside_characters: int = 0
     ) -> Claim:
-        claim = await self.database.run(
+        claim = await self.database.run_small(
             claims.claim,
             turn,
             history_tokens=history_tokens,
@@ -92,7 +92,9 @@ class SqlSessions(LookUps):
         return claim
 
     async def finish(self, ending: Ending) -> bool:
-        return await self.database.run(endings.finish, ending, has_own_logs=self._has_own_logs)
+        return await self.database.run_small(
+            endings.finish, ending, has_own_logs=self._has_own_logs
+        )
 
     async def delete(self, owner: str, session_id: str) -> None:
         await self.get(owner, session_id)  # closes and counts a lost turn before it disappears
