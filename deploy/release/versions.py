@@ -43,6 +43,7 @@ PLACES = (
     Place(_CHART, r"^appVersion: (.*)$"),
     Place(_CHART, r"^ +image: ghcr\.io/\w+/lex:(.*)$"),
     Place("deploy/README.md", r"\blex:(\d+\.\d+\.\d+)\b"),
+    Place("deploy/move.yaml", r"^ +image: .*/lex:(.*)$"),
     Place("deploy/README.md", r"^\| `VERSION` \| `(.*?)`"),
     Place("infrastructure/compose.yaml", _OUR_IMAGE),
     Place("infrastructure/compose.load.yaml", _OUR_IMAGE),

@@ -7,6 +7,7 @@ import httpx
 from backend.main import create_app
 from backend.network.exposure import WARNING
 from tests.documents.markdown import DOCUMENTS
+from tests.processes import NO_TLS
 from tests.serving import Lex, lex, serve, settings
 
 
@@ -92,7 +93,7 @@ async def test_a_defect_of_ours_is_a_problem_with_all_headers() -> None:
     async def defect() -> None:
         raise ZeroDivisionError
 
-    async with serve(app) as url, httpx.AsyncClient() as client:
+    async with serve(app) as url, httpx.AsyncClient(verify=NO_TLS) as client:
         answer = await client.get(f"{url}/defect", headers={"Origin": "http://localhost:3000"})
 
     assert answer.status_code == 500
@@ -112,7 +113,7 @@ async def test_on_open_is_called_once_when_everything_is_open() -> None:
         return told
 
     assert told == []
-    async with serve(app) as url, httpx.AsyncClient() as client:
+    async with serve(app) as url, httpx.AsyncClient(verify=NO_TLS) as client:
         answers = [(await client.get(f"{url}/told")).json() for _ in range(2)]
 
     assert answers == [["open"], ["open"]]

@@ -107,6 +107,72 @@ RELEASES: dict[str, Values] = {
         "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
         "dashboards": {"enabled": True, "annotations": {"grafana_folder": "Lex"}},
     },
+    "operators": {
+        **SHARED,
+        "secretKeys": ["LOG_HASH_KEY"],
+        "secretRefs": {
+            "DATABASE_URL": {"name": "lex-db-app", "key": "uri"},
+            "REDIS_URL": {"name": "lex-redis", "key": "url"},
+            "GROQ_API_KEY": {"name": "models", "key": "groq"},
+        },
+        "caBundles": {
+            "default": {"configMapName": "company-ca", "key": "ca-bundle.pem"},
+            "postgres": {"secretName": "lex-db-ca"},
+            "redis": {"secretName": "lex-redis-tls"},
+        },
+        "serviceAccount": {
+            "annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/lex"}
+        },
+    },
+    "password-alone": {
+        "databaseUrl": "postgresql://lex@db/lex?sslmode=verify-full",
+        "secretRefs": {"PGPASSWORD": {"name": "db", "key": "password"}},
+        "caBundles": {"default": {"configMapName": "company-ca"}},
+    },
+    "openshift": {
+        "podSecurityContext": {"runAsUser": None, "runAsGroup": None, "fsGroup": None},
+        "serviceAccount": {"create": False, "name": "runner"},
+    },
+    "extended": {
+        **SHARED,
+        "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}},
+        "startupProbe": {"failureThreshold": 60},
+        "readinessProbe": {"periodSeconds": 2, "successThreshold": 2},
+        "livenessProbe": {"tcpSocket": {"port": "http"}},
+        "lifecycle": {"postStart": {"exec": {"command": ["true"]}}},
+        "dnsPolicy": "None",
+        "dnsConfig": {"nameservers": ["10.0.0.10"], "options": [{"name": "ndots", "value": "2"}]},
+        "hostAliases": [{"ip": "10.0.0.1", "hostnames": ["db"]}],
+        "schedulerName": "bin-packing",
+        "runtimeClassName": "gvisor",
+        "serviceAccount": {"automountToken": True},
+        "extraEnvFrom": [{"configMapRef": {"name": "proxies"}}],
+        "extraVolumes": [{"name": "sockets", "emptyDir": {}}],
+        "extraVolumeMounts": [{"name": "sockets", "mountPath": "/sockets"}],
+        "extraContainers": [{"name": "logs", "image": "registry.example.com/logs:1"}],
+        "initContainers": [
+            {
+                "name": "proxy",
+                "image": "registry.example.com/sql-proxy:1",
+                "restartPolicy": "Always",
+                "volumeMounts": [{"name": "sockets", "mountPath": "/sockets"}],
+            }
+        ],
+        "extraObjects": [
+            {
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {"name": '{{ include "lex.fullname" . }}-extra'},
+                "data": {"namespace": "{{ .Release.Namespace }}"},
+            },
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: {{ .Release.Name }}-text}\n",
+        ],
+    },
+    "numbers": {
+        "image": {"tag": 20261128},
+        "podAnnotations": {"number": "1"},
+        "extraEnv": [{"name": "ODD", "value": "a: {b} #'\"\\ $(HOME) {{ no }}\n"}],
+    },
     "particular": {
         "fullnameOverride": "assistant",
         "commonLabels": {"team": "sales"},
@@ -202,8 +268,7 @@ def settings(values: Values) -> dict[str, str]:
 def variables(values: Values) -> dict[str, str]:
     """The environment of the service, with a plausible value for each variable from a Secret."""
     environment: dict[str, str] = dict(settings(values))
-    (container,) = pod(values)["containers"]
-    for variable in container["env"]:
+    for variable in pod(values)["containers"][0]["env"]:
         environment[variable["name"]] = variable.get("value") or _secret(variable["name"])
     return environment
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+import backend
 from tests.deploy.chart import ROOT, Manifest, Values, manifests
 
 FLAGS = {
@@ -100,7 +101,7 @@ class Cluster:
         elif text.startswith("docker "):
             self._docker(shlex.split(text))
         elif text == "make image":
-            self.images.add("lex:0.1.0")
+            self.images.add(f"lex:{backend.__version__}")
         elif text.startswith("cp "):
             _, source, target = shlex.split(text)
             self._need((ROOT / source).exists(), source)

@@ -152,6 +152,51 @@ REFUSED: dict[str, tuple[Values, Values, str]] = {
     ),
     "metrics for everybody": ({}, {"metricsPort": 8000}, "metricsPort and port are the same"),
     "no key of Groq": ({}, {"secretKeys": ["REDIS_URL"]}, "secretKeys has no GROQ_API_KEY"),
+    "a label that selectors need": (
+        {"podLabels": {"app.kubernetes.io/part-of": "shop"}},
+        {"podLabels": {"app.kubernetes.io/component": "mine"}},
+        "podLabels has app.kubernetes.io/component, which the chart sets itself",
+    ),
+    "the same label of objects": (
+        {"commonLabels": {"team": "sales"}},
+        {"commonLabels": {"app.kubernetes.io/instance": "mine"}},
+        "commonLabels has app.kubernetes.io/instance, which the chart sets itself",
+    ),
+    "one label twice": (
+        {"commonLabels": {"team": "sales"}},
+        {"podLabels": {"team": "shop"}},
+        "podLabels has team, which the chart sets itself",
+    ),
+    "a checksum of the operator's": (
+        {},
+        {"podAnnotations": {"checksum/config": "0"}},
+        "podAnnotations has checksum/config, which the chart sets itself",
+    ),
+    "two pods on one volume": (
+        {"updateStrategy": {"type": "Recreate"}},
+        {"updateStrategy": {"type": "RollingUpdate"}},
+        "updateStrategy must be {type: Recreate} with SQLite",
+    ),
+    "authorities from nowhere": (
+        {"caBundles": {"default": {"configMapName": "company-ca"}}},
+        {"caBundles": {"default": {}}},
+        "caBundles.default needs either secretName or configMapName",
+    ),
+    "authorities from two places": (
+        {},
+        {"caBundles": {"redis": {"configMapName": "one", "secretName": "two"}}},
+        "caBundles.redis needs either secretName or configMapName",
+    ),
+    "one variable twice": (
+        {"secretRefs": {"PGPASSWORD": {"name": "db", "key": "password"}}},
+        {"extraEnv": [{"name": "PGPASSWORD", "value": "no"}]},
+        "PGPASSWORD is in secretRefs and in extraEnv",
+    ),
+    "a database in two Secrets": (
+        {},
+        {"secretRefs": {"DATABASE_URL": {"name": "db", "key": "uri"}}},
+        "databaseUrl and DATABASE_URL in secretKeys are both set",
+    ),
     "two databases": (
         {},
         {"secretKeys": ["GROQ_API_KEY", "DATABASE_URL"]},

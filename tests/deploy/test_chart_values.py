@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import helm_python
@@ -17,8 +19,10 @@ from tests.deploy.chart import (
     RELEASES,
     ROOT,
     Values,
+    loaded,
     one,
     pod,
+    rendered,
     settings,
     texts,
     values_of,
@@ -272,3 +276,89 @@ def test_a_pod_leaves_only_after_another_had_time_to() -> None:
     assert policy["value"] == 1
     assert policy["periodSeconds"] == pod(RELEASES["autoscaling"])["terminationGracePeriodSeconds"]
     assert behavior["scaleDown"]["stabilizationWindowSeconds"] >= 300
+
+
+# What platform teams bring along.
+
+
+def test_a_reference_wins_over_the_shared_secret_and_each_variable_is_there_once() -> None:
+    values: Values = {"secretRefs": {"GROQ_API_KEY": {"name": "models", "key": "groq"}}}
+
+    variables = pod(values)["containers"][0]["env"]
+
+    (key,) = [each for each in variables if each["name"] == "GROQ_API_KEY"]
+    assert key["valueFrom"] == {"secretKeyRef": {"name": "models", "key": "groq"}}
+
+
+@every_release
+def test_a_migration_sees_no_keys_of_models_and_no_keys_of_callers(release: str) -> None:
+    ours = [
+        each
+        for each in pod(RELEASES[release]).get("initContainers", ())
+        if each["name"] == "migrate"
+    ]
+
+    for container in ours:
+        secret = [each["name"] for each in container["env"] if "valueFrom" in each]
+        assert all(name.startswith("PG") or name.endswith("DATABASE_URL") for name in secret)
+        mounted = {mount["name"] for mount in container["volumeMounts"]}
+        assert not mounted & {"api-keys", "prices"}
+
+
+def test_a_new_version_of_the_chart_alone_restarts_no_pod(tmp_path: Path) -> None:
+    copy = tmp_path / "lex"
+    shutil.copytree(CHART, copy)
+    chart = copy / "Chart.yaml"
+    chart.write_text(
+        re.sub(r"^version: .*$", "version: 9.9.9", chart.read_text(), flags=re.MULTILINE)
+    )
+    newer = helm_python.Chart.load(copy)
+
+    for release in ("prod", "external-secret"):
+        made = loaded(rendered(newer, RELEASES[release]))
+        (deployment,) = [each for each in made if each["kind"] == "Deployment"]
+        before = one(RELEASES[release], "Deployment")
+        assert deployment["metadata"]["labels"]["helm.sh/chart"] == "lex-9.9.9"
+        assert deployment["spec"]["template"] == before["spec"]["template"]
+
+
+@pytest.mark.parametrize(
+    ("tag", "label"),
+    [
+        ("1.10", "1.10"),
+        (1764288000, "1764288000"),
+        ("v1.2.3-rc.1", "v1.2.3-rc.1"),
+        ("x" * 128, "x" * 63),
+        ("a" * 62 + ".b", "a" * 62),
+        ("_odd_", "odd"),
+    ],
+)
+def test_labels_carry_the_tag_in_a_form_that_labels_have(tag: str | int, label: str) -> None:
+    values: Values = {"image": {"tag": tag}}
+
+    template = one(values, "Deployment")["spec"]["template"]
+
+    assert template["metadata"]["labels"]["app.kubernetes.io/version"] == label
+    assert template["spec"]["containers"][0]["image"] == f"lex:{tag}"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"image": {"tag": 1.5}},
+        {"nameOverride": "Lex"},
+        {"fullnameOverride": "a_b"},
+        {"commonLabels": {"team": 5}},
+        {"extraEnv": [{"name": "PORT", "value": 8000}]},
+        {"extraEnv": [{"value": "nameless"}]},
+        {"secretRefs": {"GROQ_API_KEY": {"name": "models"}}},
+        {"secretRefs": {"groq": {"name": "models", "key": "k"}}},
+        {"caBundles": {"My CA": {"secretName": "ca"}}},
+        {"dnsPolicy": "Sometimes"},
+        {"serviceAccount": {"annotations": {"number": 1}}},
+        {"extraVolumeMounts": [{"name": "x"}]},
+    ],
+)
+def test_a_value_that_kubernetes_would_refuse_later_is_refused_at_once(values: Values) -> None:
+    with pytest.raises(helm_python.HelmError):
+        texts(values)

@@ -30,7 +30,7 @@ from tests.credentials import (
     with_key_file,
     with_keys,
 )
-from tests.processes import ROOT, ended, lex_process, process, ready
+from tests.processes import NO_TLS, ROOT, ended, lex_process, process, ready
 from tests.serving import lex, parse
 from tests.waiting import waiting
 
@@ -265,7 +265,9 @@ async def logged(path: Path, given: dict[str, str]) -> AsyncIterator[httpx.Async
             process(
                 *command, variables={**given, "DRAIN_ACCEPT_SECONDS": "0"}, stderr=log
             ) as running,
-            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
+            httpx.AsyncClient(
+                base_url=f"http://127.0.0.1:{port}", timeout=60, verify=NO_TLS
+            ) as client,
         ):
             await ready(client, running)
             yield client

@@ -14,6 +14,7 @@ from backend.api.auth.jwks import Jwks
 from backend.domain.errors import IdentityUnavailable, NotAuthenticated
 from tests.credentials import Issuer, SigningKey, elliptic, issuer, rivest
 from tests.fakes import Clock
+from tests.processes import NO_TLS
 
 ONE, TWO = elliptic("one"), elliptic("two")
 ALGORITHMS = ("ES256", "RS256", "PS256")
@@ -21,7 +22,7 @@ ALGORITHMS = ("ES256", "RS256", "PS256")
 
 @asynccontextmanager
 async def keys_of(published: Issuer, clock: Clock | None = None) -> AsyncIterator[Jwks]:
-    async with httpx.AsyncClient(timeout=5) as client:
+    async with httpx.AsyncClient(timeout=5, verify=NO_TLS) as client:
         keys = Jwks(published.url, client, algorithms=ALGORITHMS, clock=clock or Clock())
         await keys.refresh()
         yield keys

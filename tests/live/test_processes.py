@@ -12,7 +12,7 @@ import pytest
 
 from infrastructure.groq_standin import Standin
 from infrastructure.ports import free_port
-from tests.processes import client_process, ended, lex_process, process, ready
+from tests.processes import NO_TLS, client_process, ended, lex_process, process, ready
 from tests.serving import parse, text_of
 from tests.waiting import waiting, within_limit
 
@@ -118,7 +118,7 @@ async def test_one_command_starts_lex_and_a_stand_in_and_stops_both(tmp_path: Pa
     variables = {"GROQ_API_KEY": "", "DATABASE_URL": f"sqlite:///{tmp_path}/lex.db"}
 
     async with (
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30, verify=NO_TLS) as client,
         process("-m", "infrastructure.run", "--port", str(port), variables=variables) as running,
     ):
         await ready(client, running)

@@ -11,7 +11,7 @@ import pytest
 
 from infrastructure.groq_standin import Standin
 from tests.postgres import PostgresServer
-from tests.processes import lex_process
+from tests.processes import NO_TLS, lex_process
 from tests.serving import parse, without_ids
 from tests.waiting import LIMIT_SECONDS
 
@@ -48,7 +48,9 @@ async def two_workers(
         # New connections only: the server may close an idle one just when it is reused.
         limits = httpx.Limits(max_connections=None)
         clients = [
-            httpx.AsyncClient(base_url=worker.base_url, limits=limits, timeout=LIMIT_SECONDS)
+            httpx.AsyncClient(
+                base_url=worker.base_url, limits=limits, timeout=LIMIT_SECONDS, verify=NO_TLS
+            )
             for worker in workers
         ]
         yield [await stack.enter_async_context(client) for client in clients]

@@ -12,7 +12,7 @@ import httpx
 
 from infrastructure.groq_standin import Standin
 from tests.cutting import Cutter, anywhere, asked_and_resumed, cutting, turn_of
-from tests.processes import lex_process
+from tests.processes import NO_TLS, lex_process
 from tests.serving import is_over, lex
 from tests.waiting import waiting
 
@@ -34,7 +34,7 @@ async def test_a_stream_that_is_cut_at_a_hundred_places_equals_the_uncut_one() -
     async with (
         lex() as service,
         cutting(service.url, anywhere(chance, up_to=500)) as cutter,
-        httpx.AsyncClient(base_url=cutter.url) as client,
+        httpx.AsyncClient(base_url=cutter.url, verify=NO_TLS) as client,
     ):
         service.standin.script(*ROUNDS, times=None)
 
@@ -62,7 +62,7 @@ async def test_a_stream_that_is_cut_and_resumed_on_another_worker_equals_the_unc
         for worker in workers:
             cuts = anywhere(chance, up_to=500)
             cutters.append(await stack.enter_async_context(cutting(str(worker.base_url), cuts)))
-            client = httpx.AsyncClient(base_url=cutters[-1].url, timeout=30)
+            client = httpx.AsyncClient(base_url=cutters[-1].url, timeout=30, verify=NO_TLS)
             ways.append(await stack.enter_async_context(client))
 
         joined = await read_until_cut(cutters, cycle(ways), standin, streams=30, times=50)

@@ -17,7 +17,7 @@ from infrastructure.groq_standin import Standin
 from infrastructure.ports import free_port
 from tests.credentials import COOKIE_SECRET, key_file
 from tests.deploy.servers import GUNICORN, PLAIN
-from tests.processes import ROOT, environment, process, ready
+from tests.processes import NO_TLS, ROOT, environment, process, ready
 from tests.waiting import waiting
 
 UVICORN = ("-m", "uvicorn", "backend.main:app")
@@ -55,7 +55,9 @@ async def test_nothing_is_told_of_people_even_at_debug(
         with output.open("wb") as stderr:
             async with (
                 process(*command, variables=variables, stderr=stderr) as running,
-                httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
+                httpx.AsyncClient(
+                    base_url=f"http://127.0.0.1:{port}", timeout=30, verify=NO_TLS
+                ) as client,
             ):
                 await ready(client, running)
                 told = await _live_through_everything(client, standin)

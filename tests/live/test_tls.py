@@ -7,13 +7,14 @@ from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from backend.domain.conversation import Message
 from backend.domain.errors import UpstreamUnavailable
-from backend.llm.groq.client import open_client
+from backend.llm.groq.client import _trusted, open_client
 from backend.llm.groq.model import GroqModel
 from backend.llm.port import CompletionRequest, Finish
 from infrastructure.groq_standin import Standin
@@ -58,6 +59,24 @@ async def test_a_certificate_that_is_trusted_is_no_hindrance(tmp_path: Path) -> 
         answer = [delta async for delta in deltas]
 
     assert isinstance(answer[-1], Finish)
+
+
+async def test_the_authorities_of_the_environment_are_those_of_all_clients(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The chart's `caBundles` set this variable."""
+    authority = Authority()
+    bundle = tmp_path / "ca.crt"
+    bundle.write_bytes(authority.pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    async with Standin.serve(tls=authority.sign().served(tmp_path)) as standin:
+        async with (
+            asking(standin.url, _trusted.__wrapped__()) as model,
+            aclosing(model.complete(REQUEST)) as deltas,
+        ):
+            assert [delta async for delta in deltas]
+        async with httpx.AsyncClient() as client:  # like the one for the issuer's keys
+            assert (await client.get(f"{standin.url}/_standin/stats")).is_success
 
 
 UNTRUSTED: list[tuple[str, Callable[[Authority], Signed], str]] = [

@@ -11,6 +11,7 @@ import pytest
 from websockets.exceptions import WebSocketException
 
 from tests.cutting import anywhere, cutting
+from tests.processes import NO_TLS
 from tests.serving import Lex, lex
 from tests.transports import Seen, ServerSentEvents, Transport, WebSockets
 from tests.waiting import TIME_SCALE
@@ -122,7 +123,7 @@ async def test_a_reader_that_is_cut_off_again_and_again(patient: Lex, transport:
         seen = [await reader.next()]
     async with (
         cutting(patient.url, anywhere(chance, up_to=longest)) as cutter,
-        httpx.AsyncClient(base_url=cutter.url) as client,
+        httpx.AsyncClient(base_url=cutter.url, verify=NO_TLS) as client,
     ):
         last_id, by_way_of_cuts = reader.last_id, replace(patient, url=cutter.url, client=client)
         while seen[-1] != ("end", ""):

@@ -1,9 +1,11 @@
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 from groq import AsyncGroq
 
 from infrastructure.groq_standin import Standin
+from tests.processes import NO_TLS
 
 
 @pytest.fixture
@@ -15,5 +17,10 @@ async def standin() -> AsyncIterator[Standin]:
 @pytest.fixture
 async def groq(standin: Standin) -> AsyncIterator[AsyncGroq]:
     """The real SDK, connected to the stand-in."""
-    async with AsyncGroq(api_key="key", base_url=standin.url, max_retries=0) as client:
+    async with AsyncGroq(
+        api_key="key",
+        base_url=standin.url,
+        max_retries=0,
+        http_client=httpx.AsyncClient(verify=NO_TLS, timeout=60),
+    ) as client:
         yield client

@@ -12,6 +12,7 @@ beginning.
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import structlog
@@ -145,13 +146,19 @@ def _revisions(connection: Connection) -> list[str]:
 
 
 def _head() -> str:
-    (head,) = ScriptDirectory.from_config(_config()).get_heads()
+    (head,) = _scripts().get_heads()
     return head
 
 
 def _unfinished() -> str:
     """The revision of a database whose upgrade to this version is not finished."""
-    return str(ScriptDirectory.from_config(_config()).get_revision(FINISHING).down_revision)
+    return str(_scripts().get_revision(FINISHING).down_revision)
+
+
+@cache
+def _scripts() -> ScriptDirectory:
+    """The migrations of this version. Cached, because reading them takes 10 ms."""
+    return ScriptDirectory.from_config(_config())
 
 
 def _config() -> Config:

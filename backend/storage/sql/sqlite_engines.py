@@ -4,8 +4,11 @@ import sqlite3
 import time
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.dialects import registry
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.engine import URL
+from sqlalchemy.pool import PoolProxiedConnection
 
 from backend.storage.sql.sqlite_file import SqliteFile
 
@@ -14,17 +17,40 @@ SQLITE_BUSY_MS = 9_000
 """Slightly less than the time-out of a transaction, so that SQLite's own error arrives first."""
 
 
+class Reader(SQLiteDialect_pysqlite):
+    """Begins transactions itself, where the driver would wait for the first write.
+
+    A listener to "begin" would do the same, and make a transaction a quarter dearer: SQLAlchemy
+    then asks for listeners to all other events.
+    """
+
+    supports_statement_cache = True  # SQLAlchemy wants this to be repeated
+    begin = "BEGIN"
+
+    def do_begin(self, dbapi_connection: PoolProxiedConnection) -> None:
+        dbapi_connection.dbapi_connection.execute(self.begin)  # type: ignore[union-attr]  # the driver's
+
+
+class Writer(Reader):
+    """Takes the write lock at once: SQLite does not wait for it in a transaction that has read."""
+
+    supports_statement_cache = True
+    begin = "BEGIN IMMEDIATE"
+
+
+for _dialect in (Reader, Writer):
+    registry.register(f"sqlite.lex_{_dialect.__name__.lower()}", __name__, _dialect.__name__)
+
+
 def sqlite_writer(url: URL, file: SqliteFile) -> Engine:
-    engine = _sqlite(url, file, connections=1)
-    event.listen(engine, "begin", _begin_immediate)
-    return engine
+    return _sqlite(url.set(drivername="sqlite+lex_writer"), file, connections=1)
 
 
 def sqlite_readers(url: URL, file: SqliteFile) -> Engine:
     """Connections that see the last commit, never wait for the writer, and cannot write."""
-    engine = _sqlite(url, file, connections=SQLITE_READERS)
+    readers = url.set(drivername="sqlite+lex_reader")
+    engine = _sqlite(readers, file, connections=SQLITE_READERS)
     event.listen(engine, "connect", _read_only)
-    event.listen(engine, "begin", _begin)
     return engine
 
 
@@ -40,7 +66,7 @@ def _sqlite(url: URL, file: SqliteFile, *, connections: int) -> Engine:
 
 
 def _prepare_sqlite(connection: Any) -> None:
-    connection.isolation_level = None  # the driver must not send BEGIN: our listeners do
+    connection.isolation_level = None  # the driver must not send BEGIN: our dialects do
     connection.execute(f"PRAGMA busy_timeout = {SQLITE_BUSY_MS}")
     _write_ahead(connection)
     # With a write-ahead log, a killed process loses nothing. A power failure may lose the newest
@@ -69,12 +95,3 @@ def _write_ahead(connection: Any) -> None:
 
 def _read_only(connection: Any, _record: object) -> None:
     connection.execute("PRAGMA query_only = ON")
-
-
-def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN")
-
-
-def _begin_immediate(connection: Connection) -> None:
-    # Take the write lock now. SQLite refuses to wait for it in a transaction that has read before.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -10,8 +10,13 @@
 {{- end }}
 
 {{- define "lex.labels" -}}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{ include "lex.labelsOfPods" . }}
+{{- end }}
+
+{{/* Without the version of the chart: a new chart alone must not restart pods. */}}
+{{- define "lex.labelsOfPods" -}}
+app.kubernetes.io/version: {{ regexReplaceAll "[^A-Za-z0-9_.-]" (include "lex.tag" .) "_" | trunc 63 | trimAll "-_." | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{ include "lex.release" . }}
 {{- with .Values.commonLabels }}
@@ -30,9 +35,16 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: server
 {{- end }}
 
+{{- define "lex.tag" -}}
+{{ include "lex.text" .Values.image.tag | default .Chart.AppVersion }}
+{{- end }}
+
 {{- define "lex.image" -}}
-{{- $tag := .Values.image.tag | default .Chart.AppVersion -}}
-{{ .Values.image.repository }}{{ with .Values.image.digest }}@{{ . }}{{ else }}:{{ $tag }}{{ end }}
+{{ .Values.image.repository }}{{ with .Values.image.digest }}@{{ . }}{{ else }}:{{ include "lex.tag" . }}{{ end }}
+{{- end }}
+
+{{- define "lex.serviceAccountName" -}}
+{{ .Values.serviceAccount.name | default (.Values.serviceAccount.create | ternary (include "lex.fullname" .) "default") }}
 {{- end }}
 
 {{- define "lex.secretName" -}}

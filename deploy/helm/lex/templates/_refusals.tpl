@@ -1,5 +1,6 @@
 {{/* Rejects values that would fail later. Each message says what is wrong and how to fix it. */}}
 {{- define "lex.refusals" -}}
+{{- include "lex.refusePods" . }}
 {{- include "lex.refuseStorage" . }}
 {{- include "lex.refuseScaling" . }}
 {{- include "lex.refuseTimeouts" . }}
@@ -7,19 +8,51 @@
 {{- include "lex.refuseDoors" . }}
 {{- end }}
 
+{{/* What the chart itself sets. A second one of the same name would break objects or selectors. */}}
+{{- define "lex.refusePods" -}}
+{{- $v := .Values }}
+{{- range $name := list "commonLabels" "podLabels" }}
+  {{- range $label, $_ := get $v $name }}
+    {{- if or (has $label (list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "helm.sh/chart" "pod-template-hash")) (and (eq $name "podLabels") (hasKey $v.commonLabels $label)) }}
+      {{- fail (printf "%s has %s, which the chart sets itself, since selectors depend on it: remove it." $name $label) }}
+    {{- end }}
+  {{- end }}
+{{- end }}
+{{- range list "checksum/config" "checksum/secret" "kubectl.kubernetes.io/default-container" }}
+  {{- if hasKey $v.podAnnotations . }}
+    {{- fail (printf "podAnnotations has %s, which the chart sets itself: remove it." .) }}
+  {{- end }}
+{{- end }}
+{{- if and (eq (include "lex.store" .) "sqlite") $v.updateStrategy (ne (get $v.updateStrategy "type") "Recreate") }}
+  {{- fail "updateStrategy must be {type: Recreate} with SQLite: a new pod would wait for the volume of the old one." }}
+{{- end }}
+{{- range $name, $bundle := $v.caBundles }}
+  {{- if eq (empty $bundle.secretName) (empty $bundle.configMapName) }}
+    {{- fail (printf "caBundles.%s needs either secretName or configMapName." $name) }}
+  {{- end }}
+{{- end }}
+{{- range $variable, $_ := $v.secretRefs }}
+  {{- range $v.extraEnv }}
+    {{- if eq .name $variable }}
+      {{- fail (printf "%s is in secretRefs and in extraEnv: remove it from one of them." $variable) }}
+    {{- end }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "lex.refuseStorage" -}}
 {{- $v := .Values }}
-{{- if and (eq $v.provider "groq") (not (has "GROQ_API_KEY" $v.secretKeys)) }}
+{{- if and (eq $v.provider "groq") (not (include "lex.hasSecret" (list $ "GROQ_API_KEY"))) }}
   {{- fail "secretKeys has no GROQ_API_KEY, and provider: groq needs it: add it to secretKeys and to the Secret." }}
 {{- end }}
-{{- if and $v.databaseUrl (has "DATABASE_URL" $v.secretKeys) }}
-  {{- fail "databaseUrl and DATABASE_URL in secretKeys are both set: empty databaseUrl, or remove DATABASE_URL from secretKeys." }}
+{{- if and $v.databaseUrl (include "lex.hasSecret" (list $ "DATABASE_URL")) }}
+  {{- fail "databaseUrl and DATABASE_URL in secretKeys are both set: empty databaseUrl, or remove DATABASE_URL from secretKeys and secretRefs." }}
 {{- end }}
-{{- if not (or $v.databaseUrl (has "DATABASE_URL" $v.secretKeys)) }}
+{{- if not (or $v.databaseUrl (include "lex.hasSecret" (list $ "DATABASE_URL"))) }}
   {{- fail "databaseUrl is empty, and secretKeys has no DATABASE_URL: set one of them." }}
 {{- end }}
-{{- if and $v.redisUrl (has "REDIS_URL" $v.secretKeys) }}
-  {{- fail "redisUrl and REDIS_URL in secretKeys are both set: empty redisUrl, or remove REDIS_URL from secretKeys." }}
+{{- if and $v.redisUrl (include "lex.hasSecret" (list $ "REDIS_URL")) }}
+  {{- fail "redisUrl and REDIS_URL in secretKeys are both set: empty redisUrl, or remove REDIS_URL from secretKeys and secretRefs." }}
 {{- end }}
 {{- if and $v.networkPolicy.enabled (contains "+sentinel://" $v.redisUrl) (not $v.networkPolicy.sentinelPort) }}
   {{- fail "redisUrl names Sentinels, and the network policy opens no port to them: set networkPolicy.sentinelPort." }}
@@ -102,7 +135,7 @@
   {{- fail "auth: none lets every client that reaches the Service act for any user: set auth, or allowAnonymous: true." }}
 {{- end }}
 {{- if ne $v.auth "none" }}
-  {{- if not (has "SESSION_COOKIE_SECRET" $v.secretKeys) }}
+  {{- if not (include "lex.hasSecret" (list $ "SESSION_COOKIE_SECRET")) }}
     {{- fail (printf "auth: %s needs SESSION_COOKIE_SECRET in the Secret and in secretKeys." $v.auth) }}
   {{- end }}
   {{- if has "*" (splitList "," $v.corsOrigins) }}
@@ -116,7 +149,7 @@
   {{- if not (and $v.jwtIssuer $v.jwtAudience) }}
     {{- fail "auth: jwt needs jwtIssuer and jwtAudience." }}
   {{- end }}
-  {{- if eq (empty $v.jwtJwksUrl) (not (has "JWT_SECRET" $v.secretKeys)) }}
+  {{- if eq (empty $v.jwtJwksUrl) (empty (include "lex.hasSecret" (list $ "JWT_SECRET"))) }}
     {{- fail "auth: jwt needs either jwtJwksUrl or JWT_SECRET in secretKeys, not both." }}
   {{- end }}
 {{- end }}

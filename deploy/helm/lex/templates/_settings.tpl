@@ -27,8 +27,14 @@ otelTracesSamplerArg otelInstrumentationGenaiCaptureMessageContent
 {{ has $scheme (list "sqlite" "memory") | ternary $scheme "postgres" }}
 {{- end }}
 
+{{/* Whether a variable comes from a Secret: `include "lex.hasSecret" (list . "REDIS_URL")`. */}}
+{{- define "lex.hasSecret" -}}
+{{- $values := (index . 0).Values }}
+{{- if or (has (index . 1) $values.secretKeys) (hasKey $values.secretRefs (index . 1)) }}true{{ end }}
+{{- end }}
+
 {{- define "lex.hasRedis" -}}
-{{ if or .Values.redisUrl (has "REDIS_URL" .Values.secretKeys) }}true{{ end }}
+{{ if or .Values.redisUrl (include "lex.hasSecret" (list . "REDIS_URL")) }}true{{ end }}
 {{- end }}
 
 {{- define "lex.isScaled" -}}
@@ -42,4 +48,20 @@ otelTracesSamplerArg otelInstrumentationGenaiCaptureMessageContent
 
 {{- define "lex.isPublic" -}}
 {{ if or .Values.ingress.enabled .Values.httpRoute.enabled (ne .Values.service.type "ClusterIP") }}true{{ end }}
+{{- end }}
+
+{{/* The settings as the data of a ConfigMap. Pods restart when it changes. */}}
+{{- define "lex.environment" -}}
+{{- range $name := regexSplit "\\s+" (include "lex.settings" .) -1 }}
+{{- with include "lex.text" (get $.Values $name) }}
+{{ $name | snakecase | upper }}: {{ . | quote }}
+{{- end }}
+{{- end }}
+TERMINATION_GRACE_SECONDS: {{ include "lex.graceSeconds" . | quote }}
+{{- if .Values.pricesConfigMapName }}
+PRICES_FILE: /etc/lex-prices/prices.toml
+{{- end }}
+{{- if .Values.apiKeysSecretName }}
+API_KEYS_FILE: /etc/lex/api-keys.json
+{{- end }}
 {{- end }}
