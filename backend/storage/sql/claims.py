@@ -21,6 +21,7 @@ from backend.storage.ports.sessions import AlreadyStarted, Claim, NewTurn
 from backend.storage.sql import endings, histories, leases
 from backend.storage.sql.dialects import DatabaseNow, DatabaseTime, insert
 from backend.storage.sql.locks import AT, THIS_SESSION, UNTOLD
+from backend.storage.sql.own_lease import OwnLease
 from backend.storage.sql.rows import AnyRow
 from backend.storage.sql.tables import messages, sessions, turns
 
@@ -85,7 +86,7 @@ def claim(
     *,
     history_tokens: int,
     beside_characters: int,
-    lease_seconds: float,
+    lease: OwnLease,
     lost_after_seconds: Callable[[], float],
 ) -> Claim:
     session = connection.execute(_LOCK, _place_of(turn)).one_or_none()
@@ -93,7 +94,7 @@ def claim(
         if not turn.creates_session:
             raise SessionNotFound
         if at := _make_session(connection, turn):
-            leases.ensure(connection, turn.worker, lease_seconds)
+            lease.ensure(connection, turn.worker, at)
             _store(connection, turn, number=1, position=1, at=at)
             return Claim((), CHARACTERS_PER_TOKEN)
         session = connection.execute(_LOCK, _place_of(turn)).one()
@@ -108,7 +109,7 @@ def claim(
         repaired = endings.close_lost(connection, lost, behind=session.messages, at=session.at)
         closed = endings.lost_turn(connection, lost)
     # In this transaction, or the turn of a worker without a lease would count as lost at once.
-    leases.ensure(connection, turn.worker, lease_seconds)
+    lease.ensure(connection, turn.worker, session.at)
     window, earlier = histories.look_back(
         connection,
         turn.owner,

@@ -140,6 +140,11 @@ class Database:
             deadline=time.monotonic() + self._timeout_seconds,
         )
 
+    @property
+    def failures(self) -> int:
+        """How many attempts at a transaction have failed in the database until now."""
+        return self._transactions.failures
+
     async def close(self) -> None:
         """Wait for started transactions, then close all connections."""
         await asyncio.to_thread(self.dispose)

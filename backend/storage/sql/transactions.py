@@ -39,6 +39,8 @@ class Transactions:
     """Runs transactions in the calling thread. All threads of a database share it."""
 
     def __init__(self, file: SqliteFile | None) -> None:
+        self.failures = 0
+        """How many attempts have failed in the database until now."""
         self._file = file
         self._is_away = False
         self._closing = threading.Event()
@@ -81,6 +83,7 @@ class Transactions:
             try:
                 result = attempt.run(call)
             except SQLAlchemyError as error:
+                self.failures += 1
                 if note is not None:
                     note(error)
                 failure = failure_of(error)
