@@ -24,6 +24,7 @@ from backend.storage.sql.locks import AT, THIS_SESSION, UNTOLD
 from backend.storage.sql.own_lease import OwnLease
 from backend.storage.sql.rows import AnyRow
 from backend.storage.sql.tables import messages, sessions, turns
+from backend.storage.sql.writes import Write
 
 _STATE = (sessions.c.current_turn_id, sessions.c.turns, *histories.STATE, AT)
 _LOCK = (
@@ -46,7 +47,7 @@ _NEW_SESSION = (
     .on_conflict_do_nothing(index_elements=[sessions.c.owner, sessions.c.id])
     .returning(sessions.c.created_at)
 )
-_NEW_TURN = turns.insert()
+_NEW_TURN = Write(turns.insert())
 # Each turn has one user message. Search backwards, because a client usually repeats a key soon
 # after the turn began.
 _QUERY = (
@@ -65,7 +66,7 @@ _WITH_KEY = select(turns.c.id).where(
     turns.c.session_id == bindparam("session_id"),
     turns.c.idempotency_key == bindparam("key"),
 )
-_OPENED = (
+_OPENED = Write(
     update(sessions)
     .where(*THIS_SESSION)
     .values(
@@ -162,8 +163,8 @@ def _open(
 ) -> None:
     position = session.messages + repaired + 1
     _store(connection, turn, number=session.turns + 1, position=position, at=session.at)
-    connection.execute(
-        _OPENED,
+    _OPENED.run(
+        connection,
         {
             "this_owner": turn.owner,
             "this_session": turn.session_id,
@@ -180,8 +181,8 @@ def _store(
 ) -> None:
     """Store the turn, and its query at that position of the session."""
     place = _place_of(turn)
-    connection.execute(
-        _NEW_TURN,
+    _NEW_TURN.run(
+        connection,
         {
             **place,
             "id": turn.id,
