@@ -101,6 +101,14 @@ RELEASES: dict[str, Values] = {
             "extraEgress": [{"ports": [{"port": 8080}], "to": [{"podSelector": {}}]}],
         },
     },
+    "network-policy-of-urls": {
+        "databaseUrl": "postgresql://lex@pooler.data:6432/lex",
+        "redisUrl": "redis+sentinel://one.data,two.data:26380/lex",
+        "groqBaseUrl": "http://gateway.models.svc:8080",
+        "weatherProvider": "open-meteo",
+        "otelExporterOtlpEndpoint": "https://collector.example.com",
+        "networkPolicy": {"enabled": True, "redisPort": 6380},
+    },
     "closed": {"networkPolicy": {"enabled": True, "metricsFrom": [], "dnsTo": [], "httpsTo": []}},
     "watched": {
         "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}},

@@ -213,14 +213,6 @@ REFUSED: dict[str, tuple[Values, Values, str]] = {
         {"databaseUrl": "postgresql://lex:hunter2@db/lex"},
         "databaseUrl has a password: put the URL into the Secret as DATABASE_URL",
     ),
-    "no way to the Sentinels": (
-        {},
-        {
-            "redisUrl": "redis+sentinel://one,two/mymaster",
-            "networkPolicy": {"enabled": True},
-        },
-        "the network policy opens no port to them: set networkPolicy.sentinelPort",
-    ),
     "a password of Redis": (
         {},
         {"redisUrl": "redis://:hunter2@redis"},
@@ -257,6 +249,31 @@ REFUSED: dict[str, tuple[Values, Values, str]] = {
         JWT,
         {"jwtJwksUrl": "https://id.example.com/jwks"},
         "auth: jwt needs either jwtJwksUrl or JWT_SECRET in secretKeys, not both",
+    ),
+    "a port that is not Postgres'": (
+        RELEASES["network-policy-of-urls"],
+        {"networkPolicy": {"enabled": True, "postgresPort": 5432}},
+        "networkPolicy.postgresPort is 5432, but databaseUrl connects to port 6432",
+    ),
+    "a port that is not Redis'": (
+        {"networkPolicy": {"enabled": True}},
+        {"redisUrl": "redis://redis", "networkPolicy": {"enabled": True, "redisPort": 6380}},
+        "networkPolicy.redisPort is 6380, but redisUrl connects to port 6379",
+    ),
+    "a port of one Sentinel": (
+        RELEASES["network-policy-of-urls"],
+        {"networkPolicy": {"enabled": True, "sentinelPort": 26379}},
+        "networkPolicy.sentinelPort is 26379, but redisUrl connects to port 26379, 26380",
+    ),
+    "a port of no Sentinel": (
+        {"redisUrl": "redis://redis"},
+        {"networkPolicy": {"enabled": True, "sentinelPort": 26379}},
+        "networkPolicy.sentinelPort is 26379, but redisUrl names no Sentinels",
+    ),
+    "a port that is not the collector's": (
+        {"otelExporterOtlpEndpoint": "http://collector:4318"},
+        {"networkPolicy": {"enabled": True, "collectorPort": 4317}},
+        "networkPolicy.collectorPort is 4317, but otelExporterOtlpEndpoint connects to port 4318",
     ),
 }
 
@@ -327,7 +344,8 @@ def test_an_ingress_whose_host_is_allowed_is_accepted(allowed: str) -> None:
 
 
 def test_every_refusal_is_among_them() -> None:
-    text = (CHART / "templates" / "_refusals.tpl").read_text()
+    files = sorted((CHART / "templates").glob("_refusals*.tpl"))
+    text = "".join(path.read_text() for path in files)
     sentences = re.findall(r'fail \(?(?:printf )?"(.+?)"', text)
     said = "".join(refusal({**good, **change}) for good, change, _ in REFUSED.values())
 

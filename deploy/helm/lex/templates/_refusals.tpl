@@ -6,6 +6,7 @@
 {{- include "lex.refuseTimeouts" . }}
 {{- include "lex.refuseAuth" . }}
 {{- include "lex.refuseDoors" . }}
+{{- include "lex.refusePorts" . }}
 {{- end }}
 
 {{/* What the chart itself sets. A second one of the same name would break objects or selectors. */}}
@@ -53,9 +54,6 @@
 {{- end }}
 {{- if and $v.redisUrl (include "lex.hasSecret" (list $ "REDIS_URL")) }}
   {{- fail "redisUrl and REDIS_URL in secretKeys are both set: empty redisUrl, or remove REDIS_URL from secretKeys and secretRefs." }}
-{{- end }}
-{{- if and $v.networkPolicy.enabled (contains "+sentinel://" $v.redisUrl) (not $v.networkPolicy.sentinelPort) }}
-  {{- fail "redisUrl names Sentinels, and the network policy opens no port to them: set networkPolicy.sentinelPort." }}
 {{- end }}
 {{- /* A password before the host or in the query, whatever characters it has. `passfile` is not a password. */ -}}
 {{- $password := "//[^@]*:[^@]*@|(?i)[?&][^=&]*(pass|passw[^=&]*|passphrase|secret[^=&]*)=" }}
