@@ -7,6 +7,7 @@ were before the wait.
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, update
@@ -18,10 +19,12 @@ from backend.domain.turn_keys import TurnKey
 from backend.storage.history import Window
 from backend.storage.ports.sessions import AlreadyStarted, Claim, NewTurn
 from backend.storage.sql import endings, histories, leases
-from backend.storage.sql.dialects import DatabaseNow, insert
+from backend.storage.sql.dialects import DatabaseNow, DatabaseTime, insert
 from backend.storage.sql.locks import AT, THIS_SESSION, UNTOLD
+from backend.storage.sql.own_lease import OwnLease
 from backend.storage.sql.rows import AnyRow
 from backend.storage.sql.tables import messages, sessions, turns
+from backend.storage.sql.writes import Write
 
 _STATE = (sessions.c.current_turn_id, sessions.c.turns, *histories.STATE, AT)
 _LOCK = (
@@ -29,10 +32,22 @@ _LOCK = (
     .where(sessions.c.owner == bindparam("owner"), sessions.c.id == bindparam("session_id"))
     .with_for_update()
 )
-_NEW_SESSION = insert(sessions).values(created_at=DatabaseNow())
 # If two transactions create the same session, the later one waits here until the first has ended.
-_MAKE = _NEW_SESSION.on_conflict_do_nothing(index_elements=[sessions.c.owner, sessions.c.id])
-_NEW_TURN = turns.insert()
+# It then gets no row.
+_NEW_SESSION = (
+    insert(sessions)
+    .values(
+        created_at=DatabaseNow(),
+        last_turn_at=DatabaseNow(),
+        untold_since=DatabaseTime(),
+        summary_failures=0,
+        turns=1,
+        messages=1,
+    )
+    .on_conflict_do_nothing(index_elements=[sessions.c.owner, sessions.c.id])
+    .returning(sessions.c.created_at)
+)
+_NEW_TURN = Write(turns.insert())
 # Each turn has one user message. Search backwards, because a client usually repeats a key soon
 # after the turn began.
 _QUERY = (
@@ -51,7 +66,7 @@ _WITH_KEY = select(turns.c.id).where(
     turns.c.session_id == bindparam("session_id"),
     turns.c.idempotency_key == bindparam("key"),
 )
-_OPENED = (
+_OPENED = Write(
     update(sessions)
     .where(*THIS_SESSION)
     .values(
@@ -72,10 +87,18 @@ def claim(
     *,
     history_tokens: int,
     beside_characters: int,
-    lease_seconds: float,
+    lease: OwnLease,
     lost_after_seconds: Callable[[], float],
 ) -> Claim:
-    session = _lock(connection, turn)
+    session = connection.execute(_LOCK, _place_of(turn)).one_or_none()
+    if session is None:
+        if not turn.creates_session:
+            raise SessionNotFound
+        if at := _make_session(connection, turn):
+            lease.ensure(connection, turn.worker, at)
+            _store(connection, turn, number=1, position=1, at=at)
+            return Claim((), CHARACTERS_PER_TOKEN)
+        session = connection.execute(_LOCK, _place_of(turn)).one()
     # Before the check for a holder: a repeated query joins its own turn, even while that runs.
     _check_key(connection, turn)
     repaired, closed = 0, None
@@ -83,12 +106,11 @@ def claim(
         holder = TurnKey(turn.owner, session.current_turn_id)
         if leases.is_held(connection, holder, lost_after_seconds()):
             raise SessionBusy
-        place = {"owner": turn.owner, "session_id": turn.session_id}
-        lost = {**place, "turn_id": holder.id}
+        lost = {**_place_of(turn), "turn_id": holder.id}
         repaired = endings.close_lost(connection, lost, behind=session.messages, at=session.at)
         closed = endings.lost_turn(connection, lost)
     # In this transaction, or the turn of a worker without a lease would count as lost at once.
-    leases.ensure(connection, turn.worker, lease_seconds)
+    lease.ensure(connection, turn.worker, session.at)
     window, earlier = histories.look_back(
         connection,
         turn.owner,
@@ -101,15 +123,11 @@ def claim(
     return Claim(window.history, session.characters_per_token, earlier, lost=closed)
 
 
-def _lock(connection: Connection, turn: NewTurn) -> AnyRow:
-    key = {"owner": turn.owner, "session_id": turn.session_id}
-    session = connection.execute(_LOCK, key).one_or_none()
-    if session is not None:
-        return session
-    if not turn.creates_session:
-        raise SessionNotFound
-    connection.execute(_MAKE, new_session(turn.owner, turn.session_id))
-    return connection.execute(_LOCK, key).one()
+def _make_session(connection: Connection, turn: NewTurn) -> datetime | None:
+    """Make a session that the turn holds. Returns the time; None if there is one meanwhile."""
+    session = {**new_session(turn.owner, turn.session_id), "current_turn_id": turn.id}
+    at: datetime | None = connection.scalar(_NEW_SESSION, session)
+    return at
 
 
 def new_session(owner: str, session_id: str) -> dict[str, Any]:
@@ -143,24 +161,10 @@ def query_of(connection: Connection, owner: str, session_id: str, turn_id: str) 
 def _open(
     connection: Connection, turn: NewTurn, session: AnyRow, window: Window, *, repaired: int
 ) -> None:
-    place = {"owner": turn.owner, "session_id": turn.session_id}
-    connection.execute(
-        _NEW_TURN,
-        {
-            **place,
-            "id": turn.id,
-            "number": session.turns + 1,
-            "worker": turn.worker,
-            "started_at": session.at,
-            "idempotency_key": turn.idempotency_key,
-            "traceparent": turn.traceparent,
-        },
-    )
-    query = [replace(Message.user(turn.query), created_at=session.at)]
-    behind = session.messages + repaired
-    endings.store_messages(connection, query, behind=behind, place={**place, "turn_id": turn.id})
-    connection.execute(
-        _OPENED,
+    position = session.messages + repaired + 1
+    _store(connection, turn, number=session.turns + 1, position=position, at=session.at)
+    _OPENED.run(
+        connection,
         {
             "this_owner": turn.owner,
             "this_session": turn.session_id,
@@ -170,3 +174,30 @@ def _open(
             **histories.columns_of(window),
         },
     )
+
+
+def _store(
+    connection: Connection, turn: NewTurn, *, number: int, position: int, at: datetime
+) -> None:
+    """Store the turn, and its query at that position of the session."""
+    place = _place_of(turn)
+    _NEW_TURN.run(
+        connection,
+        {
+            **place,
+            "id": turn.id,
+            "number": number,
+            "worker": turn.worker,
+            "started_at": at,
+            "idempotency_key": turn.idempotency_key,
+            "traceparent": turn.traceparent,
+        },
+    )
+    query = [replace(Message.user(turn.query), created_at=at)]
+    endings.store_messages(
+        connection, query, behind=position - 1, place={**place, "turn_id": turn.id}
+    )
+
+
+def _place_of(turn: NewTurn) -> dict[str, str]:
+    return {"owner": turn.owner, "session_id": turn.session_id}

@@ -18,10 +18,11 @@ from backend.storage.sql import journals, leases, ledger, ledger_rows, locks, lo
 from backend.storage.sql.locks import THIS_SESSION, UNTOLD
 from backend.storage.sql.rows import message_row
 from backend.storage.sql.tables import messages, sessions, turns
+from backend.storage.sql.writes import Write
 
-_NEW_MESSAGES = messages.insert()
+_NEW_MESSAGES = Write(messages.insert())
 _THIS_TURN = (turns.c.owner == bindparam("this_owner"), turns.c.id == bindparam("this_turn"))
-_CLOSE_TURN = update(turns).where(*_THIS_TURN)
+_CLOSE_TURN = Write(update(turns).where(*_THIS_TURN))
 _ENDED_ITSELF = select(turns.c.finished_at).where(
     *_THIS_TURN, turns.c.error_code.is_distinct_from(WORKER_LOST)
 )
@@ -31,7 +32,7 @@ _LET_GO = update(sessions).where(*THIS_SESSION).values(current_turn_id=None)
 _LET_GO_WITH_MESSAGES = _LET_GO.values(
     messages=sessions.c.messages + bindparam("new_messages"), **UNTOLD
 )
-_CLOSED = (
+_CLOSED = Write(
     update(sessions)
     .where(*THIS_SESSION)
     .values(
@@ -62,9 +63,9 @@ def finish(connection: Connection, ending: Ending, *, has_own_logs: bool) -> boo
     row = _ending_row(ending, session.at)
     if has_own_logs:
         logs.store(connection, ending.key, session.at, row.pop("log"))
-    connection.execute(_CLOSE_TURN, row)
-    connection.execute(
-        _CLOSED,
+    _CLOSE_TURN.run(connection, row)
+    _CLOSED.run(
+        connection,
         {
             "this_owner": session.owner,
             "this_session": session.id,
@@ -119,8 +120,8 @@ def close_lost(connection: Connection, lost: dict[str, str], *, behind: int, at:
     """
     done = journals.take(connection, TurnKey(lost["owner"], lost["turn_id"]))
     store_messages(connection, done, behind=behind, place=lost)
-    connection.execute(
-        _CLOSE_TURN,
+    _CLOSE_TURN.run(
+        connection,
         {
             "this_owner": lost["owner"],
             "this_turn": lost["turn_id"],
@@ -147,7 +148,7 @@ def store_messages(
         for position, message in enumerate(added, start=behind + 1)
     ]
     if rows:
-        connection.execute(_NEW_MESSAGES, rows)
+        _NEW_MESSAGES.run_many(connection, rows)
 
 
 def _ending_row(ending: Ending, at: datetime) -> dict[str, Any]:

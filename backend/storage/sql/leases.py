@@ -64,7 +64,7 @@ _LIVING = select(count()).select_from(workers).where(workers.c.seen_at > LEASE_A
 _NEW_LEASE = insert(workers).values(id=bindparam("worker"), seen_at=DatabaseTime())
 _RENEW = _NEW_LEASE.on_conflict_do_update(
     index_elements=[workers.c.id], set_={"seen_at": _NEW_LEASE.excluded.seen_at}
-)
+).returning(workers.c.seen_at)
 _RETIRE = delete(workers).where(
     or_(
         workers.c.id == bindparam("worker"),
@@ -98,8 +98,10 @@ def living(connection: Connection, lease_seconds: float) -> int:
     return connection.scalar(_LIVING, {"lease_seconds": lease_seconds}) or 0
 
 
-def renew(connection: Connection, worker: str) -> None:
-    connection.execute(_RENEW, {"worker": worker})
+def renew(connection: Connection, worker: str) -> float:
+    """Returns the time of the renewal, by the database's clock."""
+    seen_at: float = connection.execute(_RENEW, {"worker": worker}).scalar_one()
+    return seen_at
 
 
 def retire(connection: Connection, worker: str) -> None:

@@ -18,16 +18,19 @@ from backend.storage.sql.ledger_rows import columns_of, spent_in
 from backend.storage.sql.operations import SqlStore, reading
 from backend.storage.sql.rows import AnyRow
 from backend.storage.sql.tables import usage_days
+from backend.storage.sql.writes import Write
 
 _KEY = list(usage_days.primary_key.columns)
 _NEW = insert(usage_days)
-_ADD = _NEW.on_conflict_do_update(
-    index_elements=_KEY,
-    set_={
-        column.name: column + _NEW.excluded[column.name]
-        for column in usage_days.columns
-        if not column.primary_key
-    },
+_ADD = Write(
+    _NEW.on_conflict_do_update(
+        index_elements=_KEY,
+        set_={
+            column.name: column + _NEW.excluded[column.name]
+            for column in usage_days.columns
+            if not column.primary_key
+        },
+    )
 )
 _THESE_DAYS = usage_days.c.day.between(bindparam("first"), bindparam("last"))
 # Postgres adds up BIGINT to NUMERIC, which would come back as Decimal.
@@ -60,7 +63,7 @@ def enter(connection: Connection, owner: str, calls: Iterable[ModelCall], at: da
         sums[key] = sums.get(key, Spent()) + Spent.of(call)
     for (model, purpose), spent in sorted(sums.items(), key=lambda each: each[0]):
         key_of_row = {"owner": owner, "day": at.date(), "model": model, "purpose": purpose}
-        connection.execute(_ADD, {**key_of_row, **columns_of(spent)})
+        _ADD.run(connection, {**key_of_row, **columns_of(spent)})
 
 
 def _by_day(

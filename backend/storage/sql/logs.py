@@ -10,6 +10,7 @@ from sqlalchemy import Connection, and_, bindparam, delete, func, select, update
 
 from backend.domain.turn_keys import TurnKey
 from backend.storage.sql.tables import turn_logs, turns
+from backend.storage.sql.writes import Write
 
 AT_ONCE = 1000
 """Logs that one transaction deletes at most, so that other transactions run in between."""
@@ -24,7 +25,7 @@ WITH_TURNS = turns.outerjoin(
 )
 LOG = func.coalesce(turn_logs.c.log, turns.c.log, type_=turn_logs.c.log.type).label("log")
 
-_STORE = turn_logs.insert()
+_STORE = Write(turn_logs.insert())
 _OLD = (
     select(turn_logs.c.owner, turn_logs.c.turn_id, turn_logs.c.finished_at)
     .where(turn_logs.c.finished_at < bindparam("before"))
@@ -56,7 +57,7 @@ _OF_SESSION = select(turns.c.owner, turns.c.id, turns.c.finished_at).where(
 
 def store(connection: Connection, turn: TurnKey, finished_at: datetime, log: bytes) -> None:
     row = {"owner": turn.owner, "turn_id": turn.id, "finished_at": finished_at, "log": log}
-    connection.execute(_STORE, row)
+    _STORE.run(connection, row)
 
 
 def replace(connection: Connection, turn: TurnKey, finished_at: datetime, log: bytes) -> None:

@@ -22,6 +22,7 @@ from backend.storage.sql.dialects import DatabaseNow, insert
 from backend.storage.sql.failure_detector import FailureDetector
 from backend.storage.sql.look_ups import LookUps, get
 from backend.storage.sql.operations import reading, writing
+from backend.storage.sql.own_lease import OwnLease
 from backend.storage.sql.tables import sessions
 from backend.telemetry import lost_turns
 
@@ -63,14 +64,15 @@ class SqlSessions(LookUps):
     ) -> None:
         super().__init__(database, detector or FailureDetector(lease_seconds))
         self._lease_seconds = lease_seconds
+        self._own_lease = OwnLease(lease_seconds, failures=lambda: database.failures)
         self._has_own_logs = has_own_logs
 
     create = writing(_create)
     _delete = writing(_delete)
 
     request_stop = writing(worker_requests.request_stop)
-    renew_lease = writing(leases.renew)
-    retire = writing(leases.retire)
+    _renew_lease = writing(leases.renew)
+    _retire = writing(leases.retire)
 
     time = reading(retention.purge_clock)
     doubt_clock = writing(retention.doubt_clock)
@@ -79,12 +81,12 @@ class SqlSessions(LookUps):
     async def claim(
         self, turn: NewTurn, *, history_tokens: int, beside_characters: int = 0
     ) -> Claim:
-        claim = await self.database.run(
+        claim = await self.database.run_small(
             claims.claim,
             turn,
             history_tokens=history_tokens,
             beside_characters=beside_characters,
-            lease_seconds=self._lease_seconds,
+            lease=self._own_lease,
             lost_after_seconds=self.detector.lost_after_seconds,
         )
         if (lost := claim.lost) is not None:
@@ -92,7 +94,9 @@ class SqlSessions(LookUps):
         return claim
 
     async def finish(self, ending: Ending) -> bool:
-        return await self.database.run(endings.finish, ending, has_own_logs=self._has_own_logs)
+        return await self.database.run_small(
+            endings.finish, ending, has_own_logs=self._has_own_logs
+        )
 
     async def delete(self, owner: str, session_id: str) -> None:
         await self.get(owner, session_id)  # closes and counts a lost turn before it disappears
@@ -104,13 +108,26 @@ class SqlSessions(LookUps):
     async def renew(
         self, worker: str, *, unfollowed: Collection[str] = (), followed: Collection[TurnKey] = ()
     ) -> Sequence[StopRequest]:
+        before = self.database.failures
         try:
-            requests = await self.database.run(worker_requests.renew, worker, unfollowed, followed)
+            renewed_at, requests = await self.database.run(
+                worker_requests.renew, worker, unfollowed, followed
+            )
         except StorageError:
             self.detector.suspend()
             raise
         self.detector.renewed()
+        self._own_lease.renewed(worker, renewed_at, failures_before=before)
         return requests
+
+    async def renew_lease(self, worker: str) -> None:
+        before = self.database.failures
+        renewed_at = await self._renew_lease(worker)
+        self._own_lease.renewed(worker, renewed_at, failures_before=before)
+
+    async def retire(self, worker: str) -> None:
+        self._own_lease.retired(worker)
+        await self._retire(worker)
 
     async def request_end(
         self, owner: str, session_id: str, *, unless_read: bool = False

@@ -80,8 +80,9 @@ _IS_FOLLOWED = select(turns.c.id).where(
 
 def renew(
     connection: Connection, worker: str, unfollowed: Collection[str], followed: Collection[TurnKey]
-) -> list[StopRequest]:
-    leases.renew(connection, worker)
+) -> tuple[float, list[StopRequest]]:
+    """Returns the time of the renewal, by the database's clock, and the stop requests."""
+    renewed_at = leases.renew(connection, worker)
     mine = {"this_worker": worker, "ids": list(unfollowed)}
     if unfollowed:
         connection.execute(_DESERTED, mine)
@@ -89,7 +90,7 @@ def renew(
     if followed:
         connection.execute(_FOLLOWED, _these(followed))
     rows = connection.execute(_TO_STOP, {"this_worker": worker})
-    return [StopRequest(row.id, Outcome(row.stop_as)) for row in rows]
+    return renewed_at, [StopRequest(row.id, Outcome(row.stop_as)) for row in rows]
 
 
 def request_stop(connection: Connection, owner: str, turn_id: str) -> Holder:
