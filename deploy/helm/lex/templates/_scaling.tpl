@@ -14,7 +14,8 @@ scaleDown:
 
 {{/* The name of an existing authentication of KEDA. */}}
 {{- define "lex.kedaReference" -}}
-{{ with .Values.keda.authenticationRef }}{{ .name }}{{ end }}
+{{- $keda := .Values.keda -}}
+{{ with $keda.authenticationRef }}{{ .name }}{{ end }}
 {{- end }}
 
 {{/*
