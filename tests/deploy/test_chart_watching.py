@@ -83,3 +83,20 @@ def test_an_alert_without_a_threshold_takes_none(name: str) -> None:
 def test_an_alert_that_does_not_exist_is_refused() -> None:
     with pytest.raises(helm_python.HelmError, match="has LexTools, which is no alert: they are"):
         texts(changed(LexTools={"for": "5m"}))
+
+
+def test_a_map_that_is_emptied_with_null_is_an_empty_one() -> None:
+    emptied = {
+        "podMonitor": {"enabled": True, "labels": None},
+        "prometheusRule": {
+            "enabled": True,
+            **dict.fromkeys(("labels", "alertLabels", "severities", "alerts")),
+        },
+        "dashboards": {"enabled": True, "labels": None},
+        "keda": {**dict.fromkeys(("queryLabels", "authenticationRef")), "enabled": True},
+        "resources": {"limits": None, "requests": {"cpu": 1}},
+    }
+
+    made = texts({**RELEASES["keda"], **emptied})
+
+    assert {"podmonitor.yaml", "prometheusrule.yaml", "scaledobject.yaml"} <= made.keys()

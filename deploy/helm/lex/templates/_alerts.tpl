@@ -2,14 +2,14 @@
 {{- define "lex.changeAlert" -}}
 {{- $v := (index . 0).Values }}
 {{- $alert := index . 1 }}
-{{- $change := get $v.prometheusRule.alerts $alert.alert | default dict }}
+{{- $change := get ($v.prometheusRule.alerts | default dict) $alert.alert | default dict }}
 {{- with $change.for }}{{ $_ := set $alert "for" . }}{{ end }}
 {{- $labels := $alert.labels | default dict }}
 {{- with $labels.severity }}
-  {{- $_ := set $labels "severity" (get $v.prometheusRule.severities . | default .) }}
+  {{- $_ := set $labels "severity" (get ($v.prometheusRule.severities | default dict) . | default .) }}
 {{- end }}
 {{- with $change.severity }}{{ $_ := set $labels "severity" . }}{{ end }}
-{{- with merge $labels $v.prometheusRule.alertLabels }}{{ $_ := set $alert "labels" . }}{{ end }}
+{{- with merge $labels ($v.prometheusRule.alertLabels | default dict) }}{{ $_ := set $alert "labels" . }}{{ end }}
 {{- with dig "annotations" "runbook_url" "" $alert }}
   {{- if $v.prometheusRule.runbookUrl }}
     {{- $_ := set $alert.annotations "runbook_url" (printf "%s/%s" (trimSuffix "/" $v.prometheusRule.runbookUrl) .) }}

@@ -32,7 +32,7 @@
 
 {{/* "yes" if a URL's host is plainly in the cluster or in a private network. */}}
 {{- define "lex.isInternal" -}}
-{{- $host := include "lex.hostsOf" . | fromJsonArray | first | lower | regexFind "^(\\[[^\\]]*\\]|[^:]*)" }}
+{{- $host := include "lex.hostsOf" . | fromJsonArray | first | default "" | lower | regexFind "^(\\[[^\\]]*\\]|[^:]*)" }}
 {{- $suffix := "\\.(svc|svc\\..+|local|internal|lan|home\\.arpa)\\.?$" }}
 {{- $address := "^(10|127|192\\.168|169\\.254|172\\.(1[6-9]|2[0-9]|3[01])|100\\.(6[4-9]|[7-9][0-9]|1[01][0-9]|12[0-7]))\\.[0-9.]+$|^\\[(::1|f[cd]|fe[89ab])" }}
 {{- /* `service.namespace` looks like a public domain, but nobody reaches one of these without TLS. */}}

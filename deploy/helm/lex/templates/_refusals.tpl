@@ -103,7 +103,7 @@
   {{- if not (or $v.autoscaling.targetStreamsPerPod $v.autoscaling.targetCpuPercent) }}
     {{- fail "autoscaling has no target: set targetStreamsPerPod or targetCpuPercent." }}
   {{- end }}
-  {{- if and $v.autoscaling.targetCpuPercent (not (dig "requests" "cpu" "" $v.resources)) }}
+  {{- if and $v.autoscaling.targetCpuPercent (not (dig "requests" "cpu" "" ($v.resources | default dict))) }}
     {{- fail "autoscaling.targetCpuPercent is a percentage of resources.requests.cpu, which is not set." }}
   {{- end }}
 {{- end }}

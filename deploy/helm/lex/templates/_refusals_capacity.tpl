@@ -1,7 +1,7 @@
 {{/* Rejects memory, slots and targets of autoscaling that do not fit each other. */}}
 {{- define "lex.refuseCapacity" -}}
 {{- $v := .Values }}
-{{- with dig "limits" "memory" "" $v.resources }}
+{{- with dig "limits" "memory" "" ($v.resources | default dict) }}
   {{- $limit := divf (include "lex.quantity" . | float64) 1e6 | int }}
   {{- $full := include "lex.fullMegabytes" $ | int }}
   {{- if lt $limit $full }}
@@ -13,7 +13,7 @@
   {{- if ge (int $v.autoscaling.targetStreamsPerPod) (int $slots) }}
     {{- fail (printf "autoscaling.targetStreamsPerPod of %d is not below the %d slots of a pod (webConcurrency %d × maxStreams %d), so pods would refuse turns before the autoscaler adds one: lower the target, or raise maxStreams." (int $v.autoscaling.targetStreamsPerPod) (int $slots) (int $v.webConcurrency) (int $v.maxStreams)) }}
   {{- end }}
-  {{- with dig "requests" "cpu" "" $v.resources }}
+  {{- with dig "requests" "cpu" "" ($v.resources | default dict) }}
     {{- $cores := mulf (include "lex.quantity" . | float64) (divf $v.autoscaling.targetCpuPercent 100) }}
     {{- if ge $cores (float64 $v.webConcurrency) }}
       {{- fail (printf "autoscaling.targetCpuPercent of %d percent of resources.requests.cpu %s is %s cores, but webConcurrency %d never uses more than as many cores, so the autoscaler would add no pod: lower the request or the target." (int $v.autoscaling.targetCpuPercent) (include "lex.text" .) (printf "%.2f" $cores) (int $v.webConcurrency)) }}

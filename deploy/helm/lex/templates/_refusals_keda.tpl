@@ -2,10 +2,10 @@
 {{- define "lex.refuseKeda" -}}
 {{- $keda := .Values.keda }}
 {{- if $keda.enabled }}
-  {{- if and $keda.authSecretName $keda.authenticationRef.name }}
+  {{- if and $keda.authSecretName (include "lex.kedaReference" .) }}
     {{- fail "keda.authSecretName and keda.authenticationRef.name are both set: the first creates a TriggerAuthentication, the second uses an existing one. Empty one of them." }}
   {{- end }}
-  {{- if and $keda.authModes (not (or $keda.authSecretName $keda.authenticationRef.name)) }}
+  {{- if and $keda.authModes (not (or $keda.authSecretName (include "lex.kedaReference" .))) }}
     {{- fail (printf "keda.authModes is %s, but nothing has the credentials: set keda.authSecretName or keda.authenticationRef.name." $keda.authModes) }}
   {{- end }}
   {{- if and $keda.authSecretName (not $keda.authModes) }}

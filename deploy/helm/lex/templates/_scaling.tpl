@@ -12,6 +12,12 @@ scaleDown:
     - {type: Pods, value: 1, periodSeconds: {{ include "lex.graceSeconds" . | int | min 1800 }}}
 {{- end }}
 
+{{/* The name of an existing authentication of KEDA. */}}
+{{- define "lex.kedaReference" -}}
+{{- $keda := .Values.keda -}}
+{{ with $keda.authenticationRef }}{{ .name }}{{ end }}
+{{- end }}
+
 {{/*
 The turns of this release that do work: streams, without those that wait for a model's rate, which
 more pods would not make faster. The pods of a Deployment have two parts after its name, so no
