@@ -1,6 +1,6 @@
 """The INSERTs and UPDATEs of every turn, compiled once.
 
-`Connection.execute` looks up the compiled form and computes a statement's values anew each time,
+`Connection.execute` looks up the compiled form and computes a statement's values again each time,
 which takes longer than SQLite needs to run it. SQLAlchemy still runs these as texts, so its errors
 and events stay.
 """
