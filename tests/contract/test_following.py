@@ -11,6 +11,7 @@ from backend.storage.ports.sessions import WORKER_LOST, AlreadyStarted, Holder, 
 from backend.storage.ports.stores import Stores
 from tests.contract.conftest import SHORT_LEASE
 from tests.contract.conversations import EVERYTHING, OWNER, ending, new_turn, say
+from tests.waiting import waiting
 
 BEFORE_AND_AFTER_FINISHING = True
 
@@ -148,11 +149,12 @@ async def test_who_has_not_said_so_for_a_lease_reads_nothing_any_more(short_leas
     await sessions.renew("w1", unfollowed=[turn.id])
     await sessions.renew("w2", followed=[turn.key])
 
-    for _ in range(5):
-        await asyncio.sleep(SHORT_LEASE / 4)
-        await sessions.renew("w1", unfollowed=[turn.id])
+    assert await sessions.is_followed(turn.key)
+    async with waiting():
+        while await sessions.is_followed(turn.key):
+            await asyncio.sleep(SHORT_LEASE / 4)
+            await sessions.renew("w1", unfollowed=[turn.id])
 
-    assert not await sessions.is_followed(turn.key)
     asked = await sessions.request_end(OWNER, "s1", unless_read=True)
     assert asked == Holder(turn.id, "w1")
 

@@ -12,12 +12,12 @@ def row(measure: str, windows: Windows = WINDOWS) -> Row:
 
 
 def test_a_ratio_is_taken_within_each_window() -> None:
-    assert row("turn").ratios == [1.5, 1.2, 1.25]
+    assert row("turn").ratios == [1.0, 0.8, 0.75]
     assert row("token").ratios == [1.2, 1.4, 3.0]
 
 
 def test_a_tool_round_is_divided_by_a_turn_of_the_obvious_service() -> None:
-    assert row("tool round").ratios == [0.5, 0.5, 0.75]
+    assert row("tool round").ratios == [0.25, 0.2, 0.5]
 
 
 def test_a_slow_machine_changes_no_ratio() -> None:

@@ -12,13 +12,13 @@ def test_a_row_names_ratio_yardstick_target_and_verdict_and_then_the_figures() -
     lines = list(markdown(rows(WINDOWS)))
 
     assert lines[2] == (
-        "| CPU of a turn | SQLite | 1.25 (1.20 … 1.50) | the obvious service's "
-        "| ≤ 1.75 | reached | <sub>6.00 / 4.00 ms</sub> |"
+        "| CPU of a turn | SQLite | 0.80 (0.75 … 1.00) | the obvious service's "
+        "| ≤ 1 | reached | <sub>4.00 / 4.00 ms</sub> |"
     )
     assert "| the obvious service's turn |" in lines[3]
     assert "| nginx's | ≤ 1.5 | reached |" in lines[4]
-    assert "| ≥ 0.57 | reached |" in lines[5]
-    assert "| ≤ 80 kB | reached |" in lines[6]
+    assert "| ≥ 1.2 | reached |" in lines[5]
+    assert "| ≤ 60 kB | reached |" in lines[6]
 
 
 def test_a_missed_target_is_visible() -> None:
