@@ -45,7 +45,7 @@ def test_each_ratio_stands_beside_the_kept_one(tmp_path: Path) -> None:
 
     lines = list(compared(now, tmp_path))
 
-    assert lines[0] == "CPU of a turn, SQLite: 2.00, kept 1.25 (1.20 … 1.50): MORE"
+    assert lines[0] == "CPU of a turn, SQLite: 2.00, kept 0.80 (0.75 … 1.00): MORE"
     assert all(line.endswith(": as before") for line in lines[1:])
 
 
