@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from functools import partial
 
 import aiohttp
 import groq
@@ -36,6 +37,10 @@ from backend.telemetry.metrics import UpstreamAnswer
 logger = structlog.get_logger()
 
 SILENCE_SECONDS = 60.0
+
+READ_BYTES = 16_384
+"""The most of one read. With our pauses between reads, it bounds the pace of an upstream that sends
+a long answer at once, and so the memory for a client that reads slowly."""
 
 
 class GroqModel:
@@ -74,7 +79,7 @@ class GroqModel:
             async with await in_time(opening, self._first_byte_seconds) as response:
                 request.meter.is_accepted = True
                 self._note(response.headers)
-                read = response.content.readany
+                read = partial(response.content.read, READ_BYTES)
                 with closing(Body(read, decoder, gap_seconds=self._gap_seconds)) as body:
                     text = await self._first_text(body, answer, due=first_delta_due)
                     request.meter.began_at = time.perf_counter()
