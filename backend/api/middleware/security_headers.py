@@ -4,7 +4,6 @@
 whether everything else on its host supports TLS.
 """
 
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend.api.problem_details import problem
@@ -20,6 +19,9 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 """Defaults: headers that a route sets itself are kept."""
+
+# Encoded once, because `MutableHeaders.setdefault` encodes and searches for each of them again.
+_ENCODED = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
 
 
 def page_policy(**sources: str) -> dict[str, str]:
@@ -51,9 +53,10 @@ class SecurityHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
+                own = list(message["headers"])
+                names = {name for name, _ in own}
+                missing = [header for header in _ENCODED if header[0] not in names]
+                message["headers"] = own + missing
             await send(message)
 
         app = _not_found if _has_encoded_slash(scope) else self._app
