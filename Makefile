@@ -31,9 +31,9 @@ slowest: .venv/.development ## list the twenty slowest tests of `make test`
 
 # Six workers keep two cores busy, because many tests wait (five took 190 s, six 176, eight 183).
 WORKERS ?= 6
-# These tests wait even more: four workers kept two cores busy for 61 % of the time. Not six, because
-# some of them measure.
-SYSTEM_WORKERS ?= 5
+# Four workers, because these tests wait even more. No more, because some of them measure: with five,
+# each of two whole runs had two or three failures among these.
+SYSTEM_WORKERS ?= 4
 # Otherwise all workers of a fresh clone would compile the same sources. pytest compiles tests itself.
 COMPILE = $(BIN)/python -m compileall -q -j 2 -x '/test_|/helm/' backend deploy infrastructure loadtests tests
 SYSTEM := tests/browser tests/deploy tests/system

@@ -122,7 +122,7 @@ async def test_nobody_waits_for_clients_that_read_nothing_and_nothing_is_kept_fo
         reading.cancel()
         await asyncio.wait([reading])
 
-        assert len(service.lines("slow_client")) == 20
+        await service.until_said("slow_client", times=20)
     assert beside.gap_seconds < 2 * alone.gap_seconds
     assert beside.size_bytes > 0.8 * alone.size_bytes
     unread_bytes = 20 * beside.size_bytes
