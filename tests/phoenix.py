@@ -35,7 +35,7 @@ class Phoenix:
     client: httpx.AsyncClient
 
     async def sessions(self, *, traces: int) -> list[dict[str, Any]]:
-        """Wait until Phoenix knows so many traces with a session; return the sessions.
+        """Wait until Phoenix knows so many whole traces with a session; return the sessions.
 
         A session has the path of its page as `page`, and lists in place of GraphQL's edges.
         """
@@ -49,7 +49,10 @@ class Phoenix:
                     for project in _nodes(found["data"]["projects"])
                     for session in project["sessions"]
                 ]
-                if sum(len(session["traces"]) for session in sessions) >= traces:
+                # Phoenix stores spans one after the other, and the root of a trace ends last. A
+                # page that is opened before does not follow.
+                known = [trace for session in sessions for trace in session["traces"]]
+                if len(known) >= traces and all(trace["rootSpan"] for trace in known):
                     return sessions
                 await asyncio.sleep(0.2)
 
