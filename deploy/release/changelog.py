@@ -9,7 +9,7 @@ CHANGELOG = "CHANGELOG.md"
 
 
 def notes(version: str, root: Path = ROOT) -> str:
-    """What the changelog says of a version, without its heading.
+    """Return the text of the changelog about a version, without its heading.
 
     Raises:
         NotReady: the version has no section, or an empty one.

@@ -176,7 +176,7 @@ async def test_a_file_that_a_worker_uses_is_refused_and_nothing_moves(
 def test_the_file_of_another_version_is_refused(
     revision: str, told: str, file: Path, target: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    execute(url_of(file), f"UPDATE alembic_version SET version_num = '{revision}'")  # noqa: S608
+    execute(url_of(file), f"UPDATE alembic_version SET version_num = '{revision}'")  # noqa: S608 - a parameter of this test
 
     code = main({"DATABASE_URL": target}, [str(file)])
 

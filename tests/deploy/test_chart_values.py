@@ -293,7 +293,7 @@ def test_a_pod_leaves_only_after_another_had_time_to() -> None:
     assert behavior["scaleDown"]["stabilizationWindowSeconds"] >= 300
 
 
-# What platform teams bring along.
+# Values for parts that platform teams bring along.
 
 
 def test_a_reference_wins_over_the_shared_secret_and_each_variable_is_there_once() -> None:

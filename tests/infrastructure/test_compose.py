@@ -355,7 +355,7 @@ RELOADED = """
 import signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
 print("began", flush=True)
-time.sleep(60)
+time.sleep(60)  # it is ended by SIGTERM
 """
 
 
