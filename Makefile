@@ -158,6 +158,7 @@ lock: .venv/.development ## resolve and lock the dependencies of pyproject.toml
 	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) --group manifests -o requirements/manifests.txt
 	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) --group peers -o requirements/peers.txt
 	$(BIN)/uv pip compile $(UPGRADE) $(LOCKED) --group phoenix -o requirements/phoenix.txt
+	PATH="$(CURDIR)/$(BIN):$$PATH" npm install --prefix requirements/clients --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund
 
 LOCKED := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
@@ -165,7 +166,7 @@ system-deps: ## install Debian packages for system tests (needs root)
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends curl nginx-light pgbouncer redis-server faketime chromium prometheus prometheus-alertmanager systemd docker.io docker-compose iptables mmdebstrap
 
-test-system: .venv/.development .venv/manifests .venv/phoenix .venv/npm/.fetched ## test restarts of real servers, and other programs from Debian
+test-system: .venv/.development .venv/manifests .venv/phoenix .venv/npm/.fetched .venv/npm/clients/.installed ## test restarts of real servers, and other programs from Debian
 	@$(COMPILE)
 	$(BIN)/python -m pytest -n $(SYSTEM_WORKERS) --dist loadscope --no-loadscope-reorder $(if $(T),$(T),$(SYSTEM)) $(if $(K),-k "$(K)")
 
@@ -190,10 +191,14 @@ clean: ## delete the virtual environment and the caches of tests
 	@$@/bin/python -m infrastructure.install requirements/manifests.txt
 	@touch $@
 
-DEVELOPED_WITH := .venv/npm .venv/npm/clients/node_modules .venv/npm/clients/node_modules/eventsource-client/node_modules
-
 .venv/npm/.fetched: infrastructure/packages.json | .venv/.development
-	for folder in $(DEVELOPED_WITH); do $(BIN)/python -m infrastructure.npm $$folder || exit 1; done
+	$(BIN)/python -m infrastructure.npm .venv/npm
+	@touch $@
+
+# Without scripts of packages: nothing that is fetched runs before a test does.
+.venv/npm/clients/.installed: requirements/clients/package-lock.json | .venv/.development .venv/npm/.fetched
+	mkdir -p $(@D) && cp requirements/clients/package.json requirements/clients/package-lock.json $(@D)
+	PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --loglevel error
 	@touch $@
 
 .venv/peers: requirements/peers.txt | .venv/bin/python

@@ -7,6 +7,7 @@ from infrastructure.npm import KEPT, kept, listed
 from tests.processes import ROOT
 
 VENDOR = "backend/web/vendor"
+CLIENTS = ROOT / "requirements/clients"
 
 
 def test_what_is_kept_is_what_is_listed_and_nobody_has_changed_it() -> None:
@@ -39,6 +40,18 @@ def test_what_is_only_developed_with_is_not_in_the_repository() -> None:
 
 def test_make_fetches_what_is_developed_with() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    (fetched,) = re.findall(r"^DEVELOPED_WITH := (.*)$", makefile, re.MULTILINE)
+    fetched = re.findall(r"-m infrastructure\.npm (\.venv/\S+)", makefile)
 
-    assert fetched.split() == [folder for folder in listed() if folder != VENDOR]
+    assert fetched == [folder for folder in listed() if folder != VENDOR]
+
+
+def test_the_clients_of_system_tests_are_pinned_by_hash_and_without_an_address() -> None:
+    wanted = json.loads((CLIENTS / "package.json").read_text())["dependencies"]
+    locked = json.loads((CLIENTS / "package-lock.json").read_text())["packages"]
+
+    assert locked.pop("")["dependencies"] == wanted
+    assert all(
+        version == locked[f"node_modules/{name}"]["version"] for name, version in wanted.items()
+    )
+    assert all(package["integrity"].startswith("sha512-") for package in locked.values())
+    assert not any("resolved" in package for package in locked.values())
