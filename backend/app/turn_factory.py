@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import datetime
 
+from backend.agent.flush_pace import FlushPace
 from backend.agent.loop import Assistant, Turn
 from backend.agent.prompt import Prompt
 from backend.api.sse import legacy
@@ -67,6 +68,7 @@ async def open_turns(
     clock: Callable[[], datetime],
     shared_logs: SharedLogs | None,
     lag: LoopLag,
+    pace: FlushPace,
     stack: AsyncExitStack,
 ) -> Turns:
     settings = worker.settings
@@ -76,7 +78,7 @@ async def open_turns(
         max_rounds=settings.max_rounds,
         history_tokens=settings.history_tokens,
         input_limit_tokens=lambda: models.input_limit_tokens,
-        flush_seconds=settings.chunk_flush_ms / 1000,
+        pace=pace,
     )
     showroom = await stores.showrooms.showroom()
     weather = open_weather(settings, stack)
