@@ -24,6 +24,7 @@ from backend.storage.ports.sessions import (
     Ending,
     Holder,
     NewTurn,
+    SessionPlace,
     StopRequest,
     StoredMessage,
     StoredTurn,
@@ -55,6 +56,17 @@ class MemorySessions:
 
     async def get(self, owner: str, session_id: str) -> Session:
         return self._repaired(owner, session_id).shown
+
+    async def of_owner(
+        self, owner: str, *, after: SessionPlace | None = None, limit: int
+    ) -> Sequence[Session]:
+        mine = [key for key in self._sessions if key[0] == owner]
+        found = sorted((self._repaired(*key).shown for key in mine), key=_place, reverse=True)
+        return [session for session in found if after is None or _place(session) < after][:limit]
+
+    async def rename(self, owner: str, session_id: str, *, title: str | None) -> None:
+        kept = self._found(owner, session_id)
+        kept.session = replace(kept.session, title=title)
 
     async def delete(self, owner: str, session_id: str) -> None:
         self._repaired(owner, session_id)
@@ -301,3 +313,7 @@ class MemorySessions:
                 if session_owner == owner and turn.record.id == turn_id:
                     return turn
         raise TurnNotFound
+
+
+def _place(session: Session) -> SessionPlace:
+    return SessionPlace(session.last_used_at, session.id)
