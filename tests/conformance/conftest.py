@@ -8,6 +8,7 @@ import pytest
 from backend.main import create_app
 from infrastructure.groq_standin import Standin
 from tests.conformance.broken import Broken
+from tests.conformance.defects import DEFECTS
 from tests.conformance.exchanges import Suite, load
 from tests.conformance.player import Profile
 from tests.serving import serve, settings
@@ -33,6 +34,6 @@ async def served(profile: Profile, **given: Any) -> AsyncIterator[str]:
         app = create_app(
             settings(groq_base_url=standin.url, heartbeat_seconds=0.1, **limits, **given)
         )
-        app.add_middleware(Broken)
+        app.add_middleware(Broken, defects=DEFECTS)
         async with serve(app) as url:
             yield url

@@ -2,8 +2,9 @@
 
 import asyncio
 
-from tests.conformance.broken import DEFECTS, PREFIX
+from tests.conformance.broken import PREFIX
 from tests.conformance.conftest import served
+from tests.conformance.defects import DEFECTS
 from tests.conformance.exchanges import Suite
 from tests.conformance.player import Profile
 from tests.conformance.runner import run
@@ -28,3 +29,8 @@ async def test_every_defect_is_found(suite: Suite, profile: Profile) -> None:
     musts = {name: {must for must, _ in result.breaches} for name, (result,) in found.items()}
     missed = {name: musts[name] for name, each in DEFECTS.items() if each.must not in musts[name]}
     assert missed == {}
+
+
+def test_each_must_is_broken_by_a_defect(suite: Suite) -> None:
+    """Apart from those of the legacy page, which another server shows."""
+    assert {each.must for each in DEFECTS.values()} == suite.musts - {"L1", "L2"}
