@@ -171,7 +171,7 @@ class Turn:
                             shown.append(text)
                             self.model = delta.model or self.model
                             with turn_clock.part(Part.LEX):
-                                self._emit(Chunk(text))
+                                self._emit(Chunk(text, self.rounds))
                             # Do not read for a moment. The next read then brings all the text that
                             # came meanwhile, so the cost is per flush and not per token.
                             await asyncio.sleep(self._assistant.flush_seconds)
@@ -231,8 +231,8 @@ class Turn:
         with turn_clock.part(Part.LEX):
             for call in calls:
                 self._announced.add(call.id)
-                self._emit(ToolUse(call.name))
-                self._emit(ToolCalled(call.id, call.name, shown(call.arguments)))
+                self._emit(ToolUse(call.name, self.rounds))
+                self._emit(ToolCalled(call.id, call.name, shown(call.arguments), self.rounds))
             pending = {asyncio.create_task(self._run_tool(call)): call for call in calls}
         with turn_clock.part(Part.TOOLS):
             await self._answer_each(pending)
@@ -272,7 +272,7 @@ class Turn:
     def _answer(self, call: ToolCall, output: dict[str, Any]) -> None:
         self.messages.append(Message.tool(call, as_json(output)))
         if call.id in self._announced:
-            self._emit(ToolOutput(name=call.name, output=output, id=call.id))
+            self._emit(ToolOutput(call.name, output, call.id, self.rounds))
 
     async def _end_pending(self, pending: dict[asyncio.Task[ToolResult], ToolCall]) -> None:
         """Cancel the running tools, except those with side effects: wait for these."""
