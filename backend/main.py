@@ -74,8 +74,19 @@ ALLOWED_HEADERS = (
     "Idempotency-Key",
     "Last-Event-ID",
     "X-Request-Id",
+    "X-Session-Id",
     "traceparent",
     "tracestate",
+    # The clients of OpenAI and of the AI SDK send these in browsers.
+    "User-Agent",
+    "X-Stainless-Arch",
+    "X-Stainless-Lang",
+    "X-Stainless-OS",
+    "X-Stainless-Package-Version",
+    "X-Stainless-Retry-Count",
+    "X-Stainless-Runtime",
+    "X-Stainless-Runtime-Version",
+    "X-Stainless-Timeout",
 )
 EXPOSED_HEADERS = (
     "X-Session-Id",
@@ -86,6 +97,7 @@ EXPOSED_HEADERS = (
     "Retry-After",
     "RateLimit",
     "RateLimit-Policy",
+    "X-Vercel-AI-UI-Message-Stream",
 )
 
 
@@ -154,7 +166,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,
-        allow_methods=["GET", "POST", "DELETE"],
+        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
         # Credentials are needed for the cookie, which does not exist without authentication.
         allow_credentials=settings.auth != "none",
         allow_headers=ALLOWED_HEADERS,

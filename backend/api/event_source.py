@@ -13,10 +13,11 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import ValidationError
 
+from backend.api.asking import Asking, AskingDep
 from backend.api.dependencies import Config
 from backend.api.last_event_id import LastEventId
 from backend.api.openapi.problems import responses
-from backend.api.query import READ_TO_ITS_END, STREAMED, Asking, AskingDep
+from backend.api.openapi.streams import READ_TO_ITS_END, STREAMED
 from backend.api.refusals import refused_for
 from backend.api.schemas import QueryBody
 from backend.api.sse.response import EventStream

@@ -6,11 +6,12 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 from starlette.requests import HTTPConnection
 
+from backend.api.asking import AskingDep
 from backend.api.audit import happened
 from backend.api.dependencies import CallerDep, SessionsDep, StateDep, TurnsDep
 from backend.api.last_event_id import LastEventId
 from backend.api.openapi.problems import responses
-from backend.api.query import READ_TO_ITS_END, STREAM_REFUSALS, STREAMED, AskingDep
+from backend.api.openapi.streams import READ_TO_ITS_END, STREAM_REFUSALS, STREAMED
 from backend.api.schemas import (
     MessageBody,
     MessagesPage,

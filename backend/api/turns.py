@@ -4,10 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 
+from backend.api.asking import AskingDep
 from backend.api.dependencies import CallerDep, SessionsDep, TurnsDep
 from backend.api.last_event_id import LastEventId, place_of
 from backend.api.openapi.problems import responses
-from backend.api.query import READ_TO_ITS_END, STREAMED, AskingDep
+from backend.api.openapi.streams import READ_TO_ITS_END, STREAMED
 from backend.api.schemas import TurnView
 from backend.domain.errors import InvalidField, LogGone, TooManyRequests, TurnNotFound
 from backend.telemetry import identity

@@ -7,8 +7,8 @@ import msgspec
 
 from backend.domain.errors import ServiceError
 
-Transport = Literal["sse", "websocket"]
-"""The protocol that carries events to a client."""
+Transport = Literal["sse", "websocket", "ai_sdk", "ag_ui", "openai"]
+"""The protocol that carries events to a client: our own two, and those of other front ends."""
 
 
 class _Event(msgspec.Struct, frozen=True, tag_field="event"):

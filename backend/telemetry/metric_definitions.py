@@ -16,7 +16,7 @@ from backend.telemetry.turn_clock import Part
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 OUTCOMES = ("completed", "failed", "disconnected", "cancelled", "timed_out")
-TRANSPORTS = ("sse", "websocket")
+TRANSPORTS = ("sse", "websocket", "ai_sdk", "ag_ui", "openai")
 WINDOWS = ("before_first_chunk", "streaming", "tool")
 ATTEMPT_OUTCOMES = (
     "ok",

@@ -94,18 +94,24 @@ def traceparent(span: Span | None = None) -> str | None:
     return f"00-{at.trace_id:032x}-{at.span_id:016x}-{at.trace_flags:02x}"
 
 
-def begin_turn(*, turn_id: str, session_id: str, is_own_trace: bool) -> Span:
+def begin_turn(*, turn_id: str, session_id: str, door: str, is_own_trace: bool) -> Span:
     """Start the span of a turn. Call it before the claim, which stores the span's context.
 
-    The span of a refused turn is discarded. With `is_own_trace` the turn gets
-    its own trace with a link to the request: for WebSockets, which may stay open for days.
+    `door` is the protocol by which the query came. The span of a refused turn is discarded. With
+    `is_own_trace` the turn gets its own trace with a link to the request: for WebSockets, which may
+    stay open for days.
     """
     request = trace.get_current_span().get_span_context()
     return _tracer.start_span(
         "invoke_agent lex",
         context=context.Context() if is_own_trace else None,
         links=[Link(request)] if is_own_trace and request.is_valid else (),
-        attributes={**_turn, names.CONVERSATION_ID: session_id, "lex.turn.id": turn_id},
+        attributes={
+            **_turn,
+            names.CONVERSATION_ID: session_id,
+            "lex.turn.id": turn_id,
+            "lex.door": door,
+        },
     )
 
 

@@ -167,6 +167,7 @@ class TurnTask:
             span = tracing.begin_turn(
                 turn_id=self.new.id,
                 session_id=self.new.session_id,
+                door=self._transport,
                 is_own_trace=self._transport == "websocket",
             )
             span.set_attributes(identity.attributes())

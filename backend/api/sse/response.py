@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 from backend.aio.timeout import ReusableTimeout
 from backend.api.delivery_metrics import Delivery
 from backend.api.stream_protocol import Framing
+from backend.domain.events import Transport
 from backend.telemetry import metrics, tracing
 from backend.turns.event_log import Follower
 
@@ -52,6 +53,7 @@ class EventStream(EventSourceResponse):
         framing: Framing,
         headers: Mapping[str, str],
         options: StreamOptions,
+        transport: Transport = "sse",
         is_asker: bool = False,
     ) -> None:
         self._batches = follower.batches(quiet_seconds=options.heartbeat_seconds)
@@ -61,7 +63,7 @@ class EventStream(EventSourceResponse):
         # open.
         del self.headers["Connection"]
         self._follower = follower
-        self._delivery = Delivery(follower, transport="sse", is_asker=is_asker)
+        self._delivery = Delivery(follower, transport=transport, is_asker=is_asker)
         self._timeout = ReusableTimeout(options.send_timeout_seconds)
         self._framing = framing
 
