@@ -31,7 +31,7 @@ from backend.domain.conversation import (
 from backend.domain.errors import TooManyRounds, UpstreamGarbled
 from backend.domain.events import Chunk, Event, ToolCalled, ToolOutput, ToolUse
 from backend.domain.turn_keys import TurnKey
-from backend.domain.usage import ModelCall, Usage
+from backend.domain.usage import ModelCall, Purpose, Usage
 from backend.llm.port import ChatModel, CompletionRequest, Finish, FinishReason, Text
 from backend.storage.ports.sessions import Earlier
 from backend.storage.ports.side_effects import SideEffect
@@ -58,6 +58,7 @@ class Assistant:
     history_tokens: int = 16_000
     input_limit_tokens: Callable[[], int | None] = lambda: None
     flush_seconds: float = 0.025
+    purpose: Purpose = "turn"
 
     @property
     def budget_tokens(self) -> int:
@@ -106,6 +107,10 @@ class Turn:
     @property
     def caller(self) -> Caller:
         return self._context.caller
+
+    @property
+    def purpose(self) -> Purpose:
+        return self._assistant.purpose
 
     @property
     def question(self) -> Message:
@@ -205,6 +210,7 @@ class Turn:
             history_length=len(history),
             tools=self._assistant.toolbox.specs,
             silent=self._silent_models,
+            purpose=self.purpose,
             calls=self.calls,
         )
 
