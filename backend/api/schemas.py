@@ -76,6 +76,13 @@ RESUME: bool = Field(
 )
 
 
+REPLACES: str | None = Field(
+    default=None,
+    description="The id of a message of the session. Its turn and all later ones leave the history "
+    "before the question is asked.",
+)
+
+
 class QueryBody(BaseModel):
     model_config = ConfigDict(
         json_schema_extra={
@@ -92,11 +99,13 @@ class QueryBody(BaseModel):
         "header `X-Session-Id` has its id.",
     )
     resume: bool = RESUME
+    replaces: str | None = REPLACES
 
 
 class MessageBody(BaseModel):
     content: QueryText = Field(description="The customer's question.")
     resume: bool = RESUME
+    replaces: str | None = REPLACES
 
 
 def _titled(title: str) -> str:

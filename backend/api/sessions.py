@@ -146,6 +146,7 @@ async def say(
         session_id=session_id,
         creates=False,
         resume=body.resume,
+        replaces=body.replaces,
     )
 
 

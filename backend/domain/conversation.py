@@ -98,6 +98,17 @@ class Message:
 History = Sequence[Sequence[Message]]
 """The earlier messages of a session, in whole turns, oldest first."""
 
+
+def in_turns(messages: Iterable[Message]) -> list[list[Message]]:
+    """Group messages into turns: each user message begins one."""
+    turns: list[list[Message]] = []
+    for message in messages:
+        if message.role is Role.USER or not turns:
+            turns.append([])
+        turns[-1].append(message)
+    return turns
+
+
 INTERRUPTED = {"error": {"code": "interrupted", "message": "The turn ended before the result."}}
 """The output of a call whose turn ended before the tool did."""
 

@@ -114,6 +114,13 @@ class KeyReused(InvalidField):
         super().__init__("was used for another question", field="Idempotency-Key")
 
 
+class NothingToReplace(InvalidField):
+    """The session has no such message: it never had, or the message was replaced before."""
+
+    def __init__(self) -> None:
+        super().__init__("must be the id of a message of this session", field="replaces")
+
+
 class PastTheEnd(InvalidField):
     """The id is beyond the turn's last event, so no client can have received it."""
 

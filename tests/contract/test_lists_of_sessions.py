@@ -1,6 +1,7 @@
 """The list of an owner's sessions, their titles, and the ids of messages."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -130,6 +131,19 @@ async def test_messages_are_numbered_within_their_turn(stores: Stores) -> None:
     assert [[stored.id for stored in part] for part in parts] == [
         ids[after : after + 3] for after in range(len(ids))
     ]
+
+
+async def test_given_messages_and_those_after_a_replaced_turn_are_numbered(stores: Stores) -> None:
+    given = [Message.user("Hello"), Message.assistant("Hi"), Message.user("Cars?")]
+    first = replace(new_turn("Which?"), given=given)
+    await say(stores.sessions, first, "Two.")
+    second = replace(new_turn("Which now?"), replaces=first.id)
+    await say(stores.sessions, second, "Three.")
+
+    messages = await stores.sessions.messages(OWNER, "s1")
+
+    assert [stored.number for stored in messages] == [1, 2, 1, 1, 2]
+    assert [stored.id for stored in messages][-2:] == [f"{second.id}-1", f"{second.id}-2"]
 
 
 def test_a_page_is_read_from_the_index(sql_url: str) -> None:

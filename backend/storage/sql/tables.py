@@ -97,7 +97,9 @@ turns = Table(
     Column("stop_as", Text),  # the outcome that a stop request asks for
     Column("traceparent", Text),  # of the turn's span
     Column("finish_reason", Text),  # of the last completion
-    Column("journal", JSON(none_as_null=True)),  # messages up to the latest side effect
+    Column(
+        "journal", JSON(none_as_null=True)
+    ),  # messages up to the latest side effect; the question, once replaced
     Column("calls", JSON(none_as_null=True)),  # each call of a model
     ForeignKeyConstraint(
         ["owner", "session_id"], ["sessions.owner", "sessions.id"], ondelete="CASCADE"
