@@ -24,7 +24,7 @@ If a change moves one by more than a tenth, find out why. Then record the new on
 """
 A_TENTH = 0.1
 
-TURNS = 15
+TURNS, WINDOWS = 8, 4
 UNDER = ("loadtests.bench.counted",)
 
 
@@ -53,12 +53,19 @@ def sides(folder: Path) -> Iterator[list[Side]]:
 
 
 async def calls_of(side: Side, script: Script, folder: Path) -> float:
-    """The calls of one turn, after some that fill caches."""
+    """The calls of one turn, after some that fill caches.
+
+    The fewest of several windows count, because work in the background only adds to them.
+    """
     result = folder / side.name / "calls"
     await asked(side, script)
+    return min([await in_a_window(side, script, result) for _ in range(WINDOWS)]) / TURNS
+
+
+async def in_a_window(side: Side, script: Script, result: Path) -> int:
     await toggled(side, result)
     await asked(side, script)
-    return await toggled(side, result) / TURNS
+    return await toggled(side, result)
 
 
 async def toggled(side: Side, result: Path) -> int:
