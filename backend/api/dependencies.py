@@ -84,7 +84,7 @@ async def _lifespan_state(connection: HTTPConnection) -> LifespanState:
     return cast(LifespanState, connection.scope["state"])
 
 
-async def _state(connection: HTTPConnection) -> State:
+async def state_of(connection: HTTPConnection) -> State:
     """Raises: StoreAway, while the worker waits for its store."""
     state = (await _lifespan_state(connection)).get("opened")
     if state is None:
@@ -93,7 +93,7 @@ async def _state(connection: HTTPConnection) -> State:
 
 
 LifespanStateDep = Annotated[LifespanState, Depends(_lifespan_state)]
-StateDep = Annotated[State, Depends(_state)]
+StateDep = Annotated[State, Depends(state_of)]
 
 
 async def _turns(state: StateDep) -> Turns:
@@ -108,7 +108,7 @@ async def _sessions(state: StateDep) -> SessionStore:
     return state.stores.sessions
 
 
-async def _caller(connection: HTTPConnection, state: StateDep) -> Caller:
+async def caller_of(connection: HTTPConnection, state: StateDep) -> Caller:
     """Raises: NotAuthenticated, IdentityUnavailable, InvalidField."""
     if (session_id := connection.path_params.get("session_id")) is not None:
         identity.note_session(session_id)
@@ -120,4 +120,4 @@ async def _caller(connection: HTTPConnection, state: StateDep) -> Caller:
 TurnsDep = Annotated[Turns, Depends(_turns)]
 StoresDep = Annotated[Stores, Depends(_stores)]
 SessionsDep = Annotated[SessionStore, Depends(_sessions)]
-CallerDep = Annotated[Caller, Depends(_caller)]
+CallerDep = Annotated[Caller, Depends(caller_of)]
