@@ -24,7 +24,9 @@ TURN = "0123456789abcdef"
 GUARDED: list[tuple[str, str, dict[str, str] | None]] = [
     ("POST", "/query", {"query": "Hello", "session_id": "s1"}),
     ("POST", "/sessions", None),
+    ("GET", "/sessions", None),
     ("GET", "/sessions/s1", None),
+    ("PATCH", "/sessions/s1", {"title": "Cars"}),
     ("DELETE", "/sessions/s1", None),
     ("POST", "/sessions/s1/messages", {"content": "Hello"}),
     ("GET", "/sessions/s1/messages", None),

@@ -13,6 +13,7 @@ from backend.domain.usage import ModelCall
 from backend.storage.history import Window, given_messages
 from backend.storage.memory.records import KeptSession, KeptTurn, Untold
 from backend.storage.memory.usage import MemoryUsage
+from backend.storage.message_numbers import numbered
 from backend.storage.ports.appointments import BookedBy, Booking
 from backend.storage.ports.sessions import (
     LOST_AFTER_LEASES,
@@ -24,10 +25,12 @@ from backend.storage.ports.sessions import (
     Ending,
     Holder,
     NewTurn,
+    SessionPlace,
     StopRequest,
     StoredMessage,
     StoredTurn,
     StoreTime,
+    place_of,
 )
 from backend.storage.ports.side_effects import ClaimLost
 from backend.storage.turn_journal import with_output
@@ -55,6 +58,17 @@ class MemorySessions:
 
     async def get(self, owner: str, session_id: str) -> Session:
         return self._repaired(owner, session_id).shown
+
+    async def of_owner(
+        self, owner: str, *, after: SessionPlace | None = None, limit: int
+    ) -> Sequence[Session]:
+        mine = [key for key in self._sessions if key[0] == owner]
+        found = sorted((self._repaired(*key).shown for key in mine), key=place_of, reverse=True)
+        return [session for session in found if after is None or place_of(session) < after][:limit]
+
+    async def rename(self, owner: str, session_id: str, *, title: str | None) -> None:
+        kept = self._found(owner, session_id)
+        kept.session = replace(kept.session, title=title)
 
     async def delete(self, owner: str, session_id: str) -> None:
         self._repaired(owner, session_id)
@@ -182,7 +196,8 @@ class MemorySessions:
         if turn.replaces is not None:
             raise NothingToReplace
         made = self._found_or_made(turn.owner, turn.session_id)
-        made.messages.extend(given_messages(turn.given, made.session.created_at))
+        given = given_messages(turn.given, made.session.created_at)
+        made.messages.extend(numbered(given, before=0))
         return made
 
     def _earlier(self, session: KeptSession, window: Window) -> Earlier:

@@ -57,6 +57,23 @@ sessions = Table(
     Column("summary_until", Integer),  # the same for `summary`
     Column("summary_wanted", Boolean),  # now, because the history is about to be cut
     Column("spent", JSON(none_as_null=True)),  # sum of all model calls
+    Column("title", Text),  # the owner's; by default it is made of the first question
+)
+Index(
+    "sessions_last_used",
+    sessions.c.owner,
+    sessions.c.last_turn_at,
+    sessions.c.id,
+    sqlite_where=sessions.c.last_turn_at.is_not(None),
+    postgresql_where=sessions.c.last_turn_at.is_not(None),
+)
+Index(
+    "sessions_unused",
+    sessions.c.owner,
+    sessions.c.created_at,
+    sessions.c.id,
+    sqlite_where=sessions.c.last_turn_at.is_(None),
+    postgresql_where=sessions.c.last_turn_at.is_(None),
 )
 Index(
     "sessions_untold",
