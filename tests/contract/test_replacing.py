@@ -30,8 +30,8 @@ from tests.contract.conversations import (
 )
 from tests.contract.reuse import ReusedDatabases
 
-SEQUENCES = int(os.environ.get("REPLACING_SEQUENCES", "3"))
-STEPS = 40
+SEQUENCES = int(os.environ.get("REPLACING_SEQUENCES", "2"))
+STEPS = 30
 
 
 async def test_a_turn_and_all_later_ones_make_place_for_the_one_that_replaces(
@@ -272,6 +272,16 @@ async def test_given_messages_come_first_and_are_no_turn(stores: Stores) -> None
     ]
     assert (await stores.sessions.get(OWNER, "s1")).turns == 2
     assert [turn.id for turn in await stores.sessions.turns(OWNER, "s1")] == ["t1", "t2"]
+
+
+async def test_a_summary_knows_which_turns_were_given(stores: Stores) -> None:
+    given = [Message.user("G1"), Message.assistant("G2"), Message.user("G3")]
+    await say(stores.sessions, new_turn("Q1", given=given), "A1")
+
+    idle = await stores.summaries.claim(idle_seconds=0, claim_seconds=60, history_tokens=EVERYTHING)
+
+    assert idle
+    assert (len(idle.history), idle.given_turns) == (3, 2)
 
 
 async def test_a_session_that_exists_takes_no_given_messages(stores: Stores) -> None:
