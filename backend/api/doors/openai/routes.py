@@ -115,7 +115,9 @@ async def complete(
     elif not session.is_new and (session.sends_all or earlier):
         with suppress(SessionNotFound):
             stored = await sessions.messages(caller.owner, session.session_id)
-            replaces = replaced(earlier, stored, is_whole=session.sends_all)
+            replaces = replaced(
+                conversation, stored, sends_all=session.sends_all, streams=bool(body.stream)
+            )
             earlier = ()
     question: _Question = {
         "field": "messages",

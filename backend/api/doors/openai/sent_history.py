@@ -8,7 +8,7 @@ client has not read the rest.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from backend.api.doors.openai.bodies import Said
+from backend.api.doors.openai.bodies import Asked, Said
 from backend.domain.conversation import Message, Role
 from backend.domain.errors import InvalidField
 from backend.storage.ports.sessions import StoredMessage
@@ -24,26 +24,30 @@ class _Exchange:
 
 
 def replaced(
-    earlier: Sequence[Said], stored: Sequence[StoredMessage], *, is_whole: bool
+    asked: Asked, stored: Sequence[StoredMessage], *, sends_all: bool, streams: bool
 ) -> str | None:
     """Return the id of the question that this one takes the place of; None if it goes on.
 
     A history that ends before the stored one is that of a question which is asked again, or was
-    edited. One without any answer tells this only if the client always sends the whole history, as
-    `is_whole` says. It may begin later than the stored one: clients cut long histories.
+    edited. It may begin later than the stored one: clients cut long histories.
 
     Raises: InvalidField, if the stored history has no such message of the assistant or a tool.
     """
-    for said in earlier:
+    for said in asked.earlier:
         if said.speaker == "tool" or said.is_call:
-            raise InvalidField(
-                "must not be a tool's: Lex runs its tools", field=f"{said.field}.role"
-            )
+            message = "must not be a tool's: Lex runs its tools"
+            raise InvalidField(message, field=f"{said.field}.role")
     kept = _exchanges((m.turn_id, m.message.role, m.message.content) for m in stored)
-    sent = _exchanges((said.field, said.speaker, said.text) for said in earlier)
+    sent = _exchanges((said.field, said.speaker, said.text) for said in asked.earlier)
     after, unanswered = _place(sent, kept)
-    if not is_whole and len(unanswered) == len(sent):
-        return None
+    if len(unanswered) == len(sent):
+        first = (*unanswered, _bare(asked.question))[0]
+        is_again = bool(kept) and kept[0].question == first
+        # A first question says little. A client that sends only its questions may repeat one. And
+        # a front end may ask for itself, by a prompt that nobody knows: it wants that answer in
+        # one piece, and nothing may be deleted for it.
+        if not sends_all or not (is_again or streams):
+            return None
     for question in unanswered:
         after = next(
             (n + 1 for n in range(after, len(kept)) if kept[n].question == question), after
@@ -76,7 +80,7 @@ def _place(sent: Sequence[_Exchange], kept: Sequence[_Exchange]) -> tuple[int, l
 def _exchanges(messages: Iterable[tuple[str, str, str]]) -> list[_Exchange]:
     exchanges: list[_Exchange] = []
     for source, speaker, text in messages:
-        bare = "".join(text.split())
+        bare = _bare(text)
         if speaker == Role.USER or not exchanges:
             exchanges.append(_Exchange(source))
         if speaker == Role.USER:
@@ -86,6 +90,10 @@ def _exchanges(messages: Iterable[tuple[str, str, str]]) -> list[_Exchange]:
                 exchanges[-1].source = source
             exchanges[-1].answer += bare
     return exchanges
+
+
+def _bare(text: str) -> str:
+    return "".join(text.split())
 
 
 def given(earlier: Sequence[Said]) -> list[Message]:

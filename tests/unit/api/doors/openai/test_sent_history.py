@@ -73,18 +73,38 @@ SECOND = "<Let me look.\n\nSecond answer."
         (("<First.", "Five?"), 4, None),
     ],
 )
-@pytest.mark.parametrize("is_whole", [True, False])
+@pytest.mark.parametrize("sends_all", [True, False])
+@pytest.mark.parametrize("streams", [True, False])
 def test_it_continues_the_session_or_replaces_a_turn(
-    texts: tuple[str, ...], turns: int, question: str | None, is_whole: bool
+    texts: tuple[str, ...], turns: int, question: str | None, sends_all: bool, streams: bool
 ) -> None:
-    assert replaced(request(*texts).earlier, stored(turns), is_whole=is_whole) == question
+    found = replaced(request(*texts), stored(turns), sends_all=sends_all, streams=streams)
+
+    assert found == question
 
 
-def test_without_an_answer_only_a_front_end_means_the_beginning() -> None:
-    assert replaced([], stored(2), is_whole=True) == "t1-1"
-    assert replaced([], stored(2), is_whole=False) is None
-    assert replaced(request("Zero?", "One?").earlier, stored(2), is_whole=False) is None
-    assert replaced([], [], is_whole=True) is None
+@pytest.mark.parametrize(
+    ("texts", "sends_all", "streams", "question"),
+    [
+        # Of a front end: the first question again, or edited.
+        (("One?",), True, True, "t1-1"),
+        (("One?",), True, False, "t1-1"),
+        (("Changed?",), True, True, "t1-1"),
+        (("Lost?", "One?"), True, True, "t1-1"),
+        # A request of the front end for itself, by an unknown prompt.
+        (("Find a title for: One? First.",), True, False, None),
+        # Of a client that only sends what is new.
+        (("One?",), False, True, None),
+        (("One?", "Two?", "Three?"), False, True, None),
+    ],
+)
+def test_without_an_answer_a_history_says_little(
+    texts: tuple[str, ...], sends_all: bool, streams: bool, question: str | None
+) -> None:
+    asked_ = request(*texts)
+
+    assert replaced(asked_, stored(2), sends_all=sends_all, streams=streams) == question
+    assert replaced(asked_, [], sends_all=sends_all, streams=streams) is None
 
 
 @pytest.mark.parametrize(
@@ -100,7 +120,7 @@ def test_without_an_answer_only_a_front_end_means_the_beginning() -> None:
 )
 def test_an_invented_answer_is_refused_with_its_place(texts: tuple[str, ...], field: str) -> None:
     with pytest.raises(InvalidField) as refused:
-        replaced(request(*texts).earlier, stored(2), is_whole=True)
+        replaced(request(*texts), stored(2), sends_all=True, streams=True)
 
     assert refused.value.field == field
 
@@ -122,7 +142,7 @@ def test_an_invented_tool_is_refused_with_its_place(message: dict[str, object]) 
     ]
 
     with pytest.raises(InvalidField) as refused:
-        replaced(asked(sent).earlier, stored(1), is_whole=False)
+        replaced(asked(sent), stored(1), sends_all=False, streams=True)
 
     assert refused.value.field == "messages[1].role"
 
