@@ -8,9 +8,10 @@ everything is stored. The loop knows nothing of HTTP, SSE, Groq or SQL.
 import asyncio
 from collections.abc import Callable, Collection, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
 
+from backend.agent.flush_pace import FlushPace
 from backend.agent.prompt import told
 from backend.domain.context_window import (
     CHARACTERS_PER_TOKEN,
@@ -57,7 +58,7 @@ class Assistant:
     max_rounds: int = 8
     history_tokens: int = 16_000
     input_limit_tokens: Callable[[], int | None] = lambda: None
-    flush_seconds: float = 0.025
+    pace: FlushPace = field(default_factory=lambda: FlushPace(0.025))
     purpose: Purpose = "turn"
 
     @property
@@ -179,7 +180,7 @@ class Turn:
                                 self._emit(Chunk(text, self.rounds))
                             # Do not read for a moment. The next read then brings all the text that
                             # came meanwhile, so the cost is per flush and not per token.
-                            await asyncio.sleep(self._assistant.flush_seconds)
+                            await asyncio.sleep(self._assistant.pace.seconds)
                         case ToolCall():
                             calls.append(delta)
                         case Finish():

@@ -1,6 +1,8 @@
 """The `/sessions` routes: create, show and delete sessions, ask in them, and read their history."""
 
+import re
 import uuid
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
@@ -13,18 +15,29 @@ from backend.api.last_event_id import LastEventId
 from backend.api.openapi.problems import responses
 from backend.api.openapi.streams import READ_TO_ITS_END, STREAM_REFUSALS, STREAMED
 from backend.api.schemas import (
+    SESSION_ID_PATTERN,
     MessageBody,
     MessagesPage,
     MessageView,
+    SessionChange,
     SessionCreated,
     SessionEvents,
     SessionId,
+    SessionsPage,
+    SessionSummary,
     SessionView,
 )
 from backend.api.strict_json import StrictRoute
+from backend.domain.conversation import ANONYMOUS, Session
 from backend.domain.errors import InvalidField, SessionNotFound, TooManyRequests
+from backend.storage.ports.sessions import SessionPlace
 
 router = APIRouter(prefix="/sessions", tags=["sessions"], route_class=StrictRoute)
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+SESSIONS_CURSOR = re.compile(f"([0-9]{{1,17}})-({SESSION_ID_PATTERN[1:-1]})")
+"""The last use of a session in microseconds since 1970, and its id."""
 
 SessionIdPath = Annotated[SessionId, Path()]
 
@@ -42,6 +55,54 @@ async def create(
     session = await sessions.create(caller.owner, uuid.uuid4().hex)
     response.headers["Location"] = f"/sessions/{session.id}"
     return SessionCreated(session_id=session.id, created_at=session.created_at)
+
+
+@router.get("", responses=responses())
+async def list_sessions(
+    caller: CallerDep,
+    sessions: SessionsDep,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[
+        str | None,
+        Query(
+            description="The `next_cursor` of the previous page.",
+            json_schema_extra={"pattern": f"^{SESSIONS_CURSOR.pattern}$"},
+        ),
+    ] = None,
+) -> SessionsPage:
+    """List the caller's sessions, last used first.
+
+    Without authentication the list is empty: all clients would share it.
+    """
+    after = None if cursor is None else _place(cursor)
+    if caller.owner == ANONYMOUS.owner:
+        return SessionsPage(sessions=[])
+    # One extra session tells whether there is a next page.
+    found = await sessions.of_owner(caller.owner, after=after, limit=limit + 1)
+    page = found[:limit]
+    return SessionsPage(
+        sessions=[SessionSummary.of(session) for session in page],
+        next_cursor=_cursor(page[-1]) if len(found) > limit else None,
+    )
+
+
+def _cursor(session: Session) -> str:
+    return f"{(session.last_used_at - EPOCH) // MICROSECOND}-{session.id}"
+
+
+def _place(cursor: str) -> SessionPlace:
+    if (found := SESSIONS_CURSOR.fullmatch(cursor)) is None:
+        raise InvalidField("must be the `next_cursor` of an earlier page", field="cursor")
+    return SessionPlace(EPOCH + int(found[1]) * MICROSECOND, found[2])
+
+
+@router.patch("/{session_id}", responses=responses(SessionNotFound))
+async def change(
+    session_id: SessionIdPath, body: SessionChange, caller: CallerDep, sessions: SessionsDep
+) -> SessionView:
+    """Set the title of a session."""
+    await sessions.rename(caller.owner, session_id, title=body.title)
+    return SessionView.of(await sessions.get(caller.owner, session_id))
 
 
 @router.get("/{session_id}", responses=responses(SessionNotFound))

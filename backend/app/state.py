@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 import structlog
 
 from backend import __version__
+from backend.agent.flush_pace import FlushPace
 from backend.api import page
 from backend.api.dependencies import State
 from backend.app.auth import open_authentication
@@ -35,7 +36,8 @@ async def open_state(worker: Worker, stack: AsyncExitStack) -> State:
     Raises: StorageError, UnusableSetting.
     """
     settings = worker.settings
-    lag = LoopLag()
+    pace = FlushPace(settings.chunk_flush_ms / 1000)
+    lag = LoopLag(pace.loop_was_late)
     _prepare(settings, lag, stack)
     await watch_log_level(settings, stack)
     stores = await _open_stores(settings, stack)
@@ -60,7 +62,7 @@ async def open_state(worker: Worker, stack: AsyncExitStack) -> State:
         live_workers=live_workers,
     )
     shared_logs = open_shared_logs(settings, worker.name, stack)
-    turns = await open_turns(worker, stores, models, clock.now, shared_logs, lag, stack)
+    turns = await open_turns(worker, stores, models, clock.now, shared_logs, lag, pace, stack)
     await take_lease(settings, stores, turns, worker.name, live_workers, stack)
     forget(settings, stores, clock, stack)
     forget_budgets(stores, stack)

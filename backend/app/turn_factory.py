@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
+from backend.agent.flush_pace import FlushPace
 from backend.agent.loop import Assistant, Turn
 from backend.agent.prompt import FRONT_END, Prompt
 from backend.api.sse import legacy
@@ -69,6 +70,7 @@ async def open_turns(
     clock: Callable[[], datetime],
     shared_logs: SharedLogs | None,
     lag: LoopLag,
+    pace: FlushPace,
     stack: AsyncExitStack,
 ) -> Turns:
     settings = worker.settings
@@ -78,7 +80,7 @@ async def open_turns(
         max_rounds=settings.max_rounds,
         history_tokens=settings.history_tokens,
         input_limit_tokens=lambda: models.input_limit_tokens,
-        flush_seconds=settings.chunk_flush_ms / 1000,
+        pace=pace,
     )
     showroom = await stores.showrooms.showroom()
     weather = open_weather(settings, stack)

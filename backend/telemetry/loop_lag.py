@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from backend.telemetry import metrics
 
@@ -12,9 +13,10 @@ USUAL_SECONDS = 0.01
 
 
 class LoopLag:
-    """Watches the event loop that runs `watch`."""
+    """Watches the event loop that runs `watch`. `observed` is called with each lag in seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, observed: Callable[[float], None] = lambda _: None) -> None:
+        self._observed = observed
         self._stood_seconds = 0.0
         self._due = float("inf")
 
@@ -24,7 +26,9 @@ class LoopLag:
             self._due = time.perf_counter() + EVERY_SECONDS
             await asyncio.sleep(EVERY_SECONDS)
             now = time.perf_counter()
-            metrics.loop_lagged(max(0.0, now - self._due))
+            lag_seconds = max(0.0, now - self._due)
+            metrics.loop_lagged(lag_seconds)
+            self._observed(lag_seconds)
             self._stood_seconds, self._due = self.stood_still(now), float("inf")
 
     def stood_still(self, now: float) -> float:

@@ -308,6 +308,11 @@ loop_lag_seconds = Histogram(
     "Delay in seconds with which a timer of the event loop fired.",
     buckets=OUR_SECONDS,
 )
+flush_interval = Gauge(
+    "lex_flush_interval_seconds",
+    "Pause in seconds between two chunks of a turn; it grows while the event loop is late.",
+    multiprocess_mode="livemax",
+)
 build = Gauge(
     "lex_build_info",
     "Always 1; the labels name the running version and revision.",

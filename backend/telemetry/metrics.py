@@ -305,6 +305,10 @@ def transaction_ended(operation: str, seconds: float) -> None:
     _of(series.store_seconds, operation).observe(seconds)
 
 
+def flushes_paused(seconds: float) -> None:
+    series.flush_interval.set(seconds)
+
+
 def loop_lagged(seconds: float) -> None:
     series.loop_lag_seconds.observe(seconds)
 

@@ -61,10 +61,15 @@ _LOOP = row(
     lines(
         "Event loop lag",
         "How late do timers run? 99th percentile; all streams of the pod wait as long. Above"
-        " the dashed line for 5 minutes is an alert: see CPU.",
+        " the dashed line for 5 minutes is an alert: see CPU. A late loop makes the pauses between"
+        " chunks longer.",
         query(
             "max by (pod, instance) (instance:lex_event_loop_lag_seconds:p99_rate5m{PODS})",
             _POD,
+        ),
+        query(
+            "max by (pod, instance) (lex_flush_interval_seconds{PODS})",
+            f"{_POD} pauses between chunks",
         ),
         unit=SECONDS,
         limit=0.1,

@@ -25,7 +25,9 @@ HELLO = {"role": "user", "content": "Hello"}
 GUARDED: list[tuple[str, str, dict[str, Any] | None]] = [
     ("POST", "/query", {"query": "Hello", "session_id": "s1"}),
     ("POST", "/sessions", None),
+    ("GET", "/sessions", None),
     ("GET", "/sessions/s1", None),
+    ("PATCH", "/sessions/s1", {"title": "Cars"}),
     ("DELETE", "/sessions/s1", None),
     ("POST", "/sessions/s1/messages", {"content": "Hello"}),
     ("GET", "/sessions/s1/messages", None),

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.serving import Lex, parse, text_of
+from tests.credentials import WITH_SECRET, bearer, token
+from tests.serving import Lex, lex, parse, text_of
 
 
 async def test_a_session_is_made_used_shown_and_forgotten(service: Lex) -> None:
@@ -30,6 +31,70 @@ async def test_a_session_is_made_used_shown_and_forgotten(service: Lex) -> None:
     assert gone.status_code == 404
 
 
+async def test_a_caller_lists_and_names_its_own_sessions() -> None:
+    """Also across pages, and never those of somebody else."""
+    async with lex(**WITH_SECRET) as service:
+        mine, theirs = (bearer(token(user)) for user in ("alice", "bob"))
+        for number in range(3):
+            body = {"query": f"Question {number}", "session_id": f"s{number}"}
+            await service.client.post("/query", json=body, headers=mine)
+        first = await service.client.get("/sessions?limit=2", headers=mine)
+        rest = await service.client.get(
+            "/sessions", params={"cursor": first.json()["next_cursor"]}, headers=mine
+        )
+        change = {"title": " Cars "}
+        named = await service.client.patch("/sessions/s1", json=change, headers=mine)
+        foreign = await service.client.patch("/sessions/s1", json=change, headers=theirs)
+        empty = await service.client.get("/sessions", headers=theirs)
+
+    pages = [page.json()["sessions"] for page in (first, rest)]
+    assert [[(s["session_id"], s["title"]) for s in page] for page in pages] == [
+        [("s2", "Question 2"), ("s1", "Question 1")],
+        [("s0", "Question 0")],
+    ]
+    assert rest.json()["next_cursor"] is None
+    assert (named.json()["title"], named.json()["turns"]) == ("Cars", 1)
+    assert foreign.status_code == 404
+    assert empty.json() == {"sessions": [], "next_cursor": None}
+
+
+async def test_nobody_lists_the_sessions_that_all_share(service: Lex) -> None:
+    await service.ask("Hello")
+
+    assert (await service.client.get("/sessions")).json()["sessions"] == []
+
+
+@pytest.mark.parametrize("title", ["", " ", "a\tb", "\u0085", "\x00", "x" * 201, 7, ["a"]])
+async def test_a_title_that_cannot_be_shown_is_refused(service: Lex, title: object) -> None:
+    await service.ask("Hello")
+
+    refused = await service.client.patch("/sessions/s1", json={"title": title})
+
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["field"] == "title"
+    assert (await service.client.get("/sessions/s1")).json()["title"] == "Hello"
+
+
+@pytest.mark.parametrize("cursor", ["", "5", "x-s1", "1-", "1-_", "123456789012345678-s1", "٣-s1"])
+async def test_a_cursor_that_no_page_gave_is_refused(service: Lex, cursor: str) -> None:
+    refused = await service.client.get("/sessions", params={"cursor": cursor})
+
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["field"] == "cursor"
+
+
+async def test_a_session_names_its_running_turn(service: Lex) -> None:
+    service.standin.script({"text": "a b c d e f g h i j", "tokens_per_second": 4})
+
+    async with service.client.stream(
+        "POST", "/query", json={"query": "Count", "session_id": "s1"}
+    ) as stream:
+        await anext(stream.aiter_text())
+        running = (await service.client.get("/sessions/s1")).json()
+
+    assert running["running_turn_id"] == stream.headers["x-turn-id"]
+
+
 async def test_the_history_has_calls_and_outputs_in_order(service: Lex) -> None:
     await service.ask("What is the weather in New York?")
 
@@ -42,6 +107,10 @@ async def test_the_history_has_calls_and_outputs_in_order(service: Lex) -> None:
     assert tool["output"]["temperature"] == "34°C"
     assert "34°C" in answer["content"]
     assert [message["position"] for message in page["messages"]] == [1, 2, 3, 4]
+    turn_id = user["turn_id"]
+    assert [message["id"] for message in page["messages"]] == [
+        f"{turn_id}-{n}" for n in (1, 2, 3, 4)
+    ]
     assert "next_cursor" not in page
 
 

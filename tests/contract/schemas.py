@@ -7,7 +7,7 @@ from alembic.config import Config
 from sqlalchemy import Connection, text
 
 from backend.storage.sql.database import Database
-from backend.storage.sql.migrate import _config, _unfinished, migrate
+from backend.storage.sql.migrate import UNFINISHED, _config, migrate
 from backend.storage.sql.seeding import insert_sample_data
 
 
@@ -24,7 +24,7 @@ def migrate_to(url: str, how: Callable[[Config, str], None], revision: str) -> N
 
 def leave_unfinished(url: str) -> None:
     """Make a new database look like one that was migrated without `--finish`."""
-    migrate_to(url, command.upgrade, _unfinished())
+    migrate_to(url, command.upgrade, UNFINISHED)
     database = Database(url)
     database.transact(insert_sample_data)
     database.dispose()

@@ -15,6 +15,7 @@ from sqlalchemy import Engine, event
 from backend.domain.turn_keys import TurnKey
 from backend.storage.factory import open_stores
 from backend.storage.ports.budgets import Amount, Budget
+from backend.storage.ports.sessions import SessionPlace
 from backend.storage.ports.stores import Stores
 from tests.contract.conversations import EVERYTHING, OWNER, ending, new_turn, say
 from tests.contract.test_appointments import MINE
@@ -72,6 +73,9 @@ async def everything(stores: Stores) -> None:
     await sessions.turns(OWNER, "s1")
     await sessions.messages(OWNER, "s1")
     await sessions.get(OWNER, "s1")
+    await sessions.rename(OWNER, "s1", title="Cars")
+    [session] = await sessions.of_owner(OWNER, limit=1)
+    await sessions.of_owner(OWNER, after=SessionPlace(session.last_used_at, "s1"), limit=1)
     for number in range(4):
         await say(sessions, new_turn("Question" * 30, session_id="s1"), f"Answer {number} " * 60)
     await sessions.claim(new_turn("Cut", session_id="s1"), history_tokens=300)

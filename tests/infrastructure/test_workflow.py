@@ -138,6 +138,7 @@ def test_dependabot_watches_every_kind_of_pin() -> None:
 
     assert watched == {
         ("pip", "/requirements"),
+        ("npm", "/requirements/clients"),
         ("docker-compose", "/infrastructure"),
         ("github-actions", "/"),
         *(("docker", folder) for folder in dockerfiles),

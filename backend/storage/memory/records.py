@@ -5,7 +5,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from backend.domain.context_window import CHARACTERS_PER_TOKEN
-from backend.domain.conversation import LastTurn, Message, Outcome, Session, TurnRecord
+from backend.domain.conversation import (
+    LastTurn,
+    Message,
+    Outcome,
+    Session,
+    TurnRecord,
+    default_title,
+)
 from backend.domain.errors import NothingToReplace
 from backend.domain.usage import ModelCall, spent_by
 from backend.storage.history import (
@@ -77,12 +84,18 @@ class KeptSession:
         if not self.turns:
             return self.session
         last = self.turns[-1].record
-        last_turn = LastTurn(last.id, last.outcome, last.finish_reason)
-        return replace(self.session, last_turn=last_turn)
+        return replace(
+            self.session,
+            last_turn=LastTurn(last.id, last.outcome, last.finish_reason),
+            running_turn_id=None if self.current is None else self.current.record.id,
+            title=self.session.title or default_title(self.messages[0].message.content),
+        )
 
     def store(self, turn_id: str, messages: Sequence[Message]) -> None:
         for message in messages:
-            self.messages.append(StoredMessage(len(self.messages) + 1, turn_id, message))
+            last = self.messages[-1] if self.messages else None
+            number = last.number + 1 if last and last.turn_id == turn_id else 1
+            self.messages.append(StoredMessage(len(self.messages) + 1, turn_id, message, number))
 
     def window(self, room_characters: float) -> Window:
         """Look back from the last message, and keep the cut."""

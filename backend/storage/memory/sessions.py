@@ -13,6 +13,7 @@ from backend.domain.usage import ModelCall
 from backend.storage.history import Window, given_messages
 from backend.storage.memory.records import KeptSession, KeptTurn, Untold
 from backend.storage.memory.usage import MemoryUsage
+from backend.storage.message_numbers import numbered
 from backend.storage.ports.appointments import BookedBy, Booking
 from backend.storage.ports.sessions import (
     LOST_AFTER_LEASES,
@@ -24,6 +25,7 @@ from backend.storage.ports.sessions import (
     Ending,
     Holder,
     NewTurn,
+    SessionPlace,
     StopRequest,
     StoredMessage,
     StoredTurn,
@@ -55,6 +57,17 @@ class MemorySessions:
 
     async def get(self, owner: str, session_id: str) -> Session:
         return self._repaired(owner, session_id).shown
+
+    async def of_owner(
+        self, owner: str, *, after: SessionPlace | None = None, limit: int
+    ) -> Sequence[Session]:
+        mine = [key for key in self._sessions if key[0] == owner]
+        found = sorted((self._repaired(*key).shown for key in mine), key=_place, reverse=True)
+        return [session for session in found if after is None or _place(session) < after][:limit]
+
+    async def rename(self, owner: str, session_id: str, *, title: str | None) -> None:
+        kept = self._found(owner, session_id)
+        kept.session = replace(kept.session, title=title)
 
     async def delete(self, owner: str, session_id: str) -> None:
         self._repaired(owner, session_id)
@@ -182,7 +195,8 @@ class MemorySessions:
         if turn.replaces is not None:
             raise NothingToReplace
         made = self._found_or_made(turn.owner, turn.session_id)
-        made.messages.extend(given_messages(turn.given, made.session.created_at))
+        given = given_messages(turn.given, made.session.created_at)
+        made.messages.extend(numbered(given, before=0))
         return made
 
     def _earlier(self, session: KeptSession, window: Window) -> Earlier:
@@ -316,3 +330,7 @@ class MemorySessions:
                 if session_owner == owner and turn.record.id == turn_id:
                     return turn
         raise TurnNotFound
+
+
+def _place(session: Session) -> SessionPlace:
+    return SessionPlace(session.last_used_at, session.id)

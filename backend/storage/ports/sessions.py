@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from backend.domain.conversation import History, Message, Outcome, Role, Session, TurnRecord
 from backend.domain.turn_keys import TurnKey
@@ -136,11 +136,20 @@ class StoredTurn:
 
 @dataclass(frozen=True, slots=True)
 class StoredMessage:
-    """A message with its position, which counts from 1 within a session, without gaps."""
+    """A message with its position, which counts from 1 within a session, without gaps.
+
+    `number` is its position within its turn, from 1. Only `SessionStore.messages` fills it in.
+    """
 
     position: int
     turn_id: str
     message: Message
+    number: int = 0
+
+    @property
+    def id(self) -> str:
+        """Identifies the message within the session. The question of a turn has the number 1."""
+        return f"{self.turn_id}-{self.number}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +205,13 @@ class StoreTime:
     mark: ClockMark | None = None
 
 
+class SessionPlace(NamedTuple):
+    """A place in the list of an owner's sessions: that of the session used then, with this id."""
+
+    last_used_at: datetime
+    session_id: str
+
+
 class AlreadyStarted(Exception):
     """The session already has a turn with this idempotency key."""
 
@@ -214,6 +230,16 @@ class SessionStore(Protocol):
 
     async def get(self, owner: str, session_id: str, /) -> Session:
         """Raises: SessionNotFound."""
+        ...
+
+    async def of_owner(
+        self, owner: str, *, after: SessionPlace | None = None, limit: int
+    ) -> Sequence[Session]:
+        """Return the owner's sessions, last used first, from those behind the place `after`."""
+        ...
+
+    async def rename(self, owner: str, session_id: str, *, title: str | None) -> None:
+        """Set the title; None brings back the default. Raises: SessionNotFound."""
         ...
 
     async def delete(self, owner: str, session_id: str) -> None:

@@ -2,22 +2,35 @@
 
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from datetime import datetime
 from functools import update_wrapper
 from itertools import takewhile
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import BindParameter, Connection, Select, and_, bindparam, select
+from sqlalchemy import (
+    BindParameter,
+    Connection,
+    Integer,
+    Select,
+    and_,
+    bindparam,
+    func,
+    or_,
+    select,
+)
 
-from backend.domain.conversation import Session, TurnRecord
+from backend.domain.conversation import FIRST_WORDS, Session, TurnRecord
 from backend.domain.errors import SessionNotFound, TurnNotFound
 from backend.domain.turn_keys import TurnKey
-from backend.storage.ports.sessions import StoredMessage, StoredTurn
+from backend.storage.message_numbers import numbered
+from backend.storage.ports.sessions import SessionPlace, StoredMessage, StoredTurn
 from backend.storage.sql import claims, endings, leases, logs
 from backend.storage.sql.database import Database
+from backend.storage.sql.dialects import UtcDateTime
 from backend.storage.sql.failure_detector import FailureDetector
 from backend.storage.sql.operations import SqlStore
 from backend.storage.sql.rows import AnyRow, message_of, session_of, turn_of
-from backend.storage.sql.tables import messages, sessions, turns
+from backend.storage.sql.tables import last_used, messages, sessions, turns
 from backend.telemetry import lost_turns
 
 P = ParamSpec("P")
@@ -25,12 +38,13 @@ T = TypeVar("T")
 
 _OWNER: BindParameter[str] = bindparam("owner")
 _SESSION_ID: BindParameter[str] = bindparam("session_id")
-_GET = (
+_SESSION = (
     select(
         sessions,
         turns.c.id.label("last_turn_id"),
         turns.c.outcome.label("last_outcome"),
         turns.c.finish_reason.label("last_finish_reason"),
+        func.substr(messages.c.content, 1, FIRST_WORDS).label("first_words"),
     )
     .outerjoin(
         turns,
@@ -40,8 +54,23 @@ _GET = (
             turns.c.number == sessions.c.turns,
         ),
     )
-    .where(sessions.c.owner == _OWNER, sessions.c.id == _SESSION_ID)
+    .outerjoin(
+        messages,
+        and_(
+            messages.c.owner == sessions.c.owner,
+            messages.c.session_id == sessions.c.id,
+            messages.c.position == 1,
+        ),
+    )
+    .where(sessions.c.owner == _OWNER)
 )
+_GET = _SESSION.where(sessions.c.id == _SESSION_ID)
+_LAST_USED_FIRST = _SESSION.order_by(last_used.desc(), sessions.c.id.desc()).limit(
+    bindparam("limit", type_=Integer)
+)
+_AT: BindParameter[datetime] = bindparam("at", type_=UtcDateTime)
+# Not `(last_used, id) < (:at, :id)`: SQLite would read the index from its beginning.
+BEHIND = _LAST_USED_FIRST.where(last_used <= _AT, or_(last_used < _AT, sessions.c.id < _SESSION_ID))
 _MESSAGES = (
     select(messages)
     .where(
@@ -50,6 +79,18 @@ _MESSAGES = (
         messages.c.position > bindparam("after"),
     )
     .order_by(messages.c.position)
+)
+# The position before the first message of a turn, of which one message is known.
+_BEFORE_TURN = (
+    select(messages.c.position)
+    .where(
+        messages.c.owner == _OWNER,
+        messages.c.session_id == _SESSION_ID,
+        messages.c.position < bindparam("before"),
+        messages.c.turn_id != bindparam("turn_id"),
+    )
+    .order_by(messages.c.position.desc())
+    .limit(1)
 )
 # The columns before the log, which may have megabytes. SQLite reads the others without its pages.
 _TURN_COLUMNS = select(
@@ -73,6 +114,18 @@ def get(connection: Connection, owner: str, session_id: str) -> Session:
     return session_of(row)
 
 
+def _of_owner(
+    connection: Connection, owner: str, *, after: SessionPlace | None, limit: int
+) -> list[Session]:
+    page: dict[str, Any] = {"owner": owner, "limit": limit}
+    if after is None:
+        rows = connection.execute(_LAST_USED_FIRST, page)
+    else:
+        place = {"at": after.last_used_at, "session_id": after.session_id}
+        rows = connection.execute(BEHIND, page | place)
+    return [session_of(row) for row in rows]
+
+
 def _messages(
     connection: Connection, owner: str, session_id: str, *, after: int = 0, limit: int | None = None
 ) -> list[StoredMessage]:
@@ -80,7 +133,10 @@ def _messages(
     rows = connection.execute(_MESSAGES.limit(limit), behind).all()
     if not rows:
         get(connection, owner, session_id)
-    return [message_of(row) for row in rows]
+        return []
+    found = [message_of(row) for row in rows]
+    first = {**behind, "before": found[0].position, "turn_id": found[0].turn_id}
+    return numbered(found, before=connection.scalar(_BEFORE_TURN, first) or 0)
 
 
 def _turns(connection: Connection, owner: str, session_id: str) -> list[TurnRecord]:
@@ -169,6 +225,22 @@ class LookUps(SqlStore):
         if lost is not None:
             lost_turns.report(lost.id, session_id=lost.session_id, traceparent=lost.traceparent)
         return lost is not None
+
+    async def of_owner(
+        self, owner: str, *, after: SessionPlace | None = None, limit: int
+    ) -> list[Session]:
+        found = await self.database.read(_of_owner, owner, after=after, limit=limit)
+        present = [await self._present(owner, session) for session in found]
+        return [session for session in present if session is not None]
+
+    async def _present(self, owner: str, session: Session) -> Session | None:
+        """Return the session with a lost turn closed; None if it was deleted meanwhile."""
+        if session.running_turn_id is None:
+            return session
+        try:
+            return await self.get(owner, session.id)
+        except SessionNotFound:
+            return None
 
     get = _shown(leases.LOST_OF_SESSION, get)
     messages = _shown(leases.LOST_OF_SESSION, _messages)

@@ -42,7 +42,10 @@ _SHORT_LOCKS = text("SET LOCAL lock_timeout = '3s'")
 
 
 FINISHING = "0014"
-"""The first revision that the release before this one cannot work with."""
+"""The revision that a release from before 0013 cannot work with."""
+
+UNFINISHED = "0015"
+"""The revision of a database that has everything but `FINISHING`, and what follows from it."""
 
 
 def migrate(database_url: str, *, finish: bool = False) -> None:
@@ -95,8 +98,10 @@ def upgrade(connection: Connection, *, finish: bool = False) -> bool:
     if is_newer(revisions, _head()):
         require_compatible(connection, revisions)
         return True
-    is_finished = finish or not revisions or is_newer(revisions, _unfinished())
-    target = _head() if is_finished else _unfinished()
+    is_finished = (
+        finish or not revisions or FINISHING in revisions or is_newer(revisions, UNFINISHED)
+    )
+    target = _head() if is_finished else UNFINISHED
     if revisions != [target]:
         _migrate_to(connection, target)
     if not revisions:
@@ -126,7 +131,7 @@ def require_current(connection: Connection) -> bool:
     if is_newer(revisions, _head()):
         require_compatible(connection, revisions)
         return True
-    if revisions not in ([_head()], [_unfinished()]):
+    if revisions not in ([_head()], [UNFINISHED]):
         raise StorageError(
             "The database is not at the schema of this version: "
             "run python -m backend.storage.sql.migrate, or set MIGRATE_ON_START=true."
@@ -148,11 +153,6 @@ def _revisions(connection: Connection) -> list[str]:
 def _head() -> str:
     (head,) = _scripts().get_heads()
     return head
-
-
-def _unfinished() -> str:
-    """The revision of a database whose upgrade to this version is not finished."""
-    return str(_scripts().get_revision(FINISHING).down_revision)
 
 
 @cache

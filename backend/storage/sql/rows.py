@@ -12,6 +12,7 @@ from backend.domain.conversation import (
     Session,
     ToolCall,
     TurnRecord,
+    default_title,
 )
 from backend.domain.usage import Usage
 from backend.storage.ports.appointments import Appointment, Booking
@@ -31,6 +32,8 @@ def session_of(row: AnyRow) -> Session:
         spent=spent_in(row.spent),
         summary=row.summary,
         last_turn=_last_turn_of(row),
+        running_turn_id=row.current_turn_id,
+        title=row.title or default_title(row.first_words),
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 
 import structlog
-from sqlalchemy import Connection, bindparam, delete, select
+from sqlalchemy import Connection, bindparam, delete, select, update
 
 from backend.domain.conversation import Session
 from backend.domain.errors import NotStorable, SessionNotFound, StorageError
@@ -20,6 +20,7 @@ from backend.storage.sql import claims, endings, leases, logs, retention, worker
 from backend.storage.sql.database import Database
 from backend.storage.sql.dialects import DatabaseNow, insert
 from backend.storage.sql.failure_detector import FailureDetector
+from backend.storage.sql.locks import THIS_SESSION
 from backend.storage.sql.look_ups import LookUps, get
 from backend.storage.sql.operations import reading, writing
 from backend.storage.sql.own_lease import OwnLease
@@ -36,11 +37,18 @@ _CREATE = (
 _THIS = (sessions.c.owner == bindparam("owner"), sessions.c.id == bindparam("session_id"))
 _LOCK = select(sessions.c.id).where(*_THIS).with_for_update()
 _DELETE = delete(sessions).where(*_THIS)
+_RENAME = update(sessions).where(*THIS_SESSION).values(title=bindparam("new_title"))
 
 
 def _create(connection: Connection, owner: str, session_id: str) -> Session:
     connection.execute(_CREATE, claims.new_session(owner, session_id))
     return get(connection, owner, session_id)
+
+
+def _rename(connection: Connection, owner: str, session_id: str, *, title: str | None) -> None:
+    new = {"this_owner": owner, "this_session": session_id, "new_title": title}
+    if connection.execute(_RENAME, new).rowcount == 0:
+        raise SessionNotFound
 
 
 def _delete(connection: Connection, owner: str, session_id: str) -> None:
@@ -68,6 +76,7 @@ class SqlSessions(LookUps):
         self._has_own_logs = has_own_logs
 
     create = writing(_create)
+    rename = writing(_rename)
     _delete = writing(_delete)
 
     request_stop = writing(worker_requests.request_stop)

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Text,
     Time,
     UniqueConstraint,
+    func,
 )
 
 from backend.storage.sql.dialects import UtcDateTime
@@ -57,7 +58,10 @@ sessions = Table(
     Column("summary_until", Integer),  # the same for `summary`
     Column("summary_wanted", Boolean),  # now, because the history is about to be cut
     Column("spent", JSON(none_as_null=True)),  # sum of all model calls
+    Column("title", Text),  # the owner's; by default it is made of the first question
 )
+last_used = func.coalesce(sessions.c.last_turn_at, sessions.c.created_at)
+Index("sessions_last_used", sessions.c.owner, last_used, sessions.c.id)
 Index(
     "sessions_untold",
     sessions.c.untold_since,

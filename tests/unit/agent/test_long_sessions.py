@@ -7,6 +7,7 @@ from datetime import timedelta
 from itertools import pairwise
 from os.path import commonprefix
 
+from backend.agent.flush_pace import FlushPace
 from backend.agent.loop import Assistant, Turn
 from backend.agent.prompt import Prompt
 from backend.agent.summaries import Summaries, load_prompt
@@ -116,7 +117,7 @@ async def test_a_session_of_five_hundred_turns_stays_whole_and_cached() -> None:
         model=fallback,
         toolbox=Toolbox(TOOLS, timeout_seconds=5),
         input_limit_tokens=lambda: fallback.input_limit_tokens,
-        flush_seconds=0,
+        pace=FlushPace(0),
     )
     stores = memory_stores(lease_seconds=1e9)
     summaries = Summaries(

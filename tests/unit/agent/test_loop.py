@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from backend.agent.flush_pace import FlushPace
 from backend.agent.loop import Assistant, Turn
 from backend.domain.context_window import characters
 from backend.domain.conversation import INTERRUPTED, Message, Role, ToolCall
@@ -57,7 +58,7 @@ def a_turn(
         toolbox=Toolbox(tools, timeout_seconds=5),
         max_rounds=max_rounds,
         history_tokens=history_tokens,
-        flush_seconds=flush_seconds,
+        pace=FlushPace(flush_seconds),
     )
     return Turn(assistant, context=a_context(), prompt="You are Lex.", query=query)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from backend.agent.flush_pace import FlushPace
 from backend.agent.loop import Assistant, Turn
 from backend.domain.conversation import ANONYMOUS, Caller, Message, Outcome
 from backend.domain.errors import StorageError
@@ -37,7 +38,7 @@ class World:
         self.drain_begun = asyncio.Event()
         self.sessions = sessions or memory_stores(lease_seconds=15).sessions
         assistant = Assistant(
-            model=self.model, toolbox=Toolbox(tools, timeout_seconds=5), flush_seconds=0
+            model=self.model, toolbox=Toolbox(tools, timeout_seconds=5), pace=FlushPace(0)
         )
 
         def open_turn(caller: Caller, query: str) -> Turn:
