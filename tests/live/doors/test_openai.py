@@ -10,9 +10,11 @@ from typing import Any
 
 import openai
 import pytest
+import yaml
 from openai import AsyncOpenAI
 
 from tests.credentials import WITH_SECRET, token
+from tests.documents.markdown import section
 from tests.live.doors.openai_scenarios import SCRIPTS, TEXT, play
 from tests.serving import Lex, lex
 from tests.waiting import waiting
@@ -272,7 +274,11 @@ def text_of(stream: str) -> str:
     return "".join(choice["delta"].get("content", "") for choice in choices)
 
 
-@pytest.mark.parametrize("front_end", ["open_webui", "librechat"])
+FRONT_ENDS = {"open_webui": "Open WebUI", "librechat": "LibreChat", "litellm": "LiteLLM"}
+"""By file, the section of docs/frontends.md that connects it."""
+
+
+@pytest.mark.parametrize("front_end", FRONT_ENDS)
 async def test_a_front_end_is_served_by_the_requests_that_it_makes(
     service: Lex, front_end: str
 ) -> None:
@@ -299,12 +305,88 @@ async def test_a_front_end_is_served_by_the_requests_that_it_makes(
     expected = [("user", questions[0]), ("assistant", first), ("user", questions[1])]
     assert await history(service, session_id) == [*expected, ("assistant", again)]
     assert second == again
-    # The first question is asked again.
-    anew = await said(requests["first"])
-    assert await history(service, session_id) == [*expected[:1], ("assistant", anew)]
+    if "X-Session-Id" not in requests["headers"]:  # it always sends the whole history
+        edited = {**requests["first"], "messages": [user("Is it cold in Paris?")]}
+        anew = await said(edited)
+        edited_history = [("user", "Is it cold in Paris?"), ("assistant", anew)]
+        assert await history(service, session_id) == edited_history
     # Its models are listed.
     models = (await service.client.get("/v1/models")).json()["data"]
     assert [model["id"] for model in models] == ["lex"]
+
+
+@pytest.mark.parametrize(("front_end", "title"), FRONT_ENDS.items())
+def test_the_documentation_configures_the_front_end_that_was_recorded(
+    front_end: str, title: str
+) -> None:
+    text = section("docs/frontends.md", title)
+    (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+
+    found = json.dumps(yaml.safe_load(block))
+
+    for name, value in recorded(front_end)["settings"].items():
+        assert f"{json.dumps(name)}: {json.dumps(value)}" in found
+
+
+ASK = "/v1/chat/completions"
+REFUSED: list[tuple[str, str, bytes, int, str]] = [
+    ("GET", "/v1/nothing", b"", 404, "not_found"),
+    ("GET", "/v1/models/gpt-4o", b"", 404, "model_not_found"),
+    ("GET", ASK, b"", 405, "method_not_allowed"),
+    ("POST", ASK, b"{", 422, "invalid_field"),
+    ("POST", ASK, b"[]", 422, "invalid_field"),
+    ("POST", ASK, b"\xff", 422, "invalid_field"),
+    ("POST", ASK, b"{}", 422, "invalid_field"),
+    ("POST", ASK, b'{"model": "lex", "model": "lex"}', 422, "invalid_field"),
+    ("POST", ASK, b" " * 70_000, 413, "body_too_large"),
+]
+
+
+async def test_every_refusal_has_openais_form(service: Lex) -> None:
+    headers = {"Content-Type": "application/json"}
+    for method, path, body, status, code in REFUSED:
+        answer = await service.client.request(method, path, content=body, headers=headers)
+
+        assert (answer.status_code, answer.headers["content-type"]) == (status, "application/json")
+        assert int(answer.headers["content-length"]) == len(answer.content)
+        error = answer.json()["error"]
+        assert list(error) == ["message", "type", "param", "code"]
+        assert (error["code"], error["type"]) == (code, "invalid_request_error")
+
+
+async def test_a_front_ends_unknown_request_deletes_nothing(service: Lex) -> None:
+    chat = {"X-OpenWebUI-Chat-Id": "c1"}
+    async with client_of(service) as client:
+        first = [user("Text?")]
+        await streamed(client, *first, extra_headers=chat)
+        await client.chat.completions.create(
+            model="lex", messages=[user("Un titre: Text?")], extra_headers=chat
+        )
+        assert len(await history(service, "c1")) == 4
+        await streamed(client, *first, assistant(TEXT), user("Too long?"), extra_headers=chat)
+
+    assert await history(service, "c1") == [
+        ("user", "Text?"),
+        ("assistant", TEXT),
+        ("user", "Too long?"),
+        ("assistant", "It goes on"),
+    ]
+
+
+async def test_a_given_history_can_be_edited_too(service: Lex) -> None:
+    chat = {"X-OpenWebUI-Chat-Id": "moved"}
+    given = [user("Hello"), assistant("Hello from another model."), user("And?"), assistant("So.")]
+    async with client_of(service) as client:
+        await streamed(client, *given, user("Text?"), extra_headers=chat)
+        assert len(await history(service, "moved")) == 6
+        await streamed(client, *given[:2], user("Too long?"), extra_headers=chat)
+
+    assert await history(service, "moved") == [
+        ("user", "Hello"),
+        ("assistant", "Hello from another model."),
+        ("user", "Too long?"),
+        ("assistant", "It goes on"),
+    ]
 
 
 def test_each_scenario_is_kept() -> None:

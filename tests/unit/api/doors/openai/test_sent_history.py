@@ -86,14 +86,14 @@ def test_it_continues_the_session_or_replaces_a_turn(
 @pytest.mark.parametrize(
     ("texts", "sends_all", "streams", "question"),
     [
-        # Of a front end: the first question again, or edited.
+        # A front end asks its first question again, or edited.
         (("One?",), True, True, "t1-1"),
         (("One?",), True, False, "t1-1"),
         (("Changed?",), True, True, "t1-1"),
         (("Lost?", "One?"), True, True, "t1-1"),
         # A request of the front end for itself, by an unknown prompt.
         (("Find a title for: One? First.",), True, False, None),
-        # Of a client that only sends what is new.
+        # A client only sends what is new.
         (("One?",), False, True, None),
         (("One?", "Two?", "Three?"), False, True, None),
     ],
