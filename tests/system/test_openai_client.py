@@ -15,7 +15,10 @@ NODE = ROOT / ".venv/bin/node"
 
 
 async def test_the_client_for_javascript_understands_every_scenario() -> None:
-    async with lex() as service, lex(rate_limit_session="1/minute") as limited:
+    async with (
+        lex(heartbeat_seconds=0.05) as service,
+        lex(rate_limit_session="1/minute") as limited,
+    ):
         play(service)
         said = await run(service.url, limited.url)
 

@@ -24,7 +24,7 @@ from backend.domain.events import (
 )
 from backend.turns.event_log import Batch, EventLog
 
-LOGS = int(os.environ.get("LEX_RANDOM_TURNS", "200"))
+LOGS = int(os.environ.get("DOOR_TURNS", "200"))
 USAGE = TokenUsage(prompt_tokens=7, completion_tokens=3, total_tokens=10)
 FAILURE = Failure("upstream_busy", "The assistant is too busy.", retryable=True, retry_after=3)
 
