@@ -1,9 +1,9 @@
-"""Counts the calls of a server instead of timing them: `python -m loadtests.bench.counted MODULE …`.
+"""Counts the calls of a server instead of timing them.
 
-It runs the module, such as `backend.server`. SIGUSR2 starts the count, and the next one ends it.
-Both write the calls so far to the file that `COUNTED` names, so the first writes 0. Counts of the
-same work differ by a few per cent between runs, and little between machines, where times differ
-threefold.
+`python -m loadtests.bench.counted MODULE …` runs a module, such as `backend.server`. SIGUSR2 starts
+the count, and the next one ends it. Both write the calls so far to the file that `COUNTED` names,
+so the first writes 0. Counts of the same work differ by a few per cent between runs, and little
+between machines, where times differ threefold.
 """
 
 import os
