@@ -21,7 +21,8 @@ ALICE, BOB = bearer(token("alice")), bearer(token("bob"))
 PAGE = "http://localhost:3000"
 TURN = "0123456789abcdef"
 
-GUARDED: list[tuple[str, str, dict[str, str] | None]] = [
+UI_MESSAGE = {"role": "user", "parts": [{"type": "text", "text": "Hello"}]}
+GUARDED: list[tuple[str, str, dict[str, Any] | None]] = [
     ("POST", "/query", {"query": "Hello", "session_id": "s1"}),
     ("POST", "/sessions", None),
     ("GET", "/sessions", None),
@@ -33,6 +34,11 @@ GUARDED: list[tuple[str, str, dict[str, str] | None]] = [
     ("GET", "/sessions/s1/events", None),
     ("GET", f"/turns/{TURN}", None),
     ("GET", "/usage", None),
+    ("POST", "/api/chat", {"id": "c1", "messages": [UI_MESSAGE]}),
+    ("GET", "/api/chat/c1/messages", None),
+    ("GET", "/api/chat/c1/stream", None),
+    ("DELETE", "/api/chat/c1/stream", None),
+    ("POST", "/api/chat/c1/stop", None),
     ("GET", f"/turns/{TURN}/events", None),
     ("DELETE", f"/turns/{TURN}", None),
     ("POST", "/auth/session", None),
@@ -111,7 +117,12 @@ async def test_the_routes_above_are_all_there_are(service: Lex) -> None:
     listed = {(method.upper(), path) for path, methods in openapi.items() for method in methods}
     paths = [*((method, path) for method, path, _ in GUARDED), *OPEN]
     named = {
-        (method, path.replace("s1", "{session_id}").replace(TURN, "{turn_id}"))
+        (
+            method,
+            path.replace("s1", "{session_id}")
+            .replace("c1", "{chat_id}")
+            .replace(TURN, "{turn_id}"),
+        )
         for method, path in paths
     }
 
@@ -164,6 +175,7 @@ async def test_sessions_and_turns_belong_to_their_caller(service: Lex) -> None:
         await service.client.request(method, path.replace(TURN, turn), json=body, headers=BOB)
         for method, path, body in GUARDED
         if path not in ("/query", "/sessions", "/auth/session", "/usage")
+        and not path.startswith("/api/chat")
     ]
     his.append(await service.client.get(f"/turns/{turn}/events", headers={**BOB, **read_on}))
     for url, said in (("/query", {"query": "x"}), ("/sessions/s1/messages", {"content": "x"})):
@@ -179,6 +191,19 @@ async def test_sessions_and_turns_belong_to_their_caller(service: Lex) -> None:
     assert code_in(his_stream.text) == code_in(at_end.text) == "turn_not_found"
     still = await service.client.get("/sessions/s1/messages", headers=ALICE)
     assert len(still.json()["messages"]) == 2
+
+
+async def test_a_chat_of_another_caller_looks_new(service: Lex) -> None:
+    await service.client.post("/query", json={"query": "Hello", "session_id": "c1"}, headers=ALICE)
+
+    hers, his = [
+        (await service.client.get("/api/chat/c1/messages", headers=headers)).json()
+        for headers in (ALICE, BOB)
+    ]
+    stopped = await service.client.post("/api/chat/c1/stop", headers=BOB)
+
+    assert (len(hers), his) == (2, [])
+    assert stopped.status_code == 204
 
 
 async def test_the_same_name_and_the_same_key_are_another_session_for_another_caller(
