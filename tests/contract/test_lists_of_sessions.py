@@ -2,27 +2,23 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import Connection, text
 
-from backend.domain.conversation import Message, Session
+from backend.domain.conversation import Message
 from backend.domain.errors import SessionNotFound
-from backend.storage.ports.sessions import SessionPlace, SessionStore
+from backend.storage.ports.sessions import SessionPlace, SessionStore, place_of
 from backend.storage.ports.stores import Stores
 from backend.storage.sql.claims import new_session
 from backend.storage.sql.database import Database
-from backend.storage.sql.look_ups import BEHIND
+from backend.storage.sql.look_ups import UNUSED_BEHIND, USED_BEHIND
 from backend.storage.sql.migrate import migrate
 from backend.storage.sql.tables import sessions as sessions_table
 from tests.contract.conversations import EVERYTHING, OWNER, a_tool_round, ending, new_turn, say
 
 BEFORE_AND_AFTER_FINISHING = True
-
-
-def place(session: Session) -> SessionPlace:
-    return SessionPlace(session.last_used_at, session.id)
 
 
 async def listed(sessions: SessionStore, *, limit: int = 100) -> list[str]:
@@ -31,7 +27,7 @@ async def listed(sessions: SessionStore, *, limit: int = 100) -> list[str]:
     after: SessionPlace | None = None
     while page := await sessions.of_owner(OWNER, after=after, limit=limit):
         ids += [session.id for session in page]
-        after = place(page[-1])
+        after = place_of(page[-1])
     return ids
 
 
@@ -65,7 +61,7 @@ async def test_a_session_that_is_used_between_two_pages_hides_no_other(stores: S
     first = await stores.sessions.of_owner(OWNER, limit=1)
 
     await say(stores.sessions, new_turn(session_id="a"), "Hi")
-    rest = await stores.sessions.of_owner(OWNER, after=place(first[0]), limit=9)
+    rest = await stores.sessions.of_owner(OWNER, after=place_of(first[0]), limit=9)
 
     assert [session.id for session in (*first, *rest)] == ["c", "b"]
 
@@ -146,23 +142,33 @@ async def test_given_messages_and_those_after_a_replaced_turn_are_numbered(store
     assert [stored.id for stored in messages][-2:] == [f"{second.id}-1", f"{second.id}-2"]
 
 
-def test_a_page_is_read_from_the_index(sql_url: str) -> None:
+def test_pages_are_read_from_indexes(sql_url: str) -> None:
     migrate(sql_url)
     database = Database(sql_url)
 
-    def plan(connection: Connection) -> str:
+    def plans(connection: Connection) -> list[str]:
         at = datetime(2026, 1, 1, tzinfo=UTC)
-        new = [new_session(OWNER, f"s{n}") | {"created_at": at} for n in range(3000)]
+        new = [
+            new_session(OWNER, f"s{n}")
+            | {"created_at": at, "last_turn_at": at + timedelta(minutes=n) if n % 2 else None}
+            for n in range(3000)
+        ]
         connection.execute(sessions_table.insert(), new)
         connection.execute(text("ANALYZE"))
-        page = BEHIND.params(owner=OWNER, at=at, session_id="s9", limit=50)
-        query = page.compile(connection, compile_kwargs={"literal_binds": True})
         explain = "EXPLAIN QUERY PLAN" if sql_url.startswith("sqlite") else "EXPLAIN"
-        return "\n".join(map(str, connection.execute(text(f"{explain} {query}"))))
+        found = []
+        for page in (USED_BEHIND, UNUSED_BEHIND):
+            values = page.params(owner=OWNER, at=at + timedelta(days=1), session_id="s9", limit=50)
+            query = values.compile(connection, compile_kwargs={"literal_binds": True})
+            rows = connection.execute(text(f"{explain} {query}"))
+            found.append("\n".join(map(str, rows)))
+        return found
 
-    found = database.transact(plan)
+    used, unused = database.transact(plans)
     database.dispose()
 
-    assert "sessions_last_used" in found
-    assert "TEMP B-TREE" not in found
-    assert "Sort" not in found
+    assert "sessions_last_used" in used
+    assert "sessions_unused" in unused
+    for found in (used, unused):
+        assert "TEMP B-TREE" not in found
+        assert "Sort" not in found

@@ -30,6 +30,7 @@ from backend.storage.ports.sessions import (
     StoredMessage,
     StoredTurn,
     StoreTime,
+    place_of,
 )
 from backend.storage.ports.side_effects import ClaimLost
 from backend.storage.turn_journal import with_output
@@ -62,8 +63,8 @@ class MemorySessions:
         self, owner: str, *, after: SessionPlace | None = None, limit: int
     ) -> Sequence[Session]:
         mine = [key for key in self._sessions if key[0] == owner]
-        found = sorted((self._repaired(*key).shown for key in mine), key=_place, reverse=True)
-        return [session for session in found if after is None or _place(session) < after][:limit]
+        found = sorted((self._repaired(*key).shown for key in mine), key=place_of, reverse=True)
+        return [session for session in found if after is None or place_of(session) < after][:limit]
 
     async def rename(self, owner: str, session_id: str, *, title: str | None) -> None:
         kept = self._found(owner, session_id)
@@ -330,7 +331,3 @@ class MemorySessions:
                 if session_owner == owner and turn.record.id == turn_id:
                     return turn
         raise TurnNotFound
-
-
-def _place(session: Session) -> SessionPlace:
-    return SessionPlace(session.last_used_at, session.id)

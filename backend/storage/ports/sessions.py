@@ -212,6 +212,10 @@ class SessionPlace(NamedTuple):
     session_id: str
 
 
+def place_of(session: Session) -> SessionPlace:
+    return SessionPlace(session.last_used_at, session.id)
+
+
 class AlreadyStarted(Exception):
     """The session already has a turn with this idempotency key."""
 

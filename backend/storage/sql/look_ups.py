@@ -9,6 +9,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import (
     BindParameter,
+    Column,
     Connection,
     Integer,
     Select,
@@ -23,14 +24,14 @@ from backend.domain.conversation import FIRST_WORDS, Session, TurnRecord
 from backend.domain.errors import SessionNotFound, TurnNotFound
 from backend.domain.turn_keys import TurnKey
 from backend.storage.message_numbers import numbered
-from backend.storage.ports.sessions import SessionPlace, StoredMessage, StoredTurn
+from backend.storage.ports.sessions import SessionPlace, StoredMessage, StoredTurn, place_of
 from backend.storage.sql import claims, endings, leases, logs
 from backend.storage.sql.database import Database
 from backend.storage.sql.dialects import UtcDateTime
 from backend.storage.sql.failure_detector import FailureDetector
 from backend.storage.sql.operations import SqlStore
 from backend.storage.sql.rows import AnyRow, message_of, session_of, turn_of
-from backend.storage.sql.tables import last_used, messages, sessions, turns
+from backend.storage.sql.tables import messages, sessions, turns
 from backend.telemetry import lost_turns
 
 P = ParamSpec("P")
@@ -65,12 +66,25 @@ _SESSION = (
     .where(sessions.c.owner == _OWNER)
 )
 _GET = _SESSION.where(sessions.c.id == _SESSION_ID)
-_LAST_USED_FIRST = _SESSION.order_by(last_used.desc(), sessions.c.id.desc()).limit(
-    bindparam("limit", type_=Integer)
-)
 _AT: BindParameter[datetime] = bindparam("at", type_=UtcDateTime)
-# Not `(last_used, id) < (:at, :id)`: SQLite would read the index from its beginning.
-BEHIND = _LAST_USED_FIRST.where(last_used <= _AT, or_(last_used < _AT, sessions.c.id < _SESSION_ID))
+
+
+def _pages(last_use: Column[datetime]) -> tuple[Select[Any], Select[Any]]:
+    """The first page of sessions by the time of their last use, and the one behind a place."""
+    first = _SESSION.order_by(last_use.desc(), sessions.c.id.desc()).limit(
+        bindparam("limit", type_=Integer)
+    )
+    # Not `(last_use, id) < (:at, :id)`: SQLite would read the index from its beginning.
+    return first, first.where(last_use <= _AT, or_(last_use < _AT, sessions.c.id < _SESSION_ID))
+
+
+# Apart, because SQLAlchemy does not know SQLite's indexes on expressions such as `coalesce`.
+_USED, USED_BEHIND = (
+    page.where(sessions.c.last_turn_at.is_not(None)) for page in _pages(sessions.c.last_turn_at)
+)
+_UNUSED, UNUSED_BEHIND = (
+    page.where(sessions.c.last_turn_at.is_(None)) for page in _pages(sessions.c.created_at)
+)
 _MESSAGES = (
     select(messages)
     .where(
@@ -118,12 +132,16 @@ def _of_owner(
     connection: Connection, owner: str, *, after: SessionPlace | None, limit: int
 ) -> list[Session]:
     page: dict[str, Any] = {"owner": owner, "limit": limit}
-    if after is None:
-        rows = connection.execute(_LAST_USED_FIRST, page)
-    else:
-        place = {"at": after.last_used_at, "session_id": after.session_id}
-        rows = connection.execute(BEHIND, page | place)
-    return [session_of(row) for row in rows]
+    used, unused = _USED, _UNUSED
+    if after is not None:
+        used, unused = USED_BEHIND, UNUSED_BEHIND
+        page |= {"at": after.last_used_at, "session_id": after.session_id}
+    found = [
+        session_of(row)
+        for select_page in (used, unused)
+        for row in connection.execute(select_page, page)
+    ]
+    return sorted(found, key=place_of, reverse=True)[:limit]
 
 
 def _messages(
