@@ -66,7 +66,7 @@ const SCENARIOS = {
     await chat.until(() => chat.said !== "");
     await chat.stop();
     await answered;
-    // The next question does not wait: the first answer has ended.
+    while ((await stored(id)).length < 2); // until the answer has ended
     await chat.sendMessage({ text: "Text?" });
     return chat;
   },

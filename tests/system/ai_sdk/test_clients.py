@@ -42,7 +42,8 @@ SCRIPTS: dict[str, list[dict[str, Any]]] = {
 async def seen(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[dict[str, Any]]:
     keys = key_file(tmp_path_factory.mktemp("keys") / "keys", secret="alice")
     limited = {**with_key_file(keys), "rate_limit_session": "1/day"}
-    async with lex() as service, lex(**limited) as secured:
+    # A cut of a resumable answer would show only after the grace.
+    async with lex(disconnect_grace_seconds=3600) as service, lex(**limited) as secured:
         for each in (service, secured):
             for query, rounds in SCRIPTS.items():
                 each.standin.script(*rounds, contains=query, times=None)

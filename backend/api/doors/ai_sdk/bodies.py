@@ -46,10 +46,6 @@ class ChatBody(BaseModel):
 
     def question(self) -> UiMessage:
         """The last message. Raises: InvalidField, if it is not a question in text."""
-        if any(message.role == "system" for message in self.messages):
-            raise InvalidField(
-                "must be user or assistant: the prompt is Lex's", field="messages.role"
-            )
         question = self.messages[-1]
         if question.role != "user":
             raise InvalidField("must be user in the last message", field="messages.role")

@@ -25,7 +25,7 @@ class UiMessage(BaseModel):
     """A message: its parts are text, steps (rounds), and tool calls with their outputs."""
 
     id: str = ""
-    role: Literal["system", "user", "assistant"]
+    role: Literal["user", "assistant"]
     parts: list[Part]
     metadata: Any = None
 

@@ -30,6 +30,7 @@ async def asked(text: str, known: dict[str, StoredTurn], id_: str = "m1", **body
 
 ONCE = {"m1": turn(FIRST, "A")}
 TWICE = {**ONCE, AGAIN: turn(SECOND, "B")}
+THRICE = {**TWICE, f"{SECOND}-again": turn(THIRD, "C")}
 
 REGENERATE: dict[str, Any] = {"trigger": "regenerate-message"}
 
@@ -40,7 +41,7 @@ async def test_a_question_has_its_id_as_key() -> None:
 
 async def test_an_edit_replaces_the_newest_turn_of_its_question() -> None:
     assert await asked("B", ONCE, messageId="m1") == Request(AGAIN, f"{FIRST}-1")
-    assert await asked("C", TWICE, messageId="m1") == Request(f"{SECOND}-again", f"{SECOND}-1")
+    assert await asked("D", THRICE, messageId="m1") == Request(f"{THIRD}-again", f"{THIRD}-1")
 
 
 async def test_an_edit_of_a_message_of_ours_needs_no_key_of_the_page() -> None:
