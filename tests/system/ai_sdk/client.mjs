@@ -70,6 +70,8 @@ export class Chat extends AbstractChat {
 
   until = (holds) => this.state.until(holds);
 
+  received = () => Promise.all(this.wire.map((entry) => entry.received));
+
   /** What the page shows, as a reload would get it. */
   get shown() {
     return JSON.parse(JSON.stringify(this.messages));
@@ -79,6 +81,7 @@ export class Chat extends AbstractChat {
 export const textOf = (message) =>
   message.parts.map((part) => (part.type === "text" ? part.text : "")).join("");
 
+/** Keeps everything that the service sends, also what the chat does not read after an error. */
 async function recorded(url, init, wire) {
   const response = await fetch(url, init);
   const entry = {
@@ -86,19 +89,12 @@ async function recorded(url, init, wire) {
     status: response.status,
     protocol: response.headers.get("x-vercel-ai-ui-message-stream"),
     retryAfter: response.headers.get("retry-after"),
-    body: "",
   };
+  const body = response.clone().text();
+  entry.received = body.then(
+    (text) => (entry.body = text),
+    () => (entry.body = "cut"),
+  );
   wire.push(entry);
-  if (!response.ok || response.body === null) {
-    entry.body = await response.clone().text();
-    return response;
-  }
-  const decoder = new TextDecoder();
-  const record = new TransformStream({
-    transform(bytes, controller) {
-      entry.body += decoder.decode(bytes, { stream: true });
-      controller.enqueue(bytes);
-    },
-  });
-  return new Response(response.body.pipeThrough(record), response);
+  return response;
 }

@@ -50,14 +50,17 @@ const SCENARIOS = {
 
   async reload_in_mid_stream(id) {
     const left = new Chat({ base, id });
-    const answered = left.sendMessage({ text: "Resumed?" });
+    const answered = left.sendMessage({ text: "Slow?" });
     await left.until(() => left.said !== "");
     await left.stop();
     await answered;
     const chat = new Chat({ base, id, messages: await stored(id) });
-    await chat.resumeStream();
+    const resumed = chat.resumeStream();
+    await chat.until(() => chat.said.length > left.said.length);
+    await fetch(`${base}/api/chat/${id}/stream`, { method: "DELETE" });
+    await resumed;
     await chat.resumeStream(); // nothing runs any more
-    return chat;
+    return Object.assign(chat, { more: { left: left.said } });
   },
 
   async a_cut_of_a_plain_answer(id) {
@@ -189,6 +192,7 @@ const SCENARIOS = {
 const seen = await Promise.all(
   Object.entries(SCENARIOS).map(async ([name, play]) => {
     const chat = await play(name.replaceAll("_", "-"));
+    await chat.received();
     const isSecured = chat.wire.some(({ status }) => [401, 429].includes(status));
     const history = await stored(chat.id, SIGNED_IN, isSecured ? secured : base);
     if (history.length > 0) await validateUIMessages({ messages: history });

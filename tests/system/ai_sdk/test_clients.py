@@ -33,17 +33,18 @@ SCRIPTS: dict[str, list[dict[str, Any]]] = {
         {"text": "Which city?"},
     ],
     "Broken?": [{"text": "It is eighteen", "fault": {"kind": "x_groq_error", "after_tokens": 2}}],
-    "Slow?": [{"text": "slow " * 1000, "tokens_per_second": 50}],
-    "Resumed?": [{"text": "one two three four five six seven eight", "tokens_per_second": 20}],
+    "Slow?": [{"text": "slow " * 5000, "tokens_per_second": 50}],
 }
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def seen(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[dict[str, Any]]:
-    keys = key_file(tmp_path_factory.mktemp("keys") / "keys", secret="alice")
+    folder = tmp_path_factory.mktemp("ai_sdk")
+    keys = key_file(folder / "keys", secret="alice")
     limited = {**with_key_file(keys), "rate_limit_session": "1/day"}
     # A cut of a resumable answer would show only after the grace.
-    async with lex(disconnect_grace_seconds=3600) as service, lex(**limited) as secured:
+    stored: Any = {"database_url": f"sqlite:///{folder}/lex.db", "disconnect_grace_seconds": 3600}
+    async with lex(**stored) as service, lex(**limited) as secured:
         for each in (service, secured):
             for query, rounds in SCRIPTS.items():
                 each.standin.script(*rounds, contains=query, times=None)
@@ -118,11 +119,11 @@ async def test_a_stop_keeps_the_text(seen: dict[str, Any], name: str) -> None:
 
 
 async def test_a_cut_is_not_a_stop(seen: dict[str, Any]) -> None:
-    shown = answer(seen["reload_in_mid_stream"])
+    resumed = seen["reload_in_mid_stream"]
 
-    assert shown["metadata"]["outcome"] == "completed"
-    assert text_of(shown) == SCRIPTS["Resumed?"][0]["text"]
-    assert [entry["status"] for entry in seen["reload_in_mid_stream"]["wire"]] == [200, 204]
+    shown = answer(resumed)
+    assert text_of(shown).startswith(resumed["left"])
+    assert [entry["status"] for entry in resumed["wire"]] == [200, 204]
 
 
 async def test_a_cut_of_a_plain_answer_is_a_stop(seen: dict[str, Any]) -> None:
@@ -257,7 +258,7 @@ def steady(wire: list[dict[str, Any]]) -> str:
 def _steady_body(body: str) -> str:
     """Without ids of turns and places of events. Pieces of a text are joined."""
     body = re.sub(r"[0-9a-f]{16}", "<turn>", body)
-    body = re.sub(r"\nid: .*", "", body)
+    body = re.sub(r'"retry_after":\d+', '"retry_after":…', body)
     body = re.sub(r'("(?:input|output|total)Tokens"):\d+', r"\1:…", body)
     joint = re.compile(
         r'(\{"type":"text-delta","id":"(text-\d+)","delta":"[^\n]*)"\}\n\n'
