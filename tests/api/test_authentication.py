@@ -22,6 +22,7 @@ PAGE = "http://localhost:3000"
 TURN = "0123456789abcdef"
 
 HELLO = {"role": "user", "content": "Hello"}
+UI_MESSAGE = {"role": "user", "parts": [{"type": "text", "text": "Hello"}]}
 GUARDED: list[tuple[str, str, dict[str, Any] | None]] = [
     ("POST", "/query", {"query": "Hello", "session_id": "s1"}),
     ("POST", "/sessions", None),
@@ -37,6 +38,11 @@ GUARDED: list[tuple[str, str, dict[str, Any] | None]] = [
     ("POST", "/v1/chat/completions", {"model": "lex", "messages": [HELLO]}),
     ("GET", "/v1/models", None),
     ("GET", "/v1/models/lex", None),
+    ("POST", "/api/chat", {"id": "c1", "messages": [UI_MESSAGE]}),
+    ("GET", "/api/chat/c1/messages", None),
+    ("GET", "/api/chat/c1/stream", None),
+    ("DELETE", "/api/chat/c1/stream", None),
+    ("POST", "/api/chat/c1/stop", None),
     ("GET", f"/turns/{TURN}/events", None),
     ("DELETE", f"/turns/{TURN}", None),
     ("POST", "/auth/session", None),
@@ -127,7 +133,8 @@ async def test_every_route_refuses_a_missing_or_invalid_credential(
 
 
 def _as_listed(path: str) -> str:
-    path = path.replace("s1", "{session_id}").replace(TURN, "{turn_id}")
+    path = path.replace("s1", "{session_id}").replace("c1", "{chat_id}")
+    path = path.replace(TURN, "{turn_id}")
     return path.replace("/models/lex", "/models/{model}")
 
 
@@ -186,7 +193,7 @@ async def test_sessions_and_turns_belong_to_their_caller(service: Lex) -> None:
         await service.client.request(method, path.replace(TURN, turn), json=body, headers=BOB)
         for method, path, body in GUARDED
         if path not in ("/query", "/sessions", "/auth/session", "/usage")
-        and not path.startswith("/v1/")
+        and not path.startswith(("/v1/", "/api/chat"))
     ]
     his.append(await service.client.get(f"/turns/{turn}/events", headers={**BOB, **read_on}))
     for url, said in (("/query", {"query": "x"}), ("/sessions/s1/messages", {"content": "x"})):
@@ -202,6 +209,19 @@ async def test_sessions_and_turns_belong_to_their_caller(service: Lex) -> None:
     assert code_in(his_stream.text) == code_in(at_end.text) == "turn_not_found"
     still = await service.client.get("/sessions/s1/messages", headers=ALICE)
     assert len(still.json()["messages"]) == 2
+
+
+async def test_a_chat_of_another_caller_looks_new(service: Lex) -> None:
+    await service.client.post("/query", json={"query": "Hello", "session_id": "c1"}, headers=ALICE)
+
+    hers, his = [
+        (await service.client.get("/api/chat/c1/messages", headers=headers)).json()
+        for headers in (ALICE, BOB)
+    ]
+    stopped = await service.client.post("/api/chat/c1/stop", headers=BOB)
+
+    assert (len(hers), his) == (2, [])
+    assert stopped.status_code == 204
 
 
 async def test_the_same_name_and_the_same_key_are_another_session_for_another_caller(

@@ -72,6 +72,7 @@ BLOCKS_THAT_CANNOT_RUN: dict[tuple[str, str], str] = {
         "docs/frontends.md",
         'import OpenAI from "openai"',
     ): "a system test runs it, which has that library",
+    ("docs/frontends.md", "@ai-sdk/react"): "tests/system/ai_sdk runs it in a browser",
 }
 """By document and a text in the block, and why no test runs it."""
 
