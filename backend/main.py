@@ -36,6 +36,7 @@ from backend.api import (
 from backend.api import metrics as metrics_route
 from backend.api.auth import exchange
 from backend.api.dependencies import LifespanState
+from backend.api.doors.ag_ui import routes as ag_ui
 from backend.api.middleware.access_log import AccessLog
 from backend.api.middleware.allowed_hosts import AllowedHosts
 from backend.api.middleware.body_limit import BodyLimit
@@ -147,7 +148,7 @@ def _routes(*, auth: str, api_docs: bool) -> Sequence[BaseRoute]:
     which takes 15 ms, and keeps the result in the routes.
     """
     router = APIRouter(responses=ALWAYS)
-    for routes in (query, event_source, realtime, sessions, turns, usage):
+    for routes in (query, event_source, realtime, sessions, turns, usage, ag_ui):
         router.include_router(routes.router, **guarded(auth=auth))
     router.include_router(exchange.router, **exchanging(auth=auth))
     router.include_router(exchange.leaving)

@@ -21,7 +21,8 @@ ALICE, BOB = bearer(token("alice")), bearer(token("bob"))
 PAGE = "http://localhost:3000"
 TURN = "0123456789abcdef"
 
-GUARDED: list[tuple[str, str, dict[str, str] | None]] = [
+AG_UI_MESSAGE = {"id": "m1", "role": "user", "content": "Hello"}
+GUARDED: list[tuple[str, str, dict[str, Any] | None]] = [
     ("POST", "/query", {"query": "Hello", "session_id": "s1"}),
     ("POST", "/sessions", None),
     ("GET", "/sessions", None),
@@ -33,6 +34,7 @@ GUARDED: list[tuple[str, str, dict[str, str] | None]] = [
     ("GET", "/sessions/s1/events", None),
     ("GET", f"/turns/{TURN}", None),
     ("GET", "/usage", None),
+    ("POST", "/ag-ui", {"threadId": "s1", "runId": "r1", "messages": [AG_UI_MESSAGE]}),
     ("GET", f"/turns/{TURN}/events", None),
     ("DELETE", f"/turns/{TURN}", None),
     ("POST", "/auth/session", None),
@@ -163,7 +165,7 @@ async def test_sessions_and_turns_belong_to_their_caller(service: Lex) -> None:
     his = [
         await service.client.request(method, path.replace(TURN, turn), json=body, headers=BOB)
         for method, path, body in GUARDED
-        if path not in ("/query", "/sessions", "/auth/session", "/usage")
+        if path not in ("/query", "/sessions", "/auth/session", "/usage", "/ag-ui")
     ]
     his.append(await service.client.get(f"/turns/{turn}/events", headers={**BOB, **read_on}))
     for url, said in (("/query", {"query": "x"}), ("/sessions/s1/messages", {"content": "x"})):
