@@ -36,6 +36,7 @@ from backend.api import (
 from backend.api import metrics as metrics_route
 from backend.api.auth import exchange
 from backend.api.dependencies import LifespanState
+from backend.api.doors.ag_ui import routes as ag_ui
 from backend.api.doors.ai_sdk import routes as ai_sdk
 from backend.api.doors.openai import errors as openai_errors
 from backend.api.doors.openai import routes as openai
@@ -151,7 +152,8 @@ def _routes(*, auth: str, api_docs: bool) -> Sequence[BaseRoute]:
     which takes 15 ms, and keeps the result in the routes.
     """
     router = APIRouter(responses=ALWAYS)
-    for routes in (query, event_source, realtime, sessions, turns, usage, openai, ai_sdk):
+    doors = (ai_sdk, ag_ui, openai)
+    for routes in (query, event_source, realtime, sessions, turns, usage, *doors):
         router.include_router(routes.router, **guarded(auth=auth))
     router.include_router(exchange.router, **exchanging(auth=auth))
     router.include_router(exchange.leaving)

@@ -23,6 +23,7 @@ TURN = "0123456789abcdef"
 
 HELLO = {"role": "user", "content": "Hello"}
 UI_MESSAGE = {"role": "user", "parts": [{"type": "text", "text": "Hello"}]}
+AG_UI_MESSAGE = {"id": "m1", "role": "user", "content": "Hello"}
 GUARDED: list[tuple[str, str, dict[str, Any] | None]] = [
     ("POST", "/query", {"query": "Hello", "session_id": "s1"}),
     ("POST", "/sessions", None),
@@ -43,6 +44,7 @@ GUARDED: list[tuple[str, str, dict[str, Any] | None]] = [
     ("GET", "/api/chat/c1/stream", None),
     ("DELETE", "/api/chat/c1/stream", None),
     ("POST", "/api/chat/c1/stop", None),
+    ("POST", "/ag-ui", {"threadId": "s1", "runId": "r1", "messages": [AG_UI_MESSAGE]}),
     ("GET", f"/turns/{TURN}/events", None),
     ("DELETE", f"/turns/{TURN}", None),
     ("POST", "/auth/session", None),
@@ -193,7 +195,7 @@ async def test_sessions_and_turns_belong_to_their_caller(service: Lex) -> None:
         await service.client.request(method, path.replace(TURN, turn), json=body, headers=BOB)
         for method, path, body in GUARDED
         if path not in ("/query", "/sessions", "/auth/session", "/usage")
-        and not path.startswith(("/v1/", "/api/chat"))
+        and not path.startswith(("/v1/", "/api/chat", "/ag-ui"))
     ]
     his.append(await service.client.get(f"/turns/{turn}/events", headers={**BOB, **read_on}))
     for url, said in (("/query", {"query": "x"}), ("/sessions/s1/messages", {"content": "x"})):

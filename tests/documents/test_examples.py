@@ -73,6 +73,8 @@ BLOCKS_THAT_CANNOT_RUN: dict[tuple[str, str], str] = {
         'import OpenAI from "openai"',
     ): "a system test runs it, which has that library",
     ("docs/frontends.md", "@ai-sdk/react"): "tests/system/ai_sdk runs it in a browser",
+    ("docs/frontends.md", "@ag-ui/client"): "tests/system/ag_ui runs it, which has the client",
+    ("docs/frontends.md", "@copilotkit/core"): "tests/system/ag_ui runs it, which has the client",
 }
 """By document and a text in the block, and why no test runs it."""
 
