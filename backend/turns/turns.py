@@ -40,13 +40,12 @@ class Kind:
     open_turn: OpenTurn
     claim: ClaimSession
     store: TurnStore
-    is_stored: bool
 
     @classmethod
     def ephemeral(cls, open_turn: OpenTurn, usage: UsageStore) -> Self:
         """Turns that are not stored. Only their calls are, in the ledger."""
         store = Ephemeral(usage)
-        return cls(open_turn=open_turn, claim=store.claim, store=store, is_stored=False)
+        return cls(open_turn=open_turn, claim=store.claim, store=store)
 
 
 class Turns:
@@ -85,9 +84,7 @@ class Turns:
             is_claimed_here=self._running.is_claimed,
             timeout_seconds=limits.remote_timeout_seconds,
         )
-        self._stored = Kind(
-            open_turn=open_turn, claim=self._remote.claim, store=sessions, is_stored=True
-        )
+        self._stored = Kind(open_turn=open_turn, claim=self._remote.claim, store=sessions)
         self._ephemeral = ephemeral
         self.wake = shared_logs.wake if shared_logs else asyncio.Event()
         """Set when `renew` should be called now instead of at its next regular time."""
