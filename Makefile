@@ -38,8 +38,9 @@ SYSTEM_WORKERS ?= 4
 COMPILE = $(BIN)/python -m compileall -q -j 2 -x '/test_|/helm/' backend deploy infrastructure loadtests tests
 SYSTEM := tests/browser tests/deploy tests/system
 
-soak: .venv/.development ## run long tests: thousands of cancelled calls, a thousand turns
+soak: .venv/.development ## run long tests: thousands of cancelled calls, a thousand turns, random conversations
 	$(BIN)/python -m pytest tests/soak
+	REPLACING_SEQUENCES=40 $(BIN)/python -m pytest -n 0 --timeout 900 tests/contract/test_replacing.py -k random
 
 check: .venv/.development .venv/npm/.fetched ## lint, formatting, types, import rules, prose; side by side
 	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target check-types check-prose check-page check-lint check-imports
