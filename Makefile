@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install run smoke test test-python slowest soak check check-lint check-types check-imports check-prose check-page format vendor dashboards versions release-check bench bench-short bench-hold bench-long bench-peers bench-telemetry chaos ceilings drill ledger parts load load-ui chart image up up-observability down lock system-deps test-system clean
+.PHONY: help install run smoke test test-python slowest soak check check-lint check-types check-imports check-prose check-page format vendor dashboards versions release-check bench bench-short bench-hold bench-long bench-peers bench-telemetry chaos ceilings doors drill ledger parts load load-ui chart image up up-observability down lock system-deps test-system clean
 
 # With it, each of the many processes of the tests would compile all sources again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -108,6 +108,9 @@ ceilings: .venv/.development ## measure how many turns a second one core of Post
 
 parts: .venv/.development ## check that the parts of 10,000 turns add up, in every ending; three minutes
 	MIXTURE_TURNS=10000 $(BIN)/python -m pytest -n 0 --timeout 3600 tests/live/test_turn_parts.py -k mixture
+
+doors: .venv/.development .venv/npm/.fetched .venv/npm/clients/.installed ## check the streams of 10,000 random turns with the vendors' own clients, for each protocol; two minutes
+	DOOR_TURNS=10000 $(BIN)/python -m pytest -n 2 --timeout 3600 tests/system/*/test_random_turns.py
 
 load-ui: .venv/.development ## the same, controlled in a browser on http://localhost:8089
 	$(LOCUST) --web-host 127.0.0.1
