@@ -17,9 +17,10 @@ from backend.storage.ports.sessions import Claim, Ending, NewTurn, SessionStore,
 from backend.storage.ports.usage import UsageStore
 from backend.tools.registry import Tool, Toolbox
 from backend.turns.event_log import Follower
+from backend.turns.kinds import Kind
 from backend.turns.limits import TurnLimits
 from backend.turns.shared_logs import SharedLogs
-from backend.turns.turns import Kind, Turns
+from backend.turns.turns import Turns
 from tests.fakes import Scripted, ScriptedModel, a_context, echo
 from tests.waiting import waiting
 
