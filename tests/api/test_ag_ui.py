@@ -75,6 +75,25 @@ async def test_a_repeated_run_is_replayed(service: Lex) -> None:
     assert events_of(again)[-4:] == events_of(first)[-4:]
 
 
+async def test_a_question_alone_gets_the_history_that_its_page_lacks(service: Lex) -> None:
+    first = await run(service, user("Text?"))
+    second = await run(service, user("Text? More."), run_id="r2")
+    repeats = [
+        await run(service, user("Text?")),
+        await run(service, user("Text? More."), run_id="r2"),
+    ]
+
+    assert types(first) == types(repeats[0]) == TEXT
+    assert types(second) == types(repeats[1]) == [TEXT[0], *LOADED[1:3], *TEXT[1:]]
+    for answer in (second, repeats[1]):
+        snapshot = events_of(answer)[2]["messages"]
+        assert [each["content"] for each in snapshot] == [
+            "Text?",
+            "It is 18 degrees.",
+            "Text? More.",
+        ]
+
+
 async def test_a_run_without_a_question_asks_nothing(service: Lex) -> None:
     new = await run(service)
     asked = await run(service, user("Text?"))

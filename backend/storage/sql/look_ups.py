@@ -166,11 +166,14 @@ def _messages(
     connection: Connection, owner: str, session_id: str, *, after: int = 0, limit: int | None = None
 ) -> list[StoredMessage]:
     behind = {"owner": owner, "session_id": session_id, "after": after}
-    rows = connection.execute(_MESSAGES.limit(limit), behind).all()
+    look_up = _MESSAGES if limit is None else _MESSAGES.limit(limit)
+    rows = connection.execute(look_up, behind).all()
     if not rows:
         get(connection, owner, session_id)
         return []
     found = [message_of(row) for row in rows]
+    if not after:
+        return numbered(found, before=0)
     first = {**behind, "before": found[0].position, "turn_id": found[0].turn_id}
     return numbered(found, before=connection.scalar(_BEFORE_TURN, first) or 0)
 

@@ -1,12 +1,14 @@
 /**
- * What clients of AG-UI do, each scenario on a thread of its own: `node scenarios.mjs OPEN SECURED`.
+ * What clients of AG-UI do, each scenario on a thread of its own.
+ *
+ * `node scenarios.mjs URL URL_OF_ONE_WITH_KEYS`
  *
  * Prints, by scenario, the wire of each answer and whatever the scenario returns.
  */
 
 import { createRequire } from "node:module";
 
-const [, , open, secured] = process.argv;
+const [, , base, secured] = process.argv;
 const packages = createRequire(`${process.env.PACKAGES}/`);
 const { HttpAgent } = packages("@ag-ui/client");
 const { CopilotKitCore } = packages("@copilotkit/core");
@@ -51,7 +53,7 @@ class Connecting extends HttpAgent {
 const user = (id, content) => ({ id, role: "user", content });
 
 function agentOf(threadId, Agent = HttpAgent, options = {}) {
-  return new Agent({ url: `${open}/ag-ui`, threadId, ...options });
+  return new Agent({ url: `${base}/ag-ui`, threadId, ...options });
 }
 
 /** Asks, and returns how the run ended, as subscribers are told. */
@@ -164,7 +166,7 @@ const stopping = (Agent) => async (thread) => {
   const agent = agentOf(thread, Agent);
   let turn;
   const stop = async ({ event }) => {
-    turn ??= send(`${open}/turns/${event.messageId.split("-")[0]}`, { method: "DELETE" });
+    turn ??= send(`${base}/turns/${event.messageId.split("-")[0]}`, { method: "DELETE" });
   };
   const ended = await ask(agent, "Slow?", {}, { onTextMessageStartEvent: stop });
   return { ...shown(agent, ended), stopped: (await turn).status };
@@ -216,6 +218,31 @@ async function copilotkit(thread) {
   return { ...shown(agent), errors };
 }
 
+/** Another page of CopilotKit stops a run, and a third one loads the thread. */
+async function copilotkit_stops_and_connects(thread) {
+  class Loading extends CopilotKitsAgent {
+    connect(input) {
+      return this.run({ ...input, messages: [] });
+    }
+  }
+  const open = () => {
+    const agent = agentOf(thread, Loading);
+    return [new CopilotKitCore({ agents__unsafe_dev_only: { lex: agent } }), agent];
+  };
+  const [core, agent] = open();
+  await core.connectAgent({ agent });
+  agent.addMessage(user("m1", "Slow?"));
+  agent.subscribe({ onTextMessageContentEvent: () => void core.stopAgent({ agent }) });
+  await core.runAgent({ agent });
+  // A page that connects while the turn runs would keep it running.
+  let session;
+  do session = await (await send(`${base}/sessions/${thread}`)).json();
+  while (session.running_turn_id !== null);
+  const [page, loaded] = open();
+  await page.connectAgent({ agent: loaded });
+  return { ...shown(loaded), stopped: agent.messages };
+}
+
 const SCENARIOS = {
   text,
   two_tools_at_once: simple("Two tools?"),
@@ -233,6 +260,7 @@ const SCENARIOS = {
   sign_in_and_429,
   unsupported,
   copilotkit,
+  copilotkit_stops_and_connects,
 };
 
 const seen = {};

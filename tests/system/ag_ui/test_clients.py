@@ -101,6 +101,7 @@ def kept(stored: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
         "stopped_elsewhere_for_an_older_client",
         "unsupported",
         "copilotkit",
+        "copilotkit_stops_and_connects",
     ],
 )
 async def test_a_client_shows_what_is_stored(seen: Seen, name: str) -> None:
@@ -240,6 +241,14 @@ async def test_refusals_are_statuses(seen: Seen) -> None:
 
 async def test_copilotkit_reports_the_error(seen: Seen) -> None:
     assert seen["copilotkit"]["errors"] == ["agent_run_error_event"]
+
+
+async def test_copilotkit_stops_a_run(seen: Seen) -> None:
+    shown = seen["copilotkit_stops_and_connects"]
+
+    (_, slow), (_, stopped) = shown["messages"], shown["stopped"]
+    assert slow["content"].startswith(stopped["content"])
+    assert slow["content"].count("slow") < 1000
 
 
 async def test_the_wire_is_as_kept(seen: Seen) -> None:

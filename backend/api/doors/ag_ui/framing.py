@@ -39,14 +39,15 @@ MessagesBefore = Callable[[str], list[Json]]
 
 
 class RunEvents(Framing):
-    """Writes a run from its first event on, after a snapshot of the thread if one is given."""
+    """Writes a run from its first event on. `messages_before` makes it begin with a snapshot."""
 
     def __init__(
         self, follower: Follower, *, run: RunInput, messages_before: MessagesBefore | None = None
     ) -> None:
         super().__init__(follower)
+        self.messages_before = messages_before
+        """May be set until the stream is opened."""
         self._run = run
-        self._messages_before = messages_before
         self._messages = 1
         self._round: str | None = None
         """The id of the assistant's message while its round can add to it."""
@@ -59,7 +60,7 @@ class RunEvents(Framing):
     def opening(self) -> bytes:
         turn_id = self._follower.turn_id
         started = run_started(self._run, session_id=self._follower.session_id, turn_id=turn_id)
-        before = self._messages_before
+        before = self.messages_before
         shown = [] if before is None else snapshot(before(turn_id))
         return b"".join(map(frame, [started, *shown]))
 

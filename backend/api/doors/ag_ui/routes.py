@@ -1,5 +1,6 @@
 """`POST /ag-ui`: the runs of `HttpAgent` and other clients of AG-UI."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,9 +16,9 @@ from backend.api.doors.ag_ui.thread import Thread, turn_of
 from backend.api.doors.thread_ids import session_id_of
 from backend.api.openapi.problems import responses
 from backend.api.openapi.streams import STREAM_REFUSALS
-from backend.api.stream_protocol import Framing
+from backend.api.stream_protocol import Framing, OpenFraming
 from backend.api.strict_json import StrictRoute
-from backend.domain.conversation import Caller, Session
+from backend.domain.conversation import Caller, Message, Session
 from backend.domain.errors import (
     InvalidField,
     KeyReused,
@@ -26,6 +27,7 @@ from backend.domain.errors import (
     SessionNotFound,
 )
 from backend.storage.ports.sessions import SessionStore
+from backend.turns.event_log import Follower
 
 _RUN: dict[int | str, dict[str, Any]] = {
     200: {"description": "The events of the run.", "content": {Framing.media_type: {}}}
@@ -46,16 +48,47 @@ class Door:
 
     async def answer(self) -> Response:
         question = self.run.question
+        if question is not None and self.run.is_question_alone:
+            return await self._ask_alone(question)
         thread = await self._thread()
         is_current = thread.check(self.run.messages)
         if question is None:
             return await self._catch_up()
         if not thread.has_question(question.message_id):
-            return await self._ask(question, thread, has_snapshot=not is_current)
+            given = () if thread.exists else self.run.given
+            before = None if is_current else partial(thread.before, question=question.text)
+            framing = partial(RunEvents, run=self.run, messages_before=before)
+            return await self._ask(question, framing, given=given)
         replaced = turn_of(question.message_id)
         if await self._is_running(replaced):
             return await self._catch_up()
-        return await self._ask(question, thread, has_snapshot=True, replaced=replaced)
+        before = partial(thread.before, question=question.text, replaced=replaced)
+        framing = partial(RunEvents, run=self.run, messages_before=before)
+        return await self._ask(question, framing, replaces=question.message_id)
+
+    async def _ask_alone(self, question: Question) -> Response:
+        """Ask without a look at the history, which most threads begin without.
+
+        Only if the thread turns out to have one, it is read, for the client that lacks it.
+        """
+        opened: list[tuple[Follower, RunEvents]] = []
+
+        def open_framing(follower: Follower) -> RunEvents:
+            framing = RunEvents(follower, run=self.run)
+            opened.append((follower, framing))
+            return framing
+
+        stream = await self._ask(question, open_framing)
+        ((follower, framing),) = opened
+        if not follower.begins_session:
+            try:
+                thread = await self._thread()
+            except BaseException:  # includes a cancellation: nobody will read the stream
+                follower.leave()
+                raise
+            if thread.begins_before(follower.turn_id):
+                framing.messages_before = partial(thread.before, question=question.text)
+        return stream
 
     async def _thread(self) -> Thread:
         try:
@@ -64,9 +97,13 @@ class Door:
             return Thread(None)
 
     async def _ask(
-        self, question: Question, thread: Thread, *, has_snapshot: bool, replaced: str | None = None
+        self,
+        question: Question,
+        framing: OpenFraming,
+        *,
+        replaces: str | None = None,
+        given: Sequence[Message] = (),
     ) -> Response:
-        before = partial(thread.before, question=question.text, replaced=replaced)
         try:
             return await self.asking.with_key(self.run.run_id).ask(
                 field="messages.content",
@@ -75,11 +112,9 @@ class Door:
                 creates=True,
                 resume=self.run.is_resumable,
                 transport="ag_ui",
-                framing=partial(
-                    RunEvents, run=self.run, messages_before=before if has_snapshot else None
-                ),
-                replaces=question.message_id if replaced else None,
-                given=() if thread.exists else self.run.given,
+                framing=framing,
+                replaces=replaces,
+                given=given,
             )
         except KeyReused as error:
             raise InvalidField("was used for another question", field="runId") from error

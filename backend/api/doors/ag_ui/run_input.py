@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError, field_validator
 
+from backend.api.message_ids import is_message_id
 from backend.api.schemas import QueryText
 from backend.domain.conversation import Message
 from backend.domain.errors import InvalidField
@@ -113,6 +114,11 @@ class RunInput(BaseModel):
         if not isinstance(last.content, str) and not all(map(_is_text, parts)):
             raise InvalidField("must be text in a question", field=_CONTENT)
         return Question(last.id, _spoken(last.text))
+
+    @property
+    def is_question_alone(self) -> bool:
+        """Whether the client sends its question, and nothing that could be from the history."""
+        return len(self.messages) == 1 and not is_message_id(self.messages[0].id)
 
     @property
     def given(self) -> list[Message]:

@@ -50,6 +50,10 @@ class Thread:
     def messages(self) -> list[Json]:
         return list(self._messages.values())
 
+    def begins_before(self, turn_id: str) -> bool:
+        first = next(iter(self._messages), None)
+        return first is not None and turn_of(first) != turn_id
+
     def before(self, turn_id: str, *, question: str, replaced: str | None = None) -> list[Json]:
         """The messages before a turn, and its question.
 
