@@ -86,7 +86,7 @@ async def _lifespan_state(connection: HTTPConnection) -> LifespanState:
     return cast(LifespanState, connection.scope["state"])
 
 
-async def state_of(connection: HTTPConnection) -> State:
+async def _state(connection: HTTPConnection) -> State:
     """Raises: StoreAway, while the worker waits for its store."""
     state = (await _lifespan_state(connection)).get("opened")
     if state is None:
@@ -95,7 +95,7 @@ async def state_of(connection: HTTPConnection) -> State:
 
 
 LifespanStateDep = Annotated[LifespanState, Depends(_lifespan_state)]
-StateDep = Annotated[State, Depends(state_of)]
+StateDep = Annotated[State, Depends(_state)]
 
 
 async def _turns(state: StateDep) -> Turns:
@@ -110,7 +110,7 @@ async def _sessions(state: StateDep) -> SessionStore:
     return state.stores.sessions
 
 
-async def caller_of(connection: HTTPConnection, state: StateDep) -> Caller:
+async def _caller(connection: HTTPConnection, state: StateDep) -> Caller:
     """Raises: NotAuthenticated, IdentityUnavailable, InvalidField."""
     if (session_id := connection.path_params.get("session_id")) is not None:
         identity.note_session(session_id)
@@ -122,4 +122,4 @@ async def caller_of(connection: HTTPConnection, state: StateDep) -> Caller:
 TurnsDep = Annotated[Turns, Depends(_turns)]
 StoresDep = Annotated[Stores, Depends(_stores)]
 SessionsDep = Annotated[SessionStore, Depends(_sessions)]
-CallerDep = Annotated[Caller, Depends(caller_of)]
+CallerDep = Annotated[Caller, Depends(_caller)]

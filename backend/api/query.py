@@ -9,9 +9,9 @@ from backend.api.last_event_id import LastEventId
 from backend.api.openapi.problems import responses
 from backend.api.openapi.streams import READ_TO_ITS_END, STREAM_REFUSALS, STREAMED
 from backend.api.schemas import QueryBody
-from backend.api.straight_route import StraightRoute
+from backend.api.strict_json import StrictRoute
 
-router = APIRouter(tags=["query"], route_class=StraightRoute)
+router = APIRouter(tags=["query"], route_class=StrictRoute)
 
 
 @router.post(

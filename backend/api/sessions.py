@@ -29,7 +29,6 @@ from backend.api.session_schemas import (
     SessionSummary,
     SessionView,
 )
-from backend.api.straight_route import StraightRoute
 from backend.api.strict_json import StrictRoute
 from backend.domain.conversation import ANONYMOUS, Session
 from backend.domain.errors import InvalidField, SessionNotFound, TooManyRequests
@@ -129,6 +128,11 @@ async def forget(
     await sessions.delete(caller.owner, session_id)
 
 
+@router.post(
+    "/{session_id}/messages",
+    response_model=None,
+    responses=STREAMED | READ_TO_ITS_END | responses(SessionNotFound, *STREAM_REFUSALS),
+)
 async def say(
     session_id: SessionIdPath,
     body: MessageBody,
@@ -146,16 +150,6 @@ async def say(
         resume=body.resume,
         replaces=body.replaces,
     )
-
-
-router.add_api_route(
-    "/{session_id}/messages",
-    say,
-    methods=["POST"],
-    response_model=None,
-    responses=STREAMED | READ_TO_ITS_END | responses(SessionNotFound, *STREAM_REFUSALS),
-    route_class_override=StraightRoute,
-)
 
 
 @router.get(
