@@ -51,6 +51,7 @@ from backend.api.middleware.trusted_proxies import TrustedProxies
 from backend.api.openapi.document import complete_openapi
 from backend.api.openapi.problems import ALWAYS
 from backend.api.openapi.security import exchanging, guarded
+from backend.api.straight_way import StraightWay
 from backend.app.auth import warn_of_anonymous_access
 from backend.app.llm_providers import PROVIDERS, Provider, chosen
 from backend.app.startup import Start, exit_line
@@ -167,6 +168,7 @@ def _routes(*, auth: str, api_docs: bool) -> Sequence[BaseRoute]:
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
     # From the inside out: the middleware that is added last sees a request first.
+    app.add_middleware(StraightWay, routes=app.router.routes)
     app.add_middleware(LastResort)
     app.add_middleware(OverflowConnections)
     app.add_middleware(
