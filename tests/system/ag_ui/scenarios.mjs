@@ -22,6 +22,7 @@ console.warn = (...warning) => {
 };
 
 const wires = {};
+const recordings = [];
 const send = globalThis.fetch;
 globalThis.fetch = async (url, init) => {
   const answer = await send(url, init);
@@ -29,7 +30,7 @@ globalThis.fetch = async (url, init) => {
   if (threadId) {
     const wire = { status: answer.status, retryAfter: answer.headers.get("retry-after"), body: "" };
     (wires[threadId] ??= []).push(wire);
-    record(answer.clone(), wire);
+    recordings.push(record(answer.clone(), wire));
   }
   return answer;
 };
@@ -269,5 +270,6 @@ await Promise.all(
     seen[name] = await play(name);
   }),
 );
+await Promise.all(recordings);
 for (const name of Object.keys(seen)) seen[name].wire = wires[name];
 process.stdout.write(JSON.stringify(seen), () => process.exit(0));

@@ -36,7 +36,7 @@ SCRIPTS: dict[str, list[dict[str, Any]]] = {
     ],
     "Broken?": [{"text": "It is eighteen", "fault": {"kind": "x_groq_error", "after_tokens": 2}}],
     "Slow?": [{"text": "slow " * 1000, "tokens_per_second": 50}],
-    "Resumed?": [{"text": "word " * 80, "tokens_per_second": 40}],
+    "Resumed?": [{"text": "word " * 120, "tokens_per_second": 40}],
 }
 
 Seen = dict[str, Any]
@@ -162,7 +162,7 @@ async def test_a_cut_of_a_resumable_run_is_not_a_stop(seen: Seen) -> None:
 
     assert shown["cut"] == {"code": "abort"}
     partial, whole = shown["partial"][-1]["content"], shown["messages"][-1]["content"]
-    assert partial.count("word") < whole.count("word") == 80
+    assert partial.count("word") < whole.count("word") == 120
 
 
 async def test_a_repeated_run_joins_the_first_one(seen: Seen) -> None:
