@@ -36,6 +36,7 @@ from backend.api import (
 from backend.api import metrics as metrics_route
 from backend.api.auth import exchange
 from backend.api.dependencies import LifespanState
+from backend.api.doors import CHAT_PATHS
 from backend.api.doors.ag_ui import routes as ag_ui
 from backend.api.doors.ai_sdk import routes as ai_sdk
 from backend.api.doors.openai import errors as openai_errors
@@ -189,6 +190,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(
         BodyLimit,
         max_bytes=settings.max_body_bytes,
+        larger=dict.fromkeys(CHAT_PATHS, settings.max_chat_body_bytes),
         timeout_seconds=settings.body_timeout_seconds,
     )
     app.add_middleware(SecurityHeaders)

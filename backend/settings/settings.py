@@ -69,6 +69,7 @@ class Settings(ProviderSettings, AuthSettings):
     max_streams: Count = 2000
     max_query_chars: Count = 4000
     max_body_bytes: Count = 65_536
+    max_chat_body_bytes: Count = 524_288
     body_timeout_seconds: Seconds = 30
 
     heartbeat_seconds: Seconds = 15
