@@ -1,6 +1,7 @@
 """All doors share sign-in, limits, budgets, drain, heartbeats, metrics and CORS."""
 
 import asyncio
+from typing import Any
 
 import httpx
 import pytest
@@ -58,7 +59,7 @@ async def test_a_door_leads_to_the_same_sessions(door: Door) -> None:
     ids=["rate", "budget"],
 )
 async def test_a_door_is_limited_and_says_when_to_come_back(
-    door: Door, limit: dict[str, str], code: str
+    door: Door, limit: dict[str, Any], code: str
 ) -> None:
     async with lex(**limit) as service:
         fine = await ask(service, door)
