@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install run smoke test test-python slowest soak check check-lint check-types check-imports check-prose check-page format vendor dashboards versions release-check bench bench-short bench-hold bench-long bench-peers bench-telemetry chaos ceilings doors drill ledger parts load load-ui chart image up up-observability down lock system-deps test-system clean
+.PHONY: help install run smoke test test-python slowest soak check check-lint check-types check-imports check-prose check-page format vendor dashboards versions release-check bench bench-short bench-hold bench-long bench-peers bench-doors bench-telemetry chaos ceilings doors drill ledger parts load load-ui chart image up up-observability down lock system-deps test-system clean
 
 # With it, each of the many processes of the tests would compile all sources again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -87,6 +87,9 @@ bench-long: .venv/.development ## check that 50,000 turns, or a long session, do
 
 bench-peers: .venv/.development .venv/peers ## compare LiteLLM's proxy with Lex
 	$(BIN)/python -m loadtests.bench.peers
+
+bench-doors: .venv/.development ## measure the CPU of a turn through the AI SDK's, AG-UI's and OpenAI's protocols; at most 5 % above our own
+	$(BIN)/python -m loadtests.bench.doors
 
 bench-telemetry: .venv/.development ## measure the CPU of traces, metrics and logs; at most 15 % of a turn
 	$(BIN)/python -m loadtests.bench.telemetry
