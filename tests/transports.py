@@ -125,6 +125,9 @@ class WebSockets:
     async def _events(self, socket: ClientConnection) -> AsyncIterator[tuple[str, Seen]]:
         async for text in socket:
             body = json.loads(text)
-            assert list(body) == ["type", "id", "turn", "data"]
+            is_of_round = body["type"] in ("chunk", "tool_use", "tool_call", "tool_output")
+            assert list(body) == ["type", "id", "turn", "data", *["round"] * is_of_round]
             assert body["id"].startswith(f"{body['turn']}-")
+            if body["type"] in ("tool_call", "tool_output"):  # on streams, it is in the data
+                body["data"]["round"] = body["round"]
             yield body["id"], (body["type"], body["data"])

@@ -32,7 +32,7 @@ from backend.domain.conversation import (
 from backend.domain.errors import TooManyRounds, UpstreamGarbled
 from backend.domain.events import Chunk, Event, ToolCalled, ToolOutput, ToolUse
 from backend.domain.turn_keys import TurnKey
-from backend.domain.usage import ModelCall, Usage
+from backend.domain.usage import ModelCall, Purpose, Usage
 from backend.llm.port import ChatModel, CompletionRequest, Finish, FinishReason, Text
 from backend.storage.ports.sessions import Earlier
 from backend.storage.ports.side_effects import SideEffect
@@ -59,6 +59,7 @@ class Assistant:
     history_tokens: int = 16_000
     input_limit_tokens: Callable[[], int | None] = lambda: None
     pace: FlushPace = field(default_factory=lambda: FlushPace(0.025))
+    purpose: Purpose = "turn"
 
     @property
     def budget_tokens(self) -> int:
@@ -107,6 +108,10 @@ class Turn:
     @property
     def caller(self) -> Caller:
         return self._context.caller
+
+    @property
+    def purpose(self) -> Purpose:
+        return self._assistant.purpose
 
     @property
     def question(self) -> Message:
@@ -172,7 +177,7 @@ class Turn:
                             shown.append(text)
                             self.model = delta.model or self.model
                             with turn_clock.part(Part.LEX):
-                                self._emit(Chunk(text))
+                                self._emit(Chunk(text, self.rounds))
                             # Do not read for a moment. The next read then brings all the text that
                             # came meanwhile, so the cost is per flush and not per token.
                             await asyncio.sleep(self._assistant.pace.seconds)
@@ -206,6 +211,7 @@ class Turn:
             history_length=len(history),
             tools=self._assistant.toolbox.specs,
             silent=self._silent_models,
+            purpose=self.purpose,
             calls=self.calls,
         )
 
@@ -232,8 +238,8 @@ class Turn:
         with turn_clock.part(Part.LEX):
             for call in calls:
                 self._announced.add(call.id)
-                self._emit(ToolUse(call.name))
-                self._emit(ToolCalled(call.id, call.name, shown(call.arguments)))
+                self._emit(ToolUse(call.name, self.rounds))
+                self._emit(ToolCalled(call.id, call.name, shown(call.arguments), self.rounds))
             pending = {asyncio.create_task(self._run_tool(call)): call for call in calls}
         with turn_clock.part(Part.TOOLS):
             await self._answer_each(pending)
@@ -273,7 +279,7 @@ class Turn:
     def _answer(self, call: ToolCall, output: dict[str, Any]) -> None:
         self.messages.append(Message.tool(call, as_json(output)))
         if call.id in self._announced:
-            self._emit(ToolOutput(name=call.name, output=output, id=call.id))
+            self._emit(ToolOutput(call.name, output, call.id, self.rounds))
 
     async def _end_pending(self, pending: dict[asyncio.Task[ToolResult], ToolCall]) -> None:
         """Cancel the running tools, except those with side effects: wait for these."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Self
 
@@ -11,12 +11,13 @@ from starlette.requests import HTTPConnection
 
 from backend.api.dependencies import CallerDep, State, StateDep
 from backend.api.last_event_id import place_of
+from backend.api.message_ids import turn_of
 from backend.api.rate_limits.client_slots import hold_reader_slot
 from backend.api.rate_limits.clients import client_of
 from backend.api.sse.response import EventStream
 from backend.api.sse.resumable import Resumable
 from backend.api.stream_protocol import OpenFraming
-from backend.domain.conversation import Caller
+from backend.domain.conversation import Caller, Message
 from backend.domain.errors import InvalidField
 from backend.domain.events import Transport
 from backend.telemetry import identity, metrics
@@ -32,6 +33,15 @@ IdempotencyKey = Annotated[
         "turn that it started. The same key with another question is refused.",
     ),
 ]
+
+
+def is_key(text: str) -> bool:
+    return re.fullmatch(KEY_PATTERN, text) is not None
+
+
+def key_of(text: str) -> str:
+    """Return an idempotency key for any text: the text itself, or its hash if it is no key."""
+    return text if is_key(text) else hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +76,7 @@ class Asking:
 
     def with_key(self, key: str) -> Self:
         """Use this idempotency key instead of the request's header. It may be any text."""
-        is_key = re.fullmatch(KEY_PATTERN, key) is not None
-        self._idempotency_key = (
-            key if is_key else hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()
-        )
+        self._idempotency_key = key_of(key)
         return self
 
     async def ask(
@@ -82,6 +89,9 @@ class Asking:
         resume: bool,
         transport: Transport = "sse",
         framing: OpenFraming | None = None,
+        replaces: str | None = None,
+        given: Sequence[Message] = (),
+        is_stored: bool = True,
     ) -> EventStream:
         """Start or join a turn like `start`, and stream its events.
 
@@ -94,6 +104,9 @@ class Asking:
             creates=creates,
             resume=resume,
             transport=transport,
+            replaces=replaces,
+            given=given,
+            is_stored=is_stored,
         )
         open_framing = framing or (Resumable if resume else self._plain_framing)
         return EventStream(
@@ -114,15 +127,21 @@ class Asking:
         creates: bool,
         resume: bool,
         transport: Transport = "sse",
+        replaces: str | None = None,
+        given: Sequence[Message] = (),
+        is_stored: bool = True,
     ) -> Started:
         """Start a turn, or join the one of the same `Idempotency-Key`.
 
-        `field` is the name by which the client sent the query. Raises: InvalidField, and what
-        `Turns.start` raises.
+        `field` is the name by which the client sent the query. `replaces` is the id of a message:
+        the turn that has it, and all later ones, leave the history. For `given` and `is_stored`,
+        see `Turns.start`. Raises: InvalidField, and what `Turns.start` raises.
         """
         if len(query) > self._max_query_chars:
             raise InvalidField(f"must not exceed {self._max_query_chars} characters", field=field)
-        identity.note_session(session_id)
+        replaced = None if replaces is None else turn_of(replaces)
+        if is_stored:
+            identity.note_session(session_id)
         admission = self._admissions.of(self._caller, self._connection, session_id)
         follower = await self._turns.start(
             self._caller,
@@ -134,11 +153,20 @@ class Asking:
             admission=admission,
             transport=transport,
             asked_at=self._arrived_at,
+            replaces=replaced,
+            given=given,
+            is_stored=is_stored,
         )
         if not admission.is_of(follower.turn_id):
             await hold_reader_slot(follower, self._readers, admission.client)
-        ids = {"X-Session-Id": session_id, "X-Turn-Id": follower.turn_id}
+        ids = {"X-Turn-Id": follower.turn_id}
+        if is_stored:
+            ids = {"X-Session-Id": session_id, **ids}
         return Started(follower, {**ids, **admission.fields})
+
+    async def turn_of_key(self, session_id: str, key: str) -> str | None:
+        """Return the id of the turn that this key has started in a session of the caller."""
+        return await self._turns.turn_of_key(self._caller, session_id, key_of(key))
 
     async def read_on(self, last_event_id: str, *, session_id: str | None = None) -> Response:
         """Resume after an event. If a session is given, the turn must belong to it."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from backend.api.schemas import SessionEvent, SessionEventType, ToolCallView
 from backend.domain.conversation import Outcome, Role, TurnRecord
+from backend.domain.turn_keys import is_given
 from backend.llm.port import CUT
 from backend.storage.ports.sessions import StoredMessage
 
@@ -14,14 +15,19 @@ from backend.storage.ports.sessions import StoredMessage
 def happened(
     stored: Iterable[StoredMessage], turns: Iterable[TurnRecord]
 ) -> Iterator[SessionEvent]:
-    """Yield the events turn by turn: its messages, then its ending, unless it simply completed."""
+    """Yield the given messages, and then turn by turn its messages and its ending.
+
+    A turn that simply completed has no ending. A turn that was replaced has only an ending.
+    """
     of_turn: dict[str, list[StoredMessage]] = defaultdict(list)
     for message in stored:
+        if is_given(message.turn_id):
+            yield from _of_message(message)
         of_turn[message.turn_id].append(message)
     for turn in turns:
         for message in of_turn[turn.id]:
             yield from _of_message(message)
-        yield from _of_ending(turn)
+        yield from _of_ending(turn) if of_turn[turn.id] else _of_replaced(turn)
 
 
 def _of_message(stored: StoredMessage) -> Iterator[SessionEvent]:
@@ -49,6 +55,13 @@ def _of_message(stored: StoredMessage) -> Iterator[SessionEvent]:
                     "output": json.loads(message.content),
                 },
             )
+
+
+def _of_replaced(turn: TurnRecord) -> Iterator[SessionEvent]:
+    data = {"outcome": turn.outcome, "replaced": True}
+    yield SessionEvent(
+        type="system", turn_id=turn.id, created_at=turn.finished_at or turn.started_at, data=data
+    )
 
 
 def _of_ending(turn: TurnRecord) -> Iterator[SessionEvent]:

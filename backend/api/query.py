@@ -32,4 +32,5 @@ async def query(body: QueryBody, asking: AskingDep, last_event_id: LastEventId =
         session_id=body.session_id or uuid.uuid4().hex,
         creates=True,
         resume=body.resume,
+        replaces=body.replaces,
     )

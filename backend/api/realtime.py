@@ -16,6 +16,7 @@ from starlette.websockets import WebSocketDisconnected
 from backend.api.delivery_metrics import Delivery
 from backend.api.dependencies import CallerDep, State, StateDep
 from backend.api.last_event_id import place_of
+from backend.api.message_ids import turn_of
 from backend.api.problem_details import NOT_ALLOWED, TRY_LATER
 from backend.api.rate_limits.client_slots import hold_reader_slot
 from backend.api.rate_limits.clients import client_of
@@ -196,17 +197,17 @@ class Connection:
 
     async def _answer(self, text: str) -> None:
         match parse(text):
-            case Ask(query=query):
+            case Ask(query=query, replaces=replaces):
                 if len(self._reading) >= MOST_READ:
                     raise Overloaded  # a turn that this connection could not read must not start
-                self._read(await self._start(query), is_asker=True)
+                self._read(await self._start(query, replaces), is_asker=True)
             case Resume(last_event_id=last_event_id):
                 await self._read_on(last_event_id)
             case Stop():
                 if self._turn_id is not None:
                     await self._turns.stop(self._caller, self._turn_id)
 
-    async def _start(self, query: str) -> Follower:
+    async def _start(self, query: str, replaces: str | None) -> Follower:
         if len(query) > self._max_query_chars:
             raise InvalidField(f"must not exceed {self._max_query_chars} characters", field="query")
         return await self._turns.start(
@@ -217,6 +218,7 @@ class Connection:
             is_resumable=True,
             admission=self._admissions.of(self._caller, self._socket, self._session_id),
             transport="websocket",
+            replaces=None if replaces is None else turn_of(replaces),
         )
 
     async def _read_on(self, last_event_id: str) -> None:

@@ -19,10 +19,12 @@ from backend.api.schemas import (
     MessageBody,
     MessagesPage,
     MessageView,
-    SessionChange,
-    SessionCreated,
     SessionEvents,
     SessionId,
+)
+from backend.api.session_schemas import (
+    SessionChange,
+    SessionCreated,
     SessionsPage,
     SessionSummary,
     SessionView,
@@ -146,6 +148,7 @@ async def say(
         session_id=session_id,
         creates=False,
         resume=body.resume,
+        replaces=body.replaces,
     )
 
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from backend.agent.flush_pace import FlushPace
 from backend.agent.loop import Assistant, Turn
-from backend.agent.prompt import Prompt
+from backend.agent.prompt import FRONT_END, Prompt
 from backend.api.sse import legacy
 from backend.app.background import summarize
 from backend.app.worker import Worker
@@ -23,9 +25,10 @@ from backend.tools.context import ToolContext, WeatherProvider
 from backend.tools.open_meteo import OpenMeteo
 from backend.tools.registry import Toolbox
 from backend.tools.sample_weather import SampleWeather
+from backend.turns.kinds import Kind, OpenTurn
 from backend.turns.limits import TurnLimits
 from backend.turns.shared_logs import SharedLogs
-from backend.turns.turns import OpenTurn, Turns
+from backend.turns.turns import Turns
 
 
 def open_shared_logs(settings: Settings, worker: str, stack: AsyncExitStack) -> SharedLogs | None:
@@ -82,10 +85,17 @@ async def open_turns(
     )
     showroom = await stores.showrooms.showroom()
     weather = open_weather(settings, stack)
+    opener = partial(_turn_opener, stores=stores, showroom=showroom, weather=weather, clock=clock)
+    front_end = replace(
+        assistant,
+        toolbox=Toolbox((), timeout_seconds=settings.tool_timeout_seconds),
+        purpose="front_end",
+    )
     return Turns(
         check=models.check,
         sessions=stores.sessions,
-        open_turn=_turn_opener(assistant, stores, showroom, weather, load_prompt(settings), clock),
+        open_turn=opener(assistant, load_prompt(settings)),
+        ephemeral=Kind.ephemeral(opener(front_end, Prompt(FRONT_END)), stores.usage),
         worker=worker.name,
         limits=TurnLimits(
             max_streams=settings.max_streams,
@@ -101,10 +111,11 @@ async def open_turns(
 
 def _turn_opener(
     assistant: Assistant,
+    prompt: Prompt,
+    *,
     stores: Stores,
     showroom: Showroom,
     weather: WeatherProvider,
-    prompt: Prompt,
     clock: Callable[[], datetime],
 ) -> OpenTurn:
     def open_turn(caller: Caller, asked: str) -> Turn:

@@ -3,7 +3,7 @@
 ServiceError          has a code; its message is safe to show to a client
 ├── Refusal           before the stream, with a status
 │   ├── NotAuthenticated 401, IdentityUnavailable 503, WrongHost 421
-│   ├── SessionNotFound 404, TurnNotFound 404, SessionBusy 409
+│   ├── SessionNotFound 404, TurnNotFound 404, ModelNotFound 404, SessionBusy 409
 │   ├── LogGone 410, BodyTooLarge 413, InvalidField 422, TooManyRequests 429
 │   └── Overloaded 503, Draining 503
 ├── UpstreamError     in the stream
@@ -83,6 +83,13 @@ class TurnNotFound(Refusal):
     message = "There is no such turn."
 
 
+class ModelNotFound(Refusal):
+    """The client asks for a model that Lex does not play. It only knows one."""
+
+    status, code = 404, "model_not_found"
+    message = "There is no such model."
+
+
 class SessionBusy(Refusal):
     status, code, retryable = 409, "session_busy", True
     message = "Another turn of this session has not ended yet."
@@ -112,6 +119,13 @@ class InvalidField(Refusal):
 class KeyReused(InvalidField):
     def __init__(self) -> None:
         super().__init__("was used for another question", field="Idempotency-Key")
+
+
+class NothingToReplace(InvalidField):
+    """The session has no such message: it never had, or the message was replaced before."""
+
+    def __init__(self) -> None:
+        super().__init__("must be the id of a message of this session", field="replaces")
 
 
 class PastTheEnd(InvalidField):

@@ -18,40 +18,52 @@ class _Event(msgspec.Struct, frozen=True, tag_field="event"):
         return str(self.__struct_config__.tag)
 
     @property
-    def data(self) -> str | dict[str, Any]:
-        """The data on the wire: text, or an object with the fields in this order."""
-        fields = {name: getattr(self, name) for name in self.__struct_fields__}
+    def fields(self) -> dict[str, Any]:
+        """The fields on the wire, in this order. Framings with a place for the round add it."""
+        fields = {name: getattr(self, name) for name in self.__struct_fields__ if name != "round"}
         return {name: value for name, value in fields.items() if value is not None}
 
+    @property
+    def data(self) -> str | dict[str, Any]:
+        """The data on the wire: text, or an object."""
+        return self.fields
 
-class ToolUse(_Event, frozen=True, tag="tool_use"):
+
+# In the stored log, the first round takes no bytes: most turns have no other one. Workers of older
+# versions ignore the field.
+class ToolUse(_Event, frozen=True, tag="tool_use", omit_defaults=True):
     """A tool is about to run. Only its bare name, for the product's first clients."""
 
     name: str
+    round: int = 1
+    """The round of the turn, from 1. This and all other events of a round have the same number."""
 
     @property
     def data(self) -> str:
         return self.name
 
 
-class ToolCalled(_Event, frozen=True, tag="tool_call"):
+class ToolCalled(_Event, frozen=True, tag="tool_call", omit_defaults=True):
     """A tool is about to run, with id and arguments. Arguments that are no JSON object are text."""
 
     id: str
     name: str
     arguments: dict[str, Any] | str
+    round: int = 1
 
 
-class ToolOutput(_Event, frozen=True, tag="tool_output"):
+class ToolOutput(_Event, frozen=True, tag="tool_output", omit_defaults=True):
     """The output of a call. There is one for each call, in the order in which they complete."""
 
     name: str
     output: dict[str, Any]
     id: str
+    round: int = 1
 
 
-class Chunk(_Event, frozen=True, tag="chunk"):
+class Chunk(_Event, frozen=True, tag="chunk", omit_defaults=True):
     text: str
+    round: int = 1
 
     @property
     def data(self) -> str:
@@ -107,6 +119,9 @@ class End(_Event, frozen=True, tag="end"):
     def data(self) -> str:
         return ""
 
+
+OfRound = ToolUse | ToolCalled | ToolOutput | Chunk
+"""The events that belong to a round."""
 
 Event = ToolUse | ToolCalled | ToolOutput | Chunk | Failure | TurnOutcome | End
 

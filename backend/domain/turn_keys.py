@@ -9,6 +9,8 @@ HASH_BYTES = 2
 
 RANDOM_BYTES = 6
 
+_GIVEN = "given-"
+
 
 class TurnKey(NamedTuple):
     """Identifies a turn in the store. The owner comes first, so a sharded database finds it."""
@@ -28,3 +30,16 @@ def new_turn_id(owner: str) -> str:
 
 def owner_hash(owner: str) -> str:
     return blake2b(owner.encode(), digest_size=HASH_BYTES).hexdigest()
+
+
+def given_turn_id(number: int) -> str:
+    """The id under which messages are stored that the caller sent as what was said before.
+
+    It is unique within its session only, and no turn ran that has it.
+    """
+    return f"{_GIVEN}{number}"
+
+
+def is_given(turn_id: str) -> bool:
+    """Whether the messages of this turn are the caller's word, and no turn of Lex."""
+    return turn_id.startswith(_GIVEN)

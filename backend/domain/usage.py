@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
-Purpose = Literal["turn", "summary"]
-"""The reason for a call: to answer a customer, or to summarise a session."""
+Purpose = Literal["turn", "summary", "front_end"]
+"""The reason for a call: to answer a customer, to summarise a session, or to serve a request that a
+front end makes on its own, such as one for a title. Those turns are not stored."""
 
 PICO = 10**12
 """Costs are integers of 10⁻¹² USD, so that sums are exact. A price of 0.075 USD per million tokens

@@ -10,11 +10,18 @@ from typing import Any
 
 from backend.domain.conversation import Message, Role, ToolCall, as_json
 from backend.domain.text import clean
+from backend.domain.usage import Purpose
 from backend.llm.port import CompletionRequest, Delta, Finish, FinishReason, Text, ToolSpec
 from backend.telemetry import genai_names as names
+from backend.telemetry import tracing
 
 INCOMPLETE = "error"
 """The finish reason of an answer that broke off. The schema requires one."""
+
+
+def is_captured(purpose: Purpose) -> bool:
+    """Whether spans have the content of calls for this purpose."""
+    return purpose != "front_end" and tracing.captures_content()
 
 
 def call_content(request: CompletionRequest, said: Sequence[Delta]) -> dict[str, str]:

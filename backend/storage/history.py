@@ -8,13 +8,15 @@ A summary is requested before the history is full, so that it is usually there w
 it is not, the cut does not wait for it, and the summary follows as soon as it is stored.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
 
 from backend.domain.context_window import characters, kept_by_a_cut
-from backend.domain.conversation import History
+from backend.domain.conversation import History, Message, in_turns
+from backend.domain.turn_keys import given_turn_id, is_given
 from backend.storage.ports.sessions import StoredMessage
 
 NEARLY_FULL = 0.6
@@ -50,13 +52,22 @@ class Cut:
 class Window:
     """What the next turn sends: `history`, and `cut` for what was before it.
 
-    `first_turn_id` is the first turn of the history; None if the history is empty.
+    `turn_ids` are those of the turns in the history.
     """
 
     history: History
     cut: Cut
-    first_turn_id: str | None
+    turn_ids: Sequence[str]
     wants_summary: bool
+
+    @property
+    def is_given(self) -> bool:
+        """Whether the history begins with the caller's word."""
+        return bool(self.turn_ids) and is_given(self.turn_ids[0])
+
+    def has_all(self, turns: int) -> bool:
+        """Whether the history has all turns of its session, which had this number of them."""
+        return sum(not is_given(turn_id) for turn_id in self.turn_ids) == turns
 
 
 def window(
@@ -90,9 +101,32 @@ def window(
     return Window(
         history=tuple([stored.message for stored in turn] for turn in turns),
         cut=cut,
-        first_turn_id=turns[0][0].turn_id if turns else None,
+        turn_ids=[turn[0].turn_id for turn in turns],
         wants_summary=size > NEARLY_FULL * room_characters and newest.until < next_start - 1,
     )
+
+
+def without_later(last: Cut, newest: Summary, *, behind: int) -> tuple[Cut, Summary]:
+    """Return what stays true of the cut and the summary if all messages behind `behind` go.
+
+    No text may tell of a message that is gone. If the cut has lost its history or its summary,
+    the next window looks back to the first message again.
+    """
+    is_true = last.start <= behind and last.summary.until <= behind
+    return last if is_true else Cut(), newest if newest.until <= behind else Summary()
+
+
+def given_messages(messages: Sequence[Message], at: datetime) -> list[StoredMessage]:
+    """Return given messages as they are stored, as the first ones of their session."""
+    of_turn = (
+        (given_turn_id(number), message)
+        for number, turn in enumerate(in_turns(messages), start=1)
+        for message in turn
+    )
+    return [
+        StoredMessage(position, turn_id, replace(message, created_at=at))
+        for position, (turn_id, message) in enumerate(of_turn, start=1)
+    ]
 
 
 def oldest_that_fit(

@@ -2,11 +2,17 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 from backend.domain.errors import PastTheEnd, StorageError
 from backend.domain.turn_keys import TurnKey
-from backend.storage.ports.sessions import SessionStore
 from backend.turns.event_log import EventLog, Follower, Lost, Place
+
+
+class FollowedTurns(Protocol):
+    async def is_followed(self, turn: TurnKey) -> bool:
+        """See `SessionStore.is_followed`."""
+        ...
 
 
 class Readers:
@@ -22,7 +28,7 @@ class Readers:
         turn: TurnKey,
         session_id: str,
         *,
-        sessions: SessionStore,
+        sessions: FollowedTurns,
         grace_seconds: float,
         gone: Callable[[], None],
         changed: Callable[[], None],

@@ -15,7 +15,7 @@ from backend.domain.errors import ServiceError, StorageError, TurnTimedOut
 from backend.domain.events import End, Logged, TokenUsage, Transport, TurnOutcome, encode, failure
 from backend.domain.turn_keys import TurnKey
 from backend.domain.usage import ModelCall, spent_by
-from backend.llm.content_capture import turn_content
+from backend.llm.content_capture import is_captured, turn_content
 from backend.storage.ports.sessions import Ending
 from backend.telemetry import kept_traces, metrics, tracing
 from backend.telemetry.call_tally import CallTally
@@ -135,7 +135,7 @@ def report(
         input_tokens=ending.usage.input_tokens,
         output_tokens=ending.usage.output_tokens,
         seconds=seconds,
-        content=_content(ending, turn) if tracing.captures_content() else {},
+        content=_content(ending, turn) if is_captured(turn.purpose) else {},
     )
     logger.log(
         logging.WARNING if has_failed(ending) or not is_stored else logging.INFO,

@@ -8,16 +8,18 @@ from backend.domain.conversation import Outcome
 from backend.domain.errors import Draining, Overloaded, ServerDraining
 from backend.storage.ports.sessions import Ending
 from backend.telemetry import metrics
-from backend.turns.turn_task import TurnTask
+from backend.turns.turn_task import TurnStore, TurnTask
 
 
 class RunningTurns:
     """Turns from their start until their task is done. Each holds one of `max_streams` slots.
 
-    `keep_unstored` is called with each ending that the store refused.
+    `keep_unstored` is called with each ending that a store refused, and that store.
     """
 
-    def __init__(self, max_streams: int, *, keep_unstored: Callable[[Ending], None]) -> None:
+    def __init__(
+        self, max_streams: int, *, keep_unstored: Callable[[Ending, TurnStore], None]
+    ) -> None:
         self._max_streams = max_streams
         self._keep_unstored = keep_unstored
         self._by_id: dict[str, TurnTask] = {}
@@ -55,7 +57,7 @@ class RunningTurns:
             del self._by_session[session]
         metrics.slots_free(self.free_slots)
         if turn.unstored is not None:
-            self._keep_unstored(turn.unstored)
+            self._keep_unstored(turn.unstored, turn.sessions)
 
     def get(self, turn_id: str) -> TurnTask | None:
         return self._by_id.get(turn_id)

@@ -9,7 +9,7 @@ from typing import Protocol
 import structlog
 
 from backend.agent.loop import Turn
-from backend.domain.conversation import Outcome
+from backend.domain.conversation import Outcome, TurnRecord
 from backend.domain.errors import (
     KeyReused,
     ServiceError,
@@ -18,8 +18,9 @@ from backend.domain.errors import (
     TurnTimedOut,
 )
 from backend.domain.events import Chunk, End, Event, Transport, encode, failure
+from backend.domain.turn_keys import TurnKey
 from backend.domain.usage import ModelCall
-from backend.storage.ports.sessions import WORKER_LOST, Claim, Ending, NewTurn, SessionStore
+from backend.storage.ports.sessions import WORKER_LOST, Claim, Earlier, Ending, NewTurn
 from backend.telemetry import call_tally, identity, kept_traces, tracing, turn_clock
 from backend.telemetry.call_tally import CallTally
 from backend.telemetry.turn_clock import Part, TurnClock
@@ -43,6 +44,16 @@ Settle = Callable[[str, Sequence[ModelCall]], Awaitable[None]]
 """Counts the calls of a turn against budgets. Raises nothing."""
 
 
+class TurnStore(Protocol):
+    """The part of `SessionStore` that a turn itself needs."""
+
+    async def finish(self, ending: Ending) -> bool: ...
+
+    async def turn(self, owner: str, turn_id: str, /) -> TurnRecord: ...
+
+    async def is_followed(self, turn: TurnKey) -> bool: ...
+
+
 class ClaimSession(Protocol):
     async def __call__(
         self, new: NewTurn, /, *, history_tokens: int, beside_characters: int
@@ -64,7 +75,7 @@ class TurnTask:
         turn: Turn,
         *,
         claim: ClaimSession,
-        sessions: SessionStore,
+        sessions: TurnStore,
         timeout_seconds: float,
         grace_seconds: float = 0.0,
         transport: Transport = "sse",
@@ -91,7 +102,7 @@ class TurnTask:
         self._turn = turn
         self._claim = claim
         self._settle = settle
-        self._sessions = sessions
+        self.sessions = sessions
         self._timeout_seconds = timeout_seconds
         self._first_chunk_seconds: float | None = None
         self._was_lost = False
@@ -183,6 +194,7 @@ class TurnTask:
             return
         self._span = span
         tracing.enter(span, session_id=self.new.session_id)
+        self.log.begins_session = not claim.history and claim.earlier == Earlier()
         self._claimed.set_result(None)
         failed: ServiceError | None = None
         try:
@@ -272,7 +284,7 @@ class TurnTask:
                 self._append_last(error)
                 shown = self.log.events
                 ending = whole_ending(ending, self._turn, self._first_chunk_seconds, shown)
-            is_stored = await self._sessions.finish(ending)
+            is_stored = await self.sessions.finish(ending)
         except Exception:
             # Catch everything: no bug may leave the stream open and the session held.
             logger.exception("turn_not_stored", turn=self.new.id)
@@ -285,7 +297,7 @@ class TurnTask:
 
     async def _is_closed_as_lost(self) -> bool:
         try:
-            turn = await self._sessions.turn(self.new.owner, self.new.id)
+            turn = await self.sessions.turn(self.new.owner, self.new.id)
         except ServiceError:  # it was deleted with its session, or the store is away
             return False
         return turn.error_code == WORKER_LOST

@@ -2,19 +2,22 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from backend.agent.loop import Turn
-from backend.domain.conversation import Caller, Outcome
+from backend.domain.conversation import Caller, Message, Outcome
 from backend.domain.errors import TurnNotFound
 from backend.domain.events import Transport
+from backend.domain.text import clean
 from backend.domain.turn_keys import new_turn_id
 from backend.storage.ports.sessions import NewTurn, SessionStore
 from backend.telemetry import metrics
 from backend.telemetry.turn_clock import TurnClock
 from backend.turns.event_log import Follower, Place
 from backend.turns.first_chunk import FirstChunks
+from backend.turns.kinds import Kind, OpenTurn
 from backend.turns.limits import Admission, NoAdmission, TurnLimits
 from backend.turns.remote import RemoteTurns
 from backend.turns.repeats import Key, Repeats
@@ -24,15 +27,13 @@ from backend.turns.shared_logs import SharedLogs
 from backend.turns.turn_task import Settle, TurnTask
 from backend.turns.unstored import UnstoredEndings
 
-OpenTurn = Callable[[Caller, str], Turn]
-"""Creates the turn of a caller and a query, without starting it."""
-
 
 class Turns:
     """All turns that run on this worker, and access to those on other workers.
 
     `check` may refuse a turn before it starts. `on_drain` is called when a drain begins. With
-    `shared_logs`, events and stop requests reach other workers at once.
+    `shared_logs`, events and stop requests reach other workers at once. `ephemeral` is the kind of
+    the turns that are not stored.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Turns:
         open_turn: OpenTurn,
         worker: str,
         limits: TurnLimits,
+        ephemeral: Kind | None = None,
         check: Callable[[], None] = lambda: None,
         shared_logs: SharedLogs | None = None,
         on_drain: Callable[[], None] = lambda: None,
@@ -49,7 +51,6 @@ class Turns:
     ) -> None:
         self._new_clock = new_clock
         self._sessions = sessions
-        self._open_turn = open_turn
         self._worker = worker
         self._limits = limits
         self._check = check
@@ -63,6 +64,8 @@ class Turns:
             is_claimed_here=self._running.is_claimed,
             timeout_seconds=limits.remote_timeout_seconds,
         )
+        self._stored = Kind(open_turn=open_turn, claim=self._remote.claim, store=sessions)
+        self._ephemeral = ephemeral
         self.wake = shared_logs.wake if shared_logs else asyncio.Event()
         """Set when `renew` should be called now instead of at its next regular time."""
         # A new follower must be stored soon: the worker that runs its turn ends the turn otherwise.
@@ -94,6 +97,9 @@ class Turns:
         admission: Admission = NoAdmission(),  # noqa: B008 - it has no state
         transport: Transport = "sse",
         asked_at: float | None = None,
+        replaces: str | None = None,
+        given: Sequence[Message] = (),
+        is_stored: bool = True,
     ) -> Follower:
         """Claim the session for one turn, and follow it. The caller must call `leave()`.
 
@@ -102,7 +108,13 @@ class Turns:
         request is starting a turn with the key, this call waits and gets the same result.
         `asked_at` is when the query arrived, by `time.perf_counter`; by default now.
 
+        `replaces` is the id of a turn whose place this one takes: it and all later ones leave the
+        history. `given` is what was said before, by the caller's word; a session that exists
+        already ignores it. Unless it `is_stored`, the turn has neither tools nor a session, its
+        history is `given`, and it ends when its readers leave; no key joins or replays it.
+
         Raises:
+            NothingToReplace: the session has no messages of the turn to replace.
             KeyReused: the key has started a turn with another query.
             Overloaded: every slot of this worker is taken.
             Draining: this worker is about to stop.
@@ -113,30 +125,50 @@ class Turns:
             StorageError: the store cannot be reached.
             ServiceError: `check` refused the turn.
         """
+        kind = self._stored if is_stored else self._ephemeral
+        if kind is None:
+            raise ValueError("these turns have no kind that is not stored")
+        turn_id = new_turn_id(caller.owner)
         new = NewTurn(
-            id=new_turn_id(caller.owner),
+            id=turn_id,
             owner=caller.owner,
-            session_id=session_id,
+            session_id=session_id if is_stored else turn_id,
             worker=self._worker,
             query=query,
             creates_session=creates_session,
-            idempotency_key=idempotency_key,
+            idempotency_key=idempotency_key if is_stored else None,
+            replaces=replaces,
+            given=[replace(each, content=clean(each.content)) for each in given if each.content],
         )
         begin = partial(
             self._begin,
+            kind,
             caller,
             new,
             admission,
-            is_resumable=is_resumable,
+            is_resumable=is_resumable and is_stored,
             transport=transport,
             asked_at=time.perf_counter() if asked_at is None else asked_at,
         )
-        if idempotency_key is None:
+        if new.idempotency_key is None:
             return await (await begin()).join(new)
-        return await self._repeats.start(Key(caller.owner, session_id, idempotency_key), new, begin)
+        key = Key(caller.owner, session_id, new.idempotency_key)
+        return await self._repeats.start(key, new, begin)
+
+    async def turn_of_key(self, caller: Caller, session_id: str, key: str) -> str | None:
+        """Return the id of the turn that an idempotency key has started; None if it has not.
+
+        Raises: StorageError.
+        """
+        running = self._running.with_key(caller.owner, session_id, key)
+        if running is not None and running.is_claimed:
+            return running.new.id
+        stored = await self._sessions.turn_with_key(caller.owner, session_id, key=key)
+        return None if stored is None else stored.record.id
 
     async def _begin(
         self,
+        kind: Kind,
         caller: Caller,
         new: NewTurn,
         admission: Admission,
@@ -149,12 +181,13 @@ class Turns:
         self._check_start()
         await admission.enter(new.id)
         try:
-            conversation = self._open_turn(caller, new.query)
+            conversation = kind.open_turn(caller, new.query)
             await self._running.end_unread(new.owner, new.session_id)
             # Again: the slots may have been taken, or a drain begun, during the awaits above.
             # Nothing awaits between here and the launch, so a free slot stays free.
             self._check_start()
             turn = self._launch(
+                kind,
                 new,
                 conversation,
                 is_resumable=is_resumable,
@@ -175,6 +208,7 @@ class Turns:
 
     def _launch(
         self,
+        kind: Kind,
         new: NewTurn,
         conversation: Turn,
         *,
@@ -187,8 +221,8 @@ class Turns:
         turn = TurnTask(
             new,
             conversation,
-            claim=self._remote.claim,
-            sessions=self._sessions,
+            claim=kind.claim,
+            sessions=kind.store,
             timeout_seconds=self._limits.timeout_seconds,
             grace_seconds=grace_seconds,
             transport=transport,

@@ -1,7 +1,8 @@
-"""Keep endings that the session store refused, and store them later."""
+"""Keep endings that a store refused, and store them later."""
 
 import asyncio
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import structlog
 
@@ -15,9 +16,14 @@ WHOLE_TRIES = 3
 """Retries with the whole ending before a minimal one is stored. An absent store does not count."""
 
 
+class Finishes(Protocol):
+    async def finish(self, ending: Ending) -> bool: ...
+
+
 @dataclass
 class _Unstored:
     ending: Ending
+    store: Finishes
     refusals: int = 0
     """How often the store refused this ending although it took other writes before and after."""
 
@@ -32,9 +38,11 @@ class UnstoredEndings:
         self._storing = asyncio.Lock()
         """Guards `store`, which the renewal loop and a shutdown may call at the same time."""
 
-    def add(self, ending: Ending) -> None:
+    def add(self, ending: Ending, store: Finishes | None = None) -> None:
+        """Keep an ending for the store that refused it, by default the one of sessions."""
         # The store may have run into its time-out and committed all the same.
-        self._unstored.append(_Unstored(replace(ending, may_be_stored=True)))
+        ending = replace(ending, may_be_stored=True)
+        self._unstored.append(_Unstored(ending, store or self._sessions))
 
     async def store(self) -> None:
         """Try again to store all endings, if the store is up.
@@ -64,7 +72,7 @@ class UnstoredEndings:
     async def _try(self, unstored: _Unstored) -> bool:
         """Whether the ending is now stored. Raises: StorageError, if the store is at fault."""
         try:
-            await self._offer(unstored.ending)
+            await _offer(unstored.store, unstored.ending)
         except NotStorable as error:
             _warn(unstored, error)
             # If the store takes a write before and after this one, the ending is at fault.
@@ -78,9 +86,8 @@ class UnstoredEndings:
             return False
         ending = unstored.ending
         try:
-            await self._offer(
-                minimal_ending(ending.key, ending.outcome, ending.error_code, ending.calls)
-            )
+            minimal = minimal_ending(ending.key, ending.outcome, ending.error_code, ending.calls)
+            await _offer(unstored.store, minimal)
         except NotStorable as error:
             _warn(unstored, error)
             return False
@@ -95,17 +102,18 @@ class UnstoredEndings:
             return False
         return True
 
-    async def _offer(self, ending: Ending) -> None:
-        """Store it. Raises: NotStorable if the ending is at fault, otherwise StorageError."""
-        try:
-            await self._sessions.finish(ending)
-        except StorageError:
-            raise
-        except (OSError, MemoryError) as error:
-            raise StorageError from error
-        except Exception as error:
-            # An ending with unexpected effects must not block the endings after it.
-            raise NotStorable from error
+
+async def _offer(store: Finishes, ending: Ending) -> None:
+    """Store it. Raises: NotStorable if the ending is at fault, otherwise StorageError."""
+    try:
+        await store.finish(ending)
+    except StorageError:
+        raise
+    except (OSError, MemoryError) as error:
+        raise StorageError from error
+    except Exception as error:
+        # An ending with unexpected effects must not block the endings after it.
+        raise NotStorable from error
 
 
 def _warn(unstored: _Unstored, error: StorageError) -> None:

@@ -66,7 +66,7 @@ _WHO = row(
     ),
     lines(
         "Cost by purpose",
-        "How much do answers cost, and how much summaries? In USD per hour.",
+        "How much do answers, summaries and requests of front ends cost? In USD per hour.",
         query(
             f"sum by (purpose) (rate(lex_cost_usd_total{{HERE}}[{_RANGE}])) * 3600",
             "{{purpose}}",

@@ -218,6 +218,13 @@ DEFECTS: Mapping[str, Defect] = {
         "websocket",
         message=lambda body: [json.dumps({"turn": "0", **body})],
     ),
+    "no-round": Defect("E7", "one-tool", "resumable", stream=swap(r', "round": \d+', "")),
+    "rounds-from-two": Defect(
+        "E7", "rounds", "websocket", message=changed('"round": 1', '"round": 2')
+    ),
+    "socket-without-round": Defect(
+        "W8", "socket-messages", "websocket", message=changed(', "round": 1', "")
+    ),
     "no-heartbeats": Defect("H2", "heartbeats", "plain", stream=swap("^: \n\n$", "")),
     "tool-use-as-json": Defect(
         "E1", "one-tool", "plain", stream=swap("(tool_use\ndata: )([^\n]*)", r'\1{"name": "\2"}')

@@ -129,7 +129,10 @@ class SocketStream(Stream):
                 return
             body = json.loads(text)
             self.messages.append(body)
-            self.events.append(Event(body.get("type"), body.get("data"), body.get("id")))
+            data = body.get("data")
+            if isinstance(data, dict) and "round" in body:
+                data = {**data, "round": body["round"]}
+            self.events.append(Event(body.get("type"), data, body.get("id")))
             self.is_whole = body.get("type") == "end"
             if self.is_whole or "id" not in body:
                 return

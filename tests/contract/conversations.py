@@ -1,5 +1,6 @@
 """Helpers that make turns and endings for the tests of sessions."""
 
+from collections.abc import Sequence
 from itertools import count
 
 from backend.domain.conversation import History, Message, Outcome, ToolCall
@@ -22,6 +23,8 @@ def new_turn(
     creates_session: bool = True,
     idempotency_key: str | None = None,
     traceparent: str | None = None,
+    replaces: str | None = None,
+    given: Sequence[Message] = (),
 ) -> NewTurn:
     return NewTurn(
         id=id or f"turn-{next(_numbers)}",
@@ -32,6 +35,8 @@ def new_turn(
         creates_session=creates_session,
         idempotency_key=idempotency_key,
         traceparent=traceparent,
+        replaces=replaces,
+        given=given,
     )
 
 

@@ -1,27 +1,25 @@
 """The list of an owner's sessions, their titles, and the ids of messages."""
 
 import asyncio
-from datetime import UTC, datetime
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import Connection, text
 
-from backend.domain.conversation import Message, Session
+from backend.domain.conversation import Message
 from backend.domain.errors import SessionNotFound
-from backend.storage.ports.sessions import SessionPlace, SessionStore
+from backend.storage.ports.sessions import SessionPlace, SessionStore, place_of
 from backend.storage.ports.stores import Stores
 from backend.storage.sql.claims import new_session
 from backend.storage.sql.database import Database
-from backend.storage.sql.look_ups import BEHIND
+from backend.storage.sql.look_ups import UNUSED_BEHIND, USED_BEHIND
 from backend.storage.sql.migrate import migrate
 from backend.storage.sql.tables import sessions as sessions_table
 from tests.contract.conversations import EVERYTHING, OWNER, a_tool_round, ending, new_turn, say
 
 BEFORE_AND_AFTER_FINISHING = True
-
-
-def place(session: Session) -> SessionPlace:
-    return SessionPlace(session.last_used_at, session.id)
 
 
 async def listed(sessions: SessionStore, *, limit: int = 100) -> list[str]:
@@ -30,7 +28,7 @@ async def listed(sessions: SessionStore, *, limit: int = 100) -> list[str]:
     after: SessionPlace | None = None
     while page := await sessions.of_owner(OWNER, after=after, limit=limit):
         ids += [session.id for session in page]
-        after = place(page[-1])
+        after = place_of(page[-1])
     return ids
 
 
@@ -64,7 +62,7 @@ async def test_a_session_that_is_used_between_two_pages_hides_no_other(stores: S
     first = await stores.sessions.of_owner(OWNER, limit=1)
 
     await say(stores.sessions, new_turn(session_id="a"), "Hi")
-    rest = await stores.sessions.of_owner(OWNER, after=place(first[0]), limit=9)
+    rest = await stores.sessions.of_owner(OWNER, after=place_of(first[0]), limit=9)
 
     assert [session.id for session in (*first, *rest)] == ["c", "b"]
 
@@ -88,6 +86,27 @@ async def test_the_title_is_the_first_question_until_it_is_set(stores: Stores) -
             await sessions.rename(owner, session_id, title="Mine")
 
 
+async def test_the_title_is_not_what_an_assistant_has_said(stores: Stores) -> None:
+    given = [Message.assistant("How can I help?"), Message.user(" " * 900 + "Cars?")]
+
+    await say(stores.sessions, replace(new_turn("Which?"), given=given), "Two.")
+
+    assert (await stores.sessions.get(OWNER, "s1")).title == "Cars?"
+
+
+async def test_a_title_set_while_a_turn_runs_stays_and_is_no_use(stores: Stores) -> None:
+    sessions, turn = stores.sessions, new_turn()
+    await sessions.claim(turn, history_tokens=EVERYTHING)
+    await sessions.create(OWNER, "newer")
+
+    await sessions.rename(OWNER, "s1", title="During")
+    before = await listed(sessions)
+    await sessions.finish(ending(turn, Message.assistant("Hi")))
+
+    assert before == ["newer", "s1"]
+    assert [each.title for each in await sessions.of_owner(OWNER, limit=9)] == ["During", None]
+
+
 async def test_a_session_names_its_running_turn(stores: Stores) -> None:
     turn = new_turn()
     await stores.sessions.claim(turn, history_tokens=EVERYTHING)
@@ -102,11 +121,14 @@ async def test_a_session_names_its_running_turn(stores: Stores) -> None:
 
 
 async def test_the_turn_of_a_dead_worker_does_not_run(stores: Stores) -> None:
+    alive = new_turn(session_id="s2", worker="w2")
     await stores.sessions.claim(new_turn(), history_tokens=EVERYTHING)
+    await stores.sessions.claim(alive, history_tokens=EVERYTHING)
     await stores.sessions.retire("w1")
 
-    [session] = await stores.sessions.of_owner(OWNER, limit=1)
+    [other, session] = await stores.sessions.of_owner(OWNER, limit=2)
 
+    assert other.running_turn_id == alive.id
     assert session.running_turn_id is None
     assert session.last_turn is not None
     assert session.last_turn.outcome == "failed"
@@ -132,23 +154,46 @@ async def test_messages_are_numbered_within_their_turn(stores: Stores) -> None:
     ]
 
 
-def test_a_page_is_read_from_the_index(sql_url: str) -> None:
+async def test_given_messages_and_those_after_a_replaced_turn_are_numbered(stores: Stores) -> None:
+    given = [Message.user("Hello"), Message.assistant("Hi"), Message.user("Cars?")]
+    first = replace(new_turn("Which?"), given=given)
+    await say(stores.sessions, first, "Two.")
+    second = replace(new_turn("Which now?"), replaces=first.id)
+    await say(stores.sessions, second, "Three.")
+
+    messages = await stores.sessions.messages(OWNER, "s1")
+
+    assert [stored.number for stored in messages] == [1, 2, 1, 1, 2]
+    assert [stored.id for stored in messages][-2:] == [f"{second.id}-1", f"{second.id}-2"]
+
+
+def test_pages_are_read_from_indexes(sql_url: str) -> None:
     migrate(sql_url)
     database = Database(sql_url)
 
-    def plan(connection: Connection) -> str:
+    def plans(connection: Connection) -> list[str]:
         at = datetime(2026, 1, 1, tzinfo=UTC)
-        new = [new_session(OWNER, f"s{n}") | {"created_at": at} for n in range(3000)]
+        new = [
+            new_session(OWNER, f"s{n}")
+            | {"created_at": at, "last_turn_at": at + timedelta(minutes=n) if n % 2 else None}
+            for n in range(3000)
+        ]
         connection.execute(sessions_table.insert(), new)
         connection.execute(text("ANALYZE"))
-        page = BEHIND.params(owner=OWNER, at=at, session_id="s9", limit=50)
-        query = page.compile(connection, compile_kwargs={"literal_binds": True})
         explain = "EXPLAIN QUERY PLAN" if sql_url.startswith("sqlite") else "EXPLAIN"
-        return "\n".join(map(str, connection.execute(text(f"{explain} {query}"))))
+        found = []
+        for page in (USED_BEHIND, UNUSED_BEHIND):
+            values = page.params(owner=OWNER, at=at + timedelta(days=1), session_id="s9", limit=50)
+            query = values.compile(connection, compile_kwargs={"literal_binds": True})
+            rows = connection.execute(text(f"{explain} {query}"))
+            found.append("\n".join(map(str, rows)))
+        return found
 
-    found = database.transact(plan)
+    used, unused = database.transact(plans)
     database.dispose()
 
-    assert "sessions_last_used" in found
-    assert "TEMP B-TREE" not in found
-    assert "Sort" not in found
+    assert "sessions_last_used" in used
+    assert "sessions_unused" in unused
+    for found in (used, unused):
+        assert "TEMP B-TREE" not in found
+        assert not re.search("Sort Key: .*(last_turn_at|created_at)", found)

@@ -19,10 +19,15 @@ class Framed(Protocol):
 
 def frame(event: Framed) -> bytes:
     """Encode an event: LF line ends, `event:` before `data:`, one space after the colon."""
-    data = event.data if isinstance(event.data, str) else as_json(event.data)
+    return framed(event.event, event.data)
+
+
+def framed(event: str, data: str | dict[str, Any]) -> bytes:
+    """Encode data, text or an object, as a frame with this name."""
+    data = data if isinstance(data, str) else as_json(data)
     if "\n" in data or "\r" in data:
         data = "\ndata: ".join(data.replace("\r\n", "\n").replace("\r", "\n").split("\n"))
-    return f"event: {event.event}\ndata: {data}\n\n".encode()
+    return f"event: {event}\ndata: {data}\n\n".encode()
 
 
 class Plain(Framing):

@@ -1,7 +1,8 @@
 """The standard frames with ids, from which a disconnected client can resume."""
 
-from backend.api.sse.plain import frame
+from backend.api.sse.plain import frame, framed
 from backend.api.stream_protocol import Framing
+from backend.domain.events import Chunk, Event, ToolCalled, ToolOutput
 from backend.turns.event_log import Batch
 
 RETRY_MS = 1000
@@ -23,6 +24,20 @@ class Resumable(Framing):
     def frames(self, batch: Batch) -> list[bytes]:
         turn_id = self._follower.turn_id
         return [
-            frame(event)[:-1] + f"id: {turn_id}-{position}\n\n".encode()
+            _frame(event)[:-1] + f"id: {turn_id}-{position}\n\n".encode()
             for position, event in batch.placed()
         ]
+
+
+def _frame(event: Event) -> bytes:
+    """The standard frame. Calls and outputs also name their round, which groups calls made at once.
+
+    Clients of plain streams get exactly the fields that they know.
+    """
+    match event:
+        case Chunk():  # first, because most events are chunks, and each other class costs 0.2 µs
+            return frame(event)
+        case ToolCalled() | ToolOutput():
+            return framed(event.event, {**event.fields, "round": event.round})
+        case _:
+            return frame(event)

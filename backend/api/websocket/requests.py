@@ -12,6 +12,7 @@ from backend.domain.errors import InvalidField
 class Ask(BaseModel):
     type: Literal["query"]
     query: QueryText
+    replaces: str | None = None
 
 
 class Stop(BaseModel):

@@ -22,7 +22,7 @@ from backend.domain.errors import (
     UpstreamUnavailable,
 )
 from backend.domain.usage import ModelCall, Purpose
-from backend.llm.content_capture import call_content
+from backend.llm.content_capture import call_content, is_captured
 from backend.llm.port import CompletionRequest, Delta, Finish, FinishReason, Meter, NamedModel
 from backend.llm.prices import Prices
 from backend.llm.resilience.circuit_breaker import BreakerState, CircuitBreaker
@@ -94,7 +94,7 @@ class SingleAttempt:
         failure: BaseException | None = None
         # After the loop this is the last delta: the `Finish`, if the completion is complete.
         delta: Delta | None = None
-        said: list[Delta] | None = [] if tracing.captures_content() else None
+        said: list[Delta] | None = [] if is_captured(request.purpose) else None
         clock = turn_clock.current()
         model_seconds = clock.seconds_in(Part.MODEL)
         before = clock.switch(Part.MODEL)

@@ -5,16 +5,18 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from backend.domain.context_window import CHARACTERS_PER_TOKEN
-from backend.domain.conversation import (
-    LastTurn,
-    Message,
-    Outcome,
-    Session,
-    TurnRecord,
-    default_title,
-)
+from backend.domain.conversation import LastTurn, Message, Outcome, Role, Session, TurnRecord
+from backend.domain.errors import NothingToReplace
+from backend.domain.titles import title_of
 from backend.domain.usage import ModelCall, spent_by
-from backend.storage.history import Cut, Summary, Window, oldest_that_fit, window
+from backend.storage.history import (
+    Cut,
+    Summary,
+    Window,
+    oldest_that_fit,
+    window,
+    without_later,
+)
 from backend.storage.ports.sessions import WORKER_LOST, Ending, Holder, NewTurn, StoredMessage
 from backend.storage.turn_journal import closed
 from backend.telemetry import lost_turns
@@ -24,6 +26,7 @@ from backend.telemetry import lost_turns
 class KeptTurn:
     record: TurnRecord
     worker: str
+    query: str
     log: bytes | None = None
     idempotency_key: str | None = None
     traceparent: str | None = None
@@ -79,8 +82,13 @@ class KeptSession:
             self.session,
             last_turn=LastTurn(last.id, last.outcome, last.finish_reason),
             running_turn_id=None if self.current is None else self.current.record.id,
-            title=self.session.title or default_title(self.messages[0].message.content),
+            title=self.session.title or title_of(self._first_question),
         )
+
+    @property
+    def _first_question(self) -> str | None:
+        questions = (each.message for each in self.messages if each.message.role is Role.USER)
+        return next((question.content for question in questions), None)
 
     def store(self, turn_id: str, messages: Sequence[Message]) -> None:
         for message in messages:
@@ -100,10 +108,21 @@ class KeptSession:
         self.cut = found.cut
         return found
 
-    def turns_before(self, turn_id: str | None) -> list[str]:
-        """The ids of the turns before this one; all if it is None. Oldest first."""
-        ids = [turn.record.id for turn in self.turns]
-        return ids if turn_id is None else ids[: ids.index(turn_id)]
+    def take_back(self, first: int) -> None:
+        """Remove the messages from this position on, and what tells of them."""
+        behind = first - 1
+        del self.messages[behind:]
+        newest = Summary(self.session.summary, self.summarized_until)
+        self.cut, newest = without_later(self.cut, newest, behind=behind)
+        self.session = replace(self.session, summary=newest.text)
+        self.summarized_until = newest.until
+
+    def first_of(self, turn_id: str) -> int:
+        """The position of the first message of a turn. Raises: NothingToReplace."""
+        for stored in self.messages:
+            if stored.turn_id == turn_id:
+                return stored.position
+        raise NothingToReplace
 
     def untold_turns(self, room_characters: float) -> list[list[StoredMessage]]:
         """The oldest turns that the summary does not know of."""
@@ -117,15 +136,12 @@ class KeptSession:
     def turn_with_key(self, key: str) -> KeptTurn | None:
         return next((turn for turn in self.turns if turn.idempotency_key == key), None)
 
-    def query_of(self, turn: KeptTurn) -> str:
-        mine = (stored for stored in self.messages if stored.turn_id == turn.record.id)
-        return next(mine).message.content
-
     def open(self, turn: NewTurn, at: datetime) -> None:
         record = TurnRecord(id=turn.id, session_id=turn.session_id, started_at=at)
         self.current = KeptTurn(
             record,
             turn.worker,
+            turn.query,
             idempotency_key=turn.idempotency_key,
             traceparent=turn.traceparent,
         )

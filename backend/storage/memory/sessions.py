@@ -7,12 +7,13 @@ from datetime import datetime
 from itertools import chain
 
 from backend.domain.conversation import Message, Outcome, Session, TurnRecord, now
-from backend.domain.errors import SessionBusy, SessionNotFound, TurnNotFound
+from backend.domain.errors import NothingToReplace, SessionBusy, SessionNotFound, TurnNotFound
 from backend.domain.turn_keys import TurnKey
 from backend.domain.usage import ModelCall
-from backend.storage.history import Window
+from backend.storage.history import Window, given_messages
 from backend.storage.memory.records import KeptSession, KeptTurn, Untold
 from backend.storage.memory.usage import MemoryUsage
+from backend.storage.message_numbers import numbered
 from backend.storage.ports.appointments import BookedBy, Booking
 from backend.storage.ports.sessions import (
     LOST_AFTER_LEASES,
@@ -29,6 +30,7 @@ from backend.storage.ports.sessions import (
     StoredMessage,
     StoredTurn,
     StoreTime,
+    place_of,
 )
 from backend.storage.ports.side_effects import ClaimLost
 from backend.storage.turn_journal import with_output
@@ -61,8 +63,8 @@ class MemorySessions:
         self, owner: str, *, after: SessionPlace | None = None, limit: int
     ) -> Sequence[Session]:
         mine = [key for key in self._sessions if key[0] == owner]
-        found = sorted((self._repaired(*key).shown for key in mine), key=_place, reverse=True)
-        return [session for session in found if after is None or _place(session) < after][:limit]
+        found = sorted((self._repaired(*key).shown for key in mine), key=place_of, reverse=True)
+        return [session for session in found if after is None or place_of(session) < after][:limit]
 
     async def rename(self, owner: str, session_id: str, *, title: str | None) -> None:
         kept = self._found(owner, session_id)
@@ -97,7 +99,7 @@ class MemorySessions:
         if session is None or turn is None:
             return None
         stored = await self.turn_with_log(owner, turn.record.id)
-        return replace(stored, query=session.query_of(turn))
+        return replace(stored, query=turn.query)
 
     async def time(self, worker: str) -> StoreTime:  # noqa: ARG002 - all workers are this one
         return StoreTime(self._now(), is_own_clock=True)
@@ -165,14 +167,16 @@ class MemorySessions:
     async def claim(
         self, turn: NewTurn, *, history_tokens: int, beside_characters: int = 0
     ) -> Claim:
-        find = self._found_or_made if turn.creates_session else self._found
-        session = find(turn.owner, turn.session_id)
+        session = self._claimable(turn)
         if turn.idempotency_key and (known := session.turn_with_key(turn.idempotency_key)):
             raise AlreadyStarted(known.record.id)
         if session.current:
             if self._is_alive(session.current.worker):
                 raise SessionBusy
             session.close_lost(session.current, self._now())
+        if turn.replaces is not None:
+            session.take_back(session.first_of(turn.replaces))
+            session.untold = None  # voids the claim of a worker that summarizes what is gone
         room = history_tokens * session.characters_per_token - beside_characters
         window = session.window(room)
         session.open(turn, self._now())
@@ -182,20 +186,35 @@ class MemorySessions:
         self._seen[turn.worker] = self.clock()
         return Claim(window.history, session.characters_per_token, self._earlier(session, window))
 
+    def _claimable(self, turn: NewTurn) -> KeptSession:
+        """Return the session, which is made if it may be."""
+        known = self._sessions.get((turn.owner, turn.session_id))
+        if known is not None:
+            return known
+        if not turn.creates_session:
+            raise SessionNotFound
+        if turn.replaces is not None:
+            raise NothingToReplace
+        made = self._found_or_made(turn.owner, turn.session_id)
+        given = given_messages(turn.given, made.session.created_at)
+        made.messages.extend(numbered(given, before=0))
+        return made
+
     def _earlier(self, session: KeptSession, window: Window) -> Earlier:
-        if window.cut.start == 1:
-            return Earlier()
-        bookings = [
+        """Return what the history does not tell. The turn that claims is the session's last."""
+        in_history = frozenset(window.turn_ids)
+        bookings = tuple(
             booking
-            for turn_id in session.turns_before(window.first_turn_id)
-            for booking in self.bookings.get(turn_id, ())
-        ]
-        return Earlier(summary=window.cut.summary.text, bookings=bookings)
+            for turn in session.turns
+            if turn.record.id not in in_history
+            for booking in self.bookings.get(turn.record.id, ())
+        )
+        return Earlier(summary=window.cut.summary.text, bookings=bookings, is_given=window.is_given)
 
     async def finish(self, ending: Ending) -> bool:
         for (owner, _), session in self._sessions.items():
             if session.current and session.current.record.id == ending.turn_id:
-                self.usage.enter(owner, ending.calls, self._now().date())
+                self.usage.enter_on(self._now().date(), owner, ending.calls)
                 session.close(session.current, ending, self._now())
                 untold = session.untold or Untold(0)
                 session.untold = untold.again(self.clock(), is_wanted=untold.is_wanted)
@@ -213,7 +232,7 @@ class MemorySessions:
 
     def enter(self, owner: str, session_id: str, calls: Sequence[ModelCall]) -> None:
         """Enter the calls for a summary into the ledger."""
-        self.usage.enter(owner, calls, self._now().date())
+        self.usage.enter_on(self._now().date(), owner, calls)
         if session := self._sessions.get((owner, session_id)):
             session.spend(calls)
 
@@ -313,7 +332,3 @@ class MemorySessions:
                 if session_owner == owner and turn.record.id == turn_id:
                     return turn
         raise TurnNotFound
-
-
-def _place(session: Session) -> SessionPlace:
-    return SessionPlace(session.last_used_at, session.id)

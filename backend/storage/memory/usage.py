@@ -12,7 +12,10 @@ class MemoryUsage:
     def __init__(self) -> None:
         self._sums: dict[tuple[date, str, str, Purpose], Spent] = {}
 
-    def enter(self, owner: str, calls: Iterable[ModelCall], day: date) -> None:
+    async def enter(self, owner: str, calls: Sequence[ModelCall]) -> None:
+        self.enter_on(now().date(), owner, calls)
+
+    def enter_on(self, day: date, owner: str, calls: Iterable[ModelCall]) -> None:
         for call in calls:
             key = day, owner, call.model, call.purpose
             self._sums[key] = self._sums.get(key, Spent()) + Spent.of(call)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from backend.domain.conversation import History, Message, Outcome, Session, TurnRecord
+from backend.domain.conversation import History, Message, Outcome, Role, Session, TurnRecord
 from backend.domain.turn_keys import TurnKey
 from backend.domain.usage import ModelCall, Usage
 from backend.storage.ports.appointments import Booking
@@ -33,6 +33,17 @@ class NewTurn:
     idempotency_key: str | None = None
     traceparent: str | None = None
     """The turn's span, in the format of W3C Trace Context."""
+    replaces: str | None = None
+    """The turn whose place this one takes: it and all later ones leave the history."""
+    given: Sequence[Message] = ()
+    """What was said before, by the caller's word. Stored only if the claim makes the session.
+
+    Texts of the user and the assistant: a tool's output cannot be given.
+    """
+
+    def __post_init__(self) -> None:
+        if any(each.role is Role.TOOL or each.tool_calls for each in self.given):
+            raise ValueError("given messages must have no tool calls and no tool outputs")
 
     @property
     def key(self) -> TurnKey:
@@ -41,10 +52,15 @@ class NewTurn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Earlier:
-    """What a session had before its history begins: a summary, and the bookings, oldest first."""
+    """What the history alone does not tell the model.
+
+    A summary of what was before it, and the bookings of all turns that are not in it, oldest first.
+    `is_given` says that its first messages are the caller's word.
+    """
 
     summary: str | None = None
     bookings: Sequence[Booking] = ()
+    is_given: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,6 +212,10 @@ class SessionPlace(NamedTuple):
     session_id: str
 
 
+def place_of(session: Session) -> SessionPlace:
+    return SessionPlace(session.last_used_at, session.id)
+
+
 class AlreadyStarted(Exception):
     """The session already has a turn with this idempotency key."""
 
@@ -312,9 +332,13 @@ class SessionStore(Protocol):
         claim succeeds. The history has whole turns. It begins at the same message until it and
         `beside_characters` no longer fit `history_tokens`; then it is cut to about half.
 
+        With `turn.replaces`, the messages of that turn and of all later ones are deleted first. The
+        turns keep their records and logs, and a summary that knows of them is dropped.
+
         Raises:
             AlreadyStarted: the session already has a turn with this idempotency key.
             SessionBusy: a live worker holds the session.
+            NothingToReplace: the session has no messages of the turn that is to be replaced.
             SessionNotFound: the session does not exist and `creates_session` is False.
         """
         ...

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Protocol
 
-from backend.domain.usage import Purpose, Spent
+from backend.domain.usage import ModelCall, Purpose, Spent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,10 +25,14 @@ class OwnerUsage:
 
 
 class UsageStore(Protocol):
-    """Reads the ledger. It is written by the ends of turns and summaries, in their transactions.
+    """The ledger. The ends of turns and summaries write it in their own transactions.
 
     It outlives the sessions. The calls of a turn whose worker died are missing.
     """
+
+    async def enter(self, owner: str, calls: Sequence[ModelCall]) -> None:
+        """Add calls that belong to nothing that is stored. Raises: StorageError."""
+        ...
 
     async def purge(self, *, kept_days: float) -> None:
         """Delete the sums of the UTC days that ended more than `kept_days` ago."""

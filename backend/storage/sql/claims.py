@@ -14,11 +14,11 @@ from sqlalchemy import Connection, bindparam, select, update
 
 from backend.domain.context_window import CHARACTERS_PER_TOKEN
 from backend.domain.conversation import Message, Role
-from backend.domain.errors import SessionBusy, SessionNotFound
+from backend.domain.errors import NothingToReplace, SessionBusy, SessionNotFound
 from backend.domain.turn_keys import TurnKey
-from backend.storage.history import Window
+from backend.storage.history import Window, given_messages, without_later
 from backend.storage.ports.sessions import AlreadyStarted, Claim, NewTurn
-from backend.storage.sql import endings, histories, leases
+from backend.storage.sql import endings, histories, leases, replacing
 from backend.storage.sql.dialects import DatabaseNow, DatabaseTime, insert
 from backend.storage.sql.locks import AT, THIS_SESSION, UNTOLD
 from backend.storage.sql.own_lease import OwnLease
@@ -34,18 +34,18 @@ _LOCK = (
 )
 # If two transactions create the same session, the later one waits here until the first has ended.
 # It then gets no row.
-_NEW_SESSION = (
+_MAKE_SESSION = (
     insert(sessions)
-    .values(
-        created_at=DatabaseNow(),
-        last_turn_at=DatabaseNow(),
-        untold_since=DatabaseTime(),
-        summary_failures=0,
-        turns=1,
-        messages=1,
-    )
+    .values(created_at=DatabaseNow())
     .on_conflict_do_nothing(index_elements=[sessions.c.owner, sessions.c.id])
     .returning(sessions.c.created_at)
+)
+_NEW_SESSION = _MAKE_SESSION.values(
+    last_turn_at=DatabaseNow(),
+    untold_since=DatabaseTime(),
+    summary_failures=0,
+    turns=1,
+    messages=1,
 )
 _NEW_TURN = Write(turns.insert())
 # Each turn has one user message. Search backwards, because a client usually repeats a key soon
@@ -71,7 +71,7 @@ _OPENED = Write(
     .where(*THIS_SESSION)
     .values(
         turns=sessions.c.turns + 1,
-        messages=sessions.c.messages + bindparam("new_messages"),
+        messages=bindparam("last_position"),
         history_start=bindparam("new_start"),
         earlier_summary=bindparam("new_earlier_summary"),
         earlier_until=bindparam("new_earlier_until"),
@@ -94,7 +94,11 @@ def claim(
     if session is None:
         if not turn.creates_session:
             raise SessionNotFound
-        if at := _make_session(connection, turn):
+        if turn.replaces is not None:
+            raise NothingToReplace
+        if turn.given:
+            _make_session_with_given(connection, turn)
+        elif at := _make_session(connection, turn):
             lease.ensure(connection, turn.worker, at)
             _store(connection, turn, number=1, position=1, at=at)
             return Claim((), CHARACTERS_PER_TOKEN)
@@ -111,15 +115,23 @@ def claim(
         closed = endings.lost_turn(connection, lost)
     # In this transaction, or the turn of a worker without a lease would count as lost at once.
     lease.ensure(connection, turn.worker, session.at)
+    last, newest = histories.state_of(session)
+    behind = session.messages + repaired
+    if turn.replaces is not None:
+        behind = replacing.take_back(connection, turn, turn.replaces)
+        last, newest = without_later(last, newest, behind=behind)
+        replacing.keep_summary(connection, turn, newest)
     window, earlier = histories.look_back(
         connection,
         turn.owner,
         turn.session_id,
-        session,
-        behind=session.messages + repaired,
+        last,
+        newest,
+        behind=behind,
+        turns=session.turns,
         room_characters=history_tokens * session.characters_per_token - beside_characters,
     )
-    _open(connection, turn, session, window, repaired=repaired)
+    _open(connection, turn, session, window, behind=behind)
     return Claim(window.history, session.characters_per_token, earlier, lost=closed)
 
 
@@ -128,6 +140,14 @@ def _make_session(connection: Connection, turn: NewTurn) -> datetime | None:
     session = {**new_session(turn.owner, turn.session_id), "current_turn_id": turn.id}
     at: datetime | None = connection.scalar(_NEW_SESSION, session)
     return at
+
+
+def _make_session_with_given(connection: Connection, turn: NewTurn) -> None:
+    """Make a session with the given messages and without a turn, unless there is one meanwhile."""
+    session = {**new_session(turn.owner, turn.session_id), "messages": len(turn.given)}
+    at: datetime | None = connection.scalar(_MAKE_SESSION, session)
+    if at is not None:
+        endings.store(connection, given_messages(turn.given, at), **_place_of(turn))
 
 
 def new_session(owner: str, session_id: str) -> dict[str, Any]:
@@ -153,16 +173,17 @@ def turn_with_key(connection: Connection, owner: str, session_id: str, key: str)
     return turn_id
 
 
-def query_of(connection: Connection, owner: str, session_id: str, turn_id: str) -> str:
+def query_of(connection: Connection, owner: str, session_id: str, turn_id: str) -> str | None:
+    """Return the question of a turn, also if the turn was replaced."""
     place = {"owner": owner, "session_id": session_id, "turn_id": turn_id}
-    return str(connection.execute(_QUERY, place).scalar_one())
+    query: str | None = connection.scalar(_QUERY, place)
+    return replacing.question_of(connection, TurnKey(owner, turn_id)) if query is None else query
 
 
 def _open(
-    connection: Connection, turn: NewTurn, session: AnyRow, window: Window, *, repaired: int
+    connection: Connection, turn: NewTurn, session: AnyRow, window: Window, *, behind: int
 ) -> None:
-    position = session.messages + repaired + 1
-    _store(connection, turn, number=session.turns + 1, position=position, at=session.at)
+    _store(connection, turn, number=session.turns + 1, position=behind + 1, at=session.at)
     _OPENED.run(
         connection,
         {
@@ -170,7 +191,7 @@ def _open(
             "this_session": turn.session_id,
             "current_turn_id": turn.id,
             "last_turn_at": session.at,
-            "new_messages": repaired + 1,
+            "last_position": behind + 1,
             **histories.columns_of(window),
         },
     )

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Float, bindparam, func, select, update
 
 from backend.domain.conversation import Message, Outcome
 from backend.domain.turn_keys import TurnKey
-from backend.storage.ports.sessions import WORKER_LOST, Ending, LostTurn
+from backend.storage.ports.sessions import WORKER_LOST, Ending, LostTurn, StoredMessage
 from backend.storage.sql import journals, leases, ledger, ledger_rows, locks, logs
 from backend.storage.sql.locks import THIS_SESSION, UNTOLD
 from backend.storage.sql.rows import message_row
@@ -146,6 +146,24 @@ def store_messages(
     rows = [
         {**place, "position": position, **message_row(message)}
         for position, message in enumerate(added, start=behind + 1)
+    ]
+    if rows:
+        _NEW_MESSAGES.run_many(connection, rows)
+
+
+def store(
+    connection: Connection, added: Sequence[StoredMessage], *, owner: str, session_id: str
+) -> None:
+    """Store messages of several turns."""
+    place = {"owner": owner, "session_id": session_id}
+    rows = [
+        {
+            **place,
+            "turn_id": each.turn_id,
+            "position": each.position,
+            **message_row(each.message),
+        }
+        for each in added
     ]
     if rows:
         _NEW_MESSAGES.run_many(connection, rows)

@@ -1,10 +1,11 @@
-"""Reads the messages of a session in pages, and what stands for those that were cut."""
+"""Reads the messages of a session in pages, and what stands for those that are not sent."""
 
 from collections.abc import Iterator
 
-from sqlalchemy import Connection, and_, bindparam, or_, select
+from sqlalchemy import Connection, bindparam, select
 
 from backend.storage.history import Cut, Summary, Window, window
+from backend.storage.ports.appointments import Booking
 from backend.storage.ports.sessions import Earlier, StoredMessage
 from backend.storage.sql.rows import AnyRow, booking_of, message_of
 from backend.storage.sql.tables import appointments, messages, sessions, turns
@@ -36,50 +37,53 @@ _PAGE_BACKWARDS = (
 )
 _PAGE_FORWARDS = select(messages).where(*_OF_SESSION).order_by(messages.c.position).limit(PAGE)
 
-_FIRST = turns.alias()
-_BOOKED_BEFORE = (
+# Not by number: the messages of replaced turns are gone, and later turns may be in the history.
+_IN_HISTORY = select(messages.c.turn_id).where(*_OF_SESSION)
+_BOOKED_BESIDE = (
     select(appointments)
     .join(turns, turns.c.id == appointments.c.turn_id)
-    .outerjoin(
-        _FIRST,
-        and_(_FIRST.c.owner == turns.c.owner, _FIRST.c.id == bindparam("first_turn_id")),
-    )
     .where(
         turns.c.owner == bindparam("owner"),
         turns.c.session_id == bindparam("session_id"),
-        or_(_FIRST.c.number.is_(None), turns.c.number < _FIRST.c.number),
+        turns.c.id.not_in(_IN_HISTORY),
     )
     .order_by(appointments.c.booked_at, appointments.c.confirmation_id)
 )
+
+
+def state_of(session: AnyRow) -> tuple[Cut, Summary]:
+    """The last cut and the newest summary of a session, from a row with `STATE`."""
+    cut = Cut(
+        start=session.history_start or 1,
+        summary=Summary(session.earlier_summary, session.earlier_until or 0),
+    )
+    return cut, Summary(session.summary, session.summary_until or 0)
 
 
 def look_back(
     connection: Connection,
     owner: str,
     session_id: str,
-    session: AnyRow,
+    last: Cut,
+    newest: Summary,
     *,
     behind: int,
+    turns: int,
     room_characters: float,
 ) -> tuple[Window, Earlier]:
-    """Return what the next turn sends of the messages up to `behind`. `session` has `STATE`."""
-    last = Cut(
-        start=session.history_start or 1,
-        summary=Summary(session.earlier_summary, session.earlier_until or 0),
-    )
+    """Return what the next turn sends of the messages up to `behind`.
+
+    `turns` is how many the session has had, also those that were replaced.
+    """
     newest_first = _newest_first(connection, owner, session_id, before=behind + 1, after=last.start)
-    found = window(
-        newest_first,
-        last,
-        Summary(session.summary, session.summary_until or 0),
-        behind=behind,
-        room_characters=room_characters,
+    found = window(newest_first, last, newest, behind=behind, room_characters=room_characters)
+    bookings: tuple[Booking, ...] = ()
+    if not found.has_all(turns):
+        beside = {"owner": owner, "session_id": session_id, "after": found.cut.start - 1}
+        bookings = tuple(map(booking_of, connection.execute(_BOOKED_BESIDE, beside)))
+    return found, Earlier(
+        summary=found.cut.summary.text, bookings=bookings, is_given=found.is_given
     )
-    if found.cut.start == 1:
-        return found, Earlier()
-    before = {"owner": owner, "session_id": session_id, "first_turn_id": found.first_turn_id}
-    bookings = [booking_of(row) for row in connection.execute(_BOOKED_BEFORE, before)]
-    return found, Earlier(summary=found.cut.summary.text, bookings=bookings)
 
 
 def columns_of(found: Window) -> dict[str, int | str | bool | None]:

@@ -28,13 +28,17 @@ def note(connection: Connection, call: SideEffect, output: str, *, session: AnyR
     """Add a tool output to the turn's journal. `session` is the row from `locks.hold`."""
     messages = [_storable(each) for each in (*call.messages, Message.tool(call.call, output))]
     *before, answer = by_database_clock(messages, since=session.started_at, at=session.at)
-    journal = with_output(before, answer, kept=_read(connection, call.turn))
-    connection.execute(_WRITE, {**_this(call.turn), "new_journal": list(map(_entry, journal))})
+    journal = with_output(before, answer, kept=read(connection, call.turn))
+    keep(connection, call.turn, journal)
+
+
+def keep(connection: Connection, turn: TurnKey, journal: Sequence[Message]) -> None:
+    connection.execute(_WRITE, {**_this(turn), "new_journal": list(map(_entry, journal))})
 
 
 def take(connection: Connection, turn: TurnKey) -> tuple[Message, ...]:
     """Return the messages for the history of a turn whose ending has none."""
-    return closed(_read(connection, turn))
+    return closed(read(connection, turn))
 
 
 def by_database_clock(
@@ -68,7 +72,7 @@ def _storable(message: Message) -> Message:
     )
 
 
-def _read(connection: Connection, turn: TurnKey) -> list[Message]:
+def read(connection: Connection, turn: TurnKey) -> list[Message]:
     entries = connection.scalar(_READ, _this(turn)) or []
     return [_message(entry) for entry in entries]
 

@@ -4,7 +4,7 @@ The sums are written last in a transaction, in the order of their keys, so that 
 never wait for each other in a circle.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -15,7 +15,7 @@ from backend.storage.ports.usage import DayUsage, OwnerUsage
 from backend.storage.sql import partitions
 from backend.storage.sql.dialects import DatabaseNow, insert
 from backend.storage.sql.ledger_rows import columns_of, spent_in
-from backend.storage.sql.operations import SqlStore, reading
+from backend.storage.sql.operations import SqlStore, reading, writing
 from backend.storage.sql.rows import AnyRow
 from backend.storage.sql.tables import usage_days
 from backend.storage.sql.writes import Write
@@ -66,6 +66,10 @@ def enter(connection: Connection, owner: str, calls: Iterable[ModelCall], at: da
         _ADD.run(connection, {**key_of_row, **columns_of(spent)})
 
 
+def _enter_now(connection: Connection, owner: str, calls: Sequence[ModelCall]) -> None:
+    enter(connection, owner, calls, connection.execute(_NOW).scalar_one())
+
+
 def _by_day(
     connection: Connection, first: date, last: date, *, owner: str | None
 ) -> list[DayUsage]:
@@ -105,6 +109,7 @@ def _purge_usage(connection: Connection, kept_days: float) -> None:
 
 
 class SqlUsage(SqlStore):
+    enter = writing(_enter_now)
     by_day = reading(_by_day)
     by_owner = reading(_by_owner)
 

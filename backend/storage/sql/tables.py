@@ -20,7 +20,6 @@ from sqlalchemy import (
     Text,
     Time,
     UniqueConstraint,
-    func,
 )
 
 from backend.storage.sql.dialects import UtcDateTime
@@ -60,8 +59,22 @@ sessions = Table(
     Column("spent", JSON(none_as_null=True)),  # sum of all model calls
     Column("title", Text),  # the owner's; by default it is made of the first question
 )
-last_used = func.coalesce(sessions.c.last_turn_at, sessions.c.created_at)
-Index("sessions_last_used", sessions.c.owner, last_used, sessions.c.id)
+Index(
+    "sessions_last_used",
+    sessions.c.owner,
+    sessions.c.last_turn_at,
+    sessions.c.id,
+    sqlite_where=sessions.c.last_turn_at.is_not(None),
+    postgresql_where=sessions.c.last_turn_at.is_not(None),
+)
+Index(
+    "sessions_unused",
+    sessions.c.owner,
+    sessions.c.created_at,
+    sessions.c.id,
+    sqlite_where=sessions.c.last_turn_at.is_(None),
+    postgresql_where=sessions.c.last_turn_at.is_(None),
+)
 Index(
     "sessions_untold",
     sessions.c.untold_since,
@@ -97,7 +110,9 @@ turns = Table(
     Column("stop_as", Text),  # the outcome that a stop request asks for
     Column("traceparent", Text),  # of the turn's span
     Column("finish_reason", Text),  # of the last completion
-    Column("journal", JSON(none_as_null=True)),  # messages up to the latest side effect
+    Column(
+        "journal", JSON(none_as_null=True)
+    ),  # messages up to the latest side effect; the question, once replaced
     Column("calls", JSON(none_as_null=True)),  # each call of a model
     ForeignKeyConstraint(
         ["owner", "session_id"], ["sessions.owner", "sessions.id"], ondelete="CASCADE"

@@ -21,7 +21,7 @@ from backend.domain.errors import (
     UpstreamGarbled,
     UpstreamUnavailable,
 )
-from backend.domain.events import Chunk, Event, ToolCalled, ToolOutput, ToolUse
+from backend.domain.events import Chunk, Event, OfRound, ToolCalled, ToolOutput, ToolUse
 from backend.domain.turn_keys import TurnKey
 from backend.domain.usage import Usage
 from backend.llm.port import CompletionRequest, Delta, Finish, FinishReason, Text
@@ -89,7 +89,7 @@ async def test_a_tool_call_is_announced_run_and_fed_back() -> None:
         ToolUse("echo"),
         ToolCalled("call_1", "echo", {"word": "hi"}),
         ToolOutput("echo", {"word": "hi"}, "call_1"),
-        Chunk("It said hi."),
+        Chunk("It said hi.", round=2),
     ]
     call = ToolCall("call_1", "echo", '{"word": "hi"}')
     fed_back = [
@@ -109,7 +109,7 @@ async def test_a_turn_knows_whether_its_answer_was_cut(reason: FinishReason) -> 
 
     events = await collect(turn)
 
-    assert events[-1] == Chunk("As far as")
+    assert events[-1] == Chunk("As far as", round=2)
     assert turn.finish_reason == reason
 
 
@@ -178,7 +178,7 @@ async def test_a_call_that_makes_no_sense_is_told_to_the_model(
     assert events[1] == ToolCalled("call_1", name, shown)  # type: ignore[arg-type]
     assert isinstance(events[2], ToolOutput)
     assert events[2].output["error"]["code"] == code
-    assert events[3] == Chunk("My mistake.")
+    assert events[3] == Chunk("My mistake.", round=2)
 
 
 async def test_a_model_that_never_stops_calling_is_stopped() -> None:
@@ -288,6 +288,23 @@ async def test_a_break_between_announcements_leaves_no_call_without_an_output() 
     assert announced == ToolUse("echo")
     assert output == ToolOutput("echo", INTERRUPTED, "call_1"), "the other was never shown"
     assert_sound(turn)
+
+
+async def test_every_event_names_its_round() -> None:
+    call = ("echo", '{"word": "a"}')
+    turn = a_turn(scripted(calls(call, call, says="Wait."), calls(call), says("Done.")))
+
+    events = await collect(turn)
+
+    rounds = [(event.event, event.round) for event in events if isinstance(event, OfRound)]
+    shown = [("tool_use", 1), ("tool_call", 1)]
+    assert rounds == [
+        ("chunk", 1),
+        *shown * 2,
+        *[("tool_output", 1)] * 2,
+        *[("tool_use", 2), ("tool_call", 2), ("tool_output", 2)],
+        ("chunk", 3),
+    ]
 
 
 async def test_ids_that_come_again_in_a_later_round_are_answered_again() -> None:

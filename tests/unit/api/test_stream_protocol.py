@@ -12,10 +12,10 @@ from backend.turns.event_log import Batch, EventLog
 
 EVENTS: list[Event] = [
     ToolUse("horn"),
-    ToolCalled("call_1", "horn", {"loud": True}),
-    ToolOutput("horn", {"sound": "hönk"}, "call_1"),
-    Chunk("one two"),
-    Chunk("\nthree"),
+    ToolCalled("call_1", "horn", {"loud": True}, round=2),
+    ToolOutput("horn", {"sound": "hönk"}, "call_1", round=2),
+    Chunk("one two", round=3),
+    Chunk("\nthree", round=3),
     End(),
 ]
 
@@ -36,17 +36,23 @@ OLDER = (
     "event: end\ndata: \n\n",
 )
 SOCKET = (
-    '{"type":"tool_use","id":"t1-3","turn":"t1","data":"horn"}',
+    '{"type":"tool_use","id":"t1-3","turn":"t1","data":"horn","round":1}',
     '{"type":"tool_call","id":"t1-4","turn":"t1",'
-    '"data":{"id":"call_1","name":"horn","arguments":{"loud":true}}}',
+    '"data":{"id":"call_1","name":"horn","arguments":{"loud":true}},"round":2}',
     '{"type":"tool_output","id":"t1-5","turn":"t1",'
-    '"data":{"name":"horn","output":{"sound":"hönk"},"id":"call_1"}}',
-    '{"type":"chunk","id":"t1-6","turn":"t1","data":"one two"}',
-    '{"type":"chunk","id":"t1-7","turn":"t1","data":"\\nthree"}',
+    '"data":{"name":"horn","output":{"sound":"hönk"},"id":"call_1"},"round":2}',
+    '{"type":"chunk","id":"t1-6","turn":"t1","data":"one two","round":3}',
+    '{"type":"chunk","id":"t1-7","turn":"t1","data":"\\nthree","round":3}',
     '{"type":"end","id":"t1-8","turn":"t1","data":""}',
 )
+WITH_ROUNDS = (
+    PLAIN[0],
+    PLAIN[1].replace("}\n", ', "round": 2}\n'),
+    PLAIN[2].replace("}\n", ', "round": 2}\n'),
+    *PLAIN[3:],
+)
 RESUMABLE = tuple(
-    f"{frame[:-1]}id: t1-{position}\n\n" for position, frame in enumerate(PLAIN, start=3)
+    f"{frame[:-1]}id: t1-{position}\n\n" for position, frame in enumerate(WITH_ROUNDS, start=3)
 )
 
 FRAMINGS: dict[str, tuple[OpenFraming, str, tuple[str, ...]]] = {
