@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install run smoke test test-python slowest soak check check-lint check-types check-imports check-prose check-page format vendor dashboards versions release-check bench bench-short bench-hold bench-long bench-peers bench-telemetry chaos ceilings drill ledger parts load load-ui chart image up up-observability down lock system-deps test-system clean
+.PHONY: help install run smoke test test-python slowest soak check check-lint check-types check-imports check-prose check-page format vendor dashboards versions release-check bench bench-short bench-hold bench-long bench-peers bench-doors bench-telemetry chaos ceilings doors drill ledger parts load load-ui chart image up up-observability down lock system-deps test-system clean
 
 # With it, each of the many processes of the tests would compile all sources again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -38,8 +38,9 @@ SYSTEM_WORKERS ?= 4
 COMPILE = $(BIN)/python -m compileall -q -j 2 -x '/test_|/helm/' backend deploy infrastructure loadtests tests
 SYSTEM := tests/browser tests/deploy tests/system
 
-soak: .venv/.development ## run long tests: thousands of cancelled calls, a thousand turns
+soak: .venv/.development ## run long tests: thousands of cancelled calls, a thousand turns, random conversations
 	$(BIN)/python -m pytest tests/soak
+	REPLACING_SEQUENCES=40 $(BIN)/python -m pytest -n 0 --timeout 900 tests/contract/test_replacing.py -k random
 
 check: .venv/.development .venv/npm/.fetched ## lint, formatting, types, import rules, prose; side by side
 	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target check-types check-prose check-page check-lint check-imports
@@ -87,6 +88,9 @@ bench-long: .venv/.development ## check that 50,000 turns, or a long session, do
 bench-peers: .venv/.development .venv/peers ## compare LiteLLM's proxy with Lex
 	$(BIN)/python -m loadtests.bench.peers
 
+bench-doors: .venv/.development ## measure the CPU of a turn through the AI SDK's, AG-UI's and OpenAI's protocols; at most 5 % above our own
+	$(BIN)/python -m loadtests.bench.doors
+
 bench-telemetry: .venv/.development ## measure the CPU of traces, metrics and logs; at most 15 % of a turn
 	$(BIN)/python -m loadtests.bench.telemetry
 
@@ -107,6 +111,9 @@ ceilings: .venv/.development ## measure how many turns a second one core of Post
 
 parts: .venv/.development ## check that the parts of 10,000 turns add up, in every ending; three minutes
 	MIXTURE_TURNS=10000 $(BIN)/python -m pytest -n 0 --timeout 3600 tests/live/test_turn_parts.py -k mixture
+
+doors: .venv/.development .venv/npm/.fetched .venv/npm/clients/.installed ## check the streams of 10,000 random turns with the vendors' own clients, for each protocol; two minutes
+	DOOR_TURNS=10000 $(BIN)/python -m pytest -n 2 --timeout 3600 tests/system/*/test_random_turns.py
 
 load-ui: .venv/.development ## the same, controlled in a browser on http://localhost:8089
 	$(LOCUST) --web-host 127.0.0.1

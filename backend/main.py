@@ -36,6 +36,11 @@ from backend.api import (
 from backend.api import metrics as metrics_route
 from backend.api.auth import exchange
 from backend.api.dependencies import LifespanState
+from backend.api.doors import CHAT_PATHS
+from backend.api.doors.ag_ui import routes as ag_ui
+from backend.api.doors.ai_sdk import routes as ai_sdk
+from backend.api.doors.openai import errors as openai_errors
+from backend.api.doors.openai import routes as openai
 from backend.api.middleware.access_log import AccessLog
 from backend.api.middleware.allowed_hosts import AllowedHosts
 from backend.api.middleware.body_limit import BodyLimit
@@ -98,6 +103,7 @@ EXPOSED_HEADERS = (
     "Retry-After",
     "RateLimit",
     "RateLimit-Policy",
+    "X-Should-Retry",
     "X-Vercel-AI-UI-Message-Stream",
 )
 
@@ -133,7 +139,7 @@ def create_app(
         # `open_exporting` makes one span per request. FastAPI's own tracing would add three.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    problem_details.install(app)
+    problem_details.install(app, forms={f"{openai.PREFIX}/": openai_errors.form})
     complete_openapi(app, max_query_chars=settings.max_query_chars)
     app.router.routes.extend(_routes(auth=settings.auth, api_docs=settings.api_docs))
     _add_middleware(app, settings)
@@ -148,7 +154,8 @@ def _routes(*, auth: str, api_docs: bool) -> Sequence[BaseRoute]:
     which takes 15 ms, and keeps the result in the routes.
     """
     router = APIRouter(responses=ALWAYS)
-    for routes in (query, event_source, realtime, sessions, turns, usage):
+    doors = (ai_sdk, ag_ui, openai)
+    for routes in (query, event_source, realtime, sessions, turns, usage, *doors):
         router.include_router(routes.router, **guarded(auth=auth))
     router.include_router(exchange.router, **exchanging(auth=auth))
     router.include_router(exchange.leaving)
@@ -171,7 +178,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
         # Credentials are needed for the cookie, which does not exist without authentication.
         allow_credentials=settings.auth != "none",
-        allow_headers=ALLOWED_HEADERS,
+        allow_headers=(*ALLOWED_HEADERS, *settings.openai_session_headers),
         expose_headers=EXPOSED_HEADERS,
     )
     # Inside `TrustedProxies`, which sets the scheme. The scheme decides whether a host without a
@@ -183,6 +190,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(
         BodyLimit,
         max_bytes=settings.max_body_bytes,
+        larger=dict.fromkeys(CHAT_PATHS, settings.max_chat_body_bytes),
         timeout_seconds=settings.body_timeout_seconds,
     )
     app.add_middleware(SecurityHeaders)

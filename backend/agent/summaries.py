@@ -31,6 +31,9 @@ MOST_TOKENS = 400
 LEFT_OUT = "\n[…]\n"
 """Stands for the middle of a transcript that is too long."""
 
+UNCHECKED = "(unchecked) "
+"""Marks the lines that are the caller's word, also those of Lex."""
+
 TIMEOUT_SECONDS = 60.0
 CLAIM_SECONDS = 1.5 * TIMEOUT_SECONDS
 """How long a claim lasts. If a worker is killed, another may summarize its session after this."""
@@ -173,7 +176,12 @@ def load_prompt() -> str:
 def transcript(idle: IdleSession) -> str:
     """The conversation as one text. As messages, the model would try to continue it."""
     before = [f"Earlier summary: {idle.summary}"] if idle.summary else []
-    lines = [line for turn in idle.history for message in turn for line in _lines(message)]
+    lines = [
+        (UNCHECKED if number < idle.given_turns else "") + line
+        for number, turn in enumerate(idle.history)
+        for message in turn
+        for line in _lines(message)
+    ]
     return "\n".join([*before, *lines])
 
 

@@ -35,11 +35,13 @@ IdempotencyKey = Annotated[
 ]
 
 
+def is_key(text: str) -> bool:
+    return re.fullmatch(KEY_PATTERN, text) is not None
+
+
 def key_of(text: str) -> str:
     """Return an idempotency key for any text: the text itself, or its hash if it is no key."""
-    if re.fullmatch(KEY_PATTERN, text):
-        return text
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+    return text if is_key(text) else hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,8 @@ class Config:
     socket_idle_seconds: float
     max_query_chars: int
     max_body_bytes: int
+    openai_session_headers: Sequence[str]
+    """The headers in which front ends send their conversation to OpenAI's door."""
     upstream: str
     max_connections: int
     """The number of client connections for which there are file descriptors."""

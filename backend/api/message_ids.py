@@ -16,3 +16,8 @@ def turn_of(message_id: str) -> str:
     if found is None:
         raise NothingToReplace
     return found[1]
+
+
+def is_message_id(text: str) -> bool:
+    """Whether a message of Lex could have this id."""
+    return _ID.fullmatch(text) is not None

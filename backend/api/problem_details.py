@@ -3,16 +3,17 @@
 After a stream has started, errors are events instead.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, cast
 
 import structlog
 from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match
-from starlette.types import ExceptionHandler, Scope
+from starlette.types import ExceptionHandler, Receive, Scope, Send
 
 from backend.api.refusals import OTHER_CODE, limit_of, refused_for, request_refused, status_of
 from backend.api.schemas import InvalidFieldView, Problem
@@ -63,6 +64,32 @@ def _below(error: type[ServiceError]) -> list[type[ServiceError]]:
     return found
 
 
+Form = Callable[[Problem, MutableHeaders], bytes]
+"""Writes a problem as JSON in the form of another protocol, and may add headers."""
+
+
+class ProblemResponse(Response):
+    """Problem details, or the form that the path of the request has for errors."""
+
+    def __init__(self, problem: Problem, headers: Mapping[str, str]) -> None:
+        body = problem.model_dump_json(exclude_none=True)
+        super().__init__(body, problem.status, headers, MEDIA_TYPE)
+        self._problem = problem
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (form := _form_of(scope)) is not None:
+            self.body = form(self._problem, self.headers)
+            self.headers["Content-Type"] = "application/json"
+            self.headers["Content-Length"] = str(len(self.body))
+        await super().__call__(scope, receive, send)
+
+
+def _form_of(scope: Scope) -> Form | None:
+    app, path = scope.get("app"), scope.get("path", "")
+    forms: Mapping[str, Form] = getattr(app.state, "problem_forms", {}) if app else {}
+    return next((form for prefix, form in forms.items() if path.startswith(prefix)), None)
+
+
 def problem(
     status: int,
     *,
@@ -82,15 +109,13 @@ def problem(
         retry_after=retry_after,
         errors=errors,
     )
-    return Response(
-        body.model_dump_json(exclude_none=True),
-        status,
-        headers={**(headers or {}), **({"Retry-After": str(retry_after)} if retry_after else {})},
-        media_type=MEDIA_TYPE,
-    )
+    retry = {"Retry-After": str(retry_after)} if retry_after else {}
+    return ProblemResponse(body, {**(headers or {}), **retry})
 
 
-def install(app: FastAPI) -> None:
+def install(app: FastAPI, *, forms: Mapping[str, Form]) -> None:
+    """Answer errors with problem details, and below these prefixes of paths in other forms."""
+    app.state.problem_forms = forms
     app.add_exception_handler(ServiceError, cast(ExceptionHandler, _service_error))
     metrics.prepare_refusals(codes())
     app.add_exception_handler(RequestValidationError, _invalid_request)

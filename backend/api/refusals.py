@@ -60,6 +60,15 @@ def request_refused(code: str, *, status: int, limit: str | None = None) -> None
         refused.is_failure = status >= FIRST_FAILURE
 
 
+def turn_failed(code: str) -> None:
+    """The current request gets an error as its status because its turn failed, with this code.
+
+    That is no refusal: metrics count it as the outcome of a turn.
+    """
+    if (refused := _request.get()) is not None:
+        refused.error, refused.is_failure = code, True
+
+
 def refused_for(error: ServiceError) -> None:
     """The current request, or handshake, is refused because of this error."""
     request_refused(error.code, status=status_of(error), limit=limit_of(error))

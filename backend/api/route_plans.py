@@ -176,7 +176,8 @@ class _Planning:
         info = given.field_info
         is_required = info.is_required()
         is_text = str in (get_args(info.annotation) or (info.annotation,))
-        if not is_text or info.validation_alias or not (is_required or info.default is None):
+        is_renamed = info.validation_alias not in (None, given.alias)
+        if not is_text or is_renamed or not (is_required or info.default is None):
             raise _Unplannable
         place = next(self._places)
         self.parameters.append(Parameter(given.alias, given, is_required, is_in_path, place))

@@ -2,7 +2,6 @@
 
 import json
 import re
-import unicodedata
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -10,11 +9,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from backend.api.usage_schemas import CallView, SpentView
 from backend.domain.conversation import (
-    LastTurn,
     Message,
     Outcome,
     Role,
-    Session,
     ToolCall,
     TurnRecord,
 )
@@ -25,9 +22,6 @@ from backend.tools.arguments import shown
 
 SESSION_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
 SESSION_ID_RULE = "must be 1 to 128 letters, digits or . _ : - and begin with a letter or a digit"
-
-
-MAX_TITLE_CHARS = 200
 
 
 def is_session_id(text: str) -> bool:
@@ -108,37 +102,6 @@ class MessageBody(BaseModel):
     replaces: str | None = REPLACES
 
 
-def _titled(title: str) -> str:
-    if any(unicodedata.category(character) == "Cc" for character in title):
-        raise ValueError("must not contain control characters")
-    if not title.strip():
-        raise ValueError("must not be empty; null brings back the default")
-    if not is_encodable(title):
-        raise ValueError("must not contain an unpaired surrogate (\\ud800 to \\udfff)")
-    return title.strip()
-
-
-Title = Annotated[
-    str,
-    Field(
-        max_length=MAX_TITLE_CHARS,
-        # The same rule as a pattern: no control character, and at least one that is not blank.
-        json_schema_extra={
-            "minLength": 1,
-            "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f]"
-            r"[^\u0000-\u001f\u007f-\u009f]*$",
-        },
-    ),
-    AfterValidator(_titled),
-]
-
-
-class SessionChange(BaseModel):
-    title: Title | None = Field(
-        description="Null brings back the default, which is the first question, shortened."
-    )
-
-
 class UsageView(BaseModel):
     """The tokens of the answer, as the provider reported them."""
 
@@ -148,77 +111,6 @@ class UsageView(BaseModel):
     @classmethod
     def of(cls, usage: Usage) -> Self:
         return cls(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
-
-
-class SessionCreated(BaseModel):
-    session_id: str
-    created_at: datetime
-
-
-class LastTurnView(BaseModel):
-    """The newest turn of a session. `outcome` is null while it runs."""
-
-    turn_id: str
-    outcome: Outcome | None
-    finish_reason: str | None
-
-    @classmethod
-    def of(cls, turn: LastTurn) -> Self:
-        return cls(turn_id=turn.id, outcome=turn.outcome, finish_reason=turn.finish_reason)
-
-
-class SessionSummary(SessionCreated):
-    title: str | None = Field(
-        description="The title that a client set, or else the first question, shortened."
-    )
-    last_turn_at: datetime | None
-    turns: int
-    running_turn_id: str | None = Field(description="The turn that runs now.")
-
-    @classmethod
-    def of(cls, session: Session) -> Self:
-        return cls(**_summed_up(session))
-
-
-def _summed_up(session: Session) -> dict[str, Any]:
-    return {
-        "session_id": session.id,
-        "title": session.title,
-        "created_at": session.created_at,
-        "last_turn_at": session.last_turn_at,
-        "turns": session.turns,
-        "running_turn_id": session.running_turn_id,
-    }
-
-
-class SessionsPage(BaseModel):
-    """A page of sessions. The last page has no `next_cursor`."""
-
-    sessions: list[SessionSummary]
-    next_cursor: str | None = None
-
-
-class SessionView(SessionSummary):
-    duration_seconds: float | None = Field(
-        description="The time from the creation of the session to its last turn."
-    )
-    last_turn: LastTurnView | None
-    usage: UsageView
-    spent: SpentView
-    summary: str | None = Field(
-        description="Written by a model some time after a turn; it may not cover the newest turns."
-    )
-
-    @classmethod
-    def of(cls, session: Session) -> Self:
-        return cls(
-            **_summed_up(session),
-            duration_seconds=session.duration_seconds,
-            last_turn=session.last_turn and LastTurnView.of(session.last_turn),
-            usage=UsageView.of(session.usage),
-            spent=SpentView.of(session.spent),
-            summary=session.summary,
-        )
 
 
 class ToolCallView(BaseModel):

@@ -19,10 +19,12 @@ from backend.api.schemas import (
     MessageBody,
     MessagesPage,
     MessageView,
-    SessionChange,
-    SessionCreated,
     SessionEvents,
     SessionId,
+)
+from backend.api.session_schemas import (
+    SessionChange,
+    SessionCreated,
     SessionsPage,
     SessionSummary,
     SessionView,

@@ -25,9 +25,10 @@ from backend.tools.context import ToolContext, WeatherProvider
 from backend.tools.open_meteo import OpenMeteo
 from backend.tools.registry import Toolbox
 from backend.tools.sample_weather import SampleWeather
+from backend.turns.kinds import Kind, OpenTurn
 from backend.turns.limits import TurnLimits
 from backend.turns.shared_logs import SharedLogs
-from backend.turns.turns import Kind, OpenTurn, Turns
+from backend.turns.turns import Turns
 
 
 def open_shared_logs(settings: Settings, worker: str, stack: AsyncExitStack) -> SharedLogs | None:

@@ -68,6 +68,7 @@ def _config(
         socket_idle_seconds=settings.socket_idle_seconds,
         max_query_chars=settings.max_query_chars,
         max_body_bytes=settings.max_body_bytes,
+        openai_session_headers=settings.openai_session_headers,
         upstream=upstream,
         max_connections=max_connections,
         warnings=warnings,

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Self
 
-from backend.domain.text import shortened
 from backend.domain.usage import ModelCall, Spent, Usage
 
 
@@ -131,18 +130,6 @@ class LastTurn:
     finish_reason: str | None
 
 
-TITLE_CHARACTERS = 60
-"""The length of a title that is made of a question."""
-
-FIRST_WORDS = 10 * TITLE_CHARACTERS
-"""The characters of a question that can matter for its title, unless it begins with blanks."""
-
-
-def default_title(first_words: str | None) -> str | None:
-    """The title of a session whose first question begins like this; None without a question."""
-    return shortened(first_words, TITLE_CHARACTERS) if first_words else None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
     """A conversation, as its owner sees it."""
@@ -159,7 +146,7 @@ class Session:
     last_turn: LastTurn | None = None
     running_turn_id: str | None = None
     title: str | None = None
-    """The owner's title, or the first question, shortened; None if there is neither."""
+    """The owner's, or else that of `titles.title_of`; None before the first question."""
 
     @property
     def last_used_at(self) -> datetime:

@@ -3,7 +3,7 @@
 ServiceError          has a code; its message is safe to show to a client
 ├── Refusal           before the stream, with a status
 │   ├── NotAuthenticated 401, IdentityUnavailable 503, WrongHost 421
-│   ├── SessionNotFound 404, TurnNotFound 404, SessionBusy 409
+│   ├── SessionNotFound 404, TurnNotFound 404, ModelNotFound 404, SessionBusy 409
 │   ├── LogGone 410, BodyTooLarge 413, InvalidField 422, TooManyRequests 429
 │   └── Overloaded 503, Draining 503
 ├── UpstreamError     in the stream
@@ -81,6 +81,13 @@ class SessionNotFound(Refusal):
 class TurnNotFound(Refusal):
     status, code = 404, "turn_not_found"
     message = "There is no such turn."
+
+
+class ModelNotFound(Refusal):
+    """The client asks for a model that Lex does not play. It only knows one."""
+
+    status, code = 404, "model_not_found"
+    message = "There is no such model."
 
 
 class SessionBusy(Refusal):

@@ -1,13 +1,4 @@
-"""Cleans text from the wire: no NUL and no lone surrogates, which clients and databases refuse.
-
-Also shortens text for people.
-"""
-
-import unicodedata
-
-JOINER = "\u200d"
-SKIN_TONES = "\U0001f3fb\U0001f3ff"
-FLAG_LETTERS = "\U0001f1e6\U0001f1ff"
+"""Cleans text from the wire: no NUL and no lone surrogates, which clients and databases refuse."""
 
 
 def clean(text: str) -> str:
@@ -28,32 +19,6 @@ def is_encodable(text: str) -> bool:
 def paired(text: str) -> str:
     """Join surrogate pairs. JSON may escape a character as a pair, even split over two frames."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
-def shortened(text: str, limit: int) -> str:
-    """Return the text in one line of at most `limit` characters, cut between words if possible.
-
-    A cut text ends with an ellipsis. A letter keeps its accents.
-    """
-    line = " ".join(text.split())
-    if len(line) <= limit:
-        return line
-    space = line.rfind(" ", limit // 2, limit)
-    end = space if space > 0 else limit - 1
-    while end > 1 and _is_within_character(line, end):
-        end -= 1
-    return line[:end].rstrip() + "…"
-
-
-def _is_within_character(text: str, place: int) -> bool:
-    """Whether people see the characters before and behind this place as one, such as an emoji."""
-    before, behind = text[place - 1], text[place]
-    return (
-        JOINER in (before, behind)
-        or unicodedata.category(behind).startswith("M")
-        or SKIN_TONES[0] <= behind <= SKIN_TONES[1]
-        or all(FLAG_LETTERS[0] <= each <= FLAG_LETTERS[1] for each in (before, behind))
-    )
 
 
 def is_half(character: str) -> bool:

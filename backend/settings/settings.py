@@ -69,6 +69,7 @@ class Settings(ProviderSettings, AuthSettings):
     max_streams: Count = 2000
     max_query_chars: Count = 4000
     max_body_bytes: Count = 65_536
+    max_chat_body_bytes: Count = 524_288
     body_timeout_seconds: Seconds = 30
 
     heartbeat_seconds: Seconds = 15
@@ -86,6 +87,7 @@ class Settings(ProviderSettings, AuthSettings):
     upstream_first_delta_seconds: Seconds = 60
     upstream_gap_seconds: Seconds = 20
 
+    openai_session_headers: ListOrNone = ("X-OpenWebUI-Chat-Id", "X-Conversation-Id")
     weather_provider: Literal["sample", "open-meteo"] = "sample"
     client_profile: Literal["standard", "legacy"] = "standard"
     metrics_port: Annotated[int, Field(ge=1, le=65_535)] | None = None
@@ -104,6 +106,14 @@ class Settings(ProviderSettings, AuthSettings):
     def _check_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for host in value:
             HostPattern.read(host)
+        return value
+
+    @field_validator("openai_session_headers")
+    @classmethod
+    def _check_headers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not re.fullmatch(r"[A-Za-z0-9-]+", name):
+                raise ValueError(f"{name!r} is not the name of a header")
         return value
 
     @field_validator("redis_url")

@@ -3,7 +3,7 @@
 They run like all turns, with slots, limits, budgets and a drain. Only their store differs.
 """
 
-from backend.domain.context_window import CHARACTERS_PER_TOKEN, without_oldest
+from backend.domain.context_window import CHARACTERS_PER_TOKEN
 from backend.domain.conversation import TurnRecord, in_turns
 from backend.domain.errors import TurnNotFound
 from backend.domain.turn_keys import TurnKey
@@ -20,11 +20,16 @@ class Ephemeral:
     def __init__(self, usage: UsageStore) -> None:
         self._usage = usage
 
-    async def claim(self, new: NewTurn, /, *, history_tokens: int, beside_characters: int) -> Claim:
-        """Return what the caller sent as the history, as much of it as fits."""
-        room_characters = history_tokens * CHARACTERS_PER_TOKEN - beside_characters
-        history = without_oldest(in_turns(new.given), room_characters)
-        return Claim(history, CHARACTERS_PER_TOKEN)
+    async def claim(
+        self,
+        new: NewTurn,
+        /,
+        *,
+        history_tokens: int,  # noqa: ARG002 - the turn itself cuts what does not fit
+        beside_characters: int,  # noqa: ARG002
+    ) -> Claim:
+        """Return the history that the caller sent."""
+        return Claim(in_turns(new.given), CHARACTERS_PER_TOKEN)
 
     async def finish(self, ending: Ending) -> bool:
         await self._usage.enter(ending.owner, ending.calls)

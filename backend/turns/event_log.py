@@ -81,6 +81,8 @@ class EventLog:
         self.first_chunk: FirstChunk | None = None
         """The wait for the first chunk, if this worker counts it."""
         self.is_lost = False
+        self.begins_session = False
+        """Whether there was nothing to tell the model from before this turn. Only known here."""
         self._followers: set[Follower] = set()
         self._unfollowed = unfollowed
 
@@ -163,6 +165,11 @@ class Follower:
     @property
     def session_id(self) -> str:
         return self._log.session_id
+
+    @property
+    def begins_session(self) -> bool:
+        """Whether the turn is known to be the first one of its session."""
+        return self._log.begins_session
 
     @property
     def clock(self) -> TurnClock:

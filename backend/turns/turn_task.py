@@ -20,7 +20,7 @@ from backend.domain.errors import (
 from backend.domain.events import Chunk, End, Event, Transport, encode, failure
 from backend.domain.turn_keys import TurnKey
 from backend.domain.usage import ModelCall
-from backend.storage.ports.sessions import WORKER_LOST, Claim, Ending, NewTurn
+from backend.storage.ports.sessions import WORKER_LOST, Claim, Earlier, Ending, NewTurn
 from backend.telemetry import call_tally, identity, kept_traces, tracing, turn_clock
 from backend.telemetry.call_tally import CallTally
 from backend.telemetry.turn_clock import Part, TurnClock
@@ -194,6 +194,7 @@ class TurnTask:
             return
         self._span = span
         tracing.enter(span, session_id=self.new.session_id)
+        self.log.begins_session = not claim.history and claim.earlier == Earlier()
         self._claimed.set_result(None)
         failed: ServiceError | None = None
         try:

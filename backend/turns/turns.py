@@ -3,9 +3,8 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Self
 
 from backend.agent.loop import Turn
 from backend.domain.conversation import Caller, Message, Outcome
@@ -14,39 +13,19 @@ from backend.domain.events import Transport
 from backend.domain.text import clean
 from backend.domain.turn_keys import new_turn_id
 from backend.storage.ports.sessions import NewTurn, SessionStore
-from backend.storage.ports.usage import UsageStore
 from backend.telemetry import metrics
 from backend.telemetry.turn_clock import TurnClock
-from backend.turns.ephemeral import Ephemeral
 from backend.turns.event_log import Follower, Place
 from backend.turns.first_chunk import FirstChunks
+from backend.turns.kinds import Kind, OpenTurn
 from backend.turns.limits import Admission, NoAdmission, TurnLimits
 from backend.turns.remote import RemoteTurns
 from backend.turns.repeats import Key, Repeats
 from backend.turns.replay import Replays
 from backend.turns.running import RunningTurns
 from backend.turns.shared_logs import SharedLogs
-from backend.turns.turn_task import ClaimSession, Settle, TurnStore, TurnTask
+from backend.turns.turn_task import Settle, TurnTask
 from backend.turns.unstored import UnstoredEndings
-
-OpenTurn = Callable[[Caller, str], Turn]
-"""Creates the turn of a caller and a query, without starting it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
-    """How a kind of turn is opened, claimed and finished."""
-
-    open_turn: OpenTurn
-    claim: ClaimSession
-    store: TurnStore
-    is_stored: bool
-
-    @classmethod
-    def ephemeral(cls, open_turn: OpenTurn, usage: UsageStore) -> Self:
-        """Turns that are not stored. Only their calls are, in the ledger."""
-        store = Ephemeral(usage)
-        return cls(open_turn=open_turn, claim=store.claim, store=store, is_stored=False)
 
 
 class Turns:
@@ -85,9 +64,7 @@ class Turns:
             is_claimed_here=self._running.is_claimed,
             timeout_seconds=limits.remote_timeout_seconds,
         )
-        self._stored = Kind(
-            open_turn=open_turn, claim=self._remote.claim, store=sessions, is_stored=True
-        )
+        self._stored = Kind(open_turn=open_turn, claim=self._remote.claim, store=sessions)
         self._ephemeral = ephemeral
         self.wake = shared_logs.wake if shared_logs else asyncio.Event()
         """Set when `renew` should be called now instead of at its next regular time."""

@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,8 +32,13 @@ def standin() -> Iterator[Server]:
 
 
 @contextmanager
-def lex(upstream: str, folder: Path, *, variables: Mapping[str, str]) -> Iterator[Server]:
-    """Start one worker with a new store. `variables` are its settings."""
+def lex(
+    upstream: str, folder: Path, *, variables: Mapping[str, str], under: Sequence[str] = ()
+) -> Iterator[Server]:
+    """Start one worker with a new store. `variables` are its settings.
+
+    `under` is a module that runs the server, with its arguments.
+    """
     port = free_port()
     folder.mkdir()
     environment = {
@@ -44,19 +49,23 @@ def lex(upstream: str, folder: Path, *, variables: Mapping[str, str]) -> Iterato
         "PORT": str(port),
         **variables,
     }
-    with serving(python("backend.server"), environment, folder / "log", port) as server:
+    command = python(*under, "backend.server")
+    with serving(command, environment, folder / "log", port) as server:
         yield server
 
 
 @contextmanager
-def obvious(upstream: str, folder: Path) -> Iterator[Server]:
+def obvious(
+    upstream: str, folder: Path, *, variables: Mapping[str, str] = {}, under: Sequence[str] = ()
+) -> Iterator[Server]:
     port = free_port()
     folder.mkdir()
     command = python(
+        *under,
         *("uvicorn", "loadtests.bench.obvious:app", "--port", str(port)),
         *("--log-level", "warning"),
     )
-    environment = {"GROQ_API_KEY": "none", "GROQ_BASE_URL": upstream}
+    environment = {"GROQ_API_KEY": "none", "GROQ_BASE_URL": upstream, **variables}
     with serving(command, environment, folder / "log", port) as server:
         yield server
 

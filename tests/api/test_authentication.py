@@ -21,7 +21,10 @@ ALICE, BOB = bearer(token("alice")), bearer(token("bob"))
 PAGE = "http://localhost:3000"
 TURN = "0123456789abcdef"
 
-GUARDED: list[tuple[str, str, dict[str, str] | None]] = [
+HELLO = {"role": "user", "content": "Hello"}
+UI_MESSAGE = {"role": "user", "parts": [{"type": "text", "text": "Hello"}]}
+AG_UI_MESSAGE = {"id": "m1", "role": "user", "content": "Hello"}
+GUARDED: list[tuple[str, str, dict[str, Any] | None]] = [
     ("POST", "/query", {"query": "Hello", "session_id": "s1"}),
     ("POST", "/sessions", None),
     ("GET", "/sessions", None),
@@ -33,6 +36,15 @@ GUARDED: list[tuple[str, str, dict[str, str] | None]] = [
     ("GET", "/sessions/s1/events", None),
     ("GET", f"/turns/{TURN}", None),
     ("GET", "/usage", None),
+    ("POST", "/v1/chat/completions", {"model": "lex", "messages": [HELLO]}),
+    ("GET", "/v1/models", None),
+    ("GET", "/v1/models/lex", None),
+    ("POST", "/api/chat", {"id": "c1", "messages": [UI_MESSAGE]}),
+    ("GET", "/api/chat/c1/messages", None),
+    ("GET", "/api/chat/c1/stream", None),
+    ("DELETE", "/api/chat/c1/stream", None),
+    ("POST", "/api/chat/c1/stop", None),
+    ("POST", "/ag-ui", {"threadId": "s1", "runId": "r1", "messages": [AG_UI_MESSAGE]}),
     ("GET", f"/turns/{TURN}/events", None),
     ("DELETE", f"/turns/{TURN}", None),
     ("POST", "/auth/session", None),
@@ -53,20 +65,36 @@ async def service() -> AsyncIterator[Lex]:
         yield running
 
 
+REFUSAL = (
+    "application/problem+json",
+    {
+        "type": "about:blank",
+        "title": "Unauthorized",
+        "status": 401,
+        "detail": "This needs a valid credential.",
+        "code": "not_authenticated",
+    },
+)
+OPENAI_REFUSAL = (
+    "application/json",
+    {
+        "error": {
+            "message": "This needs a valid credential.",
+            "type": "authentication_error",
+            "param": None,
+            "code": "invalid_api_key",
+        }
+    },
+)
+
+
 def is_refusal(answer: httpx.Response) -> bool:
     """Whether the answer is the refusal, which is the same for every reason."""
     return (
         answer.status_code == 401
         and answer.headers["www-authenticate"] == "Bearer"
-        and answer.headers["content-type"] == "application/problem+json"
-        and answer.json()
-        == {
-            "type": "about:blank",
-            "title": "Unauthorized",
-            "status": 401,
-            "detail": "This needs a valid credential.",
-            "code": "not_authenticated",
-        }
+        and (answer.headers["content-type"], answer.json())
+        == (OPENAI_REFUSAL if answer.url.path.startswith("/v1/") else REFUSAL)
     )
 
 
@@ -106,14 +134,17 @@ async def test_every_route_refuses_a_missing_or_invalid_credential(
     assert service.standin.stats.requests == 0
 
 
+def _as_listed(path: str) -> str:
+    path = path.replace("s1", "{session_id}").replace("c1", "{chat_id}")
+    path = path.replace(TURN, "{turn_id}")
+    return path.replace("/models/lex", "/models/{model}")
+
+
 async def test_the_routes_above_are_all_there_are(service: Lex) -> None:
     openapi = (await service.client.get("/openapi.json")).json()["paths"]
     listed = {(method.upper(), path) for path, methods in openapi.items() for method in methods}
     paths = [*((method, path) for method, path, _ in GUARDED), *OPEN]
-    named = {
-        (method, path.replace("s1", "{session_id}").replace(TURN, "{turn_id}"))
-        for method, path in paths
-    }
+    named = {(method, _as_listed(path)) for method, path in paths}
 
     assert listed - named == {("GET", "/query")}
 
@@ -164,6 +195,7 @@ async def test_sessions_and_turns_belong_to_their_caller(service: Lex) -> None:
         await service.client.request(method, path.replace(TURN, turn), json=body, headers=BOB)
         for method, path, body in GUARDED
         if path not in ("/query", "/sessions", "/auth/session", "/usage")
+        and not path.startswith(("/v1/", "/api/chat", "/ag-ui"))
     ]
     his.append(await service.client.get(f"/turns/{turn}/events", headers={**BOB, **read_on}))
     for url, said in (("/query", {"query": "x"}), ("/sessions/s1/messages", {"content": "x"})):
@@ -179,6 +211,19 @@ async def test_sessions_and_turns_belong_to_their_caller(service: Lex) -> None:
     assert code_in(his_stream.text) == code_in(at_end.text) == "turn_not_found"
     still = await service.client.get("/sessions/s1/messages", headers=ALICE)
     assert len(still.json()["messages"]) == 2
+
+
+async def test_a_chat_of_another_caller_looks_new(service: Lex) -> None:
+    await service.client.post("/query", json={"query": "Hello", "session_id": "c1"}, headers=ALICE)
+
+    hers, his = [
+        (await service.client.get("/api/chat/c1/messages", headers=headers)).json()
+        for headers in (ALICE, BOB)
+    ]
+    stopped = await service.client.post("/api/chat/c1/stop", headers=BOB)
+
+    assert (len(hers), his) == (2, [])
+    assert stopped.status_code == 204
 
 
 async def test_the_same_name_and_the_same_key_are_another_session_for_another_caller(
@@ -307,7 +352,9 @@ async def test_a_user_that_is_passed_is_believed_from_trusted_keys_and_refused_f
     for method, path, body in GUARDED:
         answer = await keyed.client.request(method, path, json=body, headers=headers)
         assert answer.status_code == 422, path
-        assert answer.json()["errors"][0]["field"] == "X-User-Id"
+        said = answer.json()
+        field = said["error"]["param"] if "error" in said else said["errors"][0]["field"]
+        assert field == "X-User-Id"
         assert "bob" not in answer.text
     stream = await keyed.client.get("/query?query=Hello", headers=headers)
     assert code_in(stream.text) == "invalid_field"

@@ -72,7 +72,7 @@ async def test_a_missing_path_is_404(service: Lex, path: str) -> None:
     ("path", "allowed"),
     [
         ("/query", "GET, POST"),
-        ("/sessions/s1", "GET, DELETE"),
+        ("/sessions/s1", "GET, PATCH, DELETE"),
         ("/sessions/s1/messages", "POST, GET"),
         ("/turns/0123456789abcdef/events", "GET"),
     ],

@@ -73,7 +73,9 @@ async def test_the_api_describes_itself_as_the_documentation_does(service: Lex) 
         for method in operations
     }
 
-    listed = set(re.findall(r"`((?:GET|POST|DELETE) /[^` ?]*)`", DOCUMENTS["docs/api.md"]))
+    listed = set(
+        re.findall(r"`((?:GET|POST|PUT|PATCH|DELETE) /[^` ?]*)`", DOCUMENTS["docs/api.md"])
+    )
     pages = {"GET /", "GET /docs", "GET /openapi.json", "GET /metrics"}
     assert routes | pages == listed
     answer = openapi["paths"]["/query"]["post"]["responses"]

@@ -1,5 +1,8 @@
 """The `/sessions` routes."""
 
+import json
+import re
+
 import pytest
 
 from tests.credentials import WITH_SECRET, bearer, token
@@ -64,11 +67,16 @@ async def test_nobody_lists_the_sessions_that_all_share(service: Lex) -> None:
     assert (await service.client.get("/sessions")).json()["sessions"] == []
 
 
-@pytest.mark.parametrize("title", ["", " ", "a\tb", "\u0085", "\x00", "x" * 201, 7, ["a"]])
+@pytest.mark.parametrize(
+    "title", ["", " ", "a\tb", "a\u2028b", "\u0085", "\x00", "\ud800", "x" * 201, 7, ["a"], ...]
+)
 async def test_a_title_that_cannot_be_shown_is_refused(service: Lex, title: object) -> None:
     await service.ask("Hello")
 
-    refused = await service.client.patch("/sessions/s1", json={"title": title})
+    body = json.dumps({} if title is ... else {"title": title})
+    refused = await service.client.patch(
+        "/sessions/s1", content=body, headers={"Content-Type": "application/json"}
+    )
 
     assert refused.status_code == 422
     assert refused.json()["errors"][0]["field"] == "title"
@@ -81,6 +89,32 @@ async def test_a_cursor_that_no_page_gave_is_refused(service: Lex, cursor: str) 
 
     assert refused.status_code == 422
     assert refused.json()["errors"][0]["field"] == "cursor"
+
+
+async def test_the_description_of_a_title_is_the_rule(service: Lex) -> None:
+    await service.ask("Hello")
+    schemas = (await service.client.get("/openapi.json")).json()["components"]["schemas"]
+    text, null = schemas["SessionChange"]["properties"]["title"]["anyOf"]
+    titles = [
+        "x",
+        "x" * 200,
+        f" {'x' * 200}\u3000",
+        "x" * 201,
+        "Wetter 🌞",
+        "a  b",
+        " ",
+        "a\nb",
+        "a\n",
+    ]
+
+    answers = [
+        (await service.client.patch("/sessions/s1", json={"title": title})).status_code
+        for title in titles
+    ]
+
+    assert null == {"type": "null"}
+    assert answers == [200 if re.fullmatch(text["pattern"], title) else 422 for title in titles]
+    assert answers == [200, 200, 200, 422, 200, 200, 422, 422, 422]
 
 
 async def test_a_session_names_its_running_turn(service: Lex) -> None:

@@ -33,16 +33,20 @@ async def test_a_restore_brings_back_what_the_backup_has(tmp_path: Path, file: P
     stores = await open_stores(environment["DATABASE_URL"], lease_seconds=60, migrate=True)
 
     await say(stores.sessions, new_turn("First"), "Yes.")
+    await stores.sessions.rename(OWNER, "s1", title="Before")
     codes = [main(environment, [str(copy)])]
     await say(stores.sessions, new_turn("Second"), "Yes.")
+    await stores.sessions.rename(OWNER, "s1", title="After")
     both = await questions(stores)
     codes.append(main(environment, ["--restore", str(copy)]))
     one = await questions(stores)
+    title = (await stores.sessions.get(OWNER, "s1")).title
     await say(stores.sessions, new_turn("Third"), "Yes.")
     last = await questions(stores)
     await stores.close()
 
     assert codes == [0, 0]
+    assert title == "Before"
     assert (both, one, last) == (["First", "Second"], ["First"], ["First", "Third"])
     assert names_in(tmp_path) == ["before.db", "lex.db"]
 

@@ -57,6 +57,15 @@ async def test_a_turn_keeps_its_calls_in_order(stores: Stores) -> None:
     assert tuple((await stores.sessions.turn_with_log(OWNER, turn_id)).record.calls) == CALLS
 
 
+async def test_calls_that_belong_to_nothing_that_is_stored_are_in_the_sums(stores: Stores) -> None:
+    for _ in range(2):
+        await stores.usage.enter(OWNER, [a_call(purpose="front_end"), a_call(purpose="front_end")])
+
+    [day] = await days(stores)
+    assert (day.purpose, day.spent.calls, day.spent.usage.input_tokens) == ("front_end", 4, 400)
+    assert await days(stores, owner="somebody else") == []
+
+
 async def test_a_session_adds_up_its_calls(stores: Stores) -> None:
     for _ in range(2):
         await spend(stores, *CALLS)

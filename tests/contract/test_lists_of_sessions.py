@@ -1,6 +1,7 @@
 """The list of an owner's sessions, their titles, and the ids of messages."""
 
 import asyncio
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -85,6 +86,27 @@ async def test_the_title_is_the_first_question_until_it_is_set(stores: Stores) -
             await sessions.rename(owner, session_id, title="Mine")
 
 
+async def test_the_title_is_not_what_an_assistant_has_said(stores: Stores) -> None:
+    given = [Message.assistant("How can I help?"), Message.user(" " * 900 + "Cars?")]
+
+    await say(stores.sessions, replace(new_turn("Which?"), given=given), "Two.")
+
+    assert (await stores.sessions.get(OWNER, "s1")).title == "Cars?"
+
+
+async def test_a_title_set_while_a_turn_runs_stays_and_is_no_use(stores: Stores) -> None:
+    sessions, turn = stores.sessions, new_turn()
+    await sessions.claim(turn, history_tokens=EVERYTHING)
+    await sessions.create(OWNER, "newer")
+
+    await sessions.rename(OWNER, "s1", title="During")
+    before = await listed(sessions)
+    await sessions.finish(ending(turn, Message.assistant("Hi")))
+
+    assert before == ["newer", "s1"]
+    assert [each.title for each in await sessions.of_owner(OWNER, limit=9)] == ["During", None]
+
+
 async def test_a_session_names_its_running_turn(stores: Stores) -> None:
     turn = new_turn()
     await stores.sessions.claim(turn, history_tokens=EVERYTHING)
@@ -99,11 +121,14 @@ async def test_a_session_names_its_running_turn(stores: Stores) -> None:
 
 
 async def test_the_turn_of_a_dead_worker_does_not_run(stores: Stores) -> None:
+    alive = new_turn(session_id="s2", worker="w2")
     await stores.sessions.claim(new_turn(), history_tokens=EVERYTHING)
+    await stores.sessions.claim(alive, history_tokens=EVERYTHING)
     await stores.sessions.retire("w1")
 
-    [session] = await stores.sessions.of_owner(OWNER, limit=1)
+    [other, session] = await stores.sessions.of_owner(OWNER, limit=2)
 
+    assert other.running_turn_id == alive.id
     assert session.running_turn_id is None
     assert session.last_turn is not None
     assert session.last_turn.outcome == "failed"
@@ -171,4 +196,4 @@ def test_pages_are_read_from_indexes(sql_url: str) -> None:
     assert "sessions_unused" in unused
     for found in (used, unused):
         assert "TEMP B-TREE" not in found
-        assert "Sort" not in found
+        assert not re.search("Sort Key: .*(last_turn_at|created_at)", found)

@@ -83,6 +83,7 @@ async def fill(file: Path) -> None:
         messages = (*a_tool_round(), Message.assistant("34°C"))
         assert await stores.sessions.finish(replace(ending(turn), messages=messages, calls=CALLS))
         await spend(stores, *CALLS, owner="somebody", session_id="s9")
+        await stores.sessions.rename(OWNER, turn.session_id, title="Wetter 🌞")
         await stores.appointments.book(MINE)
         await stores.sessions.claim(new_turn("Cut", id="cut", session_id="s2"), history_tokens=9)
     execute(
@@ -111,9 +112,11 @@ async def test_everything_is_there_afterwards_and_lex_goes_on(
         cut = await say(stores.sessions, new_turn("Again", session_id="s2"), "Yes.")
         claim = await say(stores.sessions, new_turn("And?"), "Rain.")
         bookings = await stores.appointments.of_user(MINE.user_id)
+        named = await stores.sessions.get(OWNER, "s1")
         usage = list(await stores.usage.by_day(EARLIER, EARLIER, owner="somebody"))
         showroom = await stores.showrooms.showroom()
         (first, _) = await stores.sessions.turns(OWNER, "s2")
+    assert named.title == "Wetter 🌞"
     assert stored.log == b"log"
     assert tuple(stored.record.calls) == CALLS
     assert flat(claim.history)[:3] == [Message.user("Wetter in Zürich?"), *a_tool_round()]

@@ -30,8 +30,8 @@ from tests.contract.conversations import (
 )
 from tests.contract.reuse import ReusedDatabases
 
-SEQUENCES = int(os.environ.get("REPLACING_SEQUENCES", "3"))
-STEPS = 40
+SEQUENCES = int(os.environ.get("REPLACING_SEQUENCES", "2"))
+STEPS = 30
 
 
 async def test_a_turn_and_all_later_ones_make_place_for_the_one_that_replaces(
@@ -142,20 +142,22 @@ async def test_the_key_of_a_replaced_turn_still_names_it_and_its_question(stores
         assert (known.record.id, known.query, known.log) == (f"t{number}", f"Q{number}", b"log")
 
 
+@pytest.mark.parametrize("given", [(), (Message.user("G1"),)], ids=["", "given"])
 async def test_bookings_of_replaced_turns_are_told_though_the_history_is_whole(
-    stores: Stores,
+    stores: Stores, given: tuple[Message, ...]
 ) -> None:
-    kept, replaced = new_turn("Q1", id="t1"), new_turn("Q2", id="t2")
+    kept, replaced = new_turn("Q1", id="t1", given=given), new_turn("Q2", id="t2")
+    bookings = []
     for number, turn in enumerate((kept, replaced), start=1):
         await stores.sessions.claim(turn, history_tokens=EVERYTHING)
-        booking = await book(stores, turn, number)
+        bookings.append(await book(stores, turn, number))
         await stores.sessions.finish(ending(turn, *a_tool_round()))
 
     claim = await say(stores.sessions, new_turn("Q3", replaces="t2"), "A3")
     later = await say(stores.sessions, new_turn("Q4"), "A4")
 
-    assert claim.earlier == later.earlier == Earlier(bookings=(booking,))
-    assert len(said(claim)) == 3, "the first turn, which tells of its own booking"
+    assert claim.earlier == later.earlier
+    assert claim.earlier.bookings == (bookings[1],), "the history tells of the first one"
 
 
 async def test_a_lost_turn_is_closed_before_it_is_replaced(short_leases: Stores) -> None:
@@ -217,20 +219,38 @@ async def test_a_summary_in_the_making_of_what_is_replaced_is_not_stored(stores:
     assert (await stores.sessions.get(OWNER, "s1")).summary is None
 
 
+@pytest.mark.parametrize("summary", ["All of them", None])
 async def test_what_was_cut_from_the_history_comes_back_when_all_behind_it_goes(
-    stores: Stores,
+    stores: Stores, summary: str | None
 ) -> None:
     for number in range(10, 20):
         await answered(stores, f"Q{number}", room=90)
-    await summarize(stores, "All of them")
+    if summary:
+        await summarize(stores, summary)
     cut = await answered(stores, "Q20", room=90)
-    third = (await stores.sessions.turns(OWNER, "s1"))[3]
+    fourth = (await stores.sessions.turns(OWNER, "s1"))[3]
 
-    again = await answered(stores, "Q21", room=90, replaces=third.id)
+    again = await answered(stores, "Q21", room=90, replaces=fourth.id)
 
-    assert (said(cut)[0], cut.earlier.summary) == ("Q16", "All of them")
+    assert (said(cut)[0], cut.earlier.summary) == ("Q16", summary)
     assert [text for text in said(again) if text.startswith("Q")] == ["Q10", "Q11", "Q12"]
     assert again.earlier == Earlier()
+
+
+async def test_a_summary_in_the_prompt_that_knows_of_replaced_turns_leaves_it(
+    stores: Stores,
+) -> None:
+    """A summary that came after the cut also knows of turns that are still in the history."""
+    for number in range(10, 21):
+        await answered(stores, f"Q{number}", room=90)
+    await summarize(stores, "Up to Q20")
+    told = await answered(stores, "Q21", room=90)
+    [*_, of_q20, _] = await stores.sessions.turns(OWNER, "s1")
+
+    again = await answered(stores, "Q22", room=90, replaces=of_q20.id)
+
+    assert (said(told)[0], told.earlier.summary) == ("Q16", "Up to Q20")
+    assert (said(again)[0], again.earlier.summary) == ("Q16", None)
 
 
 async def test_given_messages_come_first_and_are_no_turn(stores: Stores) -> None:
@@ -252,6 +272,16 @@ async def test_given_messages_come_first_and_are_no_turn(stores: Stores) -> None
     ]
     assert (await stores.sessions.get(OWNER, "s1")).turns == 2
     assert [turn.id for turn in await stores.sessions.turns(OWNER, "s1")] == ["t1", "t2"]
+
+
+async def test_a_summary_knows_which_turns_were_given(stores: Stores) -> None:
+    given = [Message.user("G1"), Message.assistant("G2"), Message.user("G3")]
+    await say(stores.sessions, new_turn("Q1", given=given), "A1")
+
+    idle = await stores.summaries.claim(idle_seconds=0, claim_seconds=60, history_tokens=EVERYTHING)
+
+    assert idle
+    assert (len(idle.history), idle.given_turns) == (3, 2)
 
 
 async def test_a_session_that_exists_takes_no_given_messages(stores: Stores) -> None:

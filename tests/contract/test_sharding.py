@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import Engine, event
 
+from backend.domain.conversation import Message
 from backend.domain.turn_keys import TurnKey
 from backend.storage.factory import open_stores
 from backend.storage.ports.budgets import Amount, Budget
@@ -80,6 +81,10 @@ async def everything(stores: Stores) -> None:
         await say(sessions, new_turn("Question" * 30, session_id="s1"), f"Answer {number} " * 60)
     await sessions.claim(new_turn("Cut", session_id="s1"), history_tokens=300)
     await sessions.request_end(OWNER, "s1")
+    given = [Message.user("A red one?"), Message.assistant("Yes.")]
+    await say(sessions, new_turn("Given", id="t1", session_id="s4", given=given), "Hi.")
+    await say(sessions, new_turn("Again", session_id="s4", replaces="t1"), "Hello.")
+    await stores.usage.enter(OWNER, [call_of(1)])
     await sessions.live_workers()
     await sessions.retire("w1")
     await sessions.close_lost()

@@ -17,7 +17,7 @@ from backend.storage.factory import open_stores
 from backend.storage.ports.appointments import SlotTaken
 from backend.storage.ports.stores import Stores
 from backend.storage.sql.database import Database
-from backend.storage.sql.migrate import _config, main, migrate
+from backend.storage.sql.migrate import _config, _revisions, main, migrate
 from tests.contract.conversations import EVERYTHING, OWNER, new_turn, said, say
 from tests.contract.schemas import execute, migrate_to
 from tests.contract.test_appointments import MINE
@@ -48,6 +48,9 @@ async def everything_works(stores: Stores) -> None:
     await stores.sessions.renew("w1")
     assert said(first) == []
     assert said(again) == ["Hello", "Hi"]
+    await stores.sessions.rename(OWNER, "new", title="Named")
+    titles = [session.title for session in await stores.sessions.of_owner(OWNER, limit=9)]
+    assert titles[0] == "Named"
 
     booking = await stores.appointments.book(MINE)
     assert await stores.appointments.of_user("123") == [booking]
@@ -101,6 +104,33 @@ async def test_a_turn_that_was_cut_before_the_upgrade_is_repaired(sql_url: str) 
     assert cut.outcome is Outcome.FAILED
     assert said(claim) == ["Anybody there?"]
     await stores.close()
+
+
+@pytest.mark.parametrize("how", ["finished", "unfinished", "unfinished, then finished"])
+async def test_a_database_gets_what_this_version_adds_before_and_after_it_is_finished(
+    sql_url: str, how: str
+) -> None:
+    migrate_to(sql_url, command.upgrade, "0014" if how == "finished" else "0013")
+
+    migrate(sql_url, finish=how == "unfinished, then finished")
+    stores = await open_stores(sql_url, lease_seconds=15, migrate=False)
+
+    assert revisions(sql_url) == ["0015" if how == "unfinished" else "0016"]
+    await everything_works(stores)
+    await stores.close()
+
+
+def test_indexes_that_the_operator_has_made_are_no_obstacle(sql_url: str) -> None:
+    migrate_to(sql_url, command.upgrade, "0013")
+    execute(
+        sql_url,
+        "CREATE INDEX sessions_last_used ON sessions (owner, last_turn_at, id)"
+        " WHERE last_turn_at IS NOT NULL",
+        "CREATE INDEX sessions_unused ON sessions (owner, created_at, id)"
+        " WHERE last_turn_at IS NULL",
+    )
+
+    assert main({"DATABASE_URL": sql_url}) == 0
 
 
 def test_an_upgrade_leaves_the_showroom_to_its_operator(sql_url: str) -> None:
@@ -216,6 +246,13 @@ def test_a_revision_only_adds(tmp_path: Path) -> None:
 def migrated(url: str, revision: str) -> bool:
     migrate_to(url, command.upgrade, revision)
     return True
+
+
+def revisions(url: str) -> list[str]:
+    database = Database(url)
+    found = database.transact(_revisions)
+    database.dispose()
+    return found
 
 
 def columns(url: str) -> set[tuple[str, str]]:

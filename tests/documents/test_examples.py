@@ -7,7 +7,6 @@ read. A block of any other kind, and a command that is in no list here, fails.
 
 import ast
 import asyncio
-import contextlib
 import importlib.util
 import inspect
 import io
@@ -16,6 +15,7 @@ import re
 import shutil
 import sys
 import types
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -49,6 +49,7 @@ CANNOT_RUN = {
     r"python -m pip install ": "it installs",
     r"(\w+=\S+ )*python -m (gunicorn|backend\.server|infrastructure\.groq_standin)\b": "it serves",
     r"python -m (locust|loadtests\.drill) ": "it is a load test",
+    r"python -m tests\.conformance ": "tests/conformance plays the suite and its wires",
     r"(\w+=\S+ )*python -m pytest ": "it is a test itself",
     r"ulimit |set -a; ": "it is about the reader's own shell",
     r"export .*…": "it has a place for a secret of the reader's",
@@ -68,6 +69,13 @@ BLOCKS_THAT_CANNOT_RUN: dict[tuple[str, str], str] = {
         "it waits for a client that leaves"
     ),
     ("docs/resuming.md", "fetchEventSource"): "a system test runs it, which has that library",
+    (
+        "docs/frontends.md",
+        'import OpenAI from "openai"',
+    ): "a system test runs it, which has that library",
+    ("docs/frontends.md", "@ai-sdk/react"): "tests/system/ai_sdk runs it in a browser",
+    ("docs/frontends.md", "@ag-ui/client"): "tests/system/ag_ui runs it, which has the client",
+    ("docs/frontends.md", "@copilotkit/core"): "tests/system/ag_ui runs it, which has the client",
 }
 """By document and a text in the block, and why no test runs it."""
 
@@ -262,11 +270,12 @@ async def test_python_runs(document: str, tmp_path: Path, monkeypatch: pytest.Mo
 async def run_python(block: Block, reader: Shell, monkeypatch: pytest.MonkeyPatch) -> str:
     module = loaded(block, monkeypatch)
     output = io.StringIO()
-    with contextlib.redirect_stdout(output):
-        await run_module(module, block, reader.with_addresses(block.text))
-        for name, value in list(vars(module).items()):
-            if name.startswith("test_"):
-                await in_a_thread_or_here(value)
+    # Not by way of `sys.stdout`: the service in this process logs to it.
+    vars(module)["print"] = partial(print, file=output)
+    await run_module(module, block, reader.with_addresses(block.text))
+    for name, value in list(vars(module).items()):
+        if name.startswith("test_"):
+            await in_a_thread_or_here(value)
     return output.getvalue()
 
 

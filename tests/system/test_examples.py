@@ -1,4 +1,4 @@
-"""The example of the documents that needs a library of others: `tests/documents` runs the rest."""
+"""The examples of the documents that need a library of others: `tests/documents` runs the rest."""
 
 from pathlib import Path
 
@@ -30,5 +30,22 @@ async def test_fetch_event_source_reads_an_answer_as_the_documentation_shows(
     async with lex() as service:
         source = BROWSER + example.replace("http://localhost:8000", service.url)
         said = await run_node(source, tmp_path)
+
+    assert said == "In Paris it is 18°C and partly cloudy."
+
+
+PAGE = f"""
+import {{ createRequire }} from "node:module";
+const OpenAI = createRequire("{PACKAGES}/")("openai");
+globalThis.document = {{ body: {{ append: text => process.stdout.write(text) }} }};
+"""
+
+
+async def test_openais_client_reads_an_answer_as_the_documentation_shows(tmp_path: Path) -> None:
+    imported = 'import OpenAI from "openai";'
+    (example,) = [block.text for block in blocks_of("docs/frontends.md") if imported in block.text]
+    async with lex() as service:
+        source = example.replace(imported, "").replace("http://localhost:8000", service.url)
+        said = await run_node(PAGE + source, tmp_path)
 
     assert said == "In Paris it is 18°C and partly cloudy."

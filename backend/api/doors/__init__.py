@@ -3,3 +3,6 @@
 A door translates. It reads the request of its protocol, asks through `Asking`, and frames the
 events. Storage, limits, budgets and the upstream are not its business.
 """
+
+CHAT_PATHS = ("/api/chat", "/ag-ui", "/v1/chat/completions")
+"""Where front ends ask. Most of them send their whole chat with each question."""

@@ -5,7 +5,7 @@ by their compressed size. Once the response has started, the rest of the body is
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -15,21 +15,32 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 class BodyLimit:
     """Answers 413 for a body above `max_bytes`, and 408 for one that takes too long.
 
+    `larger` has the paths where a body may have more bytes.
+
     FastAPI's `max_body_size` cannot replace it. It runs outside all middleware, and answers a too
     large `Content-Length` itself (starlette's `RequestBodyLimitResponder.send_with_limit`): with
     plain text instead of problem details, and without our headers.
     """
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int, timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        max_bytes: int,
+        timeout_seconds: float,
+        larger: Mapping[str, int] = {},
+    ) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._larger = larger
         self._timeout_seconds = timeout_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        body = _Body(scope, receive, self._max_bytes, self._timeout_seconds)
+        max_bytes = max(self._max_bytes, self._larger.get(scope["path"], 0))
+        body = _Body(scope, receive, max_bytes, self._timeout_seconds)
         await self._app(scope, body.receive, body.noticing(send))
 
 

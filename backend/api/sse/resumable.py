@@ -2,7 +2,7 @@
 
 from backend.api.sse.plain import frame, framed
 from backend.api.stream_protocol import Framing
-from backend.domain.events import Event, ToolCalled, ToolOutput
+from backend.domain.events import Chunk, Event, ToolCalled, ToolOutput
 from backend.turns.event_log import Batch
 
 RETRY_MS = 1000
@@ -34,6 +34,10 @@ def _frame(event: Event) -> bytes:
 
     Clients of plain streams get exactly the fields that they know.
     """
-    if isinstance(event, ToolCalled | ToolOutput):
-        return framed(event.event, {**event.fields, "round": event.round})
-    return frame(event)
+    match event:
+        case Chunk():  # first, because most events are chunks, and each other class costs 0.2 µs
+            return frame(event)
+        case ToolCalled() | ToolOutput():
+            return framed(event.event, {**event.fields, "round": event.round})
+        case _:
+            return frame(event)

@@ -5,15 +5,16 @@ from typing import Any
 import msgspec
 
 from backend.api.stream_protocol import Framing
-from backend.domain.events import Event, OfRound
+from backend.domain.events import Chunk, Event, ToolCalled, ToolOutput, ToolUse
 from backend.turns.event_log import Batch
 
 
 def message(event: Event, **place: str) -> bytes:
     """Encode an event. `place` has its `id` and `turn`; a refusal has neither."""
     body: dict[str, Any] = {"type": event.event, **place, "data": event.data}
-    if isinstance(event, OfRound):
-        body["round"] = event.round
+    match event:
+        case Chunk() | ToolUse() | ToolCalled() | ToolOutput():
+            body["round"] = event.round
     return msgspec.json.encode(body)
 
 

@@ -5,15 +5,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from backend.domain.context_window import CHARACTERS_PER_TOKEN
-from backend.domain.conversation import (
-    LastTurn,
-    Message,
-    Outcome,
-    Session,
-    TurnRecord,
-    default_title,
-)
+from backend.domain.conversation import LastTurn, Message, Outcome, Role, Session, TurnRecord
 from backend.domain.errors import NothingToReplace
+from backend.domain.titles import title_of
 from backend.domain.usage import ModelCall, spent_by
 from backend.storage.history import (
     Cut,
@@ -88,8 +82,13 @@ class KeptSession:
             self.session,
             last_turn=LastTurn(last.id, last.outcome, last.finish_reason),
             running_turn_id=None if self.current is None else self.current.record.id,
-            title=self.session.title or default_title(self.messages[0].message.content),
+            title=self.session.title or title_of(self._first_question),
         )
+
+    @property
+    def _first_question(self) -> str | None:
+        questions = (each.message for each in self.messages if each.message.role is Role.USER)
+        return next((question.content for question in questions), None)
 
     def store(self, turn_id: str, messages: Sequence[Message]) -> None:
         for message in messages:

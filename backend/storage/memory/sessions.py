@@ -202,10 +202,11 @@ class MemorySessions:
 
     def _earlier(self, session: KeptSession, window: Window) -> Earlier:
         """Return what the history does not tell. The turn that claims is the session's last."""
+        in_history = frozenset(window.turn_ids)
         bookings = tuple(
             booking
             for turn in session.turns
-            if turn.record.id not in window.turn_ids
+            if turn.record.id not in in_history
             for booking in self.bookings.get(turn.record.id, ())
         )
         return Earlier(summary=window.cut.summary.text, bookings=bookings, is_given=window.is_given)

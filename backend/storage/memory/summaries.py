@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count
 
+from backend.domain.turn_keys import is_given
 from backend.domain.usage import ModelCall
 from backend.storage.memory.records import Untold
 from backend.storage.memory.sessions import MemorySessions
@@ -39,6 +40,7 @@ class MemorySummaries:
             owner=owner,
             session_id=session.session.id,
             history=[[stored.message for stored in turn] for turn in turns],
+            given_turns=sum(is_given(turn[0].turn_id) for turn in turns),
             until=turns[-1][-1].position if turns else len(session.messages),
             summary=session.session.summary,
             failures=untold.failures,

@@ -14,13 +14,15 @@ class IdleSession:
 
     `summary` is the previous one. `history` has the turns after those that it knows of: the oldest
     that fit the requested budget, at least one. It reaches to the message at position `until`.
-    `failures` counts the failed attempts since the last turn.
+    The first `given_turns` of the history are the caller's word. `failures` counts the failed
+    attempts since the last turn.
     """
 
     claim_id: str
     owner: str
     session_id: str
     history: History
+    given_turns: int = 0
     until: int = 0
     summary: str | None = None
     failures: int = 0

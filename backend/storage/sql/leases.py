@@ -51,6 +51,9 @@ _LOST = (
 LOST_OF_SESSION = _LOST.where(
     sessions.c.owner == bindparam("owner"), sessions.c.id == bindparam("of")
 )
+LOST_OF_SESSIONS = _LOST.where(
+    sessions.c.owner == bindparam("owner"), sessions.c.id.in_(bindparam("of", expanding=True))
+)
 LOST_TURN = _LOST.where(turns.c.owner == bindparam("owner"), turns.c.id == bindparam("of"))
 _ALL_LOST = _LOST.limit(CLOSED_AT_ONCE)
 _HOLDER_LIVES = LIVING_HOLDER.where(

@@ -15,13 +15,15 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
+    case,
     func,
     or_,
     select,
 )
 
-from backend.domain.conversation import FIRST_WORDS, Session, TurnRecord
+from backend.domain.conversation import Role, Session, TurnRecord
 from backend.domain.errors import SessionNotFound, TurnNotFound
+from backend.domain.titles import MOST_CHARACTERS
 from backend.domain.turn_keys import TurnKey
 from backend.storage.message_numbers import numbered
 from backend.storage.ports.sessions import SessionPlace, StoredMessage, StoredTurn, place_of
@@ -39,13 +41,26 @@ T = TypeVar("T")
 
 _OWNER: BindParameter[str] = bindparam("owner")
 _SESSION_ID: BindParameter[str] = bindparam("session_id")
+# Given messages may begin with the assistant's.
+_FIRST_QUESTION = (
+    select(func.substr(messages.c.content, 1, MOST_CHARACTERS))
+    .where(
+        messages.c.owner == sessions.c.owner,
+        messages.c.session_id == sessions.c.id,
+        messages.c.role == Role.USER.value,
+    )
+    .order_by(messages.c.position)
+    .limit(1)
+    .correlate(sessions)
+    .scalar_subquery()
+)
 _SESSION = (
     select(
         sessions,
         turns.c.id.label("last_turn_id"),
         turns.c.outcome.label("last_outcome"),
         turns.c.finish_reason.label("last_finish_reason"),
-        func.substr(messages.c.content, 1, FIRST_WORDS).label("first_words"),
+        case((sessions.c.title.is_(None), _FIRST_QUESTION)).label("first_question"),
     )
     .outerjoin(
         turns,
@@ -53,14 +68,6 @@ _SESSION = (
             turns.c.owner == sessions.c.owner,
             turns.c.session_id == sessions.c.id,
             turns.c.number == sessions.c.turns,
-        ),
-    )
-    .outerjoin(
-        messages,
-        and_(
-            messages.c.owner == sessions.c.owner,
-            messages.c.session_id == sessions.c.id,
-            messages.c.position == 1,
         ),
     )
     .where(sessions.c.owner == _OWNER)
@@ -129,8 +136,14 @@ def get(connection: Connection, owner: str, session_id: str) -> Session:
 
 
 def _of_owner(
-    connection: Connection, owner: str, *, after: SessionPlace | None, limit: int
-) -> list[Session]:
+    connection: Connection,
+    owner: str,
+    *,
+    after: SessionPlace | None,
+    limit: int,
+    lost_after_seconds: Callable[[], float],
+) -> tuple[list[Session], list[TurnKey]]:
+    """Return the sessions, and their turns whose workers are dead."""
     page: dict[str, Any] = {"owner": owner, "limit": limit}
     used, unused = _USED, _UNUSED
     if after is not None:
@@ -141,18 +154,26 @@ def _of_owner(
         for select_page in (used, unused)
         for row in connection.execute(select_page, page)
     ]
-    return sorted(found, key=place_of, reverse=True)[:limit]
+    listed = sorted(found, key=place_of, reverse=True)[:limit]
+    held = [session.id for session in listed if session.running_turn_id]
+    if not held:
+        return listed, []
+    of_these = {"owner": owner, "of": held, "lease_seconds": lost_after_seconds()}
+    return listed, [TurnKey(*row) for row in connection.execute(leases.LOST_OF_SESSIONS, of_these)]
 
 
 def _messages(
     connection: Connection, owner: str, session_id: str, *, after: int = 0, limit: int | None = None
 ) -> list[StoredMessage]:
     behind = {"owner": owner, "session_id": session_id, "after": after}
-    rows = connection.execute(_MESSAGES.limit(limit), behind).all()
+    look_up = _MESSAGES if limit is None else _MESSAGES.limit(limit)
+    rows = connection.execute(look_up, behind).all()
     if not rows:
         get(connection, owner, session_id)
         return []
     found = [message_of(row) for row in rows]
+    if not after:
+        return numbered(found, before=0)
     first = {**behind, "before": found[0].position, "turn_id": found[0].turn_id}
     return numbered(found, before=connection.scalar(_BEFORE_TURN, first) or 0)
 
@@ -247,18 +268,23 @@ class LookUps(SqlStore):
     async def of_owner(
         self, owner: str, *, after: SessionPlace | None = None, limit: int
     ) -> list[Session]:
-        found = await self.database.read(_of_owner, owner, after=after, limit=limit)
-        present = [await self._present(owner, session) for session in found]
-        return [session for session in present if session is not None]
+        found, lost = await self._of_owner(owner, after=after, limit=limit)
+        if lost:
+            for turn in lost:
+                await self.settle(turn, lost_after_seconds=self.detector.lost_after_seconds)
+            found, _ = await self._of_owner(owner, after=after, limit=limit)
+        return found
 
-    async def _present(self, owner: str, session: Session) -> Session | None:
-        """Return the session with a lost turn closed; None if it was deleted meanwhile."""
-        if session.running_turn_id is None:
-            return session
-        try:
-            return await self.get(owner, session.id)
-        except SessionNotFound:
-            return None
+    async def _of_owner(
+        self, owner: str, *, after: SessionPlace | None, limit: int
+    ) -> tuple[list[Session], list[TurnKey]]:
+        return await self.database.read(
+            _of_owner,
+            owner,
+            after=after,
+            limit=limit,
+            lost_after_seconds=self.detector.lost_after_seconds,
+        )
 
     get = _shown(leases.LOST_OF_SESSION, get)
     messages = _shown(leases.LOST_OF_SESSION, _messages)

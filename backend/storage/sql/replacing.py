@@ -72,7 +72,7 @@ def take_back(connection: Connection, turn: NewTurn, replaced: str) -> int:
 
 
 def keep_summary(connection: Connection, turn: NewTurn, summary: Summary) -> None:
-    """Store the summary that is still true. If a worker is writing another one, it is not stored."""
+    """Store the summary that is still true. The claim of a worker that writes one is void."""
     connection.execute(
         _KEEP_SUMMARY,
         {

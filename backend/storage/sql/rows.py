@@ -12,8 +12,8 @@ from backend.domain.conversation import (
     Session,
     ToolCall,
     TurnRecord,
-    default_title,
 )
+from backend.domain.titles import title_of
 from backend.domain.usage import Usage
 from backend.storage.ports.appointments import Appointment, Booking
 from backend.storage.ports.sessions import StoredMessage
@@ -33,7 +33,7 @@ def session_of(row: AnyRow) -> Session:
         summary=row.summary,
         last_turn=_last_turn_of(row),
         running_turn_id=row.current_turn_id,
-        title=row.title or default_title(row.first_words),
+        title=row.title or title_of(row.first_question),
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, Float, and_, bindparam, case, or_, select, update
 
+from backend.domain.turn_keys import is_given
 from backend.domain.usage import ModelCall
 from backend.storage.history import oldest_that_fit
 from backend.storage.ports.summaries import IdleSession
@@ -117,6 +118,7 @@ def _claim_idle(
         owner=session.owner,
         session_id=session.id,
         history=[[stored.message for stored in turn] for turn in turns],
+        given_turns=sum(is_given(turn[0].turn_id) for turn in turns),
         until=turns[-1][-1].position if turns else session.messages,
         summary=session.summary,
         failures=session.summary_failures or 0,

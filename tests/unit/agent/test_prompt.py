@@ -5,7 +5,7 @@ from itertools import takewhile
 
 import pytest
 
-from backend.agent.prompt import EARLIER, Prompt, told
+from backend.agent.prompt import EARLIER, GIVEN, Prompt, told
 from backend.domain.conversation import ANONYMOUS, Caller
 from backend.storage.ports.appointments import Appointment, Booking
 from backend.storage.ports.sessions import Earlier
@@ -141,3 +141,8 @@ def test_nothing_is_told_of_a_session_that_was_never_cut() -> None:
 )
 def test_summary_and_bookings_stand_for_what_was_cut(earlier: Earlier, expected: list[str]) -> None:
     assert told(earlier) == "\n" + "\n\n".join([EARLIER, *expected]) + "\n"
+
+
+def test_the_model_is_told_that_given_messages_are_the_word_of_the_caller() -> None:
+    assert told(Earlier(is_given=True)) == f"\n{GIVEN}\n"
+    assert told(Earlier(is_given=True, summary="Red.")) == f"\n{GIVEN}\n\n{EARLIER}\n\nRed.\n"

@@ -94,6 +94,21 @@ async def test_something_new_is_summarized_with_what_was_known_before() -> None:
     assert message.content == "Earlier summary: They greeted.\nCustomer: Bye\nLex: Hi"
 
 
+async def test_what_a_caller_gave_is_marked_in_the_transcript() -> None:
+    world = World(says("They greeted."))
+    given = [Message.user("A red one?"), Message.assistant("Booked: SC-1.")]
+    turn = new_turn("Thanks", given=given)
+    await say(world.sessions, turn, "For what?")
+
+    await world.pass_by()
+
+    (message,) = world.model.requests[0].messages
+    assert message.content == (
+        "(unchecked) Customer: A red one?\n(unchecked) Lex: Booked: SC-1.\n"
+        "Customer: Thanks\nLex: For what?"
+    )
+
+
 async def test_a_summary_is_asked_for_in_a_bounded_way_and_awaited_by_nobody() -> None:
     world = World(says("Long."))
     await world.talk(query="Short")

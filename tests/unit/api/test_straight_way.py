@@ -124,7 +124,7 @@ class World:
 
     def __init__(self, *, is_straight: bool) -> None:
         app = _app()
-        problem_details.install(app)
+        problem_details.install(app, forms={})
         if is_straight:
             app.add_middleware(StraightWay, routes=app.router.routes)
         self.app: ASGIApp = app

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from backend.domain.conversation import Outcome
+from backend.domain.conversation import ANONYMOUS, Caller, Outcome
 from backend.domain.errors import (
     KeyReused,
     Overloaded,
@@ -211,3 +211,25 @@ async def test_a_key_that_was_refused_is_free() -> None:
     _, follower = await world.start("Two", idempotency_key="k")
 
     assert await read(follower) == [Chunk("lo"), *ended()]
+
+
+async def test_a_key_tells_its_turn_without_starting_one() -> None:
+    sessions = SlowSessions()
+    world = World(Scripted([Text("Half"), asyncio.Event()]), sessions=sessions)
+    starting = asyncio.create_task(world.start(idempotency_key="k"))
+    await until(lambda: world.turns.free_slots == 9)
+
+    before = await world.turns.turn_of_key(ANONYMOUS, "s1", "k")
+    sessions.gate.set()
+    turn_id, _ = await starting
+    running = await world.turns.turn_of_key(ANONYMOUS, "s1", "k")
+    await world.turns.close()
+
+    assert before is None, "the turn may still be refused"
+    assert running == turn_id == await world.turns.turn_of_key(ANONYMOUS, "s1", "k")
+    for caller, session_id, key in (
+        (Caller(owner="them"), "s1", "k"),
+        (ANONYMOUS, "s2", "k"),
+        (ANONYMOUS, "s1", "other"),
+    ):
+        assert await world.turns.turn_of_key(caller, session_id, key) is None

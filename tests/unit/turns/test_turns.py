@@ -61,6 +61,18 @@ async def test_who_has_read_the_end_may_ask_again_at_once() -> None:
     ]
 
 
+async def test_only_the_first_turn_begins_its_session() -> None:
+    world = World(says("One."), says("Two."))
+
+    begins = []
+    for query in ("Hello", "Again"):
+        _, follower = await world.start(query)
+        await read(follower)
+        begins.append(follower.begins_session)
+
+    assert begins == [True, False]
+
+
 async def test_the_finished_log_is_what_was_streamed() -> None:
     world = World(calls(("echo", '{"word": "x"}')), says("Done."))
 

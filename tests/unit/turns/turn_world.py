@@ -12,9 +12,12 @@ from backend.domain.errors import StorageError
 from backend.domain.events import End, Event, TokenUsage, TurnOutcome
 from backend.storage.memory.sessions import MemorySessions
 from backend.storage.memory.stores import memory_stores
+from backend.storage.memory.usage import MemoryUsage
 from backend.storage.ports.sessions import Claim, Ending, NewTurn, SessionStore, StoredTurn
+from backend.storage.ports.usage import UsageStore
 from backend.tools.registry import Tool, Toolbox
 from backend.turns.event_log import Follower
+from backend.turns.kinds import Kind
 from backend.turns.limits import TurnLimits
 from backend.turns.shared_logs import SharedLogs
 from backend.turns.turns import Turns
@@ -32,6 +35,7 @@ class World:
         sessions: SessionStore | None = None,
         worker: str = "w1",
         shared_logs: SharedLogs | None = None,
+        usage: UsageStore | None = None,
         **bounds: float,
     ) -> None:
         self.model = ScriptedModel(script)
@@ -43,6 +47,12 @@ class World:
 
         def open_turn(caller: Caller, query: str) -> Turn:
             return Turn(assistant, context=a_context(caller), prompt="You are Lex.", query=query)
+
+        front_end = replace(assistant, toolbox=Toolbox((), timeout_seconds=5), purpose="front_end")
+        self.usage = usage or MemoryUsage()
+
+        def open_ephemeral(caller: Caller, query: str) -> Turn:
+            return Turn(front_end, context=a_context(caller), prompt="Do it.", query=query)
 
         self.turns = Turns(
             sessions=self.sessions,
@@ -56,6 +66,7 @@ class World:
             ),
             shared_logs=shared_logs,
             on_drain=self.drain_begun.set,
+            ephemeral=Kind.ephemeral(open_ephemeral, self.usage),
         )
 
     async def start(

@@ -1,0 +1,1 @@
+"""Doors with real clients over real sockets."""
