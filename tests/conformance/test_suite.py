@@ -1,6 +1,8 @@
 """Lex keeps all MUSTs of its protocol, over every transport."""
 
+import ast
 import asyncio
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,3 +40,22 @@ async def test_a_server_that_creates_no_sessions_is_reported(
         )
 
     assert "POST /sessions: no session, but 429" in report(suite, results)
+
+
+def test_the_program_needs_only_three_packages() -> None:
+    folder = Path(__file__).parent
+    waiting, needed = ["__main__"], set[str]()
+    seen: set[str] = set()
+    while waiting:
+        seen.add(name := waiting.pop())
+        for node in ast.walk(ast.parse((folder / f"{name}.py").read_text())):
+            modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            modules += [each.name for each in node.names] if isinstance(node, ast.Import) else []
+            for module in modules:
+                own = module.removeprefix("tests.conformance.")
+                if own != module:
+                    waiting += [own] if own not in seen else []
+                else:
+                    needed.add(module.partition(".")[0])
+
+    assert needed - sys.stdlib_module_names == {"httpx", "yaml", "websockets"}

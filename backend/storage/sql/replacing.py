@@ -39,7 +39,7 @@ _QUESTIONS = (
     )
 )
 _DELETE = delete(messages).where(*_LATER)
-# With `summary_wanted` false, the start of the turn voids the claim of a worker that is writing one.
+# With `summary_wanted` false, the start of the turn voids the claim of a worker that writes one.
 _KEEP_SUMMARY = (
     update(sessions)
     .where(*THIS_SESSION)
