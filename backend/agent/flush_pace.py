@@ -15,8 +15,8 @@ SMOOTHING = 8
 class FlushPace:
     """The pause of all turns of one worker, in `seconds`.
 
-    Flushes are most of a full worker's work. If all streams pause longer, they need less, and the
-    worker carries more of them without a queue. A `usual_seconds` above `LONGEST_SECONDS` stays.
+    Flushes are most of a full worker's work. With longer pauses, a stream needs fewer of them, so
+    the worker carries more streams. A `usual_seconds` above `LONGEST_SECONDS` never grows.
     """
 
     def __init__(self, usual_seconds: float) -> None:

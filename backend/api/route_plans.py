@@ -1,8 +1,8 @@
 """Plans of routes: how a route gets its arguments, worked out once.
 
 FastAPI works it out again at every request. A plan reads the parameters, and calls the dependencies
-in FastAPI's order, each once. Measured in Python calls a turn of one word: 3,516 before, 3,049 with
-plans.
+in FastAPI's order, each once. A turn of one word takes 3,049 Python calls with plans, and 3,516
+without.
 """
 
 import inspect
@@ -109,8 +109,7 @@ class Plan:
 def plans(routes: Sequence[BaseRoute]) -> list[Plan]:
     """Plan the routes that take JSON by POST and return their response themselves.
 
-    All others are left out, and so are those with a parameter or a dependency that `_Planning`
-    does not know.
+    FastAPI serves all others, and those with a parameter or a dependency that plans do not know.
     """
     planned = (_plan(context) for context in iter_route_contexts(routes))
     return [plan for plan in planned if plan is not None]

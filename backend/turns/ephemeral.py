@@ -1,6 +1,6 @@
-"""Turns of which only the cost is stored: a front end's own requests, such as for a title.
+"""Turns that store only their cost: a front end's own requests, such as for a title.
 
-They run like all turns, with slots, limits, budgets and a drain. Only their store differs.
+Like all turns, they have slots, limits and budgets, and a drain waits for them.
 """
 
 from backend.domain.context_window import CHARACTERS_PER_TOKEN

@@ -69,6 +69,9 @@ class Player:
         breaches: list[Breach] = []
         try:
             self._values["session"], self._values["other_session"] = self._new(), self._new()
+        except (httpx.HTTPError, ValueError) as error:
+            return [Breach("?", f"POST /sessions: {error}")]
+        try:
             for step in self._exchange.steps:
                 breaches += self._step(step)
         finally:
@@ -80,6 +83,8 @@ class Player:
         if self._transport.session == "chosen":
             return uuid.uuid4().hex
         created = self._client.post("/sessions", headers=dict(self._profile.headers))
+        if "session_id" not in created.text:
+            raise ValueError(f"no session, but {created.status_code} {created.text}")
         return str(created.json()["session_id"])
 
     def _step(self, step: Step) -> list[Breach]:

@@ -31,6 +31,17 @@ async def test_every_exchange_goes_as_it_should(
     assert summary in DOCUMENTS["tests/conformance/README.md"]
 
 
+async def test_a_server_that_creates_no_sessions_is_reported(
+    suite: Suite, profile: Profile
+) -> None:
+    async with served(profile, rate_limit_sessions="1/day") as url:
+        results = await asyncio.to_thread(
+            run, suite, profile, url, only=["short-answer"], at_a_time=1
+        )
+
+    assert "POST /sessions: no session, but 429" in report(suite, results)
+
+
 def test_the_program_needs_only_three_packages() -> None:
     folder = Path(__file__).parent
     waiting, needed = ["__main__"], set[str]()

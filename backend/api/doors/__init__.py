@@ -1,7 +1,8 @@
 """Doors: other protocols on the same turns, one folder each.
 
 A door translates. It reads the request of its protocol, asks through `Asking`, and frames the
-events. Storage, limits, budgets and the upstream are not its business.
+events. It reads sessions, and stores nothing. Limits, budgets and the upstream are not its
+business.
 """
 
 CHAT_PATHS = ("/api/chat", "/ag-ui", "/v1/chat/completions")

@@ -27,7 +27,7 @@ _LATER = (
     messages.c.session_id == bindparam("this_session"),
     messages.c.position >= bindparam("first"),
 )
-# A repeat of a key is compared with the question of its turn.
+# Questions of turns with a key are kept: a repeated key is compared with its question.
 _QUESTIONS = (
     select(turns.c.id, messages.c.content)
     .join(messages, and_(messages.c.owner == turns.c.owner, messages.c.turn_id == turns.c.id))
@@ -39,7 +39,7 @@ _QUESTIONS = (
     )
 )
 _DELETE = delete(messages).where(*_LATER)
-# The claim of a worker that writes a summary right now is void once no summary is wanted.
+# With `summary_wanted` false, the start of the turn voids the claim of a worker that writes one.
 _KEEP_SUMMARY = (
     update(sessions)
     .where(*THIS_SESSION)
@@ -72,7 +72,7 @@ def take_back(connection: Connection, turn: NewTurn, replaced: str) -> int:
 
 
 def keep_summary(connection: Connection, turn: NewTurn, summary: Summary) -> None:
-    """Store the summary that is still true. The claim of a worker that writes one is void."""
+    """Store the summary that is still true. A worker that writes one right now cannot store it."""
     connection.execute(
         _KEEP_SUMMARY,
         {

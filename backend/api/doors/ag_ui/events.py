@@ -35,8 +35,8 @@ def run_started(run: RunInput, *, session_id: str, turn_id: str | None = None) -
 def snapshot(messages: list[Json]) -> list[Json]:
     """Replace the client's messages.
 
-    A client leaves the messages that it has in their places, and appends the others. So it only
-    gets our order if it begins with none.
+    A client keeps the order of the messages that it has, and appends the others. The empty snapshot
+    makes it take our order.
     """
     return [{"type": "MESSAGES_SNAPSHOT", "messages": each} for each in ([], messages)]
 
@@ -44,7 +44,7 @@ def snapshot(messages: list[Json]) -> list[Json]:
 def run_finished(
     run: RunInput, outcome: TurnOutcome | None = None, *, is_stopped: bool = False
 ) -> Json:
-    """A stopped run is `cancelled`, which older clients read as finished."""
+    """A stopped run is `cancelled`. Older clients do not know that, and get no outcome."""
     finished: Json = {"type": "RUN_FINISHED", "threadId": run.thread_id, "runId": run.run_id}
     if not is_stopped:
         finished["outcome"] = {"type": "success"}
@@ -75,7 +75,7 @@ def run_error(failure: Failure, outcome: TurnOutcome | None) -> Json:
 def _usage(outcome: TurnOutcome | None) -> Json:
     if outcome is None or not outcome.usage.total_tokens:
         return {}  # nothing was reported
-    # Without a `model`: the sum is that of all models that answered.
+    # It names no model, because several may have answered.
     usage = {
         "inputTokens": outcome.usage.prompt_tokens,
         "outputTokens": outcome.usage.completion_tokens,
@@ -85,7 +85,7 @@ def _usage(outcome: TurnOutcome | None) -> Json:
 
 
 def call_id(message_id: str, id_: str) -> str:
-    """The id of a tool call, which is unique in its thread; Lex's own is unique in its round."""
+    """Make the id of a tool call, which is only unique in its round, unique in the thread."""
     return f"{message_id}-{id_}"
 
 

@@ -1,8 +1,7 @@
-"""The event stream of AG-UI. A turn is one run, and each of its stored messages is one of the run.
+"""The event stream of AG-UI. A turn is one run, and has the same messages as the history.
 
-The message of a stream has the id that it gets in the history: `<turn>-<n>`. The question is
-number 1. A round adds the assistant's message with its text and tool calls, and then the outputs
-in the order in which they complete.
+They have the same ids, too: `<turn>-<n>`. The question is number 1. A round adds the assistant's
+message with its text and tool calls, and then the outputs in the order in which they complete.
 """
 
 from collections.abc import Callable

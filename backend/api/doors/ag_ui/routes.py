@@ -67,9 +67,9 @@ class Door:
         return await self._ask(question, framing, replaces=question.message_id)
 
     async def _ask_alone(self, question: Question) -> Response:
-        """Ask without a look at the history, which most threads begin without.
+        """Ask before reading the history, because a new thread has none.
 
-        Only if the thread turns out to have one, it is read, for the client that lacks it.
+        If it has one, the client lacks it, so read it then.
         """
         opened: list[tuple[Follower, RunEvents]] = []
 
@@ -122,7 +122,7 @@ class Door:
             raise InvalidField("was replaced meanwhile", field="messages.id") from error
 
     async def _catch_up(self) -> Response:
-        """Send the thread, and the running turn, or the last one if the client was within it."""
+        """Send the thread, and the running turn, or the last one if the client has a part of it."""
         turn_id = await self._turn_to_follow()
         thread = await self._thread()
         if turn_id is not None:

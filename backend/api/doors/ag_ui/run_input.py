@@ -95,12 +95,12 @@ class RunInput(BaseModel):
 
     @property
     def knows_cancelled(self) -> bool:
-        """Whether the client knows cancelled runs: those before 1.0 cannot read such an ending."""
+        """Whether the client knows cancelled runs. Clients before protocol 1.0 do not."""
         return self.protocol_version is not None
 
     @property
     def last(self) -> SentMessage | None:
-        """The last message of the conversation, without what a client shows beside it."""
+        """The last message of the user, the assistant or a tool."""
         talk = [each for each in self.messages if each.role in ("user", "assistant", "tool")]
         return talk[-1] if talk else None
 
@@ -117,12 +117,12 @@ class RunInput(BaseModel):
 
     @property
     def is_question_alone(self) -> bool:
-        """Whether the client sends its question, and nothing that could be from the history."""
+        """Whether the client only sends a new question."""
         return len(self.messages) == 1 and not is_message_id(self.messages[0].id)
 
     @property
     def given(self) -> list[Message]:
-        """What was said before the question, as text: only Lex's own tools can have said things.
+        """The texts before the question, without outputs of tools: Lex believes only its own.
 
         Raises: InvalidField, if it cannot be stored.
         """

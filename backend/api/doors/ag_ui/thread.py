@@ -13,7 +13,7 @@ from backend.storage.ports.sessions import StoredMessage
 
 
 def turn_of(message_id: str) -> str:
-    """The turn in an id of ours; any text for an id of another."""
+    """The turn of a message that has an id of Lex. For other ids, the text means nothing."""
     return message_id.rpartition("-")[0]
 
 
@@ -97,7 +97,7 @@ class Thread:
 
 
 def _is_part(sent: SentMessage, stored: Json) -> bool:
-    """Whether this is the stored message, or its begin, as after a cut."""
+    """Whether this is the stored message, or the beginning of it, as after a broken connection."""
     calls = {call["id"]: call["function"] for call in stored.get("toolCalls", ())}
     return stored.get("content", "").startswith(sent.text) and all(
         calls.get(call.id) == call.function.model_dump() for call in sent.tool_calls or ()

@@ -1,8 +1,8 @@
-"""Which turn a message asks again, and the idempotency keys that tell a repeated request from it.
+"""Finds the turn that a message asks again, and the idempotency key of the new turn.
 
-A page names its questions itself, and Lex only learns the name as the idempotency key of the turn.
-A turn that replaces another one has a key made from the replaced turn. So all turns of one question
-form a chain, whose end is the turn in the history.
+A page chooses the ids of its questions, and Lex takes such an id as the turn's key. A turn that
+replaces another one has a key made from that turn's id. So all turns of a question form a chain,
+and the last of them is in the history.
 """
 
 from collections.abc import Awaitable, Callable
@@ -18,17 +18,17 @@ FindTurn = Callable[[str], Awaitable[StoredTurn | None]]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """`replaces` is the question that is cut with everything after it."""
+    """`replaces` is the id of the question to remove, with everything after it."""
 
     key: str
     replaces: str | None = None
 
 
 async def request_of(body: ChatBody, question: UiMessage, find: FindTurn) -> Request:
-    """Tell a new question from one that is asked again, and both from a repeated request.
+    """Tell a new question, one that is asked again, and a repeated request apart.
 
-    An edit without a change is a repeated request, and so is each one for an answer that was
-    replaced already, or still runs.
+    A repeated request is an edit that changes nothing, or asks again for an answer that was already
+    replaced or still runs.
     """
     if not body.is_again:
         return Request(question.id)

@@ -16,7 +16,7 @@ from backend.storage.ports.sessions import StoredMessage
 
 
 def given(earlier: Iterable[UiMessage]) -> list[Message]:
-    """The text of a conversation that is not stored. Nothing of it counts as a tool's word."""
+    """The texts of a conversation that is not stored. None of them counts as a tool's output."""
     speak = {"user": Message.user, "assistant": Message.assistant}
     return [speak[message.role](message.text) for message in earlier if message.text.strip()]
 
@@ -24,8 +24,8 @@ def given(earlier: Iterable[UiMessage]) -> list[Message]:
 def check(earlier: Iterable[UiMessage], stored: Sequence[StoredMessage]) -> None:
     """Raises: InvalidField, if an answer is not from this history.
 
-    A page that stopped reading has the begin of an answer. It may also have more than is stored,
-    if the answer was never stored whole: its worker died, or is just storing it.
+    A page that stopped reading has the beginning of an answer. It may also have more than is
+    stored, if the worker of the answer died, or has not stored it yet.
     """
     answers: dict[str, list[StoredMessage]] = {}
     given_texts: set[str] = set()

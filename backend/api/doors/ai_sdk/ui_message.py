@@ -41,7 +41,7 @@ def answer_id(turn_id: str) -> str:
 
 
 def turn_of(message_id: str) -> str | None:
-    """The turn of a message id of ours; None if it is another's."""
+    """The turn of a message that has an id of Lex; None for other ids."""
     try:
         return message_ids.turn_of(message_id)
     except NothingToReplace:
@@ -82,7 +82,7 @@ def finish_reason(outcome: str, reason: str | None) -> str:
 
 
 def readable(value: dict[str, Any] | str) -> dict[str, Any] | str:
-    """Arguments or an output; as text if it has a name that makes the SDK refuse the stream."""
+    """Arguments or an output; as text if a key in it would make the SDK refuse the stream."""
     text = as_json(value)
     return text if '"__proto__"' in text or '"constructor"' in text else value
 

@@ -1,8 +1,8 @@
-"""The request: what of it counts, what is ignored, and what is refused because it cannot be done.
+"""The request, and its fields that Lex ignores or refuses.
 
-Parameters of sampling are ignored: the operator chooses them. What would change the meaning of the
-answer is refused by name: tools of the client, several answers, other content than text, a prompt
-in the place of Lex's.
+It ignores parameters of sampling, because the operator chooses them. It refuses by name the fields
+that would change the meaning of the answer: tools of the client, several answers, other content
+than text, a prompt in the place of Lex's.
 """
 
 import json
@@ -32,7 +32,7 @@ _ALLOWED: Mapping[str, Sequence[Any]] = {
     "modalities": (["text"], []),
     "audio": (),
 }
-"""The fields that change the meaning of the answer, with the values, beside null, that do not."""
+"""Fields that change the meaning of the answer, with harmless values. Null is always harmless."""
 
 
 class StreamOptions(BaseModel):
@@ -40,10 +40,9 @@ class StreamOptions(BaseModel):
 
 
 class ChatBody(BaseModel):
-    """Fields that are not listed are ignored, such as `temperature` and `seed`.
+    """Other fields are ignored, such as `temperature` and `seed`.
 
-    Refused are those that ask for what Lex does not do: tools of the client, other answers than one
-    in text.
+    Some of them get 422, because they would change the meaning of the answer, such as `tools`.
     """
 
     model_config = ConfigDict(extra="allow")

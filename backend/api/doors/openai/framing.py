@@ -20,7 +20,7 @@ MODEL: Final = "lex"
 DONE = b"data: [DONE]\n\n"
 encode = msgspec.json.Encoder().encode
 _SHOWN_REASONS = ("length", "content_filter")
-"""The reasons that differ from `stop`. Lex never waits for a client's tool."""
+"""All others become `stop`. `tool_calls` is among these, because Lex runs its tools itself."""
 
 
 @dataclass(slots=True)
@@ -34,7 +34,7 @@ class Answer:
     _round: int = 0
 
     def piece(self, chunk: Chunk) -> str:
-        """Return the text of a chunk, with a blank line before that of another round."""
+        """Return the text of a chunk, after a blank line if it begins the text of another round."""
         begins = 0 < self._round < chunk.round
         self._round = chunk.round
         return f"\n\n{chunk.text}" if begins else chunk.text

@@ -1,7 +1,7 @@
 """Recognises the requests that a front end makes for itself: titles, tags, search queries.
 
-They are told by their prompts, because no header and no field marks them. `own_requests.json` has
-the beginnings of these prompts, and where they are written.
+No header and no field marks them, only their prompts do. `own_requests.json` has the beginnings of
+these prompts, with their sources.
 """
 
 import json
@@ -13,7 +13,7 @@ _DATA = Path(__file__).with_suffix(".json")
 _CUT = "\n[…]\n"
 
 PROMPT_AND_TEXT = 2
-"""The most messages of a request for a title: its prompt, and the text that this is about."""
+"""The most messages of these requests: a prompt, and the text that it is about."""
 
 
 @cache
@@ -37,7 +37,7 @@ def is_own_request(texts: Sequence[str]) -> bool:
 
 
 def shortened(text: str, limit: int) -> str:
-    """Cut out the middle of a prompt that is too long, which has copies of earlier messages."""
+    """Cut the middle out of a prompt that is too long. It only has copies of earlier messages."""
     if len(text) <= limit:
         return text
     kept = max(0, limit - len(_CUT))

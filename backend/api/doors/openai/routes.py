@@ -141,8 +141,8 @@ async def complete(
 async def _whole(started: Started, request: Request) -> Response:
     """Answer when the turn has ended.
 
-    The status of a failed turn is an error. Clients must not repeat the request by themselves: its
-    question is in the history already.
+    A failed turn gets the status of an error. Its question is in the history, so clients must not
+    repeat the request by themselves.
     """
     headers = {**started.headers, **limit_headers(started.headers)}
     answer = Answer()

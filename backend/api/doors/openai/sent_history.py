@@ -1,8 +1,7 @@
 """Compares the history that a client sends with the stored one, which counts.
 
-Messages have no ids in this protocol, so they are told by their text. White space is ignored,
-because front ends trim it; and the beginning of an answer stands for the answer, because a stopped
-client has not read the rest.
+Messages have no ids in this protocol, so Lex compares their texts. It ignores white space, because
+front ends trim it, and accepts the beginning of an answer, because a stopped client has no more.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,9 +25,9 @@ class _Exchange:
 def replaced(
     asked: Asked, stored: Sequence[StoredMessage], *, sends_all: bool, streams: bool
 ) -> str | None:
-    """Return the id of the question that this one takes the place of; None if it goes on.
+    """Return the id of the question that the new one replaces; None if it replaces none.
 
-    A history that ends before the stored one is that of a question which is asked again, or was
+    If the sent history ends earlier than the stored one, its question is asked again, or was
     edited. It may begin later than the stored one: clients cut long histories.
 
     Raises: InvalidField, if the stored history has no such message of the assistant or a tool.
@@ -43,9 +42,9 @@ def replaced(
     if len(unanswered) == len(sent):
         first = (*unanswered, _bare(asked.question))[0]
         is_again = bool(kept) and kept[0].question == first
-        # A first question says little. A client that sends only its questions may repeat one. And
-        # a front end may ask for itself, by a prompt that nobody knows: it wants that answer in
-        # one piece, and nothing may be deleted for it.
+        # Without a sent answer, the place in the history is uncertain. A client that sends only
+        # its questions may repeat one. And an unstreamed request may be a front end's own, with a
+        # prompt that Lex does not recognise. Nothing may be deleted for either.
         if not sends_all or not (is_again or streams):
             return None
     for question in unanswered:
@@ -99,7 +98,7 @@ def _bare(text: str) -> str:
 def given(earlier: Sequence[Said]) -> list[Message]:
     """Return the history of a client without a session.
 
-    It is the caller's word, also on what a tool has said: nothing of it becomes a tool's output.
+    It is the caller's word, and nothing of it becomes the output of a tool.
     """
     return [
         Message.assistant(said.text)
