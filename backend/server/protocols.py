@@ -56,12 +56,14 @@ nothing to the size of the message."""
 
 
 class HttpConnection(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 connection with limits, and with two ASGI extensions for the application.
+    """uvicorn's HTTP/1.1 connection with limits, and with ASGI extensions for the application.
 
     `scope["extensions"]["lex.cut"]["cut"]()` closes the connection at once and discards what the
     client has not read. `["has_stalled"]` is set there if the kernel did so, because the client
     stopped reading. `scope["extensions"]["lex.body"]["send"]` sends the body of a response that
-    has begun, past all middleware that wraps `send`.
+    has begun, past all middleware that wraps `send`. With
+    `scope["extensions"]["lex.leaving"]["notify"](call)`, the handler learns that its client left
+    without a task that waits in `receive`.
 
     uvicorn assumes that the latest request is the one being answered. If requests are pipelined,
     the handler of an earlier one would never learn that the client left. `_answering` fixes this.
@@ -94,6 +96,9 @@ class HttpConnection(HttpToolsProtocol):
     """The status for a request that cannot be parsed any further."""
 
     _timer: asyncio.TimerHandle | None = None
+
+    _when_left: Callable[[], None] | None = None
+    """Called when the client leaves before the response is complete."""
 
     overflow_seconds: ClassVar[float] = 2
     """The limit for the head of a request on an overflow connection: descriptors are scarce."""
@@ -164,6 +169,7 @@ class HttpConnection(HttpToolsProtocol):
         super().on_message_begin()
         _let_cut(self.scope, self._cut)
         self.scope["extensions"]["lex.body"] = {"send": self._send_body}
+        self.scope["extensions"]["lex.leaving"] = {"notify": self._notify_of_leaving}
         if self.is_overflow:
             self.scope["extensions"]["lex.overflow"] = {}
         self._has_begun, self._head_bytes, self._framing_bytes = True, 0, 0
@@ -225,6 +231,7 @@ class HttpConnection(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
+        self._when_left = None
         is_last = self._answering is self.cycle
         if is_last and self._in_body and self.expect_100_continue:
             # The client waits for `100 Continue`, which was never sent. It may or may not send
@@ -275,6 +282,21 @@ class HttpConnection(HttpToolsProtocol):
         # Pipelined requests are answered in order, so `_answering` is the request of this body.
         return cast(RequestResponseCycle, self._answering).send(message)
 
+    def _notify_of_leaving(self, call: Callable[[], None]) -> bool:
+        """Call once when the client leaves. Return False if `receive` must tell it.
+
+        It must if the body is not read to its end: until then uvicorn may pause reading, and a
+        close is only noticed while reading.
+        """
+        cycle = cast(RequestResponseCycle, self._answering)
+        if cycle.more_body or cycle.body:
+            return False
+        if cycle.disconnected:
+            call()
+        else:
+            self._when_left = call
+        return True
+
     @property
     def _is_idle(self) -> bool:
         return self._answering is None or self._answering.response_complete
@@ -323,6 +345,9 @@ class HttpConnection(HttpToolsProtocol):
             return None
         cycle.disconnected = True
         cycle.message_event.set()
+        call, self._when_left = self._when_left, None
+        if call is not None:
+            call()
         return cycle
 
 

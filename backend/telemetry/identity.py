@@ -14,6 +14,7 @@ import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
+from hashlib import sha256
 from types import MappingProxyType
 
 from opentelemetry import trace
@@ -35,8 +36,9 @@ HASH_CHARACTERS = 16
 
 # Random per start. gunicorn's arbiter imports this module before it forks, so all its workers have
 # the same key.
-_random_key = secrets.token_bytes(32)
-_key = _random_key
+_random_key = hmac.new(secrets.token_bytes(32), digestmod=sha256)
+_keyed = _random_key
+"""Copied for each hash, which takes two thirds of the time of `hmac.digest`."""
 
 _NOBODY: Mapping[str, str] = MappingProxyType({})
 _known: ContextVar[Mapping[str, str]] = ContextVar("identity", default=_NOBODY)
@@ -44,13 +46,15 @@ _known: ContextVar[Mapping[str, str]] = ContextVar("identity", default=_NOBODY)
 
 def use_key(key: str | None) -> None:
     """Compute hashes with this key from now on, or with the random one."""
-    global _key  # noqa: PLW0603 - one per process, like the metrics
-    _key = _random_key if key is None else key.encode()
+    global _keyed  # noqa: PLW0603 - one per process, like the metrics
+    _keyed = _random_key if key is None else hmac.new(key.encode(), digestmod=sha256)
 
 
 def hashed(name: str) -> str:
     """The keyed hash of a name such as `session:web-17`: HMAC-SHA256, its first 16 hex digits."""
-    return hmac.digest(_key, name.encode(errors="replace"), "sha256").hex()[:HASH_CHARACTERS]
+    hashing = _keyed.copy()
+    hashing.update(name.encode(errors="replace"))
+    return hashing.hexdigest()[:HASH_CHARACTERS]
 
 
 def hash_of_session(session_id: str) -> str:

@@ -9,7 +9,7 @@ successes of turns only: each adds some fifteen lines to every scrape, and count
 
 import time
 from collections.abc import Iterable, Mapping
-from typing import TypeVar, cast
+from typing import Any, TypeVar
 
 from prometheus_client.metrics import MetricWrapperBase
 
@@ -25,7 +25,7 @@ UNKNOWN_TOOL = "unknown"
 
 # One per process, like the metrics.
 _provider = ""
-_known: dict[tuple[MetricWrapperBase, tuple[str, ...]], MetricWrapperBase] = {}
+_known: dict[tuple[MetricWrapperBase, tuple[str, ...]], Any] = {}
 
 M = TypeVar("M", bound=MetricWrapperBase)
 
@@ -319,10 +319,10 @@ def _of(metric: M, *labels: str) -> M:
     `metric.labels` checks and converts them, which takes ten times as long.
     """
     key = metric, labels
-    found = _known.get(key)
+    found: M | None = _known.get(key)
     if found is None:
         found = _known[key] = metric.labels(*labels)
-    return cast(M, found)
+    return found
 
 
 def _call(model: str) -> tuple[str, str, str]:

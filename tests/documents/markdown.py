@@ -6,6 +6,7 @@ from tests.processes import ROOT
 
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/**/*.md")]
 PAGES += [*ROOT.glob("infrastructure/**/*.md"), *ROOT.glob("loadtests/**/*.md")]
+PAGES += [ROOT / "tests" / "conformance" / "README.md"]
 
 DOCUMENTS = {page.relative_to(ROOT).as_posix(): page.read_text() for page in sorted(PAGES)}
 """Every Markdown file that people read, by its path from the project. Prompts are Markdown too."""

@@ -49,6 +49,7 @@ CANNOT_RUN = {
     r"python -m pip install ": "it installs",
     r"(\w+=\S+ )*python -m (gunicorn|backend\.server|infrastructure\.groq_standin)\b": "it serves",
     r"python -m (locust|loadtests\.drill) ": "it is a load test",
+    r"python -m tests\.conformance ": "tests/conformance plays the suite and its wires",
     r"(\w+=\S+ )*python -m pytest ": "it is a test itself",
     r"ulimit |set -a; ": "it is about the reader's own shell",
     r"export .*…": "it has a place for a secret of the reader's",

@@ -78,14 +78,14 @@ def test_every_setting_is_used() -> None:
 
 
 @pytest.mark.parametrize(
-    ("document", "title"), [("docs/api.md", "Events"), ("README.md", "A conversation")]
+    ("document", "title"), [("docs/protocol.md", "Events"), ("README.md", "A conversation")]
 )
 def test_the_documentation_lists_every_event(document: str, title: str) -> None:
     assert [row[0] for row in rows(section(document, title))] == EVENTS
 
 
 def test_the_documentation_lists_every_field_of_an_outcome() -> None:
-    listed = [row[0].strip("`") for row in rows(section("docs/api.md", "How a turn ends"))]
+    listed = [row[0].strip("`") for row in rows(section("docs/protocol.md", "Outcomes"))]
 
     assert tuple(listed) == TurnOutcome.__struct_fields__
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from tests.fakes import Gates, echo
 from tests.serving import Lex, lex
@@ -106,6 +107,23 @@ async def test_leaving_behind_a_pipelined_request_closes_the_upstream_call_too()
         )
 
         assert await outcome_of(service, "s1") == "disconnected"
+
+
+async def test_leaving_behind_an_unread_body_closes_the_upstream_call_too() -> None:
+    async with lex(disconnect_grace_seconds=0.01) as service:
+        silence = quote(script({"text": "late", "first_token_after": 60}))
+        reader, writer = await asyncio.open_connection(*service.url[7:].split(":"))
+        writer.write(f"GET /query?query={silence} HTTP/1.1\r\nhost: lex\r\n".encode())
+        writer.write(b"content-length: 200000\r\n\r\n" + b"x" * 200_000)
+        await reader.readuntil(b"\r\n\r\n")
+        await service.standin.stats.until(lambda stats: stats.open_streams == 1)
+
+        writer.transport.abort()
+
+        await at_once(
+            service.standin.stats.until(lambda stats: stats.closed_before_first_byte == 1),
+            seconds=LEAVING_SECONDS,
+        )
 
 
 async def test_a_pipelined_request_is_answered_behind_the_stream() -> None:

@@ -1,6 +1,7 @@
 """Refuse requests with a foreign `Host` header (`ALLOWED_HOSTS`), against DNS rebinding."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
@@ -60,4 +61,9 @@ class AllowedHosts:
 def _host_of(scope: Scope) -> Host | None:
     """None if the header is missing, as HTTP/1.0 allows, or repeated."""
     given = [value for name, value in scope["headers"] if name == b"host"]
-    return Host.read(given[0].decode("latin-1")) if len(given) == 1 else None
+    return _read(given[0]) if len(given) == 1 else None
+
+
+@lru_cache(maxsize=64)
+def _read(host: bytes) -> Host | None:
+    return Host.read(host.decode("latin-1"))

@@ -3,6 +3,7 @@
 import ipaddress
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 
 from starlette.requests import HTTPConnection
@@ -60,6 +61,7 @@ def hashed(*parts: str) -> str:
     return blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 
+@lru_cache(maxsize=1024)  # a turn needs the same address three times
 def _parsed(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         address = ipaddress.ip_address(host)

@@ -2,14 +2,17 @@
 
 The response is that of `sse-starlette`, but runs differently. The library needs four tasks for each
 response (sending, pings, disconnect, shutdown), and ends a stream by cancelling them. Here the
-request's own task sends, and the follower's wait times the heartbeats. One more task waits for the
-disconnect and makes the follower leave, which ends the stream without a cancellation.
+request's own task sends, and the follower's wait times the heartbeats. Our server calls back when
+the client leaves, and the follower leaves too, which ends the stream without a cancellation. Under
+a foreign server one more task waits for the disconnect.
 """
 
 import asyncio
 from collections.abc import Mapping
 from contextlib import aclosing
+from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import structlog
@@ -69,7 +72,7 @@ class EventStream(EventSourceResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_slow = False
-        watching = asyncio.create_task(self._leave_with_the_client(receive))
+        watching = self._watch_the_client(scope, receive)
         with self._delivery as delivery:
             try:
                 await self._stream(send, _past_the_middleware(scope) or send)
@@ -81,7 +84,8 @@ class EventStream(EventSourceResponse):
                 cut(scope)
             finally:
                 is_slow = is_slow or _has_stalled(scope)
-                watching.cancel()
+                if watching is not None:
+                    watching.cancel()
                 self._timeout.close()
                 # Has no effect if the stream was read to its end: its span has ended already.
                 tracing.stream_ended("slow_client" if is_slow else "disconnected")
@@ -122,6 +126,14 @@ class EventStream(EventSourceResponse):
         if self._framing.heartbeat:
             metrics.heartbeat_sent()
         return self._framing.heartbeat
+
+    def _watch_the_client(self, scope: Scope, receive: Receive) -> asyncio.Task[None] | None:
+        """Make the follower leave with the client. Return the task that waits for it, if any."""
+        leave = partial(copy_context().run, self._follower.leave)
+        extension = scope.get("extensions", {}).get("lex.leaving")
+        if extension is not None and extension["notify"](leave):
+            return None
+        return asyncio.create_task(self._leave_with_the_client(receive))
 
     async def _leave_with_the_client(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":

@@ -1,7 +1,7 @@
 """The bytes of a stream, and how the response sends them."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import ClassVar
 
 import pytest
@@ -169,6 +169,38 @@ async def test_under_a_server_that_knows_no_other_way_all_of_it_does() -> None:
         map(frame, (Chunk("one"), Chunk("two"), End()))
     )
     assert ends.wrapped[-1]["more_body"] is False
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+async def test_a_stream_ends_when_its_client_leaves(is_told: bool) -> None:
+    """The server calls back, unless it is another one or the body is not read to its end."""
+    calls: list[Callable[[], None]] = []
+    left = asyncio.Event()
+
+    def notify(call: Callable[[], None]) -> bool:
+        calls.append(call)
+        return is_told
+
+    async def receive() -> Message:
+        assert not is_told
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    follower = EventLog("t1").follow()
+    options = StreamOptions(heartbeat_seconds=60, send_timeout_seconds=60)
+    stream = EventStream(follower, framing=Plain(follower), headers={}, options=options)
+    ends = Ends()
+    scope = {"type": "http", "extensions": {"lex.leaving": {"notify": notify}}}
+    sending = asyncio.create_task(stream(scope, receive, ends.send))
+    await ends.until(1)
+
+    assert not sending.done()
+    left.set()
+    if is_told:
+        calls[0]()
+
+    await sending
+    assert [message["type"] for message in ends.wrapped] == ["http.response.start"]
 
 
 @pytest.mark.parametrize("has_stalled", [False, True])
