@@ -23,7 +23,8 @@ def title_of(question: str | None) -> str | None:
     It need not be whole: `MOST_CHARACTERS` of its beginning are enough.
     """
     line = " ".join((question or "").translate(_CONTROL).split())
-    return shortened(line, TITLE_CHARACTERS) or None
+    is_seen = any(unicodedata.category(each) not in ("Cf", "Zs") for each in line)
+    return shortened(line, TITLE_CHARACTERS) if is_seen else None
 
 
 def shortened(text: str, most: int) -> str:

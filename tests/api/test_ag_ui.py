@@ -214,6 +214,44 @@ async def test_a_question_of_the_history_is_asked_in_its_place(service: Lex) -> 
     assert repeated.headers["x-turn-id"] == again.headers["x-turn-id"]
 
 
+async def test_a_question_that_was_replaced_is_not_asked_at_the_end(service: Lex) -> None:
+    first = (await run(service, user("Text?"))).headers["x-turn-id"]
+    again = await run(service, user("Text? Again.", f"{first}-1"), run_id="r2")
+    history = events_of(await run(service, run_id="r3"))[2]["messages"]
+
+    stale = await run(service, user("Text? Once more.", f"{first}-1"), run_id="r4")
+    repeats = [
+        await run(service, user("Text? Again.", f"{first}-1"), run_id="r2"),
+        await run(service, user("Text?")),
+    ]
+
+    assert (stale.status_code, stale.json()["errors"][0]["field"]) == (422, "messages.id")
+    assert repeats[0].headers["x-turn-id"] == again.headers["x-turn-id"]
+    # The turn of this run is no longer in the history, so the run shows what is.
+    assert types(repeats[1]) == LOADED
+    assert events_of(repeats[1])[2]["messages"] == history
+    assert events_of(await run(service, run_id="r5"))[2]["messages"] == history
+
+
+async def test_an_edit_of_a_running_question_is_no_repeat(service: Lex) -> None:
+    slow = {"text": "one two three four", "tokens_per_second": 5}
+    service.standin.script(slow, contains="Slow?", times=None)
+    body = {"threadId": "t1", "runId": "r1", "messages": [user("Slow?")]}
+    resumable = {**body, "forwardedProps": {"resume": True}}
+    async with service.client.stream("POST", "/ag-ui", json=resumable) as stream:
+        question = f"{stream.headers['x-turn-id']}-1"
+        followed = await run(service, user("Text? Edited.", question), run_id="r2")
+
+    async with waiting():  # the server notices on its own that the reader has left
+        while (edited := await run(service, user("Text? Edited.", question), run_id="r2")).is_error:
+            assert edited.status_code == 409
+            await asyncio.sleep(0.01)
+
+    stored = (await service.client.get("/sessions/t1/messages")).json()["messages"]
+    assert (followed.status_code, followed.json()["code"]) == (409, "session_busy")
+    assert [each["content"] for each in stored] == ["Text? Edited.", "It is 18 degrees."]
+
+
 async def test_heartbeats_are_comments() -> None:
     async with lex(heartbeat_seconds=0.05) as service:
         service.standin.script({"text": "Late.", "first_token_after": 0.4}, times=None)

@@ -19,6 +19,8 @@ WORDS = "What is the weather in New York today, and will it rain in the next thr
         ("  Hello\r\n\tthere \u2028 you\u3000", "Hello there you"),
         ("Hello\x07\x1bthere\x7f", "Hello there"),
         ("\x7f", None),
+        ("\u200b \ufeff\u202e", None),
+        ("\u200bHello", "\u200bHello"),
         ("", None),
         (None, None),
         (WORDS, "What is the weather in New York today, and will it rain in…"),

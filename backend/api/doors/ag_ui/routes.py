@@ -26,6 +26,7 @@ from backend.domain.errors import (
     NothingToReplace,
     SessionNotFound,
 )
+from backend.domain.text import clean
 from backend.storage.ports.sessions import SessionStore
 from backend.turns.event_log import Follower
 
@@ -54,13 +55,15 @@ class Door:
         is_current = thread.check(self.run.messages)
         if question is None:
             return await self._catch_up()
-        if not thread.has_question(question.message_id):
+        if not thread.claims_question(question.message_id):
             given = () if thread.exists else self.run.given
             before = None if is_current else partial(thread.before, question=question.text)
             framing = partial(RunEvents, run=self.run, messages_before=before)
             return await self._ask(question, framing, given=given)
         replaced = turn_of(question.message_id)
-        if await self._is_running(replaced):
+        # An edited question is another one: it replaces the running turn, or is refused.
+        is_same = thread.question_of(replaced) == clean(question.text)
+        if is_same and await self._is_running(replaced):
             return await self._catch_up()
         before = partial(thread.before, question=question.text, replaced=replaced)
         framing = partial(RunEvents, run=self.run, messages_before=before)
@@ -86,6 +89,9 @@ class Door:
             except BaseException:  # includes a cancellation: nobody will read the stream
                 follower.leave()
                 raise
+            if not thread.has(follower.turn_id):
+                follower.leave()  # a repeated run, whose turn was replaced since
+                return await self._catch_up()
             if thread.begins_before(follower.turn_id):
                 framing.messages_before = partial(thread.before, question=question.text)
         return stream

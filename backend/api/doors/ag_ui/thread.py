@@ -5,6 +5,7 @@ from itertools import takewhile
 
 from backend.api.doors.ag_ui.events import Json, message_of, user_message
 from backend.api.doors.ag_ui.run_input import SentMessage
+from backend.api.message_ids import is_message_id
 from backend.domain.conversation import Role
 from backend.domain.errors import InvalidField
 from backend.domain.text import clean
@@ -38,9 +39,14 @@ class Thread:
             has_answer = message.role is Role.ASSISTANT and not message.tool_calls
             (self._unfinished.discard if has_answer else self._unfinished.add)(each.turn_id)
 
-    def has_question(self, message_id: str) -> bool:
-        message = self._messages.get(message_id)
-        return message is not None and message["role"] == "user"
+    def claims_question(self, message_id: str) -> bool:
+        """Whether the id says that the question is in the history, or was until it was replaced."""
+        if (message := self._messages.get(message_id)) is not None:
+            return bool(message["role"] == "user")
+        return self.exists and is_message_id(message_id)
+
+    def has(self, turn_id: str) -> bool:
+        return f"{turn_id}-1" in self._messages
 
     def question_of(self, turn_id: str) -> str:
         """The text of a turn's question; empty if the turn is not stored."""
