@@ -134,5 +134,5 @@ def test_what_was_before_a_turn_ends_with_its_question() -> None:
     assert both.question_of(LOST) == "And Rome?"
     assert both.begins_before(LOST)
     assert not both.begins_before(TURN)
-    assert both.has_question(f"{LOST}-1")
-    assert not both.has_question(f"{LOST}-2")
+    assert both.claims_question(f"{LOST}-1")
+    assert not both.claims_question(f"{LOST}-2")
