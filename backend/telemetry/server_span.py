@@ -1,21 +1,21 @@
-"""The server span of a request.
+"""The server span of a request, made by `opentelemetry-instrumentation-fastapi`.
 
-It has the method, scheme, server, route, status and trace of the request. Paths, query strings,
-other headers and bodies may contain questions, user ids or session ids, so it never has them.
-
-OpenTelemetry's instrumentation of FastAPI costs a turn 162 Python calls more than this module, and
-a stream 6.7 kB (measured): it sets each attribute twice, prepares metrics that nobody reads, and
-adds three layers of middleware.
+The instrumentation sees only the method, scheme, server and trace headers of a request, and the
+status and end of its response. Paths, query strings, other headers and bodies may contain
+questions, user ids or session ids, so they pass around it: `RequestHidden` outside and
+`RequestShown` inside. The route is added when the router has matched it. Left to itself, the
+instrumentation would search all routes for it.
 """
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fastapi import FastAPI
-from opentelemetry import context, propagate, trace
+from opentelemetry import propagate, trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, Span, SpanKind, StatusCode, Tracer
-from opentelemetry.util.types import AttributeValue
+from opentelemetry.trace import SpanContext, StatusCode
+from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -24,125 +24,131 @@ from backend.telemetry import genai_names as names
 PROBES = frozenset({"/health", "/livez", "/readyz", "/metrics"})
 """Paths that machines poll. They get no span."""
 
-_METHODS = frozenset(
-    {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
-)
+_SEEN = ("type", "asgi", "method", "scheme", "server")
+_UNTRACED = f"({'|'.join(sorted(PROBES))})$"
+_TOLD = "lex.told"
+"""Marks messages for the instrumentation only. The client gets the full message instead."""
 
 
 def instrument(app: FastAPI, provider: Any, *, follows: bool = False) -> None:
-    """Record one server span per request. It rebuilds the middleware stack.
+    """Record one server span per request. Call it before the first request.
 
     With `follows`, a span continues the trace that the request carries. Otherwise it begins a trace
-    with a link to that one: a stranger must not choose a trace, or whether it is sampled.
+    with a link to that one: a stranger must not choose a trace, or whether it is sampled. It
+    rebuilds the middleware stack.
     """
-    spans = _Middleware(ServerSpans, tracer=provider.get_tracer("lex"), follows=follows)
-    app.user_middleware.insert(0, spans)
-    app.middleware_stack = app.build_middleware_stack()
+    from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+    from opentelemetry.metrics import NoOpMeterProvider
+
+    # The instrumentation reads it once, for the first application. Without it, it would use the
+    # deprecated attribute names.
+    os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "http")
+    FastAPIInstrumentor.instrument_app(
+        app,
+        tracer_provider=provider,
+        meter_provider=NoOpMeterProvider(),
+        excluded_urls=_UNTRACED,
+        exclude_spans=["send", "receive"],
+    )
+    app.user_middleware.insert(0, _SHOWN)
+    carried = propagate.get_global_textmap().fields
+    app.middleware_stack = RequestHidden(
+        app.build_middleware_stack(), carried=carried, follows=follows
+    )
 
 
 def leave_alone(app: FastAPI) -> None:
     """Undo `instrument`."""
-    app.user_middleware[:] = [
-        each for each in app.user_middleware if not isinstance(each, _Middleware)
-    ]
-    app.middleware_stack = app.build_middleware_stack()
+    from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+
+    if _SHOWN in app.user_middleware:
+        app.user_middleware.remove(_SHOWN)
+    FastAPIInstrumentor.uninstrument_app(app)
 
 
-class _Middleware(Middleware):
-    """Recognised by `leave_alone`."""
+class RequestHidden:
+    """ASGI middleware outside the instrumentation. It hides most of the request from it."""
 
-
-class ServerSpans:
-    """ASGI middleware, outside all other middleware of ours."""
-
-    def __init__(self, app: ASGIApp, *, tracer: Tracer, follows: bool) -> None:
+    def __init__(self, app: ASGIApp, *, carried: Iterable[str], follows: bool) -> None:
+        """`carried` names the headers that carry a trace; with `follows`, they are shown."""
         self._app = app
-        self._tracer = tracer
+        self._carried = frozenset(name.lower().encode() for name in carried)
         self._follows = follows
-        self._carriers = frozenset(
-            name.lower().encode() for name in propagate.get_global_textmap().fields
-        )
+        self._app_without_routes = Starlette()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or scope["path"] in PROBES:
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        carried = self._carried_by(scope)
-        span = self._start(scope, carried)
-        is_begun = False
 
-        async def send_noticed(message: Message) -> None:
+        async def send_rest(message: Message) -> None:
+            if _TOLD not in message:
+                await send(message)
+
+        path = scope["path"]
+        carried = [header for header in scope["headers"] if header[0] in self._carried]
+        shown = {
+            **{name: scope[name] for name in _SEEN if name in scope},
+            "app": self._app_without_routes,  # so that the instrumentation searches no routes
+            "path": path if path in PROBES else "",
+            "headers": carried if self._follows else [],
+            "lex.request": (scope, send),
+            "lex.linked": None if self._follows else _trace_in(carried),
+        }
+        await self._app(shown, receive, send_rest)
+
+
+class RequestShown:
+    """ASGI middleware inside the instrumentation. It restores the request for the application.
+
+    Responses go directly to the client. The instrumentation is only told the status and the end.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        request, send_on = scope["lex.request"]
+        span, is_begun = trace.get_current_span(), False
+        if scope["lex.linked"] is not None:
+            span.add_link(scope["lex.linked"])
+
+        async def send_and_tell(message: Message) -> None:
             nonlocal is_begun
             if not is_begun:
                 is_begun = True
-                _name(span, scope)
-                _answer(span, status_of(message))
-            await send(message)
+                _name(span, request)
+                status = status_of(message)
+                await send({"type": "http.response.start", "status": status, _TOLD: True})
+            await send_on(message)
             if message["type"] == "http.response.body" and not message.get("more_body", False):
-                span.end()
+                await send({"type": "http.response.body", _TOLD: True})
 
-        here = trace.set_span_in_context(span, carried if self._follows else None)
-        token = context.attach(here)
         try:
-            await self._app(scope, receive, send_noticed)
-        except Exception as error:  # of any type: it goes on, and the span only notes it
-            _fail(span, scope, error, is_begun=is_begun)
-            raise
-        finally:
-            context.detach(token)
-            if span.is_recording():
+            try:
+                await self._app(request, receive, send_and_tell)
+            finally:
                 if not is_begun:
-                    _name(span, scope)
-                span.end()
-
-    def _carried_by(self, scope: Scope) -> Context:
-        """The trace that the request carries; empty if it carries none."""
-        headers = [header for header in scope["headers"] if header[0] in self._carriers]
-        if not headers:
-            return Context()
-        carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
-        return propagate.extract(carrier, Context())
-
-    def _start(self, scope: Scope, carried: Context) -> Span:
-        method = scope.get("method", "")
-        linked: Sequence[Link] = ()
-        if carried and not self._follows:
-            found = trace.get_current_span(carried).get_span_context()
-            linked = [Link(found)] if found.is_valid else ()
-        return self._tracer.start_span(
-            method if method in _METHODS else "HTTP",
-            context=carried if self._follows else Context(),
-            kind=SpanKind.SERVER,
-            attributes={**_server(scope), **_method(method)},
-            links=linked,
-        )
+                    _name(span, request)
+        except Exception as error:  # of any type: it goes on, and the span only notes it
+            _fail(span, error, is_begun=is_begun)
+            raise
 
 
-def _server(scope: Scope) -> dict[str, AttributeValue]:
-    host, port = scope.get("server") or ("0.0.0.0", 80)  # noqa: S104 - a name for an unknown one
-    found: dict[str, AttributeValue] = {"url.scheme": scope.get("scheme", "http")}
-    if not port:  # a Unix socket
-        return {**found, names.SERVER_ADDRESS: host}
-    address = host if port == 80 else f"{host}:{port}"
-    return {**found, names.SERVER_ADDRESS: address, names.SERVER_PORT: port}
+_SHOWN = Middleware(RequestShown)
 
 
-def _method(method: str) -> dict[str, AttributeValue]:
-    """A WebSocket has none. Any other name than the known ones is `_OTHER`."""
-    if not method:
-        return {}
-    if method in _METHODS:
-        return {"http.request.method": method}
-    return {"http.request.method": "_OTHER", "http.request.method_original": method}
-
-
-def _answer(span: Span, status: int | None) -> None:
-    if status is None or not span.is_recording():
-        return
-    span.set_attribute("http.response.status_code", status)
-    if status >= 500:
-        span.set_attribute(names.ERROR_TYPE, str(status))
-        span.set_status(StatusCode.ERROR)
+def _trace_in(headers: Sequence[tuple[bytes, bytes]]) -> SpanContext | None:
+    """The span that the headers name, if they name one."""
+    if not headers:
+        return None
+    carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+    named = propagate.extract(carrier, Context())
+    found = trace.get_current_span(named).get_span_context()
+    return found if found.is_valid else None
 
 
 def request_refused(code: str, *, limit: str | None) -> None:
@@ -159,7 +165,7 @@ def _refusal(code: str, limit: str | None) -> dict[str, str]:
     return {"lex.refusal.code": code, **({} if limit is None else {"lex.refusal.limit": limit})}
 
 
-def _name(span: Span, request: Scope) -> None:
+def _name(span: Any, request: Scope) -> None:
     """Name the span by its route: unlike the path, it contains no session ids."""
     if not span.is_recording():
         return
@@ -167,17 +173,18 @@ def _name(span: Span, request: Scope) -> None:
     if route is None:
         span.set_attribute("url.path", "unknown")
     else:
-        method = request.get("method", "")
-        span.update_name(f"{method if method in _METHODS else 'HTTP'} {route}")
+        span.update_name(f"{span.name} {route}")
         span.set_attributes({"http.route": route, "url.path": route})
 
 
-def _fail(span: Span, request: Scope, error: Exception, *, is_begun: bool) -> None:
-    """Mark the span as failed. The exception's message may quote a person, so it is left out."""
+def _fail(span: Any, error: Exception, *, is_begun: bool) -> None:
+    """Mark the span as failed and end it.
+
+    To an open span the instrumentation would add the exception's message, which may quote a person.
+    """
     if not span.is_recording():
         return
     if not is_begun:
-        _name(span, request)
         span.set_attribute("http.response.status_code", 500)  # which the server will send
     span.set_attribute(names.ERROR_TYPE, type(error).__qualname__)
     span.set_status(StatusCode.ERROR)

@@ -29,7 +29,7 @@ class CallCount:
         self._is_counting = False
 
     def install(self) -> None:
-        """Watch threads that start from now on. Those of a pool start before the first count."""
+        """Watch all threads that start from now on, and take the signal."""
         threading.setprofile(self._count)
         signal.signal(TOGGLE, self._toggle)
 

@@ -249,7 +249,9 @@ DEFECTS: Mapping[str, Defect] = {
         "R7", "turn-of-another-session", "resumable", answer=with_status(403)
     ),
     "keys-of-all-sessions": Defect("K3", "key-of-another-session", "plain", head=one_turn),
-    "key-remembers-a-refusal": Defect("K4", "key-after-a-refusal", "plain", head=one_turn),
+    "key-gets-an-empty-answer": Defect(
+        "K4", "key-after-a-refusal", "plain", stream=swap("event: chunk\ndata: Good.*?\n\n", "")
+    ),
     "any-key": Defect(
         "K5", "key-with-a-space", "plain", request={"idempotency-key": swap(" ", "")}
     ),

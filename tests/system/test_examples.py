@@ -37,6 +37,7 @@ async def test_fetch_event_source_reads_an_answer_as_the_documentation_shows(
 PAGE = f"""
 import {{ createRequire }} from "node:module";
 const OpenAI = createRequire("{PACKAGES}/")("openai");
+globalThis.window = globalThis; // with these two, and `navigator`, the client sees a browser
 globalThis.document = {{ body: {{ append: text => process.stdout.write(text) }} }};
 """
 

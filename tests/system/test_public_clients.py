@@ -15,9 +15,12 @@ import httpx_sse
 import pytest
 import sseclient
 
+from tests.conformance.exchanges import load
+from tests.conformance.replay import replaying
 from tests.cutting import WITHIN_HEAD, Cut, Cutter, cutting
 from tests.processes import ROOT, environment
 from tests.serving import Lex, ids_of, lex, parse, without_ids
+from tests.waiting import within_limit
 
 PACKAGES = ROOT / ".venv/npm/clients/node_modules"
 CLIENTS = ROOT / "tests/system/clients"
@@ -201,3 +204,18 @@ async def uncut(service: Lex, seen: Seen) -> Seen:
     replay = (await service.client.get(f"/turns/{turn_id}/events")).text
     events = parse(without_ids(replay))
     return [[id_, *event] for id_, event in zip(ids_of(replay)[1:], events, strict=True)]
+
+
+@pytest.mark.parametrize("name", ["eventsource", "eventsource_client", "eventsource_parser"])
+async def test_a_client_reads_the_wires_of_the_conformance_suite(name: str) -> None:
+    """`@microsoft/fetch-event-source` does not notice a connection that closes properly."""
+    known = load().known
+    with replaying() as server:
+        streams = [Stream(f"{server.url}/{id_}", id_, "Hello") for id_ in server.wires]
+
+        seen = await within_limit(by_node(name)(streams))
+
+        verdicts = [server.verdicts(id_) for id_ in server.wires]
+    reported = [[each[1:] for each in events if each[1] in known] for events in seen]
+    assert reported == [list(map(list, wire.seen)) for wire in server.wires.values()]
+    assert verdicts == [{id_: []} for id_ in server.wires]

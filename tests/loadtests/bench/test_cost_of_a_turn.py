@@ -24,7 +24,7 @@ If a change moves one by more than a tenth, find out why. Then record the new on
 """
 A_TENTH = 0.1
 
-TURNS, WINDOWS = 8, 4
+TURNS, WINDOWS = 6, 3
 UNDER = ("loadtests.bench.counted",)
 
 

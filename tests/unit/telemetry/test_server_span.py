@@ -114,20 +114,6 @@ async def test_the_span_of_a_request_says_this_and_nothing_else(
     }
 
 
-async def test_an_unknown_method_is_noted_beside_a_known_name(
-    app: FastAPI, spans: InMemorySpanExporter
-) -> None:
-    async with asking(app) as client:
-        await client.request("BREW", "/sessions/s1")
-
-    found = one(spans).attributes or {}
-    assert one(spans).name == "HTTP /sessions/{session_id}"
-    assert (found["http.request.method"], found["http.request.method_original"]) == (
-        "_OTHER",
-        "BREW",
-    )
-
-
 async def test_a_trace_that_is_brought_along_is_linked(
     app: FastAPI, spans: InMemorySpanExporter
 ) -> None:
