@@ -223,13 +223,15 @@ async def test_a_question_that_was_replaced_is_not_asked_at_the_end(service: Lex
     repeats = [
         await run(service, user("Text? Again.", f"{first}-1"), run_id="r2"),
         await run(service, user("Text?")),
+        await run(service, user("Hello", "m0"), user("Text?")),
     ]
 
     assert (stale.status_code, stale.json()["errors"][0]["field"]) == (422, "messages.id")
     assert repeats[0].headers["x-turn-id"] == again.headers["x-turn-id"]
     # The turn of this run is no longer in the history, so the run shows what is.
-    assert types(repeats[1]) == LOADED
-    assert events_of(repeats[1])[2]["messages"] == history
+    for repeat in repeats[1:]:
+        assert types(repeat) == LOADED
+        assert events_of(repeat)[2]["messages"] == history
     assert events_of(await run(service, run_id="r5"))[2]["messages"] == history
 
 

@@ -28,6 +28,7 @@ from backend.domain.errors import (
 )
 from backend.domain.text import clean
 from backend.storage.ports.sessions import SessionStore
+from backend.telemetry.turn_clock import NO_TURN
 from backend.turns.event_log import Follower
 
 _RUN: dict[int | str, dict[str, Any]] = {
@@ -89,9 +90,6 @@ class Door:
             except BaseException:  # includes a cancellation: nobody will read the stream
                 follower.leave()
                 raise
-            if not thread.has(follower.turn_id):
-                follower.leave()  # a repeated run, whose turn was replaced since
-                return await self._catch_up()
             if thread.begins_before(follower.turn_id):
                 framing.messages_before = partial(thread.before, question=question.text)
         return stream
@@ -110,15 +108,21 @@ class Door:
         replaces: str | None = None,
         given: Sequence[Message] = (),
     ) -> Response:
+        opened: list[Follower] = []
+
+        def open_framing(follower: Follower) -> Framing:
+            opened.append(follower)
+            return framing(follower)
+
         try:
-            return await self.asking.with_key(self.run.run_id).ask(
+            stream = await self.asking.with_key(self.run.run_id).ask(
                 field="messages.content",
                 query=question.text,
                 session_id=self.session_id,
                 creates=True,
                 resume=self.run.is_resumable,
                 transport="ag_ui",
-                framing=framing,
+                framing=open_framing,
                 replaces=replaces,
                 given=given,
             )
@@ -126,6 +130,24 @@ class Door:
             raise InvalidField("was used for another question", field="runId") from error
         except NothingToReplace as error:
             raise InvalidField("was replaced meanwhile", field="messages.id") from error
+        (follower,) = opened
+        return await self._catch_up() if await self._is_replaced(follower) else stream
+
+    async def _is_replaced(self, follower: Follower) -> bool:
+        """Whether this run is the repeat of one whose turn was replaced. Its follower then leaves.
+
+        Only turns that run here have a clock. They are in the history.
+        """
+        if follower.clock is not NO_TURN:
+            return False
+        try:
+            is_replaced = not (await self._thread()).has(follower.turn_id)
+        except BaseException:  # includes a cancellation: nobody will read the stream
+            follower.leave()
+            raise
+        if is_replaced:
+            follower.leave()
+        return is_replaced
 
     async def _catch_up(self) -> Response:
         """Send the thread, and the running turn, or the last one if the client has a part of it."""

@@ -134,5 +134,15 @@ def test_what_was_before_a_turn_ends_with_its_question() -> None:
     assert both.question_of(LOST) == "And Rome?"
     assert both.begins_before(LOST)
     assert not both.begins_before(TURN)
+    assert both.has(TURN)
     assert both.claims_question(f"{LOST}-1")
     assert not both.claims_question(f"{LOST}-2")
+
+
+def test_an_id_of_ours_claims_to_be_in_a_history_that_exists() -> None:
+    gone = "0123456789abcdef"
+
+    assert not thread(*WHOLE).has(gone)
+    assert thread(*WHOLE).claims_question(f"{gone}-1")
+    assert not thread(*WHOLE).claims_question("m1")
+    assert not Thread(None).claims_question(f"{gone}-1")
