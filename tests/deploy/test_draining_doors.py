@@ -9,7 +9,7 @@ from tests.deploy.servers import PLAIN, Deployed, count_for, deployed
 from tests.doors import AG_UI, AI_SDK, DOORS, OPENAI, Door
 
 LAST_FRAMES = {
-    AI_SDK.name: ['"errorText":', '"finish-step"', '"finishReason":"error"', "[DONE]"],
+    AI_SDK.name: ['"finish-step"', '"errorText":', '"finishReason":"interrupted"', "[DONE]"],
     AG_UI.name: ['"TEXT_MESSAGE_END"', '"RUN_ERROR"'],
     OPENAI.name: ['"error":', "[DONE]"],
 }
