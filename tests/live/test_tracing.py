@@ -14,6 +14,7 @@ from websockets.asyncio.client import connect
 
 from backend.telemetry import wait_spans
 from infrastructure.groq_standin import Standin
+from tests.doors import DOORS
 from tests.fakes import Gates, echo, refuse
 from tests.live.test_disconnect import asking, outcome_of, script
 from tests.otlp import Collector, Span, collecting
@@ -38,6 +39,19 @@ def called(name: str, **arguments: str) -> dict[str, Any]:
     return {"name": name, "arguments": arguments}
 
 
+async def test_a_turn_names_the_door_by_which_it_came(collector: Collector, tmp_path: Path) -> None:
+    async with lex(database_url=f"sqlite:///{tmp_path}/lex.db") as service:
+        for door in DOORS:
+            body, headers = door.body("s1", "Hello"), door.headers("s1")
+            answer = await service.client.post(door.path, json=body, headers=headers)
+            assert answer.status_code == 200
+
+    turns = [span for span in collector.spans if span.name == TURN]
+    assert [turn.attributes["lex.door"] for turn in turns] == [door.name for door in DOORS]
+    requests = {span.id: span.name for span in collector.spans if span.kind == "server"}
+    assert [requests[turn.parent_id] for turn in turns] == [f"POST {door.path}" for door in DOORS]
+
+
 async def test_all_spans_of_a_turn_hang_together_and_say_what_they_should(
     collector: Collector, tmp_path: Path
 ) -> None:
@@ -58,6 +72,7 @@ async def test_all_spans_of_a_turn_hang_together_and_say_what_they_should(
     assert (turn.kind, turn.parent_id) == ("internal", server.id)
     assert turn.attributes["gen_ai.operation.name"] == "invoke_agent"
     assert turn.attributes["gen_ai.conversation.id"] == "s1"
+    assert turn.attributes["lex.door"] == "sse"
     assert turn.attributes["gen_ai.request.model"] == LLAMA
     assert (turn.attributes["lex.outcome"], turn.attributes["lex.rounds"]) == ("completed", 2)
     assert not turn.is_error
