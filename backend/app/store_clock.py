@@ -6,7 +6,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from backend.domain.conversation import now
-from backend.storage.ports.sessions import ClockDoubt, SessionStore, StoreTime
+from backend.storage.ports.sessions import SessionStore
+from backend.storage.ports.store_time import ClockDoubt, StoreTime
 
 TOLERANCE_SECONDS = 60.0
 """Clocks that NTP keeps differ by milliseconds. If they differ by more than this, one is wrong."""

@@ -12,7 +12,7 @@ from backend.app.store_clock import StoreClock
 from backend.domain.conversation import Message, now
 from backend.domain.errors import SessionNotFound
 from backend.storage.factory import open_stores
-from backend.storage.ports.sessions import ClockDoubt
+from backend.storage.ports.store_time import ClockDoubt
 from backend.storage.ports.stores import Stores
 from backend.storage.sql import retention
 from tests.contract.conversations import EVERYTHING, OWNER, ending, new_turn, say

@@ -20,7 +20,6 @@ from backend.storage.ports.sessions import (
     WORKER_LOST,
     AlreadyStarted,
     Claim,
-    ClockDoubt,
     Earlier,
     Ending,
     Holder,
@@ -29,10 +28,10 @@ from backend.storage.ports.sessions import (
     StopRequest,
     StoredMessage,
     StoredTurn,
-    StoreTime,
     place_of,
 )
 from backend.storage.ports.side_effects import ClaimLost
+from backend.storage.ports.store_time import ClockDoubt, StoreTime
 from backend.storage.turn_journal import with_output
 
 

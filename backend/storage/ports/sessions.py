@@ -9,6 +9,7 @@ from backend.domain.conversation import History, Message, Outcome, Role, Session
 from backend.domain.turn_keys import TurnKey
 from backend.domain.usage import ModelCall, Usage
 from backend.storage.ports.appointments import Booking
+from backend.storage.ports.store_time import ClockDoubt, StoreTime
 
 WORKER_LOST = "worker_lost"
 """The error code of a turn that was closed because its worker died. That turn has no log."""
@@ -167,42 +168,6 @@ class StopRequest:
 
     turn_id: str
     outcome: Outcome
-
-
-@dataclass(frozen=True, slots=True)
-class ClockDoubt:
-    """A clock seems to have jumped by `jump_seconds`. Do not trust it for `lasts_seconds`."""
-
-    jump_seconds: float
-    lasts_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class ClockMark:
-    """A time by a trusted clock, with the seconds since the start of the machine.
-
-    After a restart of the service, but not of the machine, they tell for how long it was away.
-    """
-
-    at: datetime
-    uptime_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class StoreTime:
-    """The time of the store's clock.
-
-    With `is_own_clock`, that is the clock of the asking worker's machine, which may jump. Then
-    `newest` is the newest stored time of any turn and of the other workers' leases (None if there
-    is none), `doubt` is the doubt about this clock that is still in force, and `mark` is the last
-    `mark_clock`.
-    """
-
-    now: datetime
-    newest: datetime | None = None
-    is_own_clock: bool = False
-    doubt: ClockDoubt | None = None
-    mark: ClockMark | None = None
 
 
 class SessionPlace(NamedTuple):

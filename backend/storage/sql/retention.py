@@ -16,7 +16,7 @@ from sqlalchemy import (
     select,
 )
 
-from backend.storage.ports.sessions import ClockDoubt, ClockMark, StoreTime
+from backend.storage.ports.store_time import ClockDoubt, ClockMark, StoreTime
 from backend.storage.sql import leases, logs, partitions
 from backend.storage.sql.dialects import DatabaseNow, DatabaseTime
 from backend.storage.sql.tables import (

@@ -7,7 +7,7 @@ import pytest
 
 from backend.app.store_clock import STEADY_SECONDS, StoreClock
 from backend.storage.memory.sessions import MemorySessions
-from backend.storage.ports.sessions import ClockDoubt, ClockMark, StoreTime
+from backend.storage.ports.store_time import ClockDoubt, ClockMark, StoreTime
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
