@@ -40,3 +40,8 @@ ALWAYS: dict[int | str, dict[str, Any]] = {
     505: _problem("`bad_request`: The request is neither HTTP/1.1 nor HTTP/1.0."),
 }
 """Responses that every route may give: refusals before the routing, and internal errors."""
+
+NOT_ROUTED: dict[int | str, dict[str, Any]] = {
+    404: _problem("`not_found`: The path has an encoded slash or backslash.")
+}
+"""For routes whose path takes any text, and that answer 404 for no other reason."""

@@ -12,7 +12,7 @@ from backend.api.doors.ai_sdk.bodies import ChatBody
 from backend.api.doors.ai_sdk.framing import UiMessageStream
 from backend.api.doors.ai_sdk.ui_message import UiMessage, ui_messages
 from backend.api.doors.thread_ids import session_id_of
-from backend.api.openapi.problems import responses
+from backend.api.openapi.problems import NOT_ROUTED, responses
 from backend.api.openapi.streams import STREAM_REFUSALS
 from backend.api.strict_json import StrictRoute
 from backend.domain.conversation import Message
@@ -21,7 +21,14 @@ from backend.storage.ports.sessions import SessionStore, StoredTurn
 
 router = APIRouter(prefix="/api/chat", tags=["ai_sdk"], route_class=StrictRoute)
 
-ChatId = Annotated[str, Path(description="The id of the chat.")]
+ChatId = Annotated[
+    str,
+    Path(
+        description="The id of the chat, without slashes and backslashes.",
+        # Paths with encoded ones are refused before they are routed.
+        json_schema_extra={"pattern": r"^[^/\\]*$"},
+    ),
+]
 
 _STREAMED: dict[int | str, dict[str, Any]] = {
     200: {"description": "The answer as UI message stream.", "content": {"text/event-stream": {}}}
@@ -92,8 +99,8 @@ async def _running(sessions: SessionStore, owner: str, session_id: str) -> str |
         return None
 
 
-@router.delete("/{chat_id}/stream", status_code=204, responses=responses())
-@router.post("/{chat_id}/stop", status_code=204, responses=responses())
+@router.delete("/{chat_id}/stream", status_code=204, responses=NOT_ROUTED | responses())
+@router.post("/{chat_id}/stop", status_code=204, responses=NOT_ROUTED | responses())
 async def stop(chat_id: ChatId, caller: CallerDep, turns: TurnsDep) -> None:
     """Stop the running answer, if there is one. Its text so far is kept."""
     await turns.stop_session(caller.owner, session_id_of(chat_id))
@@ -102,7 +109,7 @@ async def stop(chat_id: ChatId, caller: CallerDep, turns: TurnsDep) -> None:
 @router.get(
     "/{chat_id}/messages",
     response_model_exclude_unset=True,
-    responses=responses(),
+    responses=NOT_ROUTED | responses(),
 )
 async def messages(chat_id: ChatId, caller: CallerDep, sessions: SessionsDep) -> list[UiMessage]:
     """Return the chat for `useChat({messages})`: empty if it is new, without a running answer."""
