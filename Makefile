@@ -205,7 +205,7 @@ clean: ## delete the virtual environment and the caches of tests
 # Without scripts of packages: nothing that is fetched runs before a test does.
 .venv/npm/clients/.installed: requirements/clients/package-lock.json | .venv/.development .venv/npm/.fetched
 	mkdir -p $(@D) && cp requirements/clients/package.json requirements/clients/package-lock.json $(@D)
-	PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --loglevel error
+	cd $(@D) && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --ignore-scripts --no-audit --no-fund --loglevel error
 	@touch $@
 
 .venv/peers: requirements/peers.txt | .venv/bin/python
