@@ -111,7 +111,11 @@ async def test_a_client_shows_what_is_stored(seen: Seen, name: str) -> None:
     for each in stored:
         ids[each["turn_id"]] = number = ids.get(each["turn_id"], 0) + 1
         each["id"] = f"{each['turn_id']}-{number}"
-    assert said(messages) == kept(stored) != []
+    if name == "abort":  # text may have been on its way to the client that left
+        assert kept(stored)[-1][1].startswith(said(messages)[-1][1])
+        assert said(messages)[:-1] == kept(stored)[:-1] != []
+    else:
+        assert said(messages) == kept(stored) != []
     shown = {(each["role"], each["id"]) for each in messages if each["role"] != "user"}
     assert shown == {(each["role"], each["id"]) for each in stored if each["role"] != "user"}
 
