@@ -26,7 +26,7 @@ class Ephemeral:
         /,
         *,
         history_tokens: int,  # noqa: ARG002 - the turn itself cuts what does not fit
-        beside_characters: int,  # noqa: ARG002
+        beside_characters: int,  # noqa: ARG002 - the same
     ) -> Claim:
         """Return the history that the caller sent."""
         return Claim(in_turns(new.given), CHARACTERS_PER_TOKEN)

@@ -13,7 +13,7 @@ TRANSPORTS, STREAMS, CLIENTS = "transports.yaml", "streams.yaml", "clients.yaml"
 
 @dataclass(frozen=True)
 class Expect:
-    """What a step expects of its stream. Everything that is not given may be anything."""
+    """A step's expectations of its stream. A field that is not given allows anything."""
 
     status: int | None = None
     headers: Mapping[str, Any] = field(default_factory=dict)

@@ -59,7 +59,7 @@ class Player:
         self._transport = transport
         self._streams: dict[str, Stream] = {}
         self._before: dict[str, Stream] = {}
-        """What these sockets had received before the client's last message."""
+        """The streams of these sockets up to the client's last message."""
         self._open: list[Stream] = []
         self._values = {"key": uuid.uuid4().hex}
         for name, stimulus in profile.stimuli.items():
@@ -172,7 +172,7 @@ class Player:
         return stream
 
     def _expected(self, step: Step, transport: Transport) -> tuple[Expect, Sequence[str]]:
-        """What the step expects, with the form that a refusal has over this transport."""
+        """Return the expectations of a step, with a refusal in the form of this transport."""
         stimulus = self._profile.stimuli.get(step.ask or "", {})
         values = {**self._values, **{f"stimulus.{key}": text for key, text in stimulus.items()}}
         expect = Expect(**self._filled(vars(step.expect), values))

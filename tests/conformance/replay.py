@@ -81,7 +81,7 @@ class Run:
         return connection
 
     def verdict(self, wire: Wire) -> list[str]:
-        """What was wrong; empty if the client did all that the exchange wants."""
+        """Return the client's faults; none if it did all that the exchange wants."""
         wanted = sum(not connection.optional for connection in wire.connections)
         missing = [f"{self.requests} requests came, and not {wanted}"]
         return self.wrong + (missing if self.requests < wanted else [])
@@ -116,7 +116,7 @@ class Replay(ThreadingHTTPServer):
         ]
 
     def verdicts(self, id_: str) -> dict[str, list[str]]:
-        """What was wrong with each run of an exchange."""
+        """Return the faults of each run of an exchange."""
         with self.lock:
             runs = {key: run for (wire, key), run in self.runs.items() if wire == id_}
             return {key: run.verdict(self.wires[id_]) for key, run in runs.items()}

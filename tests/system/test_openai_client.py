@@ -1,17 +1,14 @@
 """OpenAI's client for JavaScript, unmodified: all its scenarios in one process of Node."""
 
-import asyncio
-import json
 from typing import Any
 
 from tests.live.doors.openai_scenarios import TEXT, play
 from tests.live.doors.test_openai import history, outcome_of
-from tests.processes import ROOT, environment
+from tests.processes import ROOT
 from tests.serving import lex
-from tests.waiting import within_limit
+from tests.system import vendors
 
-PACKAGES = ROOT / ".venv/npm/clients/node_modules"
-NODE = ROOT / ".venv/bin/node"
+CLIENT = ROOT / "tests/system/clients/openai.mjs"
 
 
 async def test_the_client_for_javascript_understands_every_scenario() -> None:
@@ -55,14 +52,5 @@ async def test_the_client_for_javascript_understands_every_scenario() -> None:
 
 
 async def run(*arguments: str) -> dict[str, Any]:
-    assert PACKAGES.exists(), "the client is missing: make test-system fetches it"
-    node = await asyncio.create_subprocess_exec(
-        *(str(NODE), str(ROOT / "tests/system/clients/openai.mjs"), *arguments),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=environment(PACKAGES=str(PACKAGES)),
-    )
-    out, complaints = await within_limit(node.communicate())
-    assert node.returncode == 0, complaints.decode()
-    said: dict[str, Any] = json.loads(out)
+    said: dict[str, Any] = await vendors.play(CLIENT, *arguments)
     return said

@@ -37,7 +37,7 @@ class NewTurn:
     replaces: str | None = None
     """The turn whose place this one takes: it and all later ones leave the history."""
     given: Sequence[Message] = ()
-    """What was said before, by the caller's word. Stored only if the claim makes the session.
+    """Earlier messages, by the caller's word. Stored only if the claim makes the session.
 
     Texts of the user and the assistant: a tool's output cannot be given.
     """
@@ -53,7 +53,7 @@ class NewTurn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Earlier:
-    """What the history alone does not tell the model.
+    """Everything that the model learns beside the history.
 
     A summary of what was before it, and the bookings of all turns that are not in it, oldest first.
     `is_given` says that its first messages are the caller's word.

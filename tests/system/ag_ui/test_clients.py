@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ import pytest_asyncio
 
 from tests.credentials import key_file, with_key_file
 from tests.serving import lex
-from tests.system.ag_ui.playing import HERE, play
+from tests.system.vendors import play
 
+HERE = Path(__file__).parent
 GOLDEN = HERE / "golden"
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -50,7 +52,7 @@ async def seen(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Seen]:
         for each in (service, secured):
             for query, rounds in SCRIPTS.items():
                 each.standin.script(*rounds, contains=query, times=None)
-        shown: Seen = await play("scenarios.mjs", service.url, secured.url)
+        shown: Seen = await play(HERE / "scenarios.mjs", service.url, secured.url)
         for thread, scenario in shown.items():
             answer = await service.client.get(f"/sessions/{thread}/messages")
             scenario["stored"] = answer.json().get("messages")

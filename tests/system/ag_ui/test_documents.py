@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.documents.blocks import blocks_of
 from tests.serving import lex
-from tests.system.ag_ui.playing import PACKAGES, play
+from tests.system.vendors import PACKAGES, play
 
 SHOW = """
 const { lex } = await import("./lex.mjs");
@@ -23,7 +23,7 @@ async def test_the_examples_run(tmp_path: Path) -> None:
             (tmp_path / f"{name}.mjs").write_text(example.replace("console.log", "void "))
         (tmp_path / "show.mjs").write_text(SHOW)
 
-        messages = await play(str(tmp_path / "show.mjs"))
+        messages = await play(tmp_path / "show.mjs")
 
         stored = (await service.client.get("/sessions/my-thread/messages")).json()["messages"]
     roles = ["user", "assistant", "tool", "assistant"]

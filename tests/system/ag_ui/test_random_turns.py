@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ag_ui.core import Event as OfficialEvent
@@ -37,7 +38,7 @@ from backend.storage.ports.sessions import StoredMessage
 from backend.tools.registry import Toolbox
 from backend.turns.event_log import Batch, EventLog
 from tests.fakes import Scripted, ScriptedModel, Step, a_context, echo, refuse
-from tests.system.ag_ui.playing import play
+from tests.system.vendors import play
 
 TURNS = int(os.environ.get("DOOR_TURNS", "200"))
 
@@ -188,7 +189,7 @@ async def test_a_stream_says_the_same_as_the_history() -> None:
         for turn, script in zip(turns, made, strict=True)
     ]
     asked = json.dumps([[stream.decode() for stream in each] for each in streams])
-    shown = await play("rebuild.mjs", given=asked.encode())
+    shown = await play(Path(__file__).with_name("rebuild.mjs"), given=asked.encode())
 
     for turn, each, (new, old, loaded) in zip(turns, streams, shown, strict=True):
         question, *answer = turn.stored.messages

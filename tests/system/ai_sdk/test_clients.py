@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +11,9 @@ import pytest_asyncio
 
 from tests.credentials import key_file, with_key_file
 from tests.serving import lex
-from tests.system.ai_sdk.playing import HERE, play
+from tests.system.vendors import play
 
+HERE = Path(__file__).parent
 GOLDEN = HERE / "golden"
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -48,7 +50,7 @@ async def seen(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[dict[s
         for each in (service, secured):
             for query, rounds in SCRIPTS.items():
                 each.standin.script(*rounds, contains=query, times=None)
-        yield await play("scenarios.mjs", service.url, secured.url)
+        yield await play(HERE / "scenarios.mjs", service.url, secured.url)
 
 
 def answer(seen: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, settings
@@ -29,7 +30,7 @@ from backend.domain.events import (
 from backend.domain.usage import Usage
 from backend.storage.ports.sessions import StoredMessage
 from backend.turns.event_log import Batch, EventLog
-from tests.system.ai_sdk.playing import play
+from tests.system.vendors import play
 
 TURNS = int(os.environ.get("DOOR_TURNS", "200"))
 
@@ -155,7 +156,7 @@ async def test_a_stream_says_the_same_as_the_history() -> None:
 
     collect()
     given_ = json.dumps([{"stream": turn.stream(), "stored": turn.stored()} for turn in made])
-    problems = await play("rebuild.mjs", given=given_.encode())
+    problems = await play(Path(__file__).with_name("rebuild.mjs"), given=given_.encode())
 
     assert [(problem, made[problem["at"]]) for problem in problems[:3]] == []
     assert len(made) >= TURNS

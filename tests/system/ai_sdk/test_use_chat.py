@@ -12,7 +12,7 @@ from playwright.async_api import Page, expect
 from tests.chromium import chromium
 from tests.processes import ROOT
 from tests.serving import lex
-from tests.system.ai_sdk.playing import bundle
+from tests.system.ai_sdk.bundling import bundle
 from tests.waiting import LIMIT_SECONDS
 
 HTML = """<!DOCTYPE html>

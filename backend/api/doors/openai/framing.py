@@ -25,7 +25,7 @@ _SHOWN_REASONS = ("length", "content_filter")
 
 @dataclass(slots=True)
 class Answer:
-    """What a turn has said so far, and how it ended."""
+    """The texts of a turn so far, and its end."""
 
     finish_reason: str = "stop"
     usage: TokenUsage | None = None

@@ -44,7 +44,7 @@ def replaced(
         is_again = bool(kept) and kept[0].question == first
         # Without a sent answer, the place in the history is uncertain. A client that sends only
         # its questions may repeat one. And an unstreamed request may be a front end's own, with a
-        # prompt that Lex does not recognise. Nothing may be deleted for either.
+        # prompt that Lex does not recognise. Neither may delete anything.
         if not sends_all or not (is_again or streams):
             return None
     for question in unanswered:

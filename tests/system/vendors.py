@@ -1,4 +1,4 @@
-"""Runs scripts with AG-UI's clients of npm, unmodified, in one process of Node each."""
+"""Runs scripts with the vendors' clients of npm, unmodified, in one process of Node each."""
 
 import asyncio
 import json
@@ -9,14 +9,13 @@ from tests.processes import ROOT, environment
 
 PACKAGES = ROOT / ".venv/npm/clients/node_modules"
 NODE = ROOT / ".venv/bin/node"
-HERE = Path(__file__).parent
 
 
-async def play(script: str, *arguments: str, given: bytes = b"") -> Any:
+async def play(script: Path, *arguments: str, given: bytes = b"") -> Any:
     """Return what the script prints as JSON."""
     assert PACKAGES.exists(), "the clients are missing: make test-system fetches them"
     running = await asyncio.create_subprocess_exec(
-        *(str(NODE), str(HERE / script), *arguments),
+        *(str(NODE), str(script), *arguments),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
